@@ -1,0 +1,46 @@
+"""Every error that isoinit raises on purpose.
+
+Each message says which parameter or argument, what was found, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class IsoinitError(Exception):
+    """The base of all errors that isoinit raises on purpose."""
+
+
+class IsoinitWarning(UserWarning):
+    """Something to know that does not stop the work."""
+
+
+class ArgumentError(IsoinitError, ValueError):
+    """An argument is out of its range, or two arguments do not go together."""
+
+
+class TraceError(IsoinitError, RuntimeError):
+    """The model could not be run on the example that was given."""
+
+
+class PlanError(IsoinitError, ValueError):
+    """A plan does not fit the model, or a plan file cannot be read. Nothing was written."""
+
+
+class UnknownParameterError(IsoinitError, KeyError):
+    """A name that no parameter has."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        nearest = get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"the nearest are {', '.join(map(repr, nearest))}" if nearest else "none is near"
+        super().__init__(f"no parameter is called {name!r} among {len(names)}: {hint}")
+
+    def __str__(self) -> str:  # KeyError would print the repr of its argument
+        return str(self.args[0])
+
+
+class UnhealthyError(IsoinitError, RuntimeError):
+    """A check found at least one error; the message lists them."""
