@@ -1,0 +1,365 @@
+# pyright: basic, reportMissingTypeStubs=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+# mypy: ignore-errors
+# ruff: noqa: ARG001
+# Numba has no types, and its signatures are fixed: this is the one file where that is allowed.
+"""The numbers of `isoinit.random.philox`, with the same bits, compiled by Numba.
+
+A block of 1024 elements takes three passes over buffers that stay in the first-level cache: words,
+deviates, values. Each is a plain loop that LLVM turns into vector instructions: the first works on
+64-bit lanes (the products), the others on 32-bit ones, and together they would vectorise badly.
+Threads take whole blocks and never change a bit.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+from isoinit.errors import IsoinitWarning
+from isoinit.random import philox
+from isoinit.random.philox import BLOCK, LANE, NORMAL, UNIFORM, WORDS, Key, Law
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
+
+# Numba's cache on disk follows the date and size of this file alone, while the constants below come
+# from another: so a change of the definition has to change this line too.
+if philox.DEFINITION != 1:
+    raise ImportError("kernels.py implements another definition than philox.py")
+
+_u32, _u64, _f32, _i32 = np.uint32, np.uint64, np.float32, np.int32
+
+_M0, _M1 = (_u64(m) for m in philox._MULTIPLIERS)
+_W0, _W1 = (_u64(w) for w in philox._WEYL)
+_MASK = _u64(philox._WORD)
+_HALF = _u64(32)
+
+_LOG = tuple(map(_f32, philox.LOG))
+_SINE = tuple(map(_f32, philox.SINE))
+_CENTRE = tuple(map(_f32, philox.CENTRE))
+_TAIL = tuple(map(_f32, philox.TAIL))
+_MINUS_TWO_LOG_2 = _f32(philox.MINUS_TWO_LOG_2)
+_SQRT_HALF_BITS = _i32(philox.SQRT_HALF_BITS)
+_ABOVE_SQRT_HALF = _u32(philox.ABOVE_SQRT_HALF)
+_CENTRE_END = _f32(philox.CENTRE_END)
+_CENTRE_MIDDLE = _f32(philox.CENTRE_MIDDLE)
+_CENTRE_LEAST = _f32(philox.CENTRE_LEAST)
+_TAIL_MIDDLE = _f32(philox.TAIL_MIDDLE)
+_SIGN = _u32(0x80000000)
+_QUARTER = _u32(0x3FFFFFFF)
+
+
+@intrinsic
+def _fma(typingctx, a, b, c):
+    """``llvm.fma.f32``: one rounding, whatever the machine."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def _bits(typingctx, x):
+    """The bits of a float32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def _float(typingctx, bits):
+    """The float32 of these bits; wider integers are cut to 32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.float32(types.uint32), codegen
+
+
+@intrinsic
+def _widest_vectors(typingctx):
+    """Let LLVM use 512-bit vectors where the machine has them; by default it stops at 256."""
+
+    def codegen(context, builder, signature, arguments):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@njit(inline="always")
+def _polynomial(x, coefficients):
+    value = coefficients[-1]
+    for i in range(len(coefficients) - 2, -1, -1):
+        value = _fma(value, x, coefficients[i])
+    return value
+
+
+@njit
+def _words(keys, c2, c3, block, words):
+    _widest_vectors()
+    base = block * _u64(LANE)
+    high = base >> _HALF
+    for j in range(LANE):
+        # 64-bit lanes whose upper halves are left dirty: the multiplication reads the lower.
+        x0, x1, x2, x3 = base + _u64(j), high, c2, c3
+        for turn in range(10):
+            p0 = (x0 & _MASK) * _M0
+            p1 = (x2 & _MASK) * _M1
+            x0, x1 = (p1 >> _HALF) ^ x1 ^ keys[2 * turn], p1
+            x2, x3 = (p0 >> _HALF) ^ x3 ^ keys[2 * turn + 1], p0
+        words[j] = _u32(x0)
+        words[LANE + j] = _u32(x1)
+        words[2 * LANE + j] = _u32(x2)
+        words[3 * LANE + j] = _u32(x3)
+
+
+@njit(inline="always")
+def _split(x):
+    bits = _i32(_bits(x) - _SQRT_HALF_BITS)
+    fraction = _float((bits & _i32(0x7FFFFF)) + _SQRT_HALF_BITS)
+    return _f32(_i32(bits >> _i32(23))), fraction - _f32(1)
+
+
+@njit(inline="always")
+def _radius(word):
+    above = word > _ABOVE_SQRT_HALF
+    x = _f32(_u32(~word) if above else word) + _f32(0.5)
+    exponent, f = _split(x)
+    f = x * _f32(-(2**-32)) if above else f
+    exponent = _f32(0) if above else exponent - _f32(32)
+    return np.sqrt(_fma(exponent, _MINUS_TWO_LOG_2, f * _polynomial(f, _LOG)))
+
+
+@njit(inline="always")
+def _quarter_sine(word):
+    h = _fma(_f32(word), _f32(2**-30), _f32(2**-31))
+    return h * _polynomial(h * h, _SINE)
+
+
+@njit(inline="always")
+def _flip(x, sign):
+    return _float(_bits(x) ^ (sign & _SIGN))
+
+
+@njit
+def _uniform(words, deviates):
+    _widest_vectors()
+    for i in range(BLOCK):
+        deviates[i] = _f32(_u32(words[i] >> _u32(8))) * _f32(2**-24)
+
+
+@njit
+def _normal(words, deviates):
+    _widest_vectors()
+    for pair in range(2):
+        for j in range(2 * LANE * pair, 2 * LANE * pair + LANE):
+            radius, angle = _radius(words[j]), words[j + LANE]
+            quarter = _u32(angle & _QUARTER)
+            across = radius * _quarter_sine(_u32(quarter ^ _QUARTER))
+            deviates[j] = _flip(across, angle)
+            deviates[j + LANE] = _flip(radius * _quarter_sine(quarter), _u32(angle << _u32(1)))
+
+
+@njit(inline="always")
+def _lower_tail(word, below, above, step):
+    from_low = _fma(_f32(word), step, below)
+    from_high = _fma(_f32(_u32(~word)), step, above)
+    lower = from_low < from_high
+    s = from_low if lower else from_high
+    four = s * _f32(-4)
+    exponent, f = _split(_fma(four, s, -four))
+    w = _f32(0.5) * _fma(exponent, _MINUS_TWO_LOG_2, f * _polynomial(f, _LOG))
+    x = _f32(1) - s - s
+    return w, (-x if lower else x)
+
+
+@njit
+def _truncated_centre(words, below, above, step, deviates):
+    _widest_vectors()
+    for i in range(BLOCK):
+        w, x = _lower_tail(words[i], below, above, step)
+        deviates[i] = _polynomial(w - _CENTRE_MIDDLE, _CENTRE) * x
+
+
+@njit
+def _truncated_whole(words, below, above, step, deviates):
+    _widest_vectors()
+    for i in range(BLOCK):
+        w, x = _lower_tail(words[i], below, above, step)
+        centre = _polynomial(w - _CENTRE_MIDDLE, _CENTRE)
+        root = np.sqrt(w if w > _f32(1) else _f32(1))
+        tail = root * _polynomial(_f32(1) / root - _TAIL_MIDDLE, _TAIL)
+        deviates[i] = (centre if w <= _CENTRE_END else tail) * x
+
+
+def _value(out, deviate, scale, shift, low, high):
+    """One value in the type of ``out``: overloaded by that type."""
+    raise NotImplementedError
+
+
+@njit(inline="always")
+def _value32(deviate, scale, shift, low, high):
+    value = _fma(deviate, scale, shift)
+    value = value if value > low else low
+    return value if value < high else high
+
+
+@overload(_value, inline="always")
+def _value_of(out, deviate, scale, shift, low, high):
+    def float32(out, deviate, scale, shift, low, high):
+        return _value32(deviate, scale, shift, low, high)
+
+    def bfloat16(out, deviate, scale, shift, low, high):
+        bits = _bits(_value32(deviate, scale, shift, low, high))
+        odd = _u32(_u32(bits >> _u32(16)) & _u32(1))
+        return np.uint16(_u32(_u32(bits + _u32(0x7FFF)) + odd) >> _u32(16))
+
+    def float64(out, deviate, scale, shift, low, high):
+        value = np.float64(deviate) * scale + shift
+        value = value if value > low else low
+        return value if value < high else high
+
+    return {types.float32: float32, types.uint16: bfloat16, types.float64: float64}[out.dtype]
+
+
+@njit(inline="always")
+def _round_keys(k0, k1):
+    keys = np.empty(20, _u64)
+    for turn in range(10):
+        keys[2 * turn] = (k0 + _u64(turn) * _W0) & _MASK
+        keys[2 * turn + 1] = (k1 + _u64(turn) * _W1) & _MASK
+    return keys
+
+
+def _fill_words(k0, k1, c2, c3, out, start):
+    _widest_vectors()
+    keys, words = _round_keys(k0, k1), np.empty(BLOCK, _u32)
+    done = 0
+    while done < out.size:
+        element = start + _u64(done)
+        first = np.int64(element % _u64(BLOCK))
+        count = min(BLOCK - first, out.size - done)
+        _words(keys, c2, c3, element // _u64(BLOCK), words)
+        part, here = words[first : first + count], out[done : done + count]
+        for i in range(count):
+            here[i] = part[i]
+        done += count
+
+
+def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+    _widest_vectors()
+    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    # The smaller of the two probabilities that an element can invert is never below these.
+    central = min(below, above) > _CENTRE_LEAST
+    done = 0
+    while done < out.size:
+        element = start + _u64(done)
+        first = np.int64(element % _u64(BLOCK))
+        count = min(BLOCK - first, out.size - done)
+        _words(keys, c2, c3, element // _u64(BLOCK), words)
+        if kind == UNIFORM:
+            _uniform(words, deviates)
+        elif kind == NORMAL:
+            _normal(words, deviates)
+        elif central:
+            _truncated_centre(words, below, above, step, deviates)
+        else:
+            _truncated_whole(words, below, above, step, deviates)
+        part, here = deviates[first : first + count], out[done : done + count]
+        for i in range(count):
+            here[i] = _value(out, part[i], scale, shift, low, high)
+        done += count
+
+
+_options: dict[str, Any] = {"nogil": True, "cache": True}
+try:
+    njit(**_options)(_fill_words)
+except RuntimeError as error:  # no folder that Numba may write to
+    _options["cache"] = False
+    warnings.warn(
+        f"each process compiles the random kernels anew, because they cannot be cached ({error}): "
+        f"point NUMBA_CACHE_DIR to a writable folder",
+        IsoinitWarning,
+        stacklevel=2,
+    )
+_words_kernel: Any = njit(**_options)(_fill_words)
+_values_kernel: Any = njit(**_options)(_fill_values)
+
+
+_PIECE = 128 * BLOCK
+
+
+def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
+    counter = [_u64(word) for word in key]
+    if law.kind == WORDS:
+        _words_kernel(*counter, out, _u64(start))
+    elif out.dtype == np.float16:  # Numba has no float16 on a CPU
+        for at in range(0, out.size, _PIECE):
+            part = out[at : at + _PIECE]
+            values = np.empty(part.size, np.float32)
+            _fill_piece(key, law, values, start + at)
+            part[:] = values
+    else:
+        real: Any = float if out.dtype == np.float64 else _f32
+        scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
+        chances = (_f32(law.below), _f32(law.above), _f32(law.step))
+        _values_kernel(*counter, law.kind, *scaling, *chances, out, _u64(start))
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of its threads
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system has affinities
+        return os.cpu_count() or 1
+
+
+def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
+    """Write elements ``start`` to ``start + out.size`` of a parameter into ``out``.
+
+    ``threads`` is `available_threads` unless given; small arrays stay on the caller's.
+    """
+    global _pool
+    if out.size < 2 * _PIECE or (threads := threads or available_threads()) == 1:
+        _fill_piece(key, law, out, start)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(available_threads(), "isoinit-random")
+    # Several pieces a thread, so that one that is held up does not keep the others waiting.
+    size = max(_PIECE, out.size // (4 * threads) // BLOCK * BLOCK)
+    whole, stop = start - start % BLOCK, start + out.size
+    cuts = [start, *range(whole + size, stop, size), stop]
+    pieces = [
+        _pool.submit(_fill_piece, key, law, out[a - start : b - start], a)
+        for a, b in pairwise(cuts)
+    ]
+    for piece in pieces:
+        piece.result()

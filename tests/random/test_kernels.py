@@ -1,0 +1,92 @@
+"""The compiled kernels give the bits of the definition, on any slice and any number of threads."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from isoinit.random import kernels, philox, stream
+from isoinit.random.philox import NORMAL, WORDS, Law
+
+INF = float("inf")
+DTYPES = ["float32", "float64", "float16", "uint16"]
+KEY = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
+NORMALS = Law(NORMAL, 1.0, 0.0, -INF, INF)
+
+
+@st.composite
+def laws(draw, dtype):
+    kind = draw(st.sampled_from(["uniform", "normal", "truncated"]))
+    std = draw(st.sampled_from([1.0, 0.02, 1e-3, 7.0]))
+    mean = std * draw(st.sampled_from([0.0, 0.1, -3.0]))
+    a = draw(st.floats(-9.0, 8.0))
+    b = a + draw(st.floats(0.5, 8.0))
+    if kind == "normal":
+        return Law(NORMAL, std, mean, -INF, INF)
+    low, high = mean + a * std, mean + b * std
+    if kind == "uniform":
+        return stream._uniform_law(low, high, np.dtype(dtype))
+    return stream._truncated_law(mean, std, low, high, np.dtype(dtype))
+
+
+keys = st.tuples(*[st.integers(0, 2**32 - 1)] * 4)
+starts = st.integers(0, 5000) | st.integers(2**32 - 3000, 2**32 + 3000) | st.integers(0, 2**61)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), key=keys, start=starts, count=st.integers(1, 4000))
+def test_same_bits_as_the_definition(dtype, data, key, start, count):
+    law = data.draw(laws(dtype))
+    fast, plain = np.zeros(count, dtype), np.zeros(count, dtype)
+    kernels.fill(key, law, fast, start)
+    philox.fill(key, law, plain, start)
+    assert fast.tobytes() == plain.tobytes()
+
+
+@settings(deadline=None, max_examples=60)
+@given(key=keys, start=starts, count=st.integers(1, 4000))
+@example(key=KEY, start=2**32 * 1024 // 256 - 5, count=3000)  # the counter's upper word begins
+def test_same_words_as_the_definition(key, start, count):
+    law = Law(WORDS, 1.0, 0.0, -INF, INF)
+    fast, plain = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
+    kernels.fill(key, law, fast, start)
+    philox.fill(key, law, plain, start)
+    assert np.array_equal(fast, plain)
+
+
+@pytest.mark.parametrize("engine", [kernels, philox])
+@settings(deadline=None, max_examples=40)
+@given(cuts=st.lists(st.integers(0, 6000), max_size=5), start=st.sampled_from([0, 700, 2**33]))
+def test_slices_are_the_whole(engine, cuts, start):
+    whole, parts = np.zeros(6000, np.float32), np.zeros(6000, np.float32)
+    engine.fill(KEY, NORMALS, whole, start)
+    edges = [0, *sorted(cuts), 6000]
+    for a, b in itertools.pairwise(edges):
+        engine.fill(KEY, NORMALS, parts[a:b], start + a)
+    assert np.array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("start", [0, 777])
+def test_threads_change_nothing(dtype, start):
+    count = 3 * kernels._PIECE + 12_345
+    one, two, five = (np.zeros(count, dtype) for _ in range(3))
+    for out, threads in ((one, 1), (two, 2), (five, 5)):
+        kernels.fill(KEY, NORMALS, out, start, threads)
+    assert one.tobytes() == two.tobytes() == five.tobytes()
+
+
+def test_only_the_slice_is_written():
+    out = np.full(5000, 7.0, np.float32)
+    kernels.fill(KEY, NORMALS, out[1500:3100], 1500)
+    assert (out[:1500] == 7).all()
+    assert (out[3100:] == 7).all()
+    assert not (out[1500:3100] == 7).any()
+
+
+def test_available_threads_without_affinity(monkeypatch):
+    monkeypatch.delattr(kernels.os, "sched_getaffinity", raising=False)
+    assert kernels.available_threads() >= 1

@@ -1,0 +1,360 @@
+"""Streams: the distributions, the bounds in every type, independence, and the errors.
+
+The seeds are fixed, so a check always passes or always fails. Its bound is such that a correct
+generator fails under one seed in the stated number of seeds.
+"""
+
+import math
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import ndtr
+from scipy.stats import kstest, norm, poisson
+
+from isoinit.errors import ArgumentError, IsoinitWarning
+from isoinit.random import Stream, stream
+
+INF = math.inf
+SAMPLES = 4_000_000
+
+
+def drawn(method, count=SAMPLES, dtype=np.float32, seed=0, start=0, **law):
+    out = np.empty(count, dtype)
+    getattr(Stream(seed, "weight"), method)(out, start, **law)
+    return out
+
+
+def from_bfloat16(bits):
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def truncated_cdf(x, low=-2.0, high=2.0):
+    return (ndtr(x) - ndtr(low)) / (ndtr(high) - ndtr(low))
+
+
+# ---------------------------------------------------------------- distributions
+
+CASES = [
+    ("uniform", {}, lambda x: np.clip(x, 0, 1)),
+    ("uniform", {"low": -3.0, "high": 0.5}, lambda x: np.clip((x + 3) / 3.5, 0, 1)),
+    ("normal", {}, ndtr),
+    ("normal", {"mean": 1.0, "std": 0.02}, lambda x: ndtr((x - 1) / 0.02)),
+    ("truncated_normal", {}, truncated_cdf),
+    ("truncated_normal", {"low": -1.0, "high": 9.0}, lambda x: truncated_cdf(x, -1, 9)),
+    (
+        "truncated_normal",
+        {"low": 4.0, "high": 5.0},
+        lambda x: (ndtr(-4.0) - ndtr(-x)) / (ndtr(-4.0) - ndtr(-5.0)),
+    ),
+    (
+        "truncated_normal",
+        {"mean": 1.0, "std": 0.5, "low": -INF, "high": 0.0},
+        lambda x: ndtr((x - 1) / 0.5) / ndtr(-2.0),
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "law", "cdf"), CASES)
+def test_kolmogorov_smirnov(method, law, cdf):
+    """False alarm: one seed in a million a case."""
+    values = drawn(method, 1_000_000, **law).astype(np.float64)
+    assert kstest(values, cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("shift", [0, 1, 255, 256, 512, 1024])
+def test_normals_are_uncorrelated(shift):
+    """Lags of a pair's two members, of lanes and of blocks; one seed in 10**6 (4.9 σ) each."""
+    z = drawn("normal").astype(np.float64)
+    if shift:
+        for a in (z, z * z - 1):
+            product = np.mean(a[:-shift] * a[shift:]) / np.mean(a * a)
+            assert abs(product) < 4.9 / math.sqrt(SAMPLES)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint16"])
+def test_normal_moments(dtype):
+    """One seed in 10**6 (4.9 σ) a moment: the scale is held to 0.17 %."""
+    z = drawn("normal", dtype=dtype, std=1.0)
+    z = from_bfloat16(z) if dtype == "uint16" else z
+    z = z.astype(np.float64)
+    error = 4.9 / math.sqrt(SAMPLES)
+    assert abs(z.mean()) < error
+    # Rounding adds a little variance: ulp² / 12 at most, 4e-6 in bfloat16.
+    assert abs((z**2).mean() - 1) < error * math.sqrt(2) + 4e-6
+    assert abs((z**3).mean()) < error * math.sqrt(15)
+    assert abs((z**4).mean() - 3) < error * math.sqrt(96) + 1e-4
+
+
+def test_uniform_and_truncated_moments():
+    """One seed in 10**6 (4.9 σ) a moment."""
+    error = 4.9 / math.sqrt(SAMPLES)
+    u = drawn("uniform", low=-1.0, high=1.0).astype(np.float64)
+    assert abs(u.mean()) < error * math.sqrt(1 / 3)
+    assert abs((u**2).mean() - 1 / 3) < error * math.sqrt(4 / 45)
+    t = drawn("truncated_normal").astype(np.float64)
+    density, mass = norm.pdf(2.0), ndtr(2.0) - ndtr(-2.0)
+    variance = 1 - 4 * density / mass
+    fourth = 3 * variance - 2 * 8 * density / mass
+    assert abs(t.mean()) < error * math.sqrt(variance)
+    assert abs((t**2).mean() - variance) < error * math.sqrt(fourth - variance**2)
+
+
+def test_the_moments_would_notice_a_wrong_scale():
+    z = 1.005 * drawn("normal").astype(np.float64)
+    assert abs((z**2).mean() - 1) > 4.9 * math.sqrt(2 / SAMPLES)
+
+
+def test_tails_occur_at_their_rate():
+    """Two-sided counts beyond 3, 4 and 5 σ among 2**26; one seed in 10**6 a bound."""
+    counts = dict.fromkeys((3.0, 4.0, 5.0), 0)
+    out, total = np.empty(2**22, np.float32), 2**26
+    for start in range(0, total, out.size):
+        Stream(0, "tails").normal(out, start)
+        for bound in counts:
+            counts[bound] += int(np.count_nonzero(np.abs(out) > bound))
+    for bound, count in counts.items():
+        least, most = poisson.interval(1 - 1e-6, total * 2 * ndtr(-bound))
+        assert least <= count <= most, bound
+
+
+# ---------------------------------------------------------------- bounds and rounding
+
+
+def cells(low, high, precision, *, closed):
+    """All values of a format in the interval, by stepping float64 through their spacing."""
+    values, x = [], stream._Format(precision, -133, 127).ceil(low)
+    while x < high or (closed and x == high):
+        values.append(x)
+        unit = math.ldexp(1.0, math.frexp(x)[1] - precision)
+        below_zero_power = x < 0 and math.frexp(x)[0] == -0.5
+        x += unit / 2 if below_zero_power else unit
+    return np.array(values)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float16"])
+@pytest.mark.parametrize(("low", "high"), [(1.0, 2.0), (0.7, 1.9), (-1.93, -0.61)])
+@pytest.mark.parametrize("method", ["uniform", "truncated_normal"])
+def test_every_coarse_value_has_its_share(method, low, high, dtype):
+    """Each representable value gets the exact mass of its rounding cell: no pile-up at a bound.
+
+    The end values get all that is left up to the bound. Chi-square, one seed in 10**6.
+    """
+    values = drawn(method, dtype=dtype, low=low, high=high)
+    values = from_bfloat16(values) if dtype == "uint16" else values.astype(np.float32)
+    closed = method != "uniform"
+    grid = cells(low, high, 8 if dtype == "uint16" else 11, closed=closed)
+    edges = np.concatenate([[low], (grid[1:] + grid[:-1]) / 2, [high]])
+    cdf = (edges - low) / (high - low) if not closed else truncated_cdf(edges, low, high)
+    found, counts = np.unique(values, return_counts=True)
+    assert np.isin(found, grid).all()
+    observed = np.zeros(grid.size)
+    observed[np.searchsorted(grid, found)] = counts
+    expected = np.diff(cdf) * SAMPLES
+    keep = expected > 10  # a bound may cut a cell to almost nothing
+    chi2 = ((observed - expected)[keep] ** 2 / expected[keep]).sum()
+    freedom = keep.sum()
+    assert chi2 < freedom + 4.9 * math.sqrt(2 * freedom) + 12
+    spacing = np.diff(grid)
+    share = expected[-1] / expected[-2] * (spacing[-2] / spacing[-1] if spacing.size > 1 else 1)
+    assert share < 1.6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint16"])
+@pytest.mark.parametrize("bound", [2.0, 0.04, 0.1, 1 / 3, 0.0623])
+def test_bounds_are_kept(dtype, bound):
+    def wide(x):
+        return (from_bfloat16(x) if dtype == "uint16" else x).astype(np.float64)
+
+    u = wide(drawn("uniform", 1_000_000, dtype, low=-bound, high=bound))
+    assert u.min() >= -bound
+    assert u.max() < bound
+    t = wide(drawn("truncated_normal", 1_000_000, dtype, std=bound / 2, low=-bound, high=bound))
+    assert t.min() >= -bound
+    assert t.max() <= bound
+    # Coarse values reach their bounds to one unit, and so does the sample.
+    assert u.max() > 0.99 * bound
+    assert t.max() > 0.99 * bound
+
+
+@given(
+    st.sampled_from(["float32", "float16", "float64"]),
+    st.floats(-1e6, 1e6),
+    st.floats(-1e6, 1e6),
+)
+def test_bounds_of_a_type_are_the_nearest_inside(dtype, a, b):
+    low, high = min(a, b), max(a, b)
+    kind, real = stream._FORMATS[np.dtype(dtype)], np.dtype(dtype).type
+    with np.errstate(over="ignore"):
+        for value, sign in ((kind.ceil(low), 1), (kind.floor(high), -1)):
+            assert float(real(value)) == value or math.isinf(value)
+            if math.isfinite(value):
+                towards = float(np.nextafter(real(value), real(-sign * np.inf)))
+                bound = low if sign == 1 else high
+                assert sign * value >= sign * bound
+                assert sign * towards < sign * bound
+
+
+def test_float64_is_the_same_deviate():
+    single, double = (drawn("normal", 1000, dtype, mean=3.0, std=0.1) for dtype in ("f4", "f8"))
+    deviate = drawn("normal", 1000, "f8")
+    assert np.array_equal(double, deviate * 0.1 + 3.0)
+    assert np.abs(single - double).max() <= 2.0**-22
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint16"])
+def test_low_precision_is_float32_rounded_once(dtype):
+    torch = pytest.importorskip("torch")
+    single, low = (drawn("normal", 10_000, d, std=0.3) for d in ("float32", dtype))
+    target = torch.float16 if dtype == "float16" else torch.bfloat16
+    rounded = torch.from_numpy(single).to(target).view(torch.int16).numpy()
+    assert np.array_equal(rounded, low.view(np.int16))
+
+
+def test_zero_std_is_the_mean():
+    assert (drawn("normal", 100, mean=0.5, std=0.0) == 0.5).all()
+
+
+def test_narrow_interval():
+    values = drawn("truncated_normal", 1000, low=0.5, high=float(np.nextafter(np.float32(0.5), 1)))
+    assert set(values.tolist()) <= {0.5, float(np.nextafter(np.float32(0.5), np.float32(1)))}
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_streams_are_unrelated():
+    """Correlation of every pair of streams, 28 pairs; one seed in 30 000 for the lot (4.9 σ)."""
+    base = Stream(0, "layer.weight")
+    streams = [
+        base,
+        Stream(1, "layer.weight"),
+        Stream(-1, "layer.weight"),
+        Stream(2**200, "layer.weight"),
+        Stream(0, "layer.weighu"),
+        base.child("mask"),
+        base.child("mask").child("noise"),
+        Stream(0, "layer.weightmask"),
+    ]
+    samples = np.empty((len(streams), 500_000), np.float32)
+    for one, row in zip(streams, samples, strict=True):
+        one.normal(row)
+    correlation = np.corrcoef(samples.astype(np.float64))
+    np.fill_diagonal(correlation, 0)
+    assert np.abs(correlation).max() < 4.9 / math.sqrt(samples.shape[1])
+
+
+def test_keys_are_unambiguous():
+    triples = [
+        (1, "1", ""),
+        (11, "", ""),
+        (1, "", "1"),
+        (-1, "1", ""),
+        (1, "a", "b"),
+        (1, "ab", ""),
+    ]
+    assert len({Stream(*triple)._key() for triple in triples}) == len(triples)
+    assert Stream(0, "a").child("b").child("c") == Stream(0, "a").child("b/c")
+    assert Stream(np.int64(3), "a")._key() == Stream(3, "a")._key()
+
+
+def test_words_follow_the_index():
+    one = Stream(5, "w")
+    whole = one.words(0, 5000)
+    assert whole.dtype == np.uint32
+    assert np.array_equal(one.words(1234, 100), whole[1234:1334])
+    assert one.words(7, 0).shape == (0,)
+
+
+def test_large_and_small_fills_agree():
+    large = drawn("normal", 200_000)
+    assert np.array_equal(drawn("normal", 50, start=150_001), large[150_001:150_051])
+
+
+def test_import_does_not_load_numba():
+    code = "import isoinit.random, sys; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_numba_the_numbers_are_the_same(monkeypatch):
+    expected = drawn("normal", 120_000)
+    monkeypatch.setitem(sys.modules, "isoinit.random.kernels", None)
+    monkeypatch.delattr("isoinit.random.kernels", raising=False)
+    monkeypatch.setattr(stream, "_ready", set())
+    stream._kernels.cache_clear()
+    try:
+        with pytest.warns(IsoinitWarning, match="install numba"):
+            first = drawn("normal", 120_000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            second = drawn("normal", 120_000)
+    finally:
+        stream._kernels.cache_clear()
+    assert np.array_equal(first, expected)
+    assert np.array_equal(second, expected)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("method", "law", "match"),
+    [
+        ("normal", {"std": -1.0}, "std -1.0"),
+        ("normal", {"std": math.nan}, "std nan"),
+        ("normal", {"std": 1e39}, "finite in float32"),
+        ("normal", {"mean": INF}, "mean is inf"),
+        ("uniform", {"low": 1.0, "high": 1.0}, "low < high"),
+        ("uniform", {"low": math.nan}, "finite"),
+        ("uniform", {"high": INF}, "finite"),
+        ("uniform", {"low": -3e38, "high": 3e38}, "difference"),
+        ("truncated_normal", {"std": 0.0}, "std is 0"),
+        ("truncated_normal", {"low": 2.0, "high": -2.0}, "low < high"),
+        ("truncated_normal", {"high": math.nan}, "low < high"),
+        ("truncated_normal", {"low": 11.0, "high": 12.0}, "10.8 std"),
+        ("truncated_normal", {"low": -30.0, "high": -20.0}, "10.8 std"),
+        ("normal", {"start": -1}, "start is -1"),
+        ("normal", {"start": 2**62}, "2\\*\\*62"),
+    ],
+)
+def test_argument_errors(method, law, match):
+    with pytest.raises(ArgumentError, match=match):
+        drawn(method, 8, **law)
+
+
+def test_an_interval_between_two_coarse_values():
+    drawn("uniform", 8, low=1.001, high=1.002)
+    with pytest.raises(ArgumentError, match="no bfloat16 value lies between"):
+        drawn("uniform", 8, np.uint16, low=1.001, high=1.002)
+
+
+def read_only():
+    out = np.zeros(4, np.float32)
+    out.flags.writeable = False
+    return out
+
+
+@pytest.mark.parametrize(
+    ("out", "match"),
+    [
+        ([0.0], "list"),
+        (np.zeros(4, np.int32), "int32"),
+        (np.zeros(4, ">f4"), ">f4"),
+        (np.zeros((2, 2), np.float32), r"shape \(2, 2\)"),
+        (np.zeros(8, np.float32)[::2], "strides"),
+        (read_only(), "writeable=False"),
+    ],
+)
+@pytest.mark.parametrize("method", ["uniform", "normal", "truncated_normal"])
+def test_array_errors(method, out, match):
+    with pytest.raises(TypeError, match=match):
+        getattr(Stream(0, "w"), method)(out)
+
+
+def test_an_empty_purpose():
+    with pytest.raises(ArgumentError, match="purpose is empty"):
+        Stream(0, "w").child("")
