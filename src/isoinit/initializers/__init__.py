@@ -1,0 +1,34 @@
+"""The eight methods: zero, random, Xavier, He, LeCun, orthogonal, sparse, variational."""
+
+from isoinit.initializers.base import Initializer
+from isoinit.initializers.he import HeNormal, HeUniform
+from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
+from isoinit.initializers.orthogonal import DeltaOrthogonal, Orthogonal
+from isoinit.initializers.random import Normal, TruncatedNormal, Uniform
+from isoinit.initializers.sparse import Sparse
+from isoinit.initializers.variational import Variational
+from isoinit.initializers.xavier import XavierNormal, XavierUniform
+from isoinit.initializers.zero import Constant, Dirac, GateBias, Identity, Ones, Zeros
+
+__all__ = [
+    "Constant",
+    "DeltaOrthogonal",
+    "Dirac",
+    "GateBias",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Ones",
+    "Orthogonal",
+    "Sparse",
+    "TruncatedNormal",
+    "Uniform",
+    "Variational",
+    "XavierNormal",
+    "XavierUniform",
+    "Zeros",
+]

@@ -1,0 +1,169 @@
+"""What every initializer is: a frozen dataclass that fills a parameter from a stream.
+
+An initializer knows no framework. It is given a 1-D NumPy array to fill, the parameter's stream and
+its layout, and writes the elements from `start` on: the same values whichever piece is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from inspect import isabstract
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from isoinit.errors import ArgumentError
+from isoinit.random import Stream
+from isoinit.scale.fans import Layout
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Initializer(ABC):
+    """A rule that gives each element of a parameter its first value.
+
+    Subclasses are frozen dataclasses whose fields are their options, so initializers can be
+    compared, hashed, printed and saved.
+    """
+
+    _by_name: ClassVar[dict[str, type[Initializer]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Initializer._by_name[cls.__name__] = cls
+
+    @abstractmethod
+    def std_for(self, layout: Layout) -> float:
+        """The standard deviation that an element of a parameter of this layout gets.
+
+        Raises:
+            ArgumentError: if the layout is not one that this initializer can fill, so that a plan
+                finds out before it writes.
+        """
+
+    @abstractmethod
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Write elements `start` to `start + len(out)` (C order) of the parameter into `out`.
+
+        Args:
+            out: a writable, contiguous 1-D array of float32, float64 or float16, or of uint16,
+                which stands for the bits of bfloat16.
+            stream: the parameter's random numbers.
+            layout: what the axes of the whole parameter mean.
+            start: where the piece begins in the whole parameter.
+
+        Raises:
+            ArgumentError: if the layout is not one that this initializer can fill.
+        """
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every unit of a layer filled by it computes the same function."""
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The initializer as plain JSON data; `from_dict` reads it back."""
+        options = {f.name: getattr(self, f.name) for f in fields(self)}
+        nested = {k: v.to_dict() if isinstance(v, Initializer) else v for k, v in options.items()}
+        return {"initializer": type(self).__name__, **nested}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Initializer:
+        """Read what `to_dict` wrote; no code is run but the constructors'.
+
+        Raises:
+            ArgumentError: for an unknown initializer or option, one that is missing or of a wrong
+                type, or a value out of range.
+        """
+        options = {k: v for k, v in data.items() if k != "initializer"}
+        name = data.get("initializer")
+        known = {n: cls for n, cls in Initializer._by_name.items() if not isabstract(cls)}
+        if not isinstance(name, str) or name not in known:
+            raise ArgumentError(
+                f"no initializer is called {name!r}; expected one of {', '.join(sorted(known))}"
+            )
+        cls = known[name]
+        unknown = options.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ArgumentError(f"{name} has no option {', '.join(sorted(unknown))}")
+        nested = {
+            key: Initializer.from_dict(value) if isinstance(value, Mapping) else value
+            for key, value in options.items()
+        }
+        try:
+            return cls(**nested)
+        except TypeError as error:  # an option is missing, or of a type that cannot be compared
+            raise ArgumentError(f"{name} cannot be made from {options}: {error}") from None
+
+    def __str__(self) -> str:
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.default is not MISSING and value == field.default:
+                continue
+            shown.append(f"{field.name}={value:.4g}" if isinstance(value, float) else f"{value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _require(
+        self,
+        name: str,
+        *,
+        low: float = -math.inf,
+        high: float = math.inf,
+        above: bool = False,
+        whole: bool = False,
+    ) -> None:
+        """Refuse a field that is not a finite number in [low, high], or (low, high] if `above`."""
+        value = getattr(self, name)
+        known = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        finite = known and abs(value) <= sys.float_info.max  # unlike isfinite, takes any int
+        if finite and low <= value <= high and not (above and value == low):
+            return
+        parts = [f"{'above' if above else 'at least'} {low:g}"] if low > -math.inf else []
+        parts += [f"at most {high:g}"] if high < math.inf else []
+        raise ArgumentError(
+            f"{type(self).__name__}({name}={value!r}): expected a "
+            f"{'whole' if whole else 'finite'} number {' and '.join(parts)}".rstrip()
+        )
+
+    def _require_map(self, layout: Layout) -> None:
+        """Refuse vectors, which have no fan-in or fan-out."""
+        if not layout.is_map:
+            raise ArgumentError(
+                f"{self} needs a weight with inputs and outputs, found a vector of shape "
+                f"{layout.shape}; biases take Zeros(), scales take Ones(), or give a standard "
+                "deviation with Normal(std=...)"
+            )
+
+
+class WholeInitializer(Initializer):
+    """An initializer whose elements depend on each other, so that it draws the whole parameter."""
+
+    @abstractmethod
+    def draw(self, stream: Stream, layout: Layout) -> Array:
+        """The whole parameter, float64, in its stored shape; `std_for` accepted the layout."""
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw the whole parameter and keep the piece that was asked for."""
+        self.std_for(layout)  # refuses a layout that does not fit
+        store(self.draw(stream, layout).reshape(-1)[start : start + out.size], out)
+
+
+def store(values: Array, out: Array) -> None:
+    """Write `values` into `out`, rounded to float32 and then, for shorter types, once more.
+
+    `out` of uint16 takes bfloat16 bits: float32's upper half, rounded to nearest, ties to even.
+    """
+    if out.dtype == np.uint16:
+        bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+        out[:] = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> 16
+    elif out.dtype == np.float16:
+        out[:] = values.astype(np.float32)
+    else:
+        out[:] = values

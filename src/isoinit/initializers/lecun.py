@@ -1,0 +1,60 @@
+"""LeCun: a variance of 1/fan_in, so that a layer's output is as large as its input.
+
+LeCun et al. (1998, section 4.6) drew weights with standard deviation fan_in^(-1/2), so that a unit
+whose inputs have unit variance has a weighted sum of unit variance. Self-normalizing networks need
+just that (Klambauer et al. 2017): SELU then pulls mean and variance to 0 and 1 at every layer.
+
+Use it before SELU, before a norm layer, and where nothing follows. Not for ReLU, which would halve
+the signal's second moment at each layer: use He.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from isoinit.initializers.base import Array, Initializer
+from isoinit.random import Stream
+from isoinit.scale.fans import Layout
+
+
+@dataclass(frozen=True)
+class _LeCun(Initializer):
+    def std_for(self, layout: Layout) -> float:
+        """1 / sqrt(fan_in)."""
+        self._require_map(layout)
+        return 1 / math.sqrt(layout.fan_in)
+
+
+@dataclass(frozen=True)
+class LeCunNormal(_LeCun):
+    """N(0, 1/fan_in): weights before SELU.
+
+    Source: LeCun et al. 1998, section 4.6; Klambauer et al. 2017, section 2.
+
+    Raises:
+        ArgumentError: on filling a vector.
+
+    Example:
+        >>> from isoinit.scale import fans
+        >>> LeCunNormal().std_for(fans.linear((10, 400)))
+        0.05
+    """
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw normals."""
+        stream.normal(out, start, 0.0, self.std_for(layout))
+
+
+@dataclass(frozen=True)
+class LeCunUniform(_LeCun):
+    """U(-r, r) with r = sqrt(3/fan_in): the same variance within bounds.
+
+    Raises:
+        ArgumentError: on filling a vector.
+    """
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw uniforms."""
+        bound = math.sqrt(3) * self.std_for(layout)
+        stream.uniform(out, start, -bound, bound)

@@ -1,0 +1,139 @@
+"""Random: a given distribution, whatever the layer.
+
+The caller's standard deviation is used as it is: right where a recipe gives the number (0.02 for
+GPT-2's weights, an embedding's size), wrong as a habit: too large a scale explodes with depth and
+too small a one vanishes, at the rate gain·std·sqrt(fan_in) a layer. The other methods work the
+number out from the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from isoinit.errors import ArgumentError
+from isoinit.initializers.base import Array, Initializer
+from isoinit.random import Stream
+from isoinit.scale.fans import Layout
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """U(a, b): every value of [a, b) equally likely; the standard deviation is (b - a)/sqrt(12).
+
+    Use it where the range matters: nothing lies beyond the bounds, and float16 cannot overflow.
+
+    Raises:
+        ArgumentError: unless a < b, both finite.
+    """
+
+    a: float = 0.0
+    b: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require("a")
+        self._require("b")
+        _require_interval(self, self.a, self.b)
+
+    def std_for(self, layout: Layout) -> float:
+        """(b - a) / sqrt(12)."""
+        return (self.b - self.a) / math.sqrt(12)
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw uniforms."""
+        stream.uniform(out, start, self.a, self.b)
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """N(mean, std²).
+
+    Use it where a recipe gives the standard deviation. About one value in 16,000 lies beyond 4 std;
+    where that hurts, use `TruncatedNormal`.
+
+    Raises:
+        ArgumentError: if `std` is negative, or either is not finite.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require("mean")
+        self._require("std", low=0)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether nothing varies."""
+        return self.std == 0
+
+    def std_for(self, layout: Layout) -> float:
+        """The standard deviation given."""
+        return self.std
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw normals."""
+        stream.normal(out, start, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal(Initializer):
+    """N(mean, std²), cut to the values between `a` and `b` standard deviations from the mean.
+
+    Use it as `Normal` without outliers (BERT's and ViT's weights). `a` and `b` count standard
+    deviations, as in `scipy.stats.truncnorm` and in JAX: the bounds of `torch.nn.init`'s
+    `trunc_normal_` are absolute, so that its default ±2 cuts nothing at a std of 0.02;
+    `isoinit.functional.trunc_normal_` keeps that meaning.
+
+    `std` is that of the normal before the cut: at ±2 the values that remain have 0.8796·std, which
+    is what `std_for` and a plan report. Divide by that to keep a variance.
+
+    Raises:
+        ArgumentError: if `std` is negative, or unless a < b.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    a: float = -2.0
+    b: float = 2.0
+
+    def __post_init__(self) -> None:
+        self._require("mean")
+        self._require("std", low=0)
+        self._require("a")
+        self._require("b")
+        _require_interval(self, self.a, self.b)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether nothing varies."""
+        return self.std == 0
+
+    def std_for(self, layout: Layout) -> float:
+        """The standard deviation after the cut, in closed form."""
+
+        # Johnson, Kotz & Balakrishnan 1994, section 13.10.1:
+        # Var = 1 + (aφ(a) - bφ(b))/Z - ((φ(a) - φ(b))/Z)², Z = Φ(b) - Φ(a)
+        def density(x: float) -> float:
+            return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+        a, b = self.a, self.b
+        if a + b < 0:  # the mirror image has the same spread, and erfc keeps its digits above 0
+            a, b = -b, -a
+        mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+        shift = (density(a) - density(b)) / mass
+        tilt = (a * density(a) - b * density(b)) / mass
+        return self.std * math.sqrt(max(1 + tilt - shift * shift, 0))
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw truncated normals."""
+        if self.std == 0:
+            stream.normal(out, start, self.mean, 0.0)
+            return
+        low, high = self.mean + self.a * self.std, self.mean + self.b * self.std
+        stream.truncated_normal(out, start, self.mean, self.std, low, high)
+
+
+def _require_interval(owner: Initializer, a: float, b: float) -> None:
+    if not a < b:
+        raise ArgumentError(f"{owner!r}: expected a < b, found a={a!r} and b={b!r}")

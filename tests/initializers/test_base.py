@@ -1,0 +1,239 @@
+"""What every initializer keeps: types, pieces, saving, refusals; and the rounding of `store`."""
+
+import json
+import math
+from dataclasses import FrozenInstanceError, dataclass, fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isoinit import initializers
+from isoinit.errors import ArgumentError
+from isoinit.initializers import (
+    Constant,
+    DeltaOrthogonal,
+    Dirac,
+    GateBias,
+    HeNormal,
+    HeUniform,
+    Identity,
+    Initializer,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Ones,
+    Orthogonal,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+    Variational,
+    XavierNormal,
+    XavierUniform,
+    Zeros,
+)
+from isoinit.initializers.base import store
+from isoinit.random import Stream
+from isoinit.scale import fans
+
+LINEAR = fans.linear((24, 10), 4)
+CONV = fans.conv((12, 3, 3, 2), 2)
+
+# Each initializer, with options off their defaults, and a layout that it can fill.
+EACH = [
+    (Constant(0.1), LINEAR),
+    (Zeros(), LINEAR),
+    (Ones(), LINEAR),
+    (GateBias(val=0.7, gate=2, gates=3), fans.vector((12,))),
+    (Identity(gain=0.3), LINEAR),
+    (Dirac(), CONV),
+    (Uniform(-0.1, 0.3), CONV),
+    (Normal(0.5, 0.02), fans.vector((7,))),
+    (TruncatedNormal(0.1, 0.02, -1.0, 3.0), LINEAR),
+    (XavierNormal(gain=5 / 3), CONV),
+    (XavierUniform(gain=0.1), LINEAR),
+    (HeNormal(nonlinearity="gelu"), LINEAR),
+    (HeUniform(a=0.25, mode="fan_avg"), CONV),
+    (LeCunNormal(), LINEAR),
+    (LeCunUniform(), fans.linear((10, 24), 2, transposed=True)),
+    (Orthogonal(gain=1.3), LINEAR),
+    (DeltaOrthogonal(gain=0.9), CONV),
+    (Sparse(density=0.4, gain=2.0), CONV),
+    (Sparse(density=0.4, pattern="random"), LINEAR),
+    (Sparse(connections=3), LINEAR),
+    (Variational(HeUniform(), scale=0.3), LINEAR),
+]
+each = pytest.mark.parametrize(("initializer", "layout"), EACH, ids=[str(row[0]) for row in EACH])
+
+
+def from_bfloat16(bits):
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def test_each_initializer_is_in_the_table():
+    public = {getattr(initializers, name) for name in initializers.__all__} - {Initializer}
+    assert {type(row[0]) for row in EACH} == public
+
+
+# ---------------------------------------------------------------- filling
+
+
+@each
+def test_the_values_are_a_function_of_seed_and_name(initializer, layout, draw):
+    first, again, other = (draw(initializer, layout, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    fixed = isinstance(initializer, (Constant, Zeros, Ones, GateBias, Identity, Dirac))
+    assert (first == other).all() == fixed
+
+
+@each
+def test_every_type_holds_the_same_values(initializer, layout, draw):
+    exact = draw(initializer, layout, np.float64)
+    for dtype, epsilon in ((np.float32, 2**-22), (np.float16, 2**-10), (np.uint16, 2**-7)):
+        found = draw(initializer, layout, dtype)
+        found = from_bfloat16(found) if dtype == np.uint16 else found.astype(np.float64)
+        np.testing.assert_allclose(found, exact, rtol=epsilon, atol=1e-6)
+
+
+@each
+@settings(deadline=None)  # the first fill of a session may load compiled kernels
+@given(data=st.data())
+def test_any_piece_is_that_piece_of_the_whole(initializer, layout, data):
+    size = math.prod(layout.shape)
+    start = data.draw(st.integers(0, size))
+    count = data.draw(st.integers(0, size - start))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64, np.float16, np.uint16]))
+    whole, piece = np.empty(size, dtype), np.empty(count, dtype)
+    stream = Stream(data.draw(st.integers(-(2**70), 2**70)), "weight")
+    initializer.fill(whole, stream, layout)
+    initializer.fill(piece, stream, layout, start)
+    np.testing.assert_array_equal(piece, whole[start : start + count])
+
+
+@each
+def test_the_promised_spread_is_finite(initializer, layout):
+    assert 0 <= initializer.std_for(layout) < math.inf
+
+
+@each
+def test_only_one_value_everywhere_is_constant(initializer, layout):
+    assert initializer.is_constant == isinstance(initializer, (Constant, Zeros, Ones))
+
+
+# ---------------------------------------------------------------- data
+
+
+@each
+def test_saved_and_read_back(initializer, layout):
+    text = json.dumps(initializer.to_dict(), allow_nan=False)
+    again = Initializer.from_dict(json.loads(text))
+    assert again == initializer
+    assert hash(again) == hash(initializer)
+    assert type(again) is type(initializer)
+
+
+@each
+def test_printed_and_frozen(initializer, layout):
+    assert str(initializer).startswith(type(initializer).__name__)
+    for field in fields(initializer):
+        with pytest.raises(FrozenInstanceError):
+            setattr(initializer, field.name, 1)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "shown"),
+    [
+        (Zeros(), "Zeros()"),
+        (TruncatedNormal(std=0.02), "TruncatedNormal(std=0.02)"),
+        (HeNormal(gain=2.0), "HeNormal(gain=2)"),
+        (Variational(LeCunNormal()), "Variational(LeCunNormal())"),
+    ],
+)
+def test_defaults_are_not_printed(initializer, shown):
+    assert str(initializer) == shown
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"initializer": "HeNomral"}, "'HeNomral'.*HeNormal"),
+        ({"initializer": "WholeInitializer"}, "'WholeInitializer'"),
+        ({"initializer": "_He"}, "'_He'"),
+        ({"initializer": ["Zeros"]}, "Zeros"),
+        ({}, "None"),
+        ({"initializer": "Normal", "sigma": 1}, "Normal has no option sigma"),
+        ({"initializer": "Constant"}, "Constant.*'val'"),
+        ({"initializer": "Normal", "std": "wide"}, "std='wide'"),
+        ({"initializer": "Normal", "std": -1}, "std=-1"),
+        ({"initializer": "Uniform", "a": {"initializer": "Zeros"}}, "a=Zeros"),
+        ({"initializer": "HeNormal", "nonlinearity": ["relu"]}, "HeNormal"),
+        ({"initializer": "Variational", "base": {"initializer": "Nothing"}}, "'Nothing'"),
+    ],
+)
+def test_bad_data_is_refused(data, named):
+    with pytest.raises(ArgumentError, match=named):
+        Initializer.from_dict(data)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1", None, True, 10**400, [1]])
+def test_an_option_must_be_a_finite_number(value):
+    with pytest.raises(ArgumentError, match=r"Constant\(val=.*finite number"):
+        Constant(value)
+
+
+def test_an_initializer_of_ones_own():
+    """A subclass fills, saves and loads like those of the library."""
+
+    @dataclass(frozen=True)
+    class Alternating(Initializer):
+        size: float = 1.0
+
+        def std_for(self, layout):
+            return self.size
+
+        def fill(self, out, stream, layout, start=0):
+            out[:] = self.size * (1 - 2 * (np.arange(start, start + out.size) % 2))
+
+    try:
+        assert Initializer.from_dict(Alternating(0.5).to_dict()) == Alternating(0.5)
+    finally:
+        del Initializer._by_name["Alternating"]
+
+
+# ---------------------------------------------------------------- rounding
+
+singles = st.floats(width=32, allow_nan=False)
+
+
+@given(st.lists(singles, min_size=1, max_size=50))
+def test_bfloat16_is_rounded_as_torch_rounds(values):
+    out = np.empty(len(values), np.uint16)
+    store(np.array(values), out)
+    expected = torch.tensor(values, dtype=torch.float32).bfloat16().view(torch.int16)
+    np.testing.assert_array_equal(out.view(np.int16), expected.numpy())
+
+
+@given(st.lists(singles.filter(lambda x: abs(x) < 65504), min_size=1, max_size=50))
+def test_float16_is_rounded_as_torch_rounds(values):
+    out = np.empty(len(values), np.float16)
+    store(np.array(values), out)
+    expected = torch.tensor(values, dtype=torch.float32).half()
+    np.testing.assert_array_equal(out, expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("value", "bits"),
+    [
+        (1.0, 0x3F80),
+        (1 + 2**-8, 0x3F80),  # a tie, down to even
+        (1 + 3 * 2**-8, 0x3F82),  # a tie, up to even
+        (-1 - 2**-8 - 2**-20, 0xBF81),
+        (3.4e38, 0x7F80),  # beyond the largest: infinite
+    ],
+)
+def test_bfloat16_ties_go_to_even(value, bits):
+    out = np.empty(1, np.uint16)
+    store(np.array([value]), out)
+    assert out[0] == bits
