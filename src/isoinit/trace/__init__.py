@@ -1,0 +1,13 @@
+"""Reads a model by running its own forward once and recording what happens.
+
+Parsing fails on most real models (loops, branches on shapes, decorators, keyword arguments), while
+every model can be run. The forward runs on fake tensors, which have shapes but no memory and no
+arithmetic; where it needs real values (a branch on data), it runs on the real example instead. The
+model is as before, byte for byte, also when the forward raises.
+"""
+
+from isoinit.trace.names import named_parameters
+from isoinit.trace.run import as_arguments, explained, recording, trace
+from isoinit.trace.structure import structure
+
+__all__ = ["as_arguments", "explained", "named_parameters", "recording", "structure", "trace"]

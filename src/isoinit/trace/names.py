@@ -1,0 +1,67 @@
+"""The names of a model's parameters, as they are without any wrapper.
+
+`torch.compile`, DDP, FSDP and activation checkpointing put a part of their own in front of a name.
+The key of a parameter's random numbers is its name, so those parts are dropped: wrapping a model
+must not change its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+# The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
+WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+    "OffloadWrapper": "_checkpoint_wrapped_module",
+}
+
+
+def wrapped_child(module: nn.Module) -> str | None:
+    """The name under which a wrapper keeps what it wraps; None for any other module."""
+    for cls in type(module).__mro__:
+        if cls.__name__ in WRAPPERS and cls.__module__.startswith("torch."):
+            return WRAPPERS[cls.__name__]
+    return None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside its outermost wrappers."""
+    while (child := wrapped_child(model)) is not None:
+        model = getattr(model, child)
+    return model
+
+
+def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+    """Every parameter once, by its first name, and the other names of tied ones.
+
+    Returns:
+        Parameters by name, in the order of `model.named_parameters()`, and for each further name
+        of a tied parameter the name that it goes by.
+    """
+    parameters: dict[str, nn.Parameter] = {}
+    names: dict[int, str] = {}
+    aliases: dict[str, str] = {}
+    for name, parameter in _walk(model, "", set()):
+        if id(parameter) in names:
+            aliases[name] = names[id(parameter)]
+        else:
+            names[id(parameter)] = name
+            parameters[name] = parameter
+    return parameters, aliases
+
+
+def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str, nn.Parameter]]:
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield prefix + name, parameter
+    hidden = wrapped_child(module)
+    for name, child in module._modules.items():
+        if child is not None and id(child) not in path:
+            inner = prefix if name == hidden else f"{prefix}{name}."
+            yield from _walk(child, inner, path | {id(child)})

@@ -1,0 +1,264 @@
+"""Records each torch call of a forward pass as an operation of a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from isoinit.graph import Graph, Op, Use
+from isoinit.scale import fans
+from isoinit.trace.readers import READERS, Call, Weight
+
+Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
+
+# Rearrangements: each output is an input, or a part, a maximum or an average of inputs of one unit.
+MOVES = frozenset(
+    """view reshape flatten unflatten transpose permute t T mT swapaxes swapdims movedim squeeze
+    unsqueeze expand expand_as repeat repeat_interleave tile contiguous clone detach to type float
+    double half bfloat16 view_as reshape_as chunk split tensor_split unbind getitem select narrow
+    flip roll unfold index_select gather take_along_dim pad dropout dropout1d dropout2d dropout3d
+    alpha_dropout feature_alpha_dropout max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
+    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d interpolate pixel_shuffle pixel_unshuffle
+    channel_shuffle checkpoint requires_grad masked_fill type_as cpu cuda""".split()
+)
+# Their outputs do not depend on the values of their inputs.
+SHAPE_ONLY = frozenset(
+    """size numel dim stride storage_offset zeros_like ones_like empty_like rand_like randn_like
+    full_like new_zeros new_ones new_empty new_full new_tensor is_floating_point data_ptr""".split()
+)
+
+
+@dataclass(frozen=True)
+class _Placeholder:
+    """Stands for an input in a recorded call."""
+
+    position: int
+
+
+class Recorder(TorchFunctionMode):
+    """Records what runs inside its `with` block.
+
+    Args:
+        shapes: the shape of each parameter, by name.
+        aliases: the other names of tied parameters, and the name that each goes by.
+        observe: called with each operation and the tensors it made, as they are made.
+    """
+
+    def __init__(
+        self,
+        shapes: dict[str, tuple[int, ...]],
+        aliases: dict[str, str],
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__()
+        self.ops: list[Op] = []
+        self._shapes, self._aliases, self._observe = shapes, aliases, observe
+        self._count = 0
+        # Tensors are known by identity, so each is kept alive beside its number.
+        self._values: dict[int, tuple[torch.Tensor, int]] = {}
+        self._weights: dict[int, tuple[torch.Tensor, Weight]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = function_name(func)
+        if name not in SHAPE_ONLY:
+            made = [args[0]] if name == "setitem" else list(tensors_in(result))
+            if made:
+                self._note(func, name, args, kwargs, made)
+        return result
+
+    def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
+        """Say that the forward will meet this tensor as the parameter of this name."""
+        self._weights[id(tensor)] = (tensor, Weight(tensor, (name,), self._shapes, exact=True))
+
+    def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
+        """Say that a tensor is part of the example, or holds the value of that number."""
+        if value is None:
+            self._new_value(tensor)
+        else:
+            self._values[id(tensor)] = (tensor, value)
+
+    def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run the model on an example, recording; returns what the model returns."""
+        for tensor in tensors_in((args, kwargs)):
+            self.mark_value(tensor)
+        with self:
+            return model(*args, **kwargs)
+
+    def graph(self, result: Any, how: str) -> Graph:
+        """Everything recorded, as a graph whose outputs are the tensors in `result`."""
+        outputs = [self.value(tensor) for tensor in tensors_in(result)]
+        found = tuple(value for value in outputs if value is not None)
+        return Graph(self._shapes, tuple(self.ops), found, how, self._aliases)
+
+    def _note(
+        self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
+    ) -> None:
+        tensors = list(tensors_in((args, kwargs)))
+        values = [value for t in tensors if (value := self.value(t)) is not None]
+        weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
+        if not values and not weights:
+            return
+        call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
+        if name in READERS and (steps := READERS[name](call)):
+            for step in steps[:-1]:  # a composite, such as attention with its projections
+                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
+            last = steps[-1]
+            inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
+            replay = last.replay
+        elif not values:
+            self._derive(name, weights, made)
+            return
+        else:
+            last = call.generic("move" if name in MOVES else "other")
+            inputs = last.inputs
+            replay = None if weights or last.kind == "move" else _replay(func, args, kwargs, self)
+        outputs = [self._new_value(tensor) for tensor in made]
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay)
+        if self._observe is not None:
+            self._observe(op, tuple(made))
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        uses: Sequence[Use],
+        replay: Any,
+    ) -> Op:
+        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay)
+        self.ops.append(op)
+        return op
+
+    def _derive(self, name: str, weights: list[Weight], made: list[Any]) -> None:
+        """A tensor made of parameters alone: a view of one, or a function of some."""
+        first = weights[0]
+        names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
+        exact = name in MOVES and len(weights) == 1 and first.exact
+        for tensor in made:
+            self._weights[id(tensor)] = (tensor, Weight(tensor, names, self._shapes, exact))
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+    def _new_value(self, tensor: torch.Tensor) -> int:
+        value = self._number()
+        self._values[id(tensor)] = (tensor, value)
+        return value
+
+    def value(self, tensor: Any) -> int | None:
+        """The number of the value that a tensor holds; None for constants and parameters."""
+        known = self._values.get(id(tensor))
+        return known[1] if known else None
+
+    def _weight(self, tensor: Any) -> Weight | None:
+        if id(tensor) in self._values:
+            return None
+        known = self._weights.get(id(tensor))
+        return known[1] if known else None
+
+    def _value_of(self, tensor: Any) -> int | None:
+        """The number of a tensor; a parameter that is used as a signal becomes a value."""
+        weight = self._weight(tensor)
+        if weight is None:
+            return self.value(tensor)
+        uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
+        value = self._new_value(tensor)
+        self._add("parameter", "lookup", [], [value], uses, None)
+        return value
+
+    def _producer(self, value: int) -> Op | None:
+        return next((op for op in reversed(self.ops) if value in op.outputs), None)
+
+
+@cache
+def function_name(func: Any) -> str:
+    """The plain name of a torch function: "add" for `torch.Tensor.__iadd__` and `add_`."""
+    name = getattr(func, "__name__", "unknown")
+    if name == "__get__":  # a property, such as Tensor.T: only the resolved name tells which
+        name = (resolve_name(func) or "unknown.__get__").split(".")[-2]
+    dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
+    plain = dunder.group(1) if dunder else name.strip("_")
+    return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists, mappings and dataclasses."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
+            yield from tensors_in(item)
+    elif isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from tensors_in(item)
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        for field in dataclasses.fields(tree):
+            yield from tensors_in(getattr(tree, field.name))
+
+
+def _replay(
+    func: Any, args: Sequence[Any], kwargs: dict[str, Any], recorder: Recorder
+) -> Callable[[Sequence[npt.NDArray[np.float64]]], npt.NDArray[np.float64]] | None:
+    """The call as a function of arrays; None if it reads a tensor that is not a plain number."""
+    inputs: list[int] = []
+
+    def template(tree: Any) -> Any:
+        if isinstance(tree, torch.Tensor):
+            value = recorder.value(tree)
+            if value is not None:
+                if value not in inputs:
+                    inputs.append(value)
+                return _Placeholder(inputs.index(value))
+            return _plain_number(tree)
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(template(item) for item in tree)
+        return tree
+
+    try:
+        held_args = [template(item) for item in args]
+        held_kwargs = {key: template(item) for key, item in kwargs.items()}
+    except (TypeError, ValueError):
+        return None
+
+    def replay(arrays: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        tensors = [torch.tensor(array) for array in arrays]  # copies: the call may be in place
+
+        def filled(tree: Any) -> Any:
+            if isinstance(tree, _Placeholder):
+                return tensors[tree.position]
+            if isinstance(tree, (list, tuple)):
+                return type(tree)(filled(item) for item in tree)
+            return tree
+
+        with torch.no_grad():
+            result = func(*filled(held_args), **{k: filled(v) for k, v in held_kwargs.items()})
+        array = result.numpy()
+        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
+
+    return replay
+
+
+def _plain_number(tensor: torch.Tensor) -> float:
+    if tensor.numel() != 1 or tensor.device.type == "meta":
+        raise ValueError("not a plain number")
+    constant = getattr(tensor, "constant", tensor)  # fake tensors keep the value of small constants
+    if constant is None:
+        raise ValueError("a fake tensor without a value")
+    return float(constant.item())

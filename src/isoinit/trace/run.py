@@ -1,0 +1,143 @@
+"""Runs a model once under the recorder: on fake tensors, or on the example where it must be real."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from isoinit.errors import ArgumentError, TraceError
+from isoinit.graph import Graph
+from isoinit.trace.isolate import untouched
+from isoinit.trace.names import named_parameters, unwrap
+from isoinit.trace.record import Observer, Recorder, tensors_in
+
+
+def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How a batch is passed to `forward`: `model(batch)`, `model(*batch)` or `model(**batch)`.
+
+    Raises:
+        ArgumentError: if it is not a tensor, a tuple or a mapping.
+    """
+    if isinstance(batch, torch.Tensor):
+        return (batch,), {}
+    if isinstance(batch, tuple):
+        return batch, {}
+    if isinstance(batch, Mapping):
+        return (), {str(key): value for key, value in batch.items()}
+    raise ArgumentError(
+        f"batch is a {type(batch).__name__}; expected a tensor for model(batch), a tuple for "
+        "model(*batch), or a mapping for model(**batch)"
+    )
+
+
+def trace(model: nn.Module, batch: Any) -> Graph:
+    """Read a model by running its forward once; the model is left as it was.
+
+    Args:
+        model: any model, on any device, meta too.
+        batch: an example, as `as_arguments` takes it. Its values matter only to models that branch
+            on them.
+
+    Raises:
+        TraceError: if the forward fails; it quotes the model's own error and the line it came from.
+    """
+    args, kwargs = as_arguments(batch)
+    try:
+        return _run_fake(model, args, kwargs)
+    except Exception as fake_failure:  # any failure of the fake run: the real one decides
+        if any(p.is_meta for p in model.parameters()):
+            raise explained(fake_failure, "on fake tensors") from fake_failure
+    try:
+        with recording(model) as (inner, recorder), torch.no_grad():
+            return recorder.graph(recorder.run(inner, args, kwargs), "real")
+    except Exception as failure:
+        raise explained(failure, "on the example") from failure
+
+
+Lender = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+@contextmanager
+def recording(
+    model: nn.Module, *, observe: Observer | None = None, lend: Lender | None = None
+) -> Iterator[tuple[nn.Module, Recorder]]:
+    """Borrow a model to run it under a recorder; everything is put back at the end.
+
+    Args:
+        model: the model.
+        observe: called with each operation and its tensors.
+        lend: what to run with in place of each of the model's tensors. By default parameters stay
+            and every other tensor is a copy, so that running statistics survive.
+
+    Yields:
+        The model inside its wrappers, and the recorder to run it with.
+    """
+    parameters, aliases = named_parameters(model)
+    by_id = {id(parameter): name for name, parameter in parameters.items()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    recorder = Recorder(shapes, aliases, observe)
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor | None:
+        if lend is not None:
+            other = lend(tensor)
+        else:
+            other = None if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+        if id(tensor) in by_id:
+            recorder.mark_parameter(tensor if other is None else other, by_id[id(tensor)])
+        return other
+
+    with untouched(model, replace), torch.compiler.set_stance("force_eager"):
+        yield unwrap(model), recorder
+
+
+def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes a fake twin of a tensor: on `device` if the tensor is on the meta device."""
+
+    def fake(tensor: torch.Tensor) -> torch.Tensor:
+        where = device if tensor.is_meta else tensor.device
+        with mode:
+            shadow = torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=where
+            )
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(shadow, requires_grad=tensor.requires_grad)
+        return shadow
+
+    return fake
+
+
+def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    device = next((t.device for t in tensors_in((args, kwargs))), torch.device("cpu"))
+    fake = as_fake(mode, device)
+    fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
+    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode:
+        return recorder.graph(recorder.run(inner, fake_args, fake_kwargs), "fake")
+
+
+def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: _map_tensors(function, item) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        items = [_map_tensors(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return tree
+
+
+def explained(failure: Exception, where: str) -> TraceError:
+    """The model's own error, with the line of the user's code that it came from."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    theirs = [f for f in frames if "/isoinit/" not in f.filename and "/torch/" not in f.filename]
+    line = f' at {theirs[-1].filename}:{theirs[-1].lineno} "{theirs[-1].line}"' if theirs else ""
+    return TraceError(
+        f"the model's forward failed {where}{line}: {type(failure).__name__}: {failure}. Pass a "
+        "batch that model(batch), model(*batch) or model(**batch) accepts; nothing was changed"
+    )
