@@ -1,0 +1,176 @@
+"""What each parameter is for, read from the graph: the facts that the rules decide on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from isoinit.graph import GRID, Array, Following, Graph, following
+from isoinit.scale import fans
+from isoinit.scale.fans import Layout
+from isoinit.scale.gains import ACTIVATIONS, activation_gain, function_gain
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The function that a weight's output goes through, as it was measured.
+
+    Attributes:
+        name: a known name, or the operations that make it up, such as "mul·sigmoid·mul".
+        slope: a leaky ReLU's slope on the negative side; 0 for all others.
+        function: the function itself.
+    """
+
+    name: str
+    slope: float = 0.0
+    function: Callable[[Array], Array] = field(default=np.positive, compare=False, repr=False)
+
+    @cached_property
+    def gain(self) -> float:
+        """E[φ(z)²]^(-1/2), exact for known names and by quadrature for any other."""
+        if self.name == "leaky_relu":
+            return activation_gain(self.name, self.slope)
+        if self.name == "relu" or self.name in ACTIVATIONS:
+            return activation_gain(self.name)
+        return function_gain(self.function, self.name)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parameter is for.
+
+    Attributes:
+        parameter: its name.
+        slot: what the operation does with it: see `isoinit.graph.Use`; "unknown" if no operation
+            that used it is understood.
+        layout: what its axes mean.
+        op: the name of the operation that uses it.
+        activation: for a weight, the function that follows; None where none does.
+        end: for a weight, the operation that its signal goes to next.
+        norm: whether a norm layer stands between the weight and what follows.
+        ends_branch: whether its output is added to a residual stream.
+        tied: its other slot, where two layers share it: an embedding that is also the output layer.
+        guess: whether it was read from the modules alone, because no run of the model used it.
+    """
+
+    parameter: str
+    slot: str
+    layout: Layout
+    op: str
+    activation: Activation | None = None
+    end: str = ""
+    norm: bool = False
+    ends_branch: bool = False
+    tied: str = ""
+    guess: bool = False
+
+    def __str__(self) -> str:
+        words = "embedding" if self.slot == "table" else self.slot
+        if self.slot == "weight":
+            if self.ends_branch:
+                words += " ending a residual branch"
+            elif self.activation:
+                words += f" before {self.activation.name}"
+            elif self.end == "output":
+                words += " of the output"
+        if self.slot in ("scale", "shift") and self.op.endswith("norm"):
+            words = f"norm {words}"
+        return f"{words}, tied to {self.tied}" if self.tied else words
+
+
+def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
+    """The role of every parameter, in the order of the model.
+
+    Args:
+        graph: what a run of the model showed, or the graph of its modules.
+        fallback: makes the graph of its modules, which is asked about the parameters that the run
+            never used, if there are any.
+    """
+    ends = _branch_ends(graph)
+    found = {name: _role(graph, name, ends) for name in graph.shapes}
+    if graph.how == "structure":
+        found = {name: role and replace(role, guess=True) for name, role in found.items()}
+    elif any(role is None for role in found.values()):
+        modules = fallback()
+        for name in [name for name, role in found.items() if role is None]:
+            role = _role(modules, name, set())
+            found[name] = role and replace(role, guess=True)
+    return {
+        name: role or Role(name, "unknown", fans.vector(graph.shapes[name]), "")
+        for name, role in found.items()
+    }
+
+
+def _role(graph: Graph, name: str, ends: set[int]) -> Role | None:
+    uses = [(op, use) for op, use in graph.uses_of(name) if use.slot != "other"]
+    if not uses:
+        return None
+    op, use = uses[0]
+    tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
+    tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
+    ending = op.index in ends
+    role = Role(name, use.slot, use.layout, op.name, ends_branch=ending, tied=tied)
+    if use.slot != "weight":
+        return role
+    what_follows = following(graph, op.outputs[0])
+    return replace(
+        role,
+        activation=_identify(what_follows),
+        end=what_follows.end,
+        norm=what_follows.norm,
+    )
+
+
+def _identify(what_follows: Following) -> Activation | None:
+    """Name a function by its values, so that a ReLU spelled `clamp(min=0)` is a ReLU."""
+    if not what_follows.names:
+        return None
+    values = what_follows.function(GRID)
+    negative = GRID < 0
+    if np.allclose(values[~negative], GRID[~negative], rtol=1e-6, atol=1e-6):
+        slope = float(values[0] / GRID[0])
+        if np.allclose(values[negative], slope * GRID[negative], rtol=1e-6, atol=1e-6):
+            name = "leaky_relu" if abs(slope) > 1e-9 else "relu"
+            return Activation(name, slope if name == "leaky_relu" else 0.0, what_follows.function)
+    for name, function in ACTIVATIONS.items():
+        if np.allclose(values, function(GRID, 1.0), rtol=1e-5, atol=1e-6):
+            return Activation(name, function=what_follows.function)
+    names = dict.fromkeys(what_follows.names)
+    return Activation("·".join(names), function=what_follows.function)
+
+
+def _branch_ends(graph: Graph) -> set[int]:
+    """The operations that write to a residual stream: the last weight before a sum with the skip.
+
+    A sum is residual if one side was computed from the other; the side that depends is the branch.
+    """
+    ends: set[int] = set()
+    for op in graph.ops:
+        if op.name not in ("add", "sub") or len(op.inputs) != 2:
+            continue
+        for skip, branch in (op.inputs, op.inputs[::-1]):
+            start = graph.origin(skip)
+            if graph.depends(branch, on=start):
+                ends.update(_last_weights(graph, branch, start))
+                break
+    return ends
+
+
+def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
+    """Walk back from the end of a branch to the nearest operations with parameters on it."""
+    found: set[int] = set()
+    waiting, seen = [branch], {start}
+    while waiting:
+        value = waiting.pop()
+        op = graph.producers.get(value)
+        if value in seen or op is None or not graph.depends(value, on=start):
+            continue
+        seen.add(value)
+        if op.uses:
+            found.add(op.index)
+        elif op.kind in ("move", "other"):
+            waiting.extend(op.inputs)
+    return found
