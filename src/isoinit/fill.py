@@ -1,0 +1,131 @@
+"""Writes initial values into a model's parameters.
+
+Each parameter is filled from a stream keyed by the seed and its name, straight into its memory where
+it has a plain layout, so that the values depend on nothing else: not on the order of the layers, the
+number of threads, or the wrappers around the model.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.parameter import UninitializedParameter
+
+from isoinit.errors import ArgumentError, PlanError
+from isoinit.initializers import Initializer
+from isoinit.random import Stream
+from isoinit.scale.fans import Layout
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def resolve_seed(seed: int | None) -> int:
+    """The seed as an int; None takes one draw from torch's default generator.
+
+    So `torch.manual_seed` governs what was not seeded otherwise.
+
+    Raises:
+        ArgumentError: if it is neither None nor a whole number.
+    """
+    if seed is None:
+        return int(torch.randint(2**63 - 1, (), device="cpu").item())
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentError(
+            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
+            "from torch's default generator"
+        ) from None
+
+
+def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) -> None:
+    """Refuse tensors that cannot hold initial values, all of them at once and before any write.
+
+    Args:
+        tensors: the parameters, by name.
+        meta_too: whether tensors without memory are refused.
+
+    Raises:
+        PlanError: naming the first few such tensors, what each is, and what to do.
+    """
+    faults = [
+        f"{name!r} {fault}"
+        for name, tensor in tensors.items()
+        if (fault := _fault(tensor, meta_too=meta_too))
+    ]
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise PlanError(f"nothing was changed: parameter {'; '.join(faults[:3])}{more}")
+
+
+def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
+    if isinstance(tensor, UninitializedParameter):
+        return "has no shape yet (a lazy layer): run the model once on a batch first"
+    if tensor.is_quantized or tensor.dtype not in DTYPES:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return (
+            f"has dtype {kind}; expected float32, float64, float16 or bfloat16: keep tensors that are "
+            "not trained as buffers, and initialize before quantizing"
+        )
+    if meta_too and tensor.is_meta:
+        return (
+            "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
+            "apply (and set the buffers, which to_empty leaves empty too)"
+        )
+    if tensor.layout != torch.strided:
+        return (
+            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
+        )
+    if type(tensor).__name__ == "DTensor":
+        return "is a sharded DTensor: apply the plan before the model is sharded"
+    return ""
+
+
+def fill_tensor(
+    tensor: torch.Tensor, initializer: Initializer, layout: Layout, stream: Stream
+) -> None:
+    """Fill one tensor in place: on any device, of any strides.
+
+    Args:
+        tensor: float32, float64, float16 or bfloat16, of the layout's shape.
+        initializer: what to fill it with.
+        layout: what its axes mean.
+        stream: its random numbers.
+    """
+    plain = tensor.device.type == "cpu" and tensor.is_contiguous()
+    target = (
+        tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+    )
+    if target.numel():
+        out = _as_array(target)
+        initializer.fill(out, stream, layout)
+        if layout.padding is not None:
+            out.reshape(layout.shape)[layout.padding] = 0
+    with torch.no_grad():
+        if plain:
+            torch.autograd.graph.increment_version(tensor)
+        else:
+            tensor.copy_(target)
+
+
+def rehearse(dtype: torch.dtype, initializer: Initializer, layout: Layout) -> None:
+    """Draw one element and drop it.
+
+    Raises:
+        ArgumentError: if the initializer cannot draw for this type or layout.
+    """
+    one = torch.empty(1, dtype=dtype, device="cpu")
+    initializer.fill(_as_array(one), Stream(0, "rehearsal"), layout)
+
+
+def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
+    flat = tensor.reshape(-1)
+    if tensor.dtype == torch.bfloat16:
+        return flat.view(torch.int16).numpy().view(np.uint16)
+    return flat.numpy()

@@ -1,0 +1,317 @@
+"""A plan: one entry a parameter, as plain data to read, edit, save and apply."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
+from isoinit.fill import fill_tensor, refuse_unfillable, rehearse, resolve_seed
+from isoinit.initializers import Initializer
+from isoinit.initializers.base import WholeInitializer
+from isoinit.random import Stream
+from isoinit.report.table import fold, render
+from isoinit.scale.fans import Layout
+from isoinit.trace.names import named_parameters
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT, VERSION = "isoinit plan", 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one parameter gets, and why.
+
+    Attributes:
+        name: the parameter's name, as it is without wrappers.
+        role: what it is for, in words: "weight before relu", "norm scale", "embedding".
+        initializer: what it is filled with; None leaves it as it was.
+        layout: what its axes mean, and its shape.
+        dtype: its type, such as "float32".
+        reason, source: why, and who found it out.
+        must_differ: whether it is a weight matrix whose units would stay identical if they started
+            so: any but one that ends a residual branch.
+    """
+
+    name: str
+    role: str
+    initializer: Initializer | None
+    layout: Layout
+    dtype: str
+    reason: str
+    source: str
+    must_differ: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The parameter's shape."""
+        return self.layout.shape
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation of an element; None where the parameter is left as it was."""
+        return None if self.initializer is None else self.initializer.std_for(self.layout)
+
+    @property
+    def fan_in(self) -> float | None:
+        """Terms that add up in one output; None for vectors."""
+        return self.layout.fan_in if self.layout.is_map else None
+
+    @property
+    def fan_out(self) -> float | None:
+        """Outputs that one input reaches; None for vectors."""
+        return self.layout.fan_out if self.layout.is_map else None
+
+    @property
+    def gain(self) -> float | None:
+        """The gain of the initializer; None if it has none."""
+        return getattr(self.initializer, "gain", None)
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the entry; empty if nothing is."""
+        if self.initializer is None:
+            return f"{self.name!r} is left as it was: {self.reason}"
+        if self.must_differ and self.initializer.is_constant:
+            return (
+                f"{self.name!r} is a weight matrix filled with {self.initializer}: all its units "
+                "compute the same and receive the same gradient, so symmetry stays unbroken and the "
+                "layer learns no more than one unit; give it a random or orthogonal initializer"
+            )
+        return ""
+
+
+@dataclass
+class Plan:
+    """The initializer of every parameter of a model.
+
+    Iterate over it for entries, in the order of the model; read one with `plan[name]`; override one
+    with `plan[name] = initializer`. Printing it shows a table.
+
+    Example:
+        >>> import isoinit, torch
+        >>> plan = isoinit.plan(torch.nn.Linear(4, 2), torch.zeros(1, 4))
+        >>> plan["bias"].initializer
+        Zeros()
+        >>> plan["weight"] = isoinit.Orthogonal()
+        >>> plan["weight"].std
+        0.5
+    """
+
+    entries: dict[str, Entry]
+    aliases: dict[str, str] = field(default_factory=dict)
+    method: str = "auto"
+    how: str = "fake"
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries or name in self.aliases
+
+    def __getitem__(self, name: str) -> Entry:
+        return self.entries[self._resolve(name)]
+
+    def __setitem__(self, name: str, initializer: Initializer) -> None:
+        entry = self[name]
+        if not isinstance(initializer, Initializer):
+            raise ArgumentError(
+                f"plan[{name!r}] = {initializer!r}: expected an initializer such as isoinit.Zeros()"
+            )
+        try:
+            initializer.std_for(entry.layout)
+        except IsoinitError as error:
+            raise ArgumentError(f"plan[{name!r}] = {initializer}: {error}") from None
+        self.entries[entry.name] = replace(
+            entry, initializer=initializer, reason="set by hand", source="your choice"
+        )
+
+    def _resolve(self, name: str) -> str:
+        resolved = self.aliases.get(name, name)
+        if resolved not in self.entries:
+            raise UnknownParameterError(name, [*self.entries, *self.aliases])
+        return resolved
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about the plan, one sentence each; empty for a good one."""
+        return [entry.warning for entry in self if entry.warning]
+
+    def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
+        """Fill every parameter of a model; the same seed gives the same bits everywhere.
+
+        The whole plan is checked against the model before the first write.
+
+        Args:
+            model: a model with the plan's parameters, wrapped or not, on any device but meta.
+            seed: any whole number; None takes one from torch's default generator, so that
+                `torch.manual_seed` governs.
+
+        Returns:
+            The model, filled in place.
+
+        Raises:
+            PlanError: if names, shapes or types differ, or a parameter cannot hold initial values;
+                nothing was changed then.
+        """
+        seed = resolve_seed(seed)
+        parameters, _ = named_parameters(model)
+        refuse_unfillable(parameters, meta_too=True)
+        self._refuse_mismatch(parameters)
+        self._rehearse(parameters)
+        for entry in self:
+            if entry.initializer is not None:
+                stream = Stream(seed, entry.name)
+                fill_tensor(parameters[entry.name], entry.initializer, entry.layout, stream)
+        return model
+
+    def _refuse_mismatch(self, parameters: dict[str, nn.Parameter]) -> None:
+        faults = [f"the plan has no entry for {n!r}" for n in parameters if n not in self.entries]
+        for entry in self:
+            tensor = parameters.get(entry.name)
+            if tensor is None:
+                faults.append(f"the model has no parameter {entry.name!r}")
+            elif tuple(tensor.shape) != entry.shape:
+                shape = tuple(tensor.shape)
+                faults.append(f"{entry.name!r} has shape {shape}, the plan expects {entry.shape}")
+            elif _dtype_name(tensor) != entry.dtype:
+                found = _dtype_name(tensor)
+                faults.append(f"{entry.name!r} is {found}, the plan expects {entry.dtype}")
+        if faults:
+            more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+            raise PlanError(
+                f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
+                "or apply it to the model that it was made from"
+            )
+
+    def _rehearse(self, parameters: dict[str, nn.Parameter]) -> None:
+        """Draw one element of each kind, so that no initializer refuses after the first write.
+
+        Such as bounds between which the parameter's type has no value.
+        """
+        seen: set[tuple[Initializer, float | None, str]] = set()
+        for entry in self:
+            if entry.initializer is None or isinstance(entry.initializer, WholeInitializer):
+                continue
+            kind = (entry.initializer, entry.std, entry.dtype)
+            if kind in seen or not parameters[entry.name].numel():
+                continue
+            seen.add(kind)
+            try:
+                rehearse(parameters[entry.name].dtype, entry.initializer, entry.layout)
+            except IsoinitError as error:
+                raise PlanError(f"nothing was changed: {entry.name!r}: {error}") from None
+
+    def to_json(self) -> str:
+        """The plan as JSON that a person can read and diff."""
+        parameters = {
+            entry.name: {
+                "role": entry.role,
+                "initializer": entry.initializer and entry.initializer.to_dict(),
+                "std": entry.std,
+                "reason": entry.reason,
+                "source": entry.source,
+                "dtype": entry.dtype,
+                "must_differ": entry.must_differ,
+                "layout": asdict(entry.layout),
+            }
+            for entry in self
+        }
+        header = {"format": FORMAT, "version": VERSION, "method": self.method, "how": self.how}
+        return json.dumps({**header, "aliases": self.aliases, "parameters": parameters}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote. No code is run but the constructors of initializers.
+
+        Raises:
+            PlanError: if the text is not JSON (or was cut off), not a plan, of another version, or
+                holds a value that no initializer takes.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise PlanError(
+                f"the plan is not JSON, or was cut off ({error}); expected what Plan.save wrote"
+            ) from None
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise PlanError(f'not a plan: expected a JSON object with "format": "{FORMAT}"')
+        if data.get("version") != VERSION:
+            raise PlanError(
+                f"the plan has version {data.get('version')!r}, this isoinit reads {VERSION}; make "
+                "the plan again, or use the isoinit that wrote it"
+            )
+        try:
+            entries = {name: _entry(name, item) for name, item in data["parameters"].items()}
+            return cls(entries, dict(data["aliases"]), data["method"], data["how"])
+        except (KeyError, TypeError, AttributeError, ArgumentError) as error:
+            kind = "a missing field: " if isinstance(error, KeyError) else ""
+            raise PlanError(f"the plan holds what no plan can: {kind}{error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as JSON; an existing file is replaced only by a whole one."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.partial")
+        partial.write_text(self.to_json() + "\n", encoding="utf-8")
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Read a plan that `save` wrote; see `from_json` for the errors."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except PlanError as error:
+            raise PlanError(f"{os.fspath(path)}: {error}") from None
+
+    def __str__(self) -> str:
+        reasons = {why: str(n) for n, why in enumerate(dict.fromkeys(map(_why, self)), start=1)}
+        return render(
+            f"plan of {len(self)} parameters, method {self.method!r}",
+            ("parameter", "shape", "initializer", "std", "role", "why"),
+            fold([(entry.name, *_cells(entry), reasons[_why(entry)]) for entry in self]),
+            notes=[f"{number} {why}" for why, number in reasons.items()],
+            warnings=self.warnings,
+        )
+
+
+def _why(entry: Entry) -> str:
+    return f"{entry.reason} ({entry.source})" if entry.source else entry.reason
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    shape = "×".join(map(str, entry.shape)) or "scalar"
+    initializer = "left as it was" if entry.initializer is None else str(entry.initializer)
+    std = "" if entry.std is None else f"{entry.std:.4g}"
+    return shape, initializer, std, entry.role
+
+
+def _entry(name: str, data: dict[str, Any]) -> Entry:
+    layout: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in data["layout"].items()
+    }
+    initializer = data["initializer"]
+    entry = Entry(
+        name,
+        data["role"],
+        None if initializer is None else Initializer.from_dict(initializer),
+        Layout(**layout),
+        data["dtype"],
+        data["reason"],
+        data["source"],
+        data["must_differ"],
+    )
+    _ = entry.std  # refuses an initializer that does not fit the layout
+    return entry
+
+
+def _dtype_name(tensor: nn.Parameter) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,37 @@
+"""A picture of the signal by depth, through matplotlib."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Curves = Mapping[str, Sequence[float]]
+
+
+def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[str]) -> Path:
+    """Draw the size of activations and of gradients by layer, one line a model, on log scales.
+
+    Args:
+        forward: for each model, the root mean square of each layer's output, first layer first.
+        backward: for each model, that of the gradient at each layer's output.
+        path: the file to write; its ending chooses the format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: without matplotlib, which comes with the extra `isoinit[demo]`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    titles = ("forward: size of activations", "backward: size of gradients")
+    for axes, curves, title in zip(figure.subplots(1, 2), (forward, backward), titles, strict=True):
+        for (name, sizes), style in zip(curves.items(), ("o-", "s-", "^-", "d-"), strict=False):
+            axes.plot(range(1, len(sizes) + 1), sizes, style, markersize=3.5, label=name)
+        axes.set(yscale="log", title=title, xlabel="layer", ylabel="root mean square")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+    return Path(path)
