@@ -1,0 +1,122 @@
+"""`check`: is the signal alive in this model, forward and backward?"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from isoinit.errors import ArgumentError, UnhealthyError
+from isoinit.fill import refuse_unfillable
+from isoinit.health.findings import Facts, Finding, judge
+from isoinit.health.measure import Layer, Loss, measure
+from isoinit.report.table import render
+from isoinit.roles import read_roles
+from isoinit.trace import named_parameters, structure
+
+SHOWN = 16  # rows of a printed table; deeper models show layers at even distances
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check measured and found.
+
+    Attributes:
+        findings: errors first, then warnings; empty for a model without fault.
+        layers: the signal at each layer, in the order in which they ran.
+        loss: the loss at the start; None where a random gradient was sent back.
+    """
+
+    findings: list[Finding]
+    layers: list[Layer]
+    loss: float | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def raise_if_unhealthy(self) -> None:
+        """Raise `UnhealthyError`, listing the errors, unless `ok`."""
+        errors = [str(finding) for finding in self.findings if finding.severity == "error"]
+        if errors:
+            raise UnhealthyError("\n".join(errors))
+
+    def to_json(self) -> str:
+        """The check as JSON; numbers that are not finite become null."""
+        data = {
+            "ok": self.ok,
+            "loss": self.loss,
+            "findings": [asdict(finding) for finding in self.findings],
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+        return json.dumps(_plain(data), indent=1, allow_nan=False)
+
+    def __str__(self) -> str:
+        step = max(1, math.ceil(len(self.layers) / SHOWN))
+        rows = [
+            (layer.name, f"{layer.rms:.3g}", f"{layer.mean:.2g}", f"{layer.gradient:.3g}")
+            for index, layer in enumerate(self.layers)
+            if index % step == 0 or index == len(self.layers) - 1
+        ]
+        verdict = "healthy" if self.ok else "unhealthy"
+        every = f" (one in {step} shown)" if step > 1 else ""
+        return render(
+            f"{verdict}: the signal through {len(self.layers)} layers{every}",
+            ("layer", "output rms", "mean", "gradient rms"),
+            rows,
+            warnings=[str(finding) for finding in self.findings],
+        )
+
+
+def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
+    """Measure the signal through a model, forward and backward, and judge it.
+
+    One forward and one backward pass on the batch. The model is as before afterwards: parameters,
+    gradients, buffers, mode, hooks and random number generators.
+
+    Args:
+        model: an initialized model.
+        batch: real examples, as for `isoinit.plan`; more than a few, since sizes are averages.
+        loss: a function from the model's output to a scalar loss. Without one, the output's own
+            `loss` is used if it has one (as `transformers` models have, given labels); else a
+            random gradient of unit size is sent back from the output.
+
+    Raises:
+        ArgumentError: for a batch of another kind, a model without parameters, or a loss that is
+            not one number or does not depend on the parameters.
+        PlanError: for parameters on the meta device, or of a type that cannot be trained.
+        TraceError: if the forward fails, with the model's own error.
+
+    Example:
+        >>> import isoinit, torch
+        >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
+        >>> batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+        >>> isoinit.check(model, batch).ok  # torch's default loses the signal
+        False
+        >>> _ = isoinit.init(model, batch)
+        >>> isoinit.check(model, batch).ok
+        True
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+    parameters, _ = named_parameters(model)
+    if not parameters:
+        raise ArgumentError(f"{type(model).__name__} has no parameters: there is nothing to check")
+    refuse_unfillable(parameters, meta_too=True)
+    measured = measure(model, parameters, batch, loss)
+    roles = read_roles(measured.graph, lambda: structure(model))
+    findings = judge(Facts(measured, roles, parameters))
+    return Health(findings, measured.layers, measured.loss)
+
+
+def _plain(data: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(data, dict):
+        return {key: _plain(item) for key, item in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(item) for item in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

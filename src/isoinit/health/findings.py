@@ -1,0 +1,215 @@
+"""Judges a measurement: what is wrong, where, how bad, and what to do about it.
+
+Each finder is one function from the facts to findings. Thresholds stand at its head with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import nn
+
+from isoinit.health.measure import Layer, Measurement
+from isoinit.roles import Role
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check found.
+
+    Attributes:
+        name: a short handle, such as "vanishing signal".
+        severity: "error" makes a model unhealthy; "warning" does not.
+        where: the layers or parameters.
+        value: what was measured.
+        threshold: the limit that it broke.
+        source: why the limit matters.
+        advice: what to do.
+        sentence: all of it in words.
+    """
+
+    name: str
+    severity: str
+    where: tuple[str, ...]
+    value: float
+    threshold: float
+    source: str
+    advice: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.sentence}; {self.advice}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the finders look at."""
+
+    measured: Measurement
+    roles: dict[str, Role]
+    parameters: dict[str, nn.Parameter]
+
+
+APPLY = "apply isoinit.plan(model, batch), which scales each layer for the activation beside it"
+
+# A signal that changes a thousandfold between the first layer and the last leaves float16's range
+# of useful gradients and stalls any optimizer with one learning rate (Glorot & Bengio 2010, figures
+# 6 and 7; He et al. 2015, figure 3). Thirtyfold trains, but slowly.
+ERROR, WARNING = 1e3, 30.0
+
+
+def not_finite(facts: Facts) -> Iterator[Finding]:
+    """The first layer whose output is NaN or infinite."""
+    for layer in facts.measured.layers:
+        if not math.isfinite(layer.rms):
+            yield Finding(
+                "not finite",
+                "error",
+                (layer.name,),
+                layer.largest,
+                math.inf,
+                "a value that is not finite makes every later one so",
+                "look at this layer's weights and input; " + APPLY,
+                f"{layer.name}: the output holds NaN or infinity",
+            )
+            return
+
+
+def symmetry(facts: Facts) -> Iterator[Finding]:
+    """Weight matrices whose units are all identical."""
+    for name, role in facts.roles.items():
+        if "weight" not in role.slot or role.ends_branch or not _units_identical(facts, role):
+            continue
+        yield Finding(
+            "symmetry",
+            "error",
+            (name,),
+            1.0,
+            1.0,
+            "units that start identical receive identical gradients and stay so",
+            "draw it at random: " + APPLY,
+            f"{name}: all units have the same weights, so symmetry stays unbroken and the layer "
+            "learns no more than one unit",
+        )
+
+
+def _units_identical(facts: Facts, role: Role) -> bool:
+    layout = role.layout
+    if not layout.out or math.prod(layout.grid[axis] for axis in layout.out) < 2:
+        return False
+    weight = facts.parameters[role.parameter].detach().reshape(layout.grid)
+    units = weight.movedim(layout.out, tuple(range(len(layout.out)))).flatten(
+        0, len(layout.out) - 1
+    )
+    return bool((units == units[:1]).all())
+
+
+def signal(facts: Facts) -> Iterator[Finding]:
+    """The forward signal shrinks or grows with depth."""
+    yield from _trend(
+        facts.measured.layers, lambda layer: layer.rms, "signal", "activations", backward=False
+    )
+
+
+def gradient(facts: Facts) -> Iterator[Finding]:
+    """The backward signal shrinks or grows on its way from the output."""
+    came = [layer for layer in facts.measured.layers if not math.isnan(layer.gradient)]
+    yield from _trend(came, lambda layer: layer.gradient, "gradient", "gradients", backward=True)
+
+
+def _trend(
+    layers: Sequence[Layer],
+    size: Callable[[Layer], float],
+    what: str,
+    things: str,
+    *,
+    backward: bool,
+) -> Iterator[Finding]:
+    """Judge how a size changes with depth, by the median slope of its logarithm (Theil–Sen).
+
+    The median slope follows a steady change over the layers and not a few layers of another kind.
+    """
+    sized = [(layer.name, size(layer)) for layer in layers if math.isfinite(size(layer))]
+    gone = [name for name, s in sized if s == 0]
+    alive = [(name, math.log(s)) for name, s in sized if s > 0]
+    if not alive and gone:
+        yield _finding(f"no {what}", "error", gone, 0.0, f"{things} are exactly zero", "")
+        return
+    if len(alive) < 2:
+        return
+    slopes = [
+        (alive[j][1] - alive[i][1]) / (j - i)
+        for i in range(len(alive))
+        for j in range(i + 1, len(alive))
+    ]
+    rate = median(slopes) * (-1 if backward else 1)
+    total = math.exp(min(rate * (len(sized) - 1), 700))
+    change = max(total, 1 / total if total > 0 else math.inf)
+    if change > WARNING:
+        verb, name = ("grow", f"exploding {what}") if rate > 0 else ("shrink", f"vanishing {what}")
+        factor = math.exp(abs(rate))
+        names = [name_ for name_, _ in sized]
+        direction = " on their way back" if backward else " with depth"
+        yield _finding(
+            name,
+            "error" if change > ERROR else "warning",
+            names,
+            total,
+            f"{things} {verb} by {factor:.3g}× a layer{direction}",
+            f", {change:.2g}× over {len(sized)} layers",
+        )
+    elif len(gone) > len(sized) / 2:
+        yield _finding(f"no {what}", "error", gone, 0.0, f"{things} are exactly zero", "")
+
+
+def _finding(
+    name: str, severity: str, where: Sequence[str], value: float, words: str, more: str
+) -> Finding:
+    span = f"layer {where[0]}" if len(where) == 1 else f"layers {where[0]} to {where[-1]}"
+    return Finding(
+        name,
+        severity,
+        tuple(where),
+        value,
+        ERROR if severity == "error" else WARNING,
+        "Glorot & Bengio 2010, figures 6 and 7; He et al. 2015, figure 3",
+        APPLY,
+        f"{span}: {words}{more}",
+    )
+
+
+def no_gradient(facts: Facts) -> Iterator[Finding]:
+    """Trained parameters that the loss does not depend on."""
+    names = tuple(n for n, size in facts.measured.gradients.items() if size is None)
+    if names:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield Finding(
+            "no gradient",
+            "warning",
+            names,
+            0.0,
+            0.0,
+            "a parameter without a gradient is never trained",
+            "check that the forward uses them, or set requires_grad to False",
+            f"{shown}: no gradient comes back to these parameters on this batch",
+        )
+
+
+FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    not_finite,
+    symmetry,
+    signal,
+    gradient,
+    no_gradient,
+)
+
+
+def judge(facts: Facts) -> list[Finding]:
+    """Everything that the finders find, errors first."""
+    with torch.no_grad():
+        found = [finding for finder in FINDERS for finding in finder(facts)]
+    return sorted(found, key=lambda finding: finding.severity)
