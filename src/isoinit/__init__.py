@@ -1,0 +1,71 @@
+"""isoinit plans, applies and verifies the initial parameters of neural networks.
+
+plan = isoinit.plan(model, batch)      # every parameter: initializer, std, role, reason, source
+plan.apply(model, seed=0)              # the same bits on any number of threads, in any order
+health = isoinit.check(model, batch)   # measures the signal, forward and backward
+"""
+
+from isoinit import functional, variational
+from isoinit.activations import gain
+from isoinit.errors import IsoinitError
+from isoinit.health import Finding, Health, check
+from isoinit.initializers import (
+    Constant,
+    DeltaOrthogonal,
+    Dirac,
+    GateBias,
+    HeNormal,
+    HeUniform,
+    Identity,
+    Initializer,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Ones,
+    Orthogonal,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+    Variational,
+    XavierNormal,
+    XavierUniform,
+    Zeros,
+)
+from isoinit.plans import Entry, Plan
+from isoinit.verbs import init, plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Constant",
+    "DeltaOrthogonal",
+    "Dirac",
+    "Entry",
+    "Finding",
+    "GateBias",
+    "HeNormal",
+    "HeUniform",
+    "Health",
+    "Identity",
+    "Initializer",
+    "IsoinitError",
+    "LeCunNormal",
+    "LeCunUniform",
+    "Normal",
+    "Ones",
+    "Orthogonal",
+    "Plan",
+    "Sparse",
+    "TruncatedNormal",
+    "Uniform",
+    "Variational",
+    "XavierNormal",
+    "XavierUniform",
+    "Zeros",
+    "check",
+    "functional",
+    "gain",
+    "init",
+    "plan",
+    "variational",
+]

@@ -1,0 +1,213 @@
+"""The verbs as commands: `isoinit demo`, `plan`, `check`, `init`.
+
+Exit status: 0 healthy, 1 unhealthy, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+from isoinit import demo as demonstration
+from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.health import check as check_model
+from isoinit.trace import named_parameters
+from isoinit.verbs import plan as plan_model
+
+app = typer.Typer(
+    help="Plan, apply and verify the initial parameters of neural networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="package.module:function or path/to/file.py:function; the function takes nothing and "
+        "returns a model, or a model and an example batch.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Method = Annotated[
+    str,
+    typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
+]
+
+
+@app.command()
+def demo(
+    seed: Seed = 0,
+    as_json: Json = False,
+    picture: Annotated[Path, typer.Option(help="Where to draw the signal by depth.")] = Path(
+        "isoinit-demo.png"
+    ),
+) -> None:
+    """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
+    outcome = demonstration.run(seed, picture, Console(quiet=as_json))
+    result = {
+        "default_accuracy": outcome.default_accuracy,
+        "planned_accuracy": outcome.planned_accuracy,
+        "default_healthy": outcome.default_health.ok,
+        "planned_healthy": outcome.planned_health.ok,
+        "picture": str(outcome.picture),
+    }
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        print("accuracy on held-out digits (chance is 10 %)")
+        print(f"  torch's default  {outcome.default_accuracy:6.1%}")
+        print(f"  isoinit's plan   {outcome.planned_accuracy:6.1%}")
+        print(f"signal by depth: {outcome.picture}")
+    raise typer.Exit(0 if outcome.planned_health.ok else 1)
+
+
+@app.command()
+def plan(
+    target: Target,
+    method: Method = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what every parameter of a model would get, and why. Changes nothing."""
+    model, batch = load_target(target, seed)
+    chosen = plan_model(model, batch, method=method)
+    print(chosen.to_json() if as_json else chosen)
+
+
+@app.command()
+def check(
+    target: Target,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
+    model, batch = load_target(target, seed)
+    if batch is None:
+        raise ArgumentError(
+            f"{target} returns a model without a batch; check runs the model, so return (model, "
+            "batch)"
+        )
+    health = check_model(model, batch)
+    print(health.to_json() if as_json else health)
+    raise typer.Exit(0 if health.ok else 1)
+
+
+@app.command()
+def init(
+    target: Target,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The safetensors file to write.", dir_okay=False)
+    ],
+    method: Method = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Plan a model, apply the plan, and write its parameters and buffers to a file."""
+    from safetensors.torch import save_model
+
+    if not out.parent.is_dir():
+        raise ArgumentError(f"--out {out}: the folder {out.parent} does not exist; create it first")
+    model, batch = load_target(target, seed)
+    chosen = plan_model(model, batch, method=method)
+    chosen.apply(model, seed)
+    partial = out.with_name(f".{out.name}.partial")  # never half a file under the final name
+    save_model(model, str(partial), {"isoinit_seed": str(seed), "isoinit_method": method})
+    partial.replace(out)
+    health = None if batch is None else check_model(model, batch)
+    parameters, _ = named_parameters(model)
+    count = sum(parameter.numel() for parameter in parameters.values())
+    if as_json:
+        ok = None if health is None else health.ok
+        print(json.dumps({"file": str(out), "parameters": count, "seed": seed, "ok": ok}, indent=1))
+    else:
+        print(f"{out}: {count:,} parameters, seed {seed}")
+        for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
+            print(f"  {line}")
+    raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:
+    """Import a target and call it.
+
+    Args:
+        target: `package.module:function` or `path/to/file.py:function`.
+        seed: given to `torch.manual_seed` before the call, so that the model and the batch that
+            the function makes repeat.
+
+    Returns:
+        The model, and the batch or None.
+
+    Raises:
+        ArgumentError: if it does not import, fails, or returns something else.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise ArgumentError(
+            f"TARGET {target!r}: expected package.module:function or path/to/file.py:function"
+        )
+    function = getattr(_import(place, target), name, None)
+    if not callable(function):
+        raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
+    torch.manual_seed(seed)
+    try:
+        made = function()
+    except Exception as error:
+        raise ArgumentError(
+            f"TARGET {target!r}: calling {name}() failed: {type(error).__name__}: {error}; expected "
+            "a function without arguments"
+        ) from error
+    model, batch = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"TARGET {target!r}: {name}() returned a {type(made).__name__}; expected a "
+            "torch.nn.Module, or a tuple of a model and a batch"
+        )
+    return model, batch
+
+
+def _import(place: str, target: str) -> ModuleType:
+    try:
+        if place.endswith(".py"):
+            path = Path(place)
+            if not path.is_file():
+                raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
+            # Under a name of its own, so that a file called random.py replaces nothing.
+            name = f"isoinit_target_{path.stem}"
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            sys.path.insert(0, str(path.parent.resolve()))
+            spec.loader.exec_module(module)
+            return module
+        sys.path.insert(0, "")
+        return importlib.import_module(place)
+    except IsoinitError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"TARGET {target!r}: importing {place} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def main() -> None:
+    """Run the command line; isoinit's own errors end with one line and exit status 2."""
+    try:
+        app()
+    except IsoinitError as error:
+        print(f"isoinit: {error}", file=sys.stderr)
+        sys.exit(2)

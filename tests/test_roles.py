@@ -1,0 +1,221 @@
+"""Roles, worked out by hand for models that people write."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    ViTConfig,
+    ViTModel,
+)
+
+import isoinit
+
+
+def roles(model, batch):
+    return {entry.name: entry.role for entry in isoinit.plan(model, batch)}
+
+
+class Block(nn.Module):
+    """ResNet's basic block."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(x + self.bn2(self.conv2(y)))
+
+
+def test_residual_block_with_batch_norm():
+    plan = isoinit.plan(Block(), torch.randn(2, 4, 8, 8))
+    assert plan["conv1.weight"].role == "weight before relu"
+    assert "behind a norm layer" in plan["conv1.weight"].reason
+    assert plan["bn2.weight"].role == "norm scale"
+    assert plan["conv2.bias"].role == "bias"
+
+
+class Scaled(nn.Module):
+    """A residual branch with a learned scale at its end."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.gamma = nn.Parameter(torch.ones(size))
+
+    def forward(self, x):
+        return x + self.gamma * self.b(F.gelu(self.a(x)))
+
+
+def test_a_single_number_at_a_branch_end_is_rezero_and_a_vector_layerscale():
+    x = torch.randn(2, 8)
+    assert isoinit.plan(Scaled(1), x)["gamma"].initializer == isoinit.Zeros()
+    assert isoinit.plan(Scaled(8), x)["gamma"].initializer == isoinit.Constant(0.1)
+
+
+class Branch(nn.Module):
+    """The last weight of a branch writes to the residual stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(x + F.dropout(self.b(torch.tanh(self.a(x))), 0.1))
+
+
+def test_the_end_of_a_residual_branch():
+    found = roles(Branch(), torch.randn(2, 8))
+    assert found["a.weight"] == "weight before tanh"
+    assert found["b.weight"] == "weight ending a residual branch"
+    assert found["head.weight"] == "weight of the output"
+
+
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+IDS = torch.randint(3, 90, (2, 7), generator=torch.Generator().manual_seed(0))
+
+
+def gpt2():
+    config = GPT2Config(
+        n_layer=2, n_embd=32, n_head=4, vocab_size=99, bos_token_id=0, eos_token_id=0
+    )
+    return GPT2LMHeadModel(config), {"input_ids": IDS}
+
+
+def llama():
+    return LlamaForCausalLM(LlamaConfig(vocab_size=99, **SMALL)), {"input_ids": IDS}
+
+
+def bert():
+    return BertModel(BertConfig(vocab_size=99, **SMALL)), {"input_ids": IDS}
+
+
+def vit():
+    return ViTModel(ViTConfig(image_size=16, patch_size=8, **SMALL)), torch.randn(2, 3, 16, 16)
+
+
+def t5():
+    config = T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    return T5ForConditionalGeneration(config), {"input_ids": IDS, "decoder_input_ids": IDS}
+
+
+def mamba():
+    return MambaForCausalLM(MambaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2)), {
+        "input_ids": IDS
+    }
+
+
+# By hand, from the published architectures: for each model some names and the role of each.
+BY_HAND = [
+    (
+        gpt2,
+        {
+            "transformer.wte.weight": "embedding, tied to an output weight",
+            "transformer.h.1.attn.c_proj.weight": "weight ending a residual branch",
+            "transformer.h.1.mlp.c_fc.weight": "weight before gelu_tanh",
+            "transformer.h.1.mlp.c_proj.weight": "weight ending a residual branch",
+            "transformer.h.1.ln_2.weight": "norm scale",
+            "transformer.h.1.ln_2.bias": "norm shift",
+        },
+    ),
+    (
+        llama,
+        {
+            "model.embed_tokens.weight": "embedding",
+            "model.layers.1.self_attn.q_proj.weight": "weight",
+            "model.layers.1.self_attn.o_proj.weight": "weight ending a residual branch",
+            "model.layers.1.mlp.gate_proj.weight": "weight before silu",
+            "model.layers.1.mlp.up_proj.weight": "weight",
+            "model.layers.1.mlp.down_proj.weight": "weight ending a residual branch",
+            "model.layers.1.input_layernorm.weight": "scale",
+            "lm_head.weight": "weight of the output",
+        },
+    ),
+    (
+        bert,
+        {
+            "embeddings.word_embeddings.weight": "embedding",
+            "encoder.layer.1.intermediate.dense.weight": "weight before gelu",
+            "encoder.layer.1.output.dense.weight": "weight ending a residual branch",
+            "pooler.dense.weight": "weight before tanh",
+        },
+    ),
+    (
+        vit,
+        {
+            "embeddings.cls_token": "token",
+            "embeddings.position_embeddings": "position",
+            "layers.1.mlp.fc1.weight": "weight before gelu",
+            "layers.1.mlp.fc2.weight": "weight ending a residual branch",
+        },
+    ),
+    (
+        t5,
+        {
+            "shared.weight": "embedding, tied to an output weight",
+            "encoder.block.1.layer.1.DenseReluDense.wi.weight": "weight before relu",
+            "encoder.block.1.layer.1.DenseReluDense.wo.weight": "weight ending a residual branch",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight": "embedding",
+        },
+    ),
+    (
+        mamba,
+        {
+            "backbone.layers.1.mixer.conv1d.weight": "weight before silu",
+            "backbone.layers.1.mixer.out_proj.weight": "weight ending a residual branch",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "expected"), BY_HAND, ids=[row[0].__name__ for row in BY_HAND])
+def test_transformers_read_as_published(build, expected):
+    model, batch = build()
+    plan = isoinit.plan(model.eval(), batch)
+    assert plan.how == "fake"
+    assert {name: plan[name].role for name in expected} == expected
+    assert [e.name for e in plan] == [name for name, _ in model.named_parameters()]
+
+
+def test_a_parameter_that_the_run_never_uses_is_read_from_its_layer():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+            self.odd = nn.Parameter(torch.zeros(3))
+
+        def forward(self, x):
+            return self.used(x)
+
+    plan = isoinit.plan(Idle(), torch.randn(2, 4))
+    assert "guess" in plan["idle.weight"].reason
+    assert "guess" not in plan["used.weight"].reason
+    assert plan["odd"].initializer is None
+    assert plan["odd"].role == "unknown"
+    assert any("'odd' is left as it was" in warning for warning in plan.warnings)
+
+
+def test_without_a_batch_every_entry_is_a_guess():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4), nn.Tanh())
+    plan = isoinit.plan(model)
+    assert plan.how == "structure"
+    assert plan["0.weight"].role == "weight before relu"
+    assert plan["3.weight"].role == "weight before tanh"
+    assert all("guess" in entry.reason for entry in plan)

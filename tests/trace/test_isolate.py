@@ -1,0 +1,143 @@
+"""The model is as it was, byte for byte, whatever its forward does."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+from isoinit.errors import TraceError
+
+
+class Messy(nn.Module):
+    """A forward that stores, counts, draws random numbers, and may fail."""
+
+    def __init__(self, fail=False, branch=False):
+        super().__init__()
+        self.linear = nn.Linear(4, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.drop = nn.Dropout(0.5)
+        self.register_buffer("calls", torch.zeros(()))
+        self.cache = {}
+        self.seen = []
+        self.fail, self.branch = fail, branch
+        self.linear.register_forward_hook(lambda *_: None)
+
+    def forward(self, x):
+        self.calls += 1
+        self.cache["x"] = x
+        self.seen.append(x.shape)
+        self.last = x
+        self.linear.weight.tag = "stays on the lent tensor or is harmless"
+        random.random()
+        np.random.rand()
+        torch.rand(3)
+        y = self.drop(self.norm(self.linear(x)))
+        self.eval()
+        if self.branch and y.sum() > 1e9:
+            y = y * 2
+        if self.fail:
+            raise RuntimeError("deliberate")
+        return y
+
+
+def state(model):
+    return {
+        "tensors": {k: v.clone() for k, v in model.state_dict().items()},
+        "ids": {k: id(v) for k, v in model.named_parameters()},
+        "buffer ids": {k: id(v) for k, v in model.named_buffers()},
+        "grads": {
+            k: None if p.grad is None else p.grad.clone() for k, p in model.named_parameters()
+        },
+        "modes": [m.training for m in model.modules()],
+        "hooks": [len(m._forward_hooks) for m in model.modules()],
+        "keys": [sorted(vars(m)) for m in model.modules()],
+        "cache": dict(model.cache),
+        "seen": list(model.seen),
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+    }
+
+
+def assert_same(before, after):
+    for key, value in before.items():
+        found = after[key]
+        if key in ("tensors", "grads"):
+            assert value.keys() == found.keys()
+            for name, tensor in value.items():
+                assert tensor is found[name] is None or torch.equal(tensor, found[name]), name
+        elif key == "torch":
+            assert torch.equal(value, found)
+        elif key == "numpy":
+            assert all(np.array_equal(a, b) for a, b in zip(value, found, strict=True))
+        else:
+            assert value == found, key
+
+
+@pytest.fixture
+def grown():
+    """A model with gradients and running statistics of its own."""
+
+    def make(**options):
+        model = Messy(**options)
+        model.linear(torch.randn(3, 4)).sum().backward()
+        model.norm(torch.randn(6, 8))
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("branch", [False, True], ids=["fake", "real"])
+def test_planning_leaves_no_trace(grown, branch):
+    model = grown(branch=branch)
+    before = state(model)
+    plan = isoinit.plan(model, torch.randn(5, 4))
+    assert plan.how == ("real" if branch else "fake")
+    after = state(model)
+    before.pop("torch"), after.pop("torch")  # the example above was drawn in between
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize("branch", [False, True], ids=["fake", "real"])
+def test_a_forward_that_raises_leaves_no_trace(grown, branch):
+    model, x = grown(fail=True, branch=branch), torch.randn(5, 4)
+    before = state(model)
+    with pytest.raises(TraceError, match="deliberate"):
+        isoinit.plan(model, x)
+    assert_same(before, state(model))
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_checking_leaves_no_trace(grown, fail):
+    model, x = grown(fail=fail), torch.randn(5, 4)
+    before = state(model)
+    if fail:
+        with pytest.raises(TraceError, match="deliberate"):
+            isoinit.check(model, x)
+    else:
+        isoinit.check(model, x)
+    assert_same(before, state(model))
+
+
+def test_structure_leaves_no_trace(grown):
+    model = grown()
+    before = state(model)
+    isoinit.plan(model)
+    assert_same(before, state(model))
+
+
+def test_a_planned_model_still_trains():
+    model = Messy()
+    isoinit.plan(model, torch.randn(5, 4))
+    twin = copy.deepcopy(model)
+    x = torch.randn(5, 4)
+    torch.manual_seed(0)
+    model(x).sum().backward()
+    torch.manual_seed(0)
+    twin(x).sum().backward()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad)
