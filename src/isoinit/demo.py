@@ -120,7 +120,7 @@ def run(seed: int, picture: Path, console: Console) -> Outcome:
         console.rule(name)
         console.print(str(health), highlight=False, markup=False)
     signal_by_depth(
-        {name: [layer.rms for layer in h.layers] for name, h in _named(before, after)},
+        {name: [layer.spread for layer in h.layers] for name, h in _named(before, after)},
         {name: [layer.gradient for layer in h.layers] for name, h in _named(before, after)},
         picture,
     )

@@ -131,7 +131,7 @@ def _identify(what_follows: Following) -> Activation | None:
     values = what_follows.function(GRID)
     negative = GRID < 0
     if np.allclose(values[~negative], GRID[~negative], rtol=1e-6, atol=1e-6):
-        slope = float(values[0] / GRID[0])
+        slope = float(f"{values[0] / GRID[0]:.9g}")  # 0.2, not 0.19999999999999998
         if np.allclose(values[negative], slope * GRID[negative], rtol=1e-6, atol=1e-6):
             name = "leaky_relu" if abs(slope) > 1e-9 else "relu"
             return Activation(name, slope if name == "leaky_relu" else 0.0, what_follows.function)

@@ -58,7 +58,7 @@ class Health:
     def __str__(self) -> str:
         step = max(1, math.ceil(len(self.layers) / SHOWN))
         rows = [
-            (layer.name, f"{layer.rms:.3g}", f"{layer.mean:.2g}", f"{layer.gradient:.3g}")
+            (layer.name, *(f"{x:.3g}" for x in (layer.rms, layer.spread, layer.gradient)))
             for index, layer in enumerate(self.layers)
             if index % step == 0 or index == len(self.layers) - 1
         ]
@@ -66,7 +66,7 @@ class Health:
         every = f" (one in {step} shown)" if step > 1 else ""
         return render(
             f"{verdict}: the signal through {len(self.layers)} layers{every}",
-            ("layer", "output rms", "mean", "gradient rms"),
+            ("layer", "output rms", "over examples", "gradient rms"),
             rows,
             warnings=[str(finding) for finding in self.findings],
         )

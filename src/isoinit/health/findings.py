@@ -111,14 +111,24 @@ def _units_identical(facts: Facts, role: Role) -> bool:
 def signal(facts: Facts) -> Iterator[Finding]:
     """The forward signal shrinks or grows with depth."""
     yield from _trend(
-        facts.measured.layers, lambda layer: layer.rms, "signal", "activations", backward=False
+        facts.measured.layers, lambda layer: layer.rms, "signal", "activations", back=False
     )
+
+
+def distinction(facts: Facts) -> Iterator[Finding]:
+    """The outputs of different examples become the same with depth."""
+    known = [layer for layer in facts.measured.layers if not math.isnan(layer.spread)]
+    for finding in _trend(
+        known, lambda layer: layer.spread, "distinction", "differences between examples", back=False
+    ):
+        if "exploding" not in finding.name:  # the size itself says so already
+            yield finding
 
 
 def gradient(facts: Facts) -> Iterator[Finding]:
     """The backward signal shrinks or grows on its way from the output."""
     came = [layer for layer in facts.measured.layers if not math.isnan(layer.gradient)]
-    yield from _trend(came, lambda layer: layer.gradient, "gradient", "gradients", backward=True)
+    yield from _trend(came, lambda layer: layer.gradient, "gradient", "gradients", back=True)
 
 
 def _trend(
@@ -127,7 +137,7 @@ def _trend(
     what: str,
     things: str,
     *,
-    backward: bool,
+    back: bool,
 ) -> Iterator[Finding]:
     """Judge how a size changes with depth, by the median slope of its logarithm (Theil–Sen).
 
@@ -146,14 +156,14 @@ def _trend(
         for i in range(len(alive))
         for j in range(i + 1, len(alive))
     ]
-    rate = median(slopes) * (-1 if backward else 1)
+    rate = median(slopes) * (-1 if back else 1)
     total = math.exp(min(rate * (len(sized) - 1), 700))
     change = max(total, 1 / total if total > 0 else math.inf)
     if change > WARNING:
         verb, name = ("grow", f"exploding {what}") if rate > 0 else ("shrink", f"vanishing {what}")
         factor = math.exp(abs(rate))
         names = [name_ for name_, _ in sized]
-        direction = " on their way back" if backward else " with depth"
+        direction = " on their way back" if back else " with depth"
         yield _finding(
             name,
             "error" if change > ERROR else "warning",
@@ -203,6 +213,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     not_finite,
     symmetry,
     signal,
+    distinction,
     gradient,
     no_gradient,
 )

@@ -28,15 +28,18 @@ class Layer:
     Attributes:
         name: the weight's name, without a final ".weight".
         value: which value of the graph was measured.
-        mean, std, rms, largest: of the output, over the batch and all units.
+        mean, rms, largest: of the output, over the batch and all units.
+        spread: how much an output differs between examples: the root mean square over units of the
+            standard deviation along the first axis. What is the same for every example (the work
+            of biases) carries nothing; NaN for a batch of one.
         gradient: root mean square of the loss's gradient by the output; NaN where none came back.
     """
 
     name: str
     value: int
     mean: float
-    std: float
     rms: float
+    spread: float
     largest: float
     gradient: float = math.nan
 
@@ -108,8 +111,8 @@ def _layer(weight: str, value: int, output: torch.Tensor) -> Layer:
         weight.removesuffix(".weight") or weight,
         value,
         mean=signal.mean().item(),
-        std=signal.std(unbiased=False).item(),
         rms=_rms(signal),
+        spread=_rms(signal - signal.mean(0)) if signal.dim() and len(signal) > 1 else math.nan,
         largest=signal.abs().max().item() if signal.numel() else 0.0,
     )
     if output.requires_grad:

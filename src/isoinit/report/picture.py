@@ -13,7 +13,8 @@ def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[s
     """Draw the size of activations and of gradients by layer, one line a model, on log scales.
 
     Args:
-        forward: for each model, the root mean square of each layer's output, first layer first.
+        forward: for each model, how much each layer's output differs between examples, first layer
+            first.
         backward: for each model, that of the gradient at each layer's output.
         path: the file to write; its ending chooses the format.
 
@@ -26,7 +27,7 @@ def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[s
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    titles = ("forward: size of activations", "backward: size of gradients")
+    titles = ("forward: how outputs differ between examples", "backward: size of gradients")
     for axes, curves, title in zip(figure.subplots(1, 2), (forward, backward), titles, strict=True):
         for (name, sizes), style in zip(curves.items(), ("o-", "s-", "^-", "d-"), strict=False):
             axes.plot(range(1, len(sizes) + 1), sizes, style, markersize=3.5, label=name)

@@ -1,0 +1,153 @@
+"""The commands as a user runs them, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import isoinit
+from isoinit.cli import main
+
+MODEL = '''
+import torch
+from torch import nn
+
+
+def default():
+    """Torch's own initialization: the signal dies."""
+    layers = [x for _ in range(20) for x in (nn.Linear(32, 32), nn.ReLU())]
+    return nn.Sequential(*layers), torch.randn(16, 32)
+
+
+def healthy():
+    import isoinit
+    model, batch = default()
+    isoinit.init(model, batch)
+    return model, batch
+
+
+def alone():
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+
+def needs(argument):
+    return argument
+
+
+def number():
+    return 3
+
+
+def refuses():
+    return nn.Linear(4, 4), torch.zeros(2, 5)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "models.py").write_text(MODEL)
+    (tmp_path / "random.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    return tmp_path
+
+
+def run(folder, *arguments):
+    """In a process of its own."""
+    command = [str(Path(sys.executable).with_name("isoinit")), *arguments]
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def status(folder, monkeypatch):
+    """The exit status of the command line, run in this process: starting one takes seconds."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["isoinit", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code
+
+    return call
+
+
+def test_plan(folder):
+    table = run(folder, "plan", "models.py:default")
+    assert table.returncode == 0
+    assert "relu takes part of the second moment" in table.stdout
+    data = run(folder, "plan", "models.py:default", "--json", "--method", "sparse")
+    plan = isoinit.Plan.from_json(data.stdout)
+    assert isinstance(plan["0.weight"].initializer, isoinit.Sparse)
+
+
+def test_a_module_and_a_model_without_a_batch(status, capsys):
+    assert status("plan", "models:alone") == 0
+    assert "guess" in capsys.readouterr().out
+
+
+def test_check_answers_by_its_status(folder):
+    sick = run(folder, "check", "models.py:default")
+    assert sick.returncode == 1
+    assert "unhealthy" in sick.stdout
+    well = run(folder, "check", "models.py:healthy", "--json")
+    assert well.returncode == 0
+    assert json.loads(well.stdout)["ok"] is True
+
+
+def test_init_writes_what_apply_would(folder):
+    done = run(folder, "init", "models.py:default", "-o", "w.safetensors", "--seed", "3", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["parameters"] == 20 * (32 * 32 + 32)
+    layers = [x for _ in range(20) for x in (torch.nn.Linear(32, 32), torch.nn.ReLU())]
+    model = torch.nn.Sequential(*layers)
+    isoinit.init(model, torch.randn(16, 32), seed=3)
+    written = load_file(folder / "w.safetensors")
+    assert written.keys() == model.state_dict().keys()
+    assert all(torch.equal(written[name], t) for name, t in model.state_dict().items())
+    assert sorted(p.name for p in folder.iterdir() if "safetensors" in p.name) == ["w.safetensors"]
+
+
+WRONG = [
+    (["plan", "models.py"], "expected package.module:function or path/to/file.py:function"),
+    (["plan", "none.py:f"], "there is no file none.py"),
+    (["plan", "broken.py:f"], "nothing_of_this_name"),
+    (["plan", "no_such_package:f"], "importing no_such_package failed: ModuleNotFoundError"),
+    (["plan", "models.py:missing"], "has no function called 'missing'"),
+    (["plan", "models.py:needs"], "expected a function without arguments"),
+    (["plan", "models.py:number"], "returned a int; expected a torch.nn.Module"),
+    (["plan", "models.py:refuses"], "forward failed on the example"),
+    (["plan", "models.py:default", "--method", "best"], "expected one of auto"),
+    (["plan", "models.py:default", "--seed", "x"], "integer"),
+    (["plan"], "Missing argument"),
+    (["check", "models.py:alone"], "returns a model without a batch"),
+    (["init", "models.py:default"], "Missing option"),
+    (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
+    (["fly"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_wrong_use_exits_with_two_and_says_what_to_do(folder, status, capfd, arguments, words):
+    assert status(*arguments) == 2
+    error = capfd.readouterr().err
+    assert words in " ".join(error.replace("│", " ").split())
+    assert "Traceback" not in error
+    assert not list(Path(folder).glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("command", ["demo", "plan", "check", "init"])
+def test_every_command_has_seed_json_and_help(status, capsys, command):
+    assert status(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "--seed" in text
+    assert "--json" in text

@@ -1,0 +1,166 @@
+"""Each rule fires where its source says, and not beside it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+from isoinit.rules import METHODS
+
+
+def mlp(activation):
+    return nn.Sequential(nn.Linear(16, 32), activation, nn.Linear(32, 4))
+
+
+def first(activation):
+    return isoinit.plan(mlp(activation), torch.randn(2, 16))["0.weight"]
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.Hardtanh(), nn.Hardsigmoid()]
+)
+def test_xavier_before_saturating_functions(activation):
+    entry = first(activation)
+    assert entry.initializer == isoinit.XavierNormal()
+    assert entry.std == pytest.approx(math.sqrt(2 / 48))
+    assert "Glorot" in entry.source
+
+
+def test_he_before_relu():
+    entry = first(nn.ReLU())
+    assert isinstance(entry.initializer, isoinit.HeNormal)
+    assert entry.std == pytest.approx(math.sqrt(2 / 16))
+    assert entry.gain == pytest.approx(math.sqrt(2))
+    assert (entry.fan_in, entry.fan_out) == (16, 32)
+    assert "He et al. 2015" in entry.source
+
+
+def test_he_before_leaky_relu_counts_the_slope():
+    entry = first(nn.LeakyReLU(0.2))
+    assert entry.initializer == isoinit.HeNormal(a=0.2)
+    assert entry.gain == pytest.approx(math.sqrt(2 / 1.04))
+
+
+def test_lecun_before_selu():
+    entry = first(nn.SELU())
+    assert entry.initializer == isoinit.LeCunNormal()
+    assert entry.std == pytest.approx(1 / 4)
+    assert "Klambauer" in entry.source
+
+
+# E[φ(z)²]^(-1/2), computed by fine quadrature outside this library.
+GAINS = [
+    (nn.GELU(), 1.533530),
+    (nn.SiLU(), 1.676532),
+    (nn.Mish(), 1.486848),
+    (nn.ELU(), 1.245198),
+    (nn.Softplus(), 1.041867),
+]
+
+
+@pytest.mark.parametrize(("activation", "gain"), GAINS)
+def test_he_by_the_exact_gain_before_any_other(activation, gain):
+    entry = first(activation)
+    assert isinstance(entry.initializer, isoinit.HeNormal)
+    assert entry.gain == pytest.approx(gain, abs=1e-6)
+    assert entry.std == pytest.approx(gain / 4, rel=1e-6)
+
+
+def test_an_activation_of_the_users_own_is_measured():
+    class Quick(nn.Module):
+        def forward(self, x):
+            return x * torch.sigmoid(1.702 * x)
+
+    entry = first(Quick())
+    assert entry.gain == pytest.approx(isoinit.gain(Quick()), rel=1e-9)
+    assert "was measured" in entry.reason
+
+
+def test_relu_is_known_by_its_values_not_its_name():
+    class Clamp(nn.Module):
+        def forward(self, x):
+            return x.clamp(min=0)
+
+    assert first(Clamp()).role == "weight before relu"
+
+
+def test_recurrent_networks():
+    lstm = isoinit.plan(nn.LSTM(8, 16, 2), torch.randn(5, 3, 8))
+    for layer in (0, 1):
+        assert lstm[f"weight_hh_l{layer}"].initializer == isoinit.Orthogonal()
+        assert lstm[f"weight_ih_l{layer}"].initializer == isoinit.XavierNormal()
+        assert lstm[f"bias_ih_l{layer}"].initializer == isoinit.GateBias()
+        assert lstm[f"bias_hh_l{layer}"].initializer == isoinit.Zeros()
+    gru = isoinit.plan(nn.GRU(8, 16), torch.randn(5, 3, 8))
+    assert gru["weight_hh_l0"].initializer == isoinit.Orthogonal()
+    assert gru["bias_ih_l0"].initializer == isoinit.Zeros()
+    relu = isoinit.plan(nn.RNN(8, 16, nonlinearity="relu"), torch.randn(5, 3, 8))
+    assert isinstance(relu["weight_ih_l0"].initializer, isoinit.HeNormal)
+
+
+def test_the_forget_gate_starts_at_one_and_each_gate_is_orthogonal():
+    lstm = nn.LSTM(8, 16)
+    isoinit.init(lstm, torch.randn(5, 3, 8))
+    total = (lstm.bias_ih_l0 + lstm.bias_hh_l0).detach()
+    expected = torch.zeros(64)
+    expected[16:32] = 1  # torch's order: input, forget, cell, output
+    assert torch.equal(total, expected)
+    for gate in lstm.weight_hh_l0.detach().double().split(16):
+        torch.testing.assert_close(
+            gate @ gate.T, torch.eye(16, dtype=torch.double), atol=1e-6, rtol=0
+        )
+
+
+def test_norms_biases_slopes_and_embeddings():
+    model = nn.Sequential(
+        nn.Embedding(10, 16, padding_idx=0),
+        nn.Linear(16, 16),
+        nn.LayerNorm(16),
+        nn.PReLU(),
+        nn.Linear(16, 2),
+    )
+    plan = isoinit.init(model, torch.tensor([[1, 2, 0]]))
+    assert plan["0.weight"].initializer == isoinit.Normal(std=1.0)
+    assert plan["2.weight"].initializer == isoinit.Ones()
+    assert plan["2.bias"].initializer == plan["1.bias"].initializer == isoinit.Zeros()
+    assert plan["3.weight"].initializer == isoinit.Constant(0.25)
+    assert not model[0].weight[0].any()
+    assert model[0].weight[1].all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_asked_for_by_name(method):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
+    plan = isoinit.init(model, torch.randn(2, 3, 3, 3), seed=3, method=method)
+    kind = {
+        "auto": isoinit.HeNormal,
+        "zero": isoinit.Zeros,
+        "random": isoinit.Normal,
+        "xavier": isoinit.XavierNormal,
+        "he": isoinit.HeNormal,
+        "lecun": isoinit.LeCunNormal,
+        "orthogonal": isoinit.Orthogonal,
+        "sparse": isoinit.Sparse,
+        "variational": isoinit.Variational,
+    }[method]
+    assert isinstance(plan["0.weight"].initializer, kind)
+    assert plan["0.bias"].initializer == isoinit.Zeros()
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert bool(plan.warnings) == (method == "zero")
+
+
+def test_a_method_leaves_embeddings_and_norms_to_their_rules():
+    model = nn.Sequential(nn.Embedding(10, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    plan = isoinit.plan(model, torch.tensor([[1]]), method="orthogonal")
+    assert plan["0.weight"].initializer == isoinit.Normal()
+    assert plan["1.weight"].initializer == isoinit.Ones()
+    assert plan["2.weight"].initializer == isoinit.Orthogonal()
+
+
+def test_every_entry_has_a_reason_and_a_source():
+    model = nn.TransformerEncoderLayer(16, 2, 32)
+    for entry in isoinit.plan(model, torch.randn(3, 2, 16)):
+        assert entry.reason
+        assert entry.source
