@@ -194,6 +194,54 @@ def test_transformers_read_as_published(build, expected):
     assert [e.name for e in plan] == [name for name, _ in model.named_parameters()]
 
 
+class Loop(nn.Module):
+    """A recurrent network written by hand: plain, or with an LSTM's gates in one weight."""
+
+    def __init__(self, gates):
+        super().__init__()
+        self.gates = gates
+        self.w = nn.Linear(8, 16 * gates)
+        self.u = nn.Linear(16, 16 * gates, bias=False)
+
+    def forward(self, x):
+        h = c = x.new_zeros(x.shape[0], 16)
+        for t in range(x.shape[1]):
+            z = self.w(x[:, t]) + self.u(h)
+            if self.gates == 1:
+                h = torch.tanh(z)
+            else:
+                i, f, g, o = z.chunk(4, -1)
+                c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+                h = torch.sigmoid(o) * torch.tanh(c)
+        return h
+
+
+@pytest.mark.parametrize("gates", [1, 4])
+def test_a_recurrent_weight_in_a_loop_by_hand(gates):
+    plan = isoinit.plan(Loop(gates), torch.randn(2, 5, 8))
+    assert plan["u.weight"].role == "recurrent weight"
+    assert plan["u.weight"].initializer == isoinit.Orthogonal()
+    assert plan["u.weight"].layout.maps_shape == (gates, 16, 16, 1)
+    if gates == 1:
+        assert plan["w.weight"].role == "weight before tanh"
+
+
+def test_a_layer_shared_through_depth_is_not_recurrent():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            for _ in range(4):
+                x = x + self.b(torch.relu(self.a(x)))
+            return x
+
+    found = roles(Shared(), torch.randn(2, 8))
+    assert found["a.weight"] == "weight before relu"
+    assert found["b.weight"] == "weight ending a residual branch"
+
+
 def test_a_parameter_that_the_run_never_uses_is_read_from_its_layer():
     class Idle(nn.Module):
         def __init__(self):

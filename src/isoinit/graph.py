@@ -23,6 +23,7 @@ Array = npt.NDArray[np.float64]
 # an "other", which may still turn out to be an elementwise function.
 KINDS = ("map", "norm", "lookup", "recurrent", "attention", "move", "other")
 
+SUMS = frozenset({"add", "sub"})
 # Moves that give parts of a tensor: different units, or different steps in time.
 SPLITS = frozenset({"chunk", "split", "tensor_split", "unbind", "getitem", "select", "narrow"})
 
@@ -123,6 +124,14 @@ class Graph:
             op = self.producers.get(value)
         return value
 
+    def residual(self, op: Op) -> tuple[int, int] | None:
+        """The skip and the branch of a sum in which one side was computed from the other."""
+        if op.name in SUMS and len(op.inputs) == 2:
+            for skip, branch in (op.inputs, op.inputs[::-1]):
+                if self.depends(branch, on=self.origin(skip)):
+                    return self.origin(skip), branch
+        return None
+
     def uses_of(self, parameter: str) -> list[tuple[Op, Use]]:
         """Every use of a parameter, in the order of execution."""
         return self._uses.get(parameter, [])
@@ -164,12 +173,16 @@ def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
 
     Branches that meet again, such as x·sigmoid(x), count as one function; different parts of a
     tensor that meet (a gated unit) do not. Norm layers are looked through when nothing elementwise
-    stands before them: a convolution, batch norm and ReLU are one unit.
+    stands before them: a convolution, batch norm and ReLU are one unit. So are sums with other
+    weights' outputs (the input and the state of a recurrent unit), but not with a residual skip.
     """
     way = _Way(graph, value)
     end_value, end = way.walk()
-    if end is not None and end.kind == "norm" and not way.steps_to(end_value) and end.outputs:
-        return following(graph, end.outputs[0], norm=True)
+    if end is not None and not way.steps_to(end_value):
+        if end.kind == "norm":
+            return following(graph, end.outputs[0], norm=True)
+        if end.name in SUMS and len(end.inputs) == 2 and graph.residual(end) is None:
+            return following(graph, end.outputs[0], norm=norm)
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
 
     def function(z: Array) -> Array:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isoinit.graph import GRID, Array, Following, Graph, following
+from isoinit.graph import GRID, SUMS, Array, Following, Graph, Op, Use, following
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
 from isoinit.scale.gains import ACTIVATIONS, activation_gain, function_gain
@@ -112,6 +112,8 @@ def _role(graph: Graph, name: str, ends: set[int]) -> Role | None:
     tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
     tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
     ending = op.index in ends
+    if use.slot == "weight" and (gates := _recurrent_layout(graph, uses)):
+        return Role(name, "recurrent weight", gates, op.name)
     role = Role(name, use.slot, use.layout, op.name, ends_branch=ending, tied=tied)
     if use.slot != "weight":
         return role
@@ -149,14 +151,29 @@ def _branch_ends(graph: Graph) -> set[int]:
     """
     ends: set[int] = set()
     for op in graph.ops:
-        if op.name not in ("add", "sub") or len(op.inputs) != 2:
-            continue
-        for skip, branch in (op.inputs, op.inputs[::-1]):
-            start = graph.origin(skip)
-            if graph.depends(branch, on=start):
-                ends.update(_last_weights(graph, branch, start))
-                break
+        if (joined := graph.residual(op)) is not None:
+            skip, branch = joined
+            ends.update(_last_weights(graph, branch, skip))
     return ends
+
+
+def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:
+    """The layout of a weight that a loop applies to its own state; None for any other.
+
+    It is used again on what came of its own output, and that output joins a fresh input in a sum:
+    layers that are merely shared through depth join theirs with a residual skip. Gates may be
+    stacked along the output.
+    """
+    (first, use), *later = uses
+    if not any(op.inputs and graph.depends(op.inputs[0], on=first.outputs[0]) for op, _ in later):
+        return None
+    joins = [op for op in graph.consumers.get(first.outputs[0], []) if op.name in SUMS]
+    n_in, n_out = use.layout.fan_in, use.layout.fan_out
+    plain = use.layout.kind == "linear" and len(use.layout.shape) == 2
+    if not plain or n_out % n_in or not any(graph.residual(op) is None for op in joins):
+        return None
+    transposed = use.layout.in_[0] < use.layout.out[0]
+    return fans.linear(use.layout.shape, int(n_out // n_in), transposed=transposed)
 
 
 def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:

@@ -245,7 +245,7 @@ def choose(role: Role, method: str = "auto") -> Choice:
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if role.slot == "unknown":
-        return Choice(None, "no rule knows what it is for: left as it was", "")
+        return Choice(None, "no rule knows what it is for", "")
     initializer, rule = _first(role)
     gain = getattr(initializer, "gain", None)
     activation = role.activation.name if role.activation else ""

@@ -47,6 +47,7 @@ DIRECT = [
     ("x + b", lambda x, b: F.relu(x) + b, (4,), "bias", 1, 1),
     ("x += b", lambda x, b: F.relu(x).add_(b), (4,), "bias", 1, 1),
     ("x * g", lambda x, g: x * g, (4,), "scale", 1, 1),
+    ("a function of a parameter", lambda x, a: x * torch.exp(a), (4,), "other", 1, 1),
     ("position", lambda x, p: x + p, (5, 4), "position", 1, 1),
     ("token", lambda x, t: torch.cat([t.expand(1, -1), x]), (1, 4), "token", 1, 1),
 ]

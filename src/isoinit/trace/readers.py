@@ -122,6 +122,8 @@ class Call:
         return Step(self.name, kind, tuple(inputs), tuple(uses))
 
     def _slot(self, weight: Weight, inputs: list[int]) -> str:
+        if not weight.exact:  # 1 + w, exp(w): what the parameter itself should be is not known
+            return "other"
         if self.name in ("mul", "div"):
             return "scale"
         if self.name in ("cat", "stack", "concat", "hstack", "vstack"):

@@ -118,12 +118,12 @@ def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     device = next((t.device for t in tensors_in((args, kwargs))), torch.device("cpu"))
     fake = as_fake(mode, device)
     fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
-    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, _quiet_fakes():
+    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
         return recorder.graph(recorder.run(inner, fake_args, fake_kwargs), "fake")
 
 
 @contextmanager
-def _quiet_fakes() -> Iterator[None]:
+def quiet_fakes() -> Iterator[None]:
     """Fake tensors log each failure with a traceback, but here a failure is expected and handled."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     before, logger.disabled = logger.disabled, True

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from isoinit.graph import Graph
 from isoinit.trace.record import Recorder, tensors_in
-from isoinit.trace.run import as_fake, recording
+from isoinit.trace.run import as_fake, quiet_fakes, recording
 
 # Layers that call their children's weights themselves, so the children are not run.
 WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
@@ -25,7 +25,7 @@ def structure(model: nn.Module) -> Graph:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     fake = as_fake(mode, torch.device("cpu"))
     last: torch.Tensor | None = None
-    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode:
+    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
         for layer in _layers(inner):
             last = _step(layer, last, recorder)
         return recorder.graph(last, "structure")
