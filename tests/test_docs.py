@@ -1,0 +1,118 @@
+"""The documentation runs, its links lead somewhere, and its signatures are those of the code."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import isoinit
+from isoinit import errors, functional, variational
+from isoinit.cli import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = [
+    path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if path.is_file()
+]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def prose(text):
+    return BLOCK.sub("", text)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A temporary folder that files are written to and modules are imported from."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before, threads = set(sys.modules), torch.get_num_threads()
+    torch.set_num_threads(1)  # for small networks the faster, above all on a busy machine
+    yield tmp_path
+    torch.set_num_threads(threads)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_blocks_run_in_order(path, workplace):
+    """Python runs in one namespace a file; a first line `# name.py` writes the block there too.
+
+    Lines `$ isoinit ...` of console blocks run in this process; `# exit status N` says which.
+    """
+    text = path.read_text(encoding="utf-8")
+    namespace = {"__name__": path.stem}
+    for match in BLOCK.finditer(text):
+        language, code = match.groups()
+        line = text[: match.start()].count("\n") + 1
+        if language == "python":
+            if name := re.match(r"# (\w+\.py)\n", code):
+                (workplace / name[1]).write_text(code, encoding="utf-8")
+            exec(compile("\n" * line + code, str(path), "exec"), namespace)
+        elif language == "console":
+            for command in re.findall(r"^\$ isoinit (.*)$", code, re.MULTILINE):
+                run(command)
+
+
+def run(command):
+    words, _, comment = command.partition("#")
+    status = re.search(r"exit status (\d)", comment)
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == int(status[1] if status else 0), (command, result.output)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_relative_links_resolve(path):
+    for link in LINK.findall(prose(path.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), f"{path.name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{path.name}: {link}"
+
+
+def anchors(path):
+    """The anchors that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def documented():
+    """The signatures in the tables of the reference: (section's module, name, arguments)."""
+    module, names = isoinit, False
+    for line in (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            named = {"`isoinit.functional`": functional, "`isoinit.variational`": variational}
+            module = named.get(line[3:], isoinit)
+        names = line.startswith("|") and (names or line.startswith("| Name |"))
+        if names and (found := re.match(r"\| `([\w.]+)(?:\((.*?)\))?` \|", line)):
+            yield module, found[1], found[2]
+
+
+@pytest.mark.parametrize(
+    "module", [isoinit, functional, variational], ids=lambda module: module.__name__
+)
+def test_the_reference_names_every_public_name(module):
+    names = {name for where, name, _ in documented() if where is module}
+    assert set(module.__all__) - {"functional", "variational"} <= names
+
+
+@pytest.mark.parametrize("entry", list(documented()), ids=lambda entry: entry[1])
+def test_signatures_are_those_of_the_code(entry):
+    module, name, arguments = entry
+    thing = module
+    for part in name.split("."):
+        thing = getattr(thing, part, None) or getattr(errors, part)
+    if arguments is None:
+        return
+    found = inspect.signature(thing).parameters.values()
+    shown = [p.replace(annotation=p.empty) for p in found if p.name != "self"]
+    expected = re.escape(str(inspect.Signature(shown))).replace("<factory>", r"\w+\(\)")
+    assert re.fullmatch(expected, f"({arguments})")
