@@ -303,7 +303,7 @@ class TestBadInput:
             isoinit.plan(model, X)
 
     def test_lazy_parameters(self):
-        with pytest.raises(PlanError, match=r"'0\.weight' has no shape yet .*run the model once"):
+        with pytest.raises(PlanError, match=r"'0\.weight'.* has no shape yet .*run the model once"):
             isoinit.plan(nn.Sequential(nn.LazyLinear(3)), X)
 
     def test_the_meta_device_can_be_planned_but_not_filled(self, plan):

@@ -128,6 +128,7 @@ BY_HAND = [
         gpt2,
         {
             "transformer.wte.weight": "embedding, tied to an output weight",
+            "transformer.wpe.weight": "position",
             "transformer.h.1.attn.c_proj.weight": "weight ending a residual branch",
             "transformer.h.1.mlp.c_fc.weight": "weight before gelu_tanh",
             "transformer.h.1.mlp.c_proj.weight": "weight ending a residual branch",
@@ -172,7 +173,7 @@ BY_HAND = [
             "shared.weight": "embedding, tied to an output weight",
             "encoder.block.1.layer.1.DenseReluDense.wi.weight": "weight before relu",
             "encoder.block.1.layer.1.DenseReluDense.wo.weight": "weight ending a residual branch",
-            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight": "embedding",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight": "position",
         },
     ),
     (

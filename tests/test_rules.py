@@ -164,3 +164,40 @@ def test_every_entry_has_a_reason_and_a_source():
     for entry in isoinit.plan(model, torch.randn(3, 2, 16)):
         assert entry.reason
         assert entry.source
+
+
+def residual_network(depth):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            return x + self.down(torch.relu(self.up(x)))
+
+    return nn.Sequential(*[Block() for _ in range(depth)])
+
+
+def test_weights_that_write_to_a_residual_stream_shrink_with_its_branches():
+    model, x = residual_network(40), torch.randn(64, 64)
+    plan = isoinit.init(model, x)
+    assert plan["0.down.weight"].std == pytest.approx(math.sqrt(2 / 128 / 40))
+    assert plan["0.up.weight"].std == pytest.approx(math.sqrt(2 / 64))
+    assert isoinit.check(model, x).findings == []
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_orthogonal_everywhere_keeps_the_signal(activation):
+    layers = [x for _ in range(50) for x in (nn.Linear(128, 128), activation())]
+    model, x = nn.Sequential(nn.Linear(32, 128), activation(), *layers), torch.randn(64, 32)
+    plan = isoinit.init(model, x, method="orthogonal")
+    gain = math.sqrt(2) if activation is nn.ReLU else 1.0
+    assert plan["0.weight"].std == pytest.approx(gain / math.sqrt(32))  # 128 units from 32 inputs
+    assert isoinit.check(model, x).ok
+
+
+def test_sparse_keeps_ten_connections_a_unit():
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 200), nn.Linear(200, 4))
+    isoinit.init(model, torch.randn(2, 8), method="sparse")
+    counts = [set((model[i].weight != 0).sum(1).tolist()) for i in (0, 2, 3)]
+    assert counts == [{8}, {10}, {20}]

@@ -51,16 +51,18 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) ->
         meta_too: whether tensors without memory are refused.
 
     Raises:
-        PlanError: naming the first few such tensors, what each is, and what to do.
+        PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
     """
-    faults = [
-        f"{name!r} {fault}"
-        for name, tensor in tensors.items()
-        if (fault := _fault(tensor, meta_too=meta_too))
-    ]
+    faults: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor, meta_too=meta_too):
+            faults.setdefault(fault, []).append(repr(name))
     if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise PlanError(f"nothing was changed: parameter {'; '.join(faults[:3])}{more}")
+        listed = [
+            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''} {fault}"
+            for fault, names in faults.items()
+        ]
+        raise PlanError(f"nothing was changed: parameter {'; '.join(listed)}")
 
 
 def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:

@@ -147,7 +147,7 @@ class Plan:
         return [entry.warning for entry in self if entry.warning]
 
     def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
-        """Fill every parameter of a model; the same seed gives the same bits everywhere.
+        """Fill every parameter of a model; the same seed gives the same bits.
 
         The whole plan is checked against the model before the first write.
 

@@ -50,6 +50,7 @@ class Role:
         op: the name of the operation that uses it.
         activation: for a weight, the function that follows; None where none does.
         end: for a weight, the operation that its signal goes to next.
+        branches: how many residual branches the model's sums collect.
         norm: whether a norm layer stands between the weight and what follows.
         ends_branch: whether its output is added to a residual stream.
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
@@ -64,6 +65,7 @@ class Role:
     end: str = ""
     norm: bool = False
     ends_branch: bool = False
+    branches: int = 0
     tied: str = ""
     guess: bool = False
 
@@ -90,7 +92,9 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
             never used, if there are any.
     """
     ends = _branch_ends(graph)
+    branches = sum(graph.residual(op) is not None for op in graph.ops)
     found = {name: _role(graph, name, ends) for name in graph.shapes}
+    found = {name: role and replace(role, branches=branches) for name, role in found.items()}
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
     elif any(role is None for role in found.values()):

@@ -109,7 +109,7 @@ def test_parameters_without_a_gradient_are_named(batch):
             return self.body(x)
 
     health = isoinit.check(Wrapper(), batch)
-    (finding,) = [f for f in health.findings if f.name == "no gradient"]
+    (finding,) = [f for f in health.findings if f.name == "unused parameter"]
     assert finding.severity == "warning"
     assert finding.where == ("idle.weight", "idle.bias")
 

@@ -81,20 +81,28 @@ def not_finite(facts: Facts) -> Iterator[Finding]:
 
 def symmetry(facts: Facts) -> Iterator[Finding]:
     """Weight matrices whose units are all identical."""
-    for name, role in facts.roles.items():
-        if "weight" not in role.slot or role.ends_branch or not _units_identical(facts, role):
-            continue
+    names = [
+        name
+        for name, role in facts.roles.items()
+        if "weight" in role.slot and not role.ends_branch and _units_identical(facts, role)
+    ]
+    if names:
         yield Finding(
             "symmetry",
             "error",
-            (name,),
-            1.0,
-            1.0,
+            tuple(names),
+            float(len(names)),
+            0.0,
             "units that start identical receive identical gradients and stay so",
-            "draw it at random: " + APPLY,
-            f"{name}: all units have the same weights, so symmetry stays unbroken and the layer "
-            "learns no more than one unit",
+            "draw weights at random: " + APPLY,
+            f"{_listed(names)}: all units of the layer have the same weights, so symmetry stays "
+            "unbroken and the layer learns no more than one unit",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _units_identical(facts: Facts, role: Role) -> bool:
@@ -192,20 +200,19 @@ def _finding(
     )
 
 
-def no_gradient(facts: Facts) -> Iterator[Finding]:
+def unused(facts: Facts) -> Iterator[Finding]:
     """Trained parameters that the loss does not depend on."""
     names = tuple(n for n, size in facts.measured.gradients.items() if size is None)
     if names:
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield Finding(
-            "no gradient",
+            "unused parameter",
             "warning",
             names,
             0.0,
             0.0,
             "a parameter without a gradient is never trained",
             "check that the forward uses them, or set requires_grad to False",
-            f"{shown}: no gradient comes back to these parameters on this batch",
+            f"{_listed(names)}: no gradient comes back to these parameters on this batch",
         )
 
 
@@ -215,7 +222,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     signal,
     distinction,
     gradient,
-    no_gradient,
+    unused,
 )
 
 

@@ -13,6 +13,9 @@ Where the sides differ, the shorter one is orthonormal. With fan_in ≥ fan_out 
 orthonormal, and a unit's variance is kept. With fan_out > fan_in the columns are: the *length* is
 kept and spread over more units, so that the variance a unit falls by fan_in/fan_out; a gain of
 sqrt(fan_out/fan_in) restores it.
+
+Products are computed in float64 and rounded to the parameter's type. The last bits of a float64
+parameter may depend on the processor and the number of threads, as NumPy's linear algebra does.
 """
 
 from __future__ import annotations

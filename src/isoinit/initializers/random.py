@@ -2,7 +2,7 @@
 
 The caller's standard deviation is used as it is: right where a recipe gives the number (0.02 for
 GPT-2's weights, an embedding's size), wrong as a habit: too large a scale explodes with depth and
-too small a one vanishes, at the rate gain·std·sqrt(fan_in) a layer. The other methods work the
+too small a one vanishes, at the rate std·sqrt(fan_in)/gain a layer. The other methods work the
 number out from the layer.
 """
 

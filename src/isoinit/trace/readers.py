@@ -246,8 +246,11 @@ def _embedding(call: Call) -> list[Step]:
     if call.name == "embedding_bag" and call.kwargs.get("mode") == "sum" and indices.dim() == 2:
         bag = int(indices.shape[1])
     padding = call.kwargs.get("padding_idx")
-    uses = weight.uses("table", lambda shape: fans.embedding(shape, bag, padding))
-    return [Step(call.name, "lookup", call.values(indices), tuple(uses))]
+    inputs = call.values(indices)
+    # Indices that do not come from the example count places: 0, 1, 2, ...
+    slot = "table" if inputs else "position"
+    uses = weight.uses(slot, lambda shape: fans.embedding(shape, bag, padding))
+    return [Step(call.name, "lookup", inputs, tuple(uses))]
 
 
 def _norm(weight_at: int, bias_at: int | None) -> Reader:
