@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ Array = npt.NDArray[np.float64]
 # What an operation is to the signal. A "map" mixes its inputs by a weight, a "lookup" reads rows of
 # a table or a parameter itself, a "move" rearranges (reshape, pooling, dropout); everything else is
 # an "other", which may still turn out to be an elementwise function.
-KINDS = ("map", "norm", "lookup", "recurrent", "attention", "move", "other")
+Kind = Literal["map", "norm", "lookup", "recurrent", "attention", "move", "other"]
 
 SUMS = frozenset({"add", "sub"})
 # Moves that give parts of a tensor: different units, or different steps in time.
@@ -52,7 +53,7 @@ class Op:
     Attributes:
         index: its place in the order of execution.
         name: what torch calls it: "linear", "relu", "add".
-        kind: one of `KINDS`.
+        kind: what it is to the signal.
         inputs, outputs: the numbers of the values it reads and makes.
         uses: the parameters it uses.
         replay: computes the output from arrays in place of `inputs`; None for moves, and where the
@@ -61,7 +62,7 @@ class Op:
 
     index: int
     name: str
-    kind: str
+    kind: Kind
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     uses: tuple[Use, ...] = ()

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from isoinit.errors import ArgumentError
 from isoinit.fill import refuse_unfillable
 from isoinit.plans import Entry, Plan
 from isoinit.roles import Role, read_roles
 from isoinit.rules import choose
-from isoinit.trace import named_parameters, structure, trace
+from isoinit.trace import require_parameters, structure, trace
 
 
 def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
@@ -42,11 +41,7 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
         >>> print(entry.initializer, entry.std, entry.role)
         HeNormal(gain=1.414) 0.5 weight before relu
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
-    parameters, aliases = named_parameters(model)
-    if not parameters:
-        raise ArgumentError(f"{type(model).__name__} has no parameters: there is nothing to plan")
+    parameters, aliases = require_parameters(model, "plan")
     refuse_unfillable(parameters, meta_too=False)
     graph = structure(model) if batch is None else trace(model, batch)
     roles = read_roles(graph, lambda: structure(model))

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from isoinit.errors import ArgumentError, UnhealthyError
+from isoinit.errors import UnhealthyError
 from isoinit.fill import refuse_unfillable
 from isoinit.health.findings import Facts, Finding, judge
 from isoinit.health.measure import Layer, Loss, measure
 from isoinit.report.table import render
 from isoinit.roles import read_roles
-from isoinit.trace import named_parameters, structure
+from isoinit.trace import require_parameters, structure
 
 SHOWN = 16  # rows of a printed table; deeper models show layers at even distances
 
@@ -101,11 +101,7 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
         >>> isoinit.check(model, batch).ok
         True
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
-    parameters, _ = named_parameters(model)
-    if not parameters:
-        raise ArgumentError(f"{type(model).__name__} has no parameters: there is nothing to check")
+    parameters, _ = require_parameters(model, "check")
     refuse_unfillable(parameters, meta_too=True)
     measured = measure(model, parameters, batch, loss)
     roles = read_roles(measured.graph, lambda: structure(model))

@@ -11,14 +11,18 @@ import torch
 from torch import nn
 
 from isoinit.errors import ArgumentError
-from isoinit.graph import Graph, Op
+from isoinit.graph import Graph, Kind, Op
 from isoinit.random import Stream
 from isoinit.trace import as_arguments, explained, recording
 from isoinit.trace.record import tensors_in
 
 Loss = Callable[[Any], torch.Tensor]
 
-LAYERS = ("map", "recurrent", "attention")  # the operations whose output is a layer's signal
+LAYERS: tuple[Kind, ...] = (
+    "map",
+    "recurrent",
+    "attention",
+)  # the operations whose output is a layer's signal
 
 
 @dataclass

@@ -55,6 +55,10 @@ class _He(Initializer):
 class HeNormal(_He):
     """N(0, gain²/fan), by default N(0, 2/fan_in): weights around ReLU.
 
+    Use it for ReLU, leaky ReLU and, by its gain, any function that takes part of the signal. Not for
+    SELU, which keeps the variance by itself (`LeCunNormal`), nor for deep tanh networks, where the
+    forward gain makes gradients grow (`XavierNormal`).
+
     Args:
         a: the slope of a leaky ReLU; 0 is ReLU itself.
         mode: "fan_in" keeps the forward signal, "fan_out" the gradient, "fan_avg" takes the mean of
@@ -84,6 +88,7 @@ class HeNormal(_He):
 class HeUniform(_He):
     """U(-r, r) with r = gain · sqrt(3/fan), by default sqrt(6/fan_in): `HeNormal` within bounds.
 
+    Use it as `HeNormal`, where no weight may be far larger than the others. Not for SELU or tanh.
     The options, the source and the errors are those of `HeNormal`.
     """
 

@@ -30,6 +30,9 @@ class _LeCun(Initializer):
 class LeCunNormal(_LeCun):
     """N(0, 1/fan_in): weights before SELU.
 
+    Use it before SELU, before a norm layer, and where no activation follows. Not before ReLU, which
+    would halve the second moment at each layer: use `HeNormal`.
+
     Source: LeCun et al. 1998, section 4.6; Klambauer et al. 2017, section 2.
 
     Raises:
@@ -49,6 +52,10 @@ class LeCunNormal(_LeCun):
 @dataclass(frozen=True)
 class LeCunUniform(_LeCun):
     """U(-r, r) with r = sqrt(3/fan_in): the same variance within bounds.
+
+    Use it as `LeCunNormal`, where no weight may be far larger than the others. Not before ReLU.
+
+    Source: LeCun et al. 1998, section 4.6.
 
     Raises:
         ArgumentError: on filling a vector.

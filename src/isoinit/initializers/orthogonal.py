@@ -39,6 +39,9 @@ _BLOCK = 64  # reflectors multiplied out together: enough for matrix products to
 class Orthogonal(WholeInitializer):
     """`gain` times a matrix with orthonormal rows or columns, uniform over all such (Haar).
 
+    Use it for recurrent weights and for deep tanh or linear stacks. Not where time to initialize
+    counts, since it costs O(n³), and expect no isometry of a ReLU network from it.
+
     Each packed block (the gates of an LSTM, packed query, key and value, the groups of a
     convolution) gets a matrix of its own. A convolution's kernel is seen as (out, in·taps), as in
     `torch.nn.init.orthogonal_`; that does not make the convolution an isometry: see
@@ -73,7 +76,8 @@ class DeltaOrthogonal(WholeInitializer):
     """A convolution that is an isometry: zero but for an orthogonal centre tap.
 
     Use it for deep plain convolutional networks under tanh: 10,000 layers have been trained so. It
-    needs at least as many outputs as inputs.
+    needs at least as many outputs as inputs. Not where the kernel shall look at neighbours from the
+    first step on: all of them start at zero.
 
     Source: Xiao et al. 2018, algorithm 1.
 

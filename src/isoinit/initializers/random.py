@@ -21,7 +21,8 @@ from isoinit.scale.fans import Layout
 class Uniform(Initializer):
     """U(a, b): every value of [a, b) equally likely; the standard deviation is (b - a)/sqrt(12).
 
-    Use it where the range matters: nothing lies beyond the bounds, and float16 cannot overflow.
+    Use it where the range matters: nothing lies beyond the bounds. Not as a habit for weights, whose
+    scale should follow the layer: `XavierUniform`, `HeUniform`, `LeCunUniform`.
 
     Raises:
         ArgumentError: unless a < b, both finite.
@@ -49,7 +50,8 @@ class Normal(Initializer):
     """N(mean, std²).
 
     Use it where a recipe gives the standard deviation. About one value in 16,000 lies beyond 4 std;
-    where that hurts, use `TruncatedNormal`.
+    where that hurts, use `TruncatedNormal`. Not as a habit for weights, whose scale should follow the
+    layer: `XavierNormal`, `HeNormal`, `LeCunNormal`.
 
     Raises:
         ArgumentError: if `std` is negative, or either is not finite.

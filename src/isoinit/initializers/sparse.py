@@ -30,6 +30,9 @@ PATTERNS = ("fixed", "random")
 class Sparse(WholeInitializer):
     """Normal weights on a random share `density` of the connections, zero elsewhere.
 
+    Use it for very large layers, and before training with a fixed sparsity. Not for narrow layers:
+    of the inputs, a share of about exp(-k · outputs/inputs) reaches no unit.
+
     Args:
         density: the share of non-zero weights, in (0, 1].
         connections: non-zero weights a unit, in place of `density`: 15 in Martens' recipe. Units

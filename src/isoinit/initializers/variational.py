@@ -23,7 +23,10 @@ from isoinit.scale.fans import Layout
 
 @dataclass(frozen=True)
 class Variational(Initializer):
-    """A learned Gaussian for every weight, whose sum over weights keeps the planned scale.
+    """A learned Gaussian for every weight, which keeps the scale that was planned.
+
+    Use it where the uncertainty of predictions matters, with `isoinit.variational.convert`. Not for
+    accuracy alone: it costs twice the memory, and more steps.
 
     Args:
         base: the initializer of a deterministic network, which sets the total standard deviation s.

@@ -34,6 +34,9 @@ class _Xavier(Initializer):
 class XavierNormal(_Xavier):
     """N(0, gain² · 2/(fan_in + fan_out)): weights before tanh, or where no activation follows.
 
+    Use it where a unit is linear around 0: before tanh, softsign, sigmoid, or nothing. Not before
+    ReLU, which halves the second moment at each layer: use `HeNormal`.
+
     Source: Glorot & Bengio 2010, eq. 12.
 
     Raises:
@@ -53,6 +56,8 @@ class XavierNormal(_Xavier):
 @dataclass(frozen=True)
 class XavierUniform(_Xavier):
     """U(-r, r) with r = gain · sqrt(6/(fan_in + fan_out)): the same variance within bounds.
+
+    Use it as `XavierNormal`, where no weight may be far larger than the others. Not before ReLU.
 
     Source: Glorot & Bengio 2010, eq. 16, the "normalized initialization".
 

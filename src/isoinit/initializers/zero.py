@@ -166,8 +166,13 @@ class Identity(WholeInitializer):
 class Dirac(WholeInitializer):
     """A convolution that hands its input channels through: the centre tap is the identity.
 
+    Use it for convolutions that should start as "do nothing". Not for stacks of them without other
+    weights: outputs beyond the inputs start dead.
+
     Each group gets its own identity, as in `torch.nn.init.dirac_`. Output channels beyond the
     input's are zero. For matrices use `Identity`.
+
+    Source: Zagoruyko & Komodakis 2017.
     """
 
     def std_for(self, layout: Layout) -> float:

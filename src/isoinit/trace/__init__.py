@@ -6,8 +6,16 @@ arithmetic; where it needs real values (a branch on data), it runs on the real e
 model is as before, byte for byte, also when the forward raises.
 """
 
-from isoinit.trace.names import named_parameters
+from isoinit.trace.names import named_parameters, require_parameters
 from isoinit.trace.run import as_arguments, explained, recording, trace
 from isoinit.trace.structure import structure
 
-__all__ = ["as_arguments", "explained", "named_parameters", "recording", "structure", "trace"]
+__all__ = [
+    "as_arguments",
+    "explained",
+    "named_parameters",
+    "recording",
+    "require_parameters",
+    "structure",
+    "trace",
+]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from isoinit.errors import ArgumentError
+
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
 WRAPPERS = {
     "OptimizedModule": "_orig_mod",
@@ -35,6 +37,24 @@ def unwrap(model: nn.Module) -> nn.Module:
     while (child := wrapped_child(model)) is not None:
         model = getattr(model, child)
     return model
+
+
+def require_parameters(
+    model: nn.Module, purpose: str
+) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+    """`named_parameters` of what must be a model with parameters.
+
+    Raises:
+        ArgumentError: if it is not, naming the purpose ("plan", "check").
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+    parameters, aliases = named_parameters(model)
+    if not parameters:
+        raise ArgumentError(
+            f"{type(model).__name__} has no parameters: there is nothing to {purpose}"
+        )
+    return parameters, aliases
 
 
 def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:

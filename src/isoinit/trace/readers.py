@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from isoinit.graph import Op, Use
+from isoinit.graph import Kind, Op, Use
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
 
@@ -71,7 +71,7 @@ class Step:
     """What a call is, as part of a graph."""
 
     name: str
-    kind: str
+    kind: Kind
     inputs: tuple[int, ...]
     uses: tuple[Use, ...]
     replay: Any = None
@@ -104,7 +104,7 @@ class Call:
         weight = self.weight(tensor)
         return weight.uses(slot, fans.vector) if weight else []
 
-    def generic(self, kind: str) -> Step:
+    def generic(self, kind: Kind) -> Step:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from isoinit.graph import Graph, Op, Use
+from isoinit.graph import Graph, Kind, Op, Use
 from isoinit.scale import fans
 from isoinit.trace.readers import READERS, Call, Weight
 
@@ -135,7 +135,7 @@ class Recorder(TorchFunctionMode):
     def _add(
         self,
         name: str,
-        kind: str,
+        kind: Kind,
         inputs: Sequence[int],
         outputs: Sequence[int],
         uses: Sequence[Use],
