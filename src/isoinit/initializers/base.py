@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from isoinit.errors import ArgumentError
 from isoinit.random import Stream
+from isoinit.random.philox import bfloat16_bits
 from isoinit.scale.fans import Layout
 
 Array = npt.NDArray[Any]
@@ -161,8 +162,7 @@ def store(values: Array, out: Array) -> None:
     `out` of uint16 takes bfloat16 bits: float32's upper half, rounded to nearest, ties to even.
     """
     if out.dtype == np.uint16:
-        bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-        out[:] = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> 16
+        out[:] = bfloat16_bits(np.ascontiguousarray(values, np.float32))
     elif out.dtype == np.float16:
         out[:] = values.astype(np.float32)
     else:
