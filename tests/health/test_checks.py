@@ -114,6 +114,14 @@ def test_parameters_without_a_gradient_are_named(batch):
     assert finding.where == ("idle.weight", "idle.bias")
 
 
+def test_a_check_that_saw_nothing_is_not_healthy():
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    health = isoinit.check(scripted, torch.randn(8, 4))
+    assert not health.ok
+    assert "nothing measured" in names(health)
+    assert isoinit.check(nn.Embedding(5, 4), torch.tensor([[1, 2]])).ok
+
+
 class TestLoss:
     """Where the backward pass starts."""
 

@@ -62,6 +62,23 @@ APPLY = "apply isoinit.plan(model, batch), which scales each layer for the activ
 ERROR, WARNING = 1e3, 30.0
 
 
+def unmeasured(facts: Facts) -> Iterator[Finding]:
+    """A model with weight matrices, of which the forward showed none: no verdict is possible."""
+    tables = {name for name, role in facts.roles.items() if role.slot in ("table", "position")}
+    matrices = [n for n, p in facts.parameters.items() if p.dim() > 1 and n not in tables]
+    if matrices and not facts.measured.layers:
+        yield Finding(
+            "nothing measured",
+            "error",
+            tuple(matrices),
+            0.0,
+            1.0,
+            "a check that saw no layer says nothing about the model",
+            "check that the forward uses the weights, and runs in Python (a scripted module does not)",
+            f"{_listed(matrices)}: the forward showed no use of these weights",
+        )
+
+
 def not_finite(facts: Facts) -> Iterator[Finding]:
     """The first layer whose output is NaN or infinite."""
     for layer in facts.measured.layers:
@@ -217,6 +234,7 @@ def unused(facts: Facts) -> Iterator[Finding]:
 
 
 FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    unmeasured,
     not_finite,
     symmetry,
     signal,
