@@ -108,10 +108,10 @@ def fill_tensor(
         initializer.fill(out, stream, layout)
         if layout.padding is not None:
             out.reshape(layout.shape)[layout.padding] = 0
-    with torch.no_grad():
-        if plain:
-            torch.autograd.graph.increment_version(tensor)
-        else:
+    if plain:  # written behind autograd's back, which must know all the same
+        torch.autograd.graph.increment_version(tensor)
+    else:
+        with torch.no_grad():
             tensor.copy_(target)
 
 
@@ -127,7 +127,6 @@ def rehearse(dtype: torch.dtype, initializer: Initializer, layout: Layout) -> No
 
 def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
-    flat = tensor.reshape(-1)
     if tensor.dtype == torch.bfloat16:
-        return flat.view(torch.int16).numpy().view(np.uint16)
-    return flat.numpy()
+        return tensor.view(torch.int16).numpy().reshape(-1).view(np.uint16)
+    return tensor.numpy().reshape(-1)

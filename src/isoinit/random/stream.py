@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_FOUR_WORDS: Final = Struct("<4I")
 _SMALL: Final = 100_000
 """A fill below this does not wait for Numba to load …"""
 
@@ -132,12 +134,11 @@ class Stream:
 
     def _key(self) -> Key:
         """Seed, name and purpose, each behind its length, to 128 bits."""
-        digest = blake2b(digest_size=16, person=b"isoinit")
-        for text in (hex(operator.index(self.seed)), self.name, self.purpose):
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "little") + data)
-        number = int.from_bytes(digest.digest(), "little")
-        k0, k1, c2, c3 = ((number >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96))
+        texts = (hex(operator.index(self.seed)), self.name, self.purpose)
+        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+        message = b"".join([len(part).to_bytes(8, "little") + part for part in parts])
+        digest = blake2b(message, digest_size=16, person=b"isoinit").digest()
+        k0, k1, c2, c3 = _FOUR_WORDS.unpack(digest)
         return k0, k1, c2, c3
 
     def _fill(self, out: NDArray[Any], start: int, law: Law) -> None:
