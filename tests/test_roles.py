@@ -268,3 +268,19 @@ def test_without_a_batch_every_entry_is_a_guess():
     assert plan["0.weight"].role == "weight before relu"
     assert plan["3.weight"].role == "weight before tanh"
     assert all("guess" in entry.reason for entry in plan)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", [torch.log, torch.reciprocal, torch.sqrt, torch.acos])
+def test_a_function_without_a_gain_counts_as_no_activation(function):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.b(function(self.a(x)))
+
+    plan = isoinit.plan(Net(), torch.rand(2, 4))
+    assert plan["a.weight"].role == "weight"
+    assert plan["a.weight"].initializer == isoinit.XavierNormal()

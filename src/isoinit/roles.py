@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isoinit.errors import ArgumentError
 from isoinit.graph import GRID, SUMS, Array, Following, Graph, Op, Use, following
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
@@ -145,7 +146,12 @@ def _identify(what_follows: Following) -> Activation | None:
         if np.allclose(values, function(GRID, 1.0), rtol=1e-5, atol=1e-6):
             return Activation(name, function=what_follows.function)
     names = dict.fromkeys(what_follows.names)
-    return Activation("·".join(names), function=what_follows.function)
+    measured = Activation("·".join(names), function=what_follows.function)
+    try:
+        _ = measured.gain
+    except ArgumentError:  # a logarithm, a reciprocal: no gain exists, so none can be kept
+        return None
+    return measured
 
 
 def _branch_ends(graph: Graph) -> set[int]:
