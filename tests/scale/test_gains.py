@@ -136,6 +136,7 @@ def test_many_jumps():
 @pytest.mark.parametrize(
     ("function", "found"),
     [
+        (np.reciprocal, "inf"),
         (np.zeros_like, "0"),
         (lambda z: np.full_like(z, np.nan), "nan"),
         (lambda z: np.full_like(z, np.inf), "inf"),
@@ -157,3 +158,11 @@ def test_no_gain_exists(function, found):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ArgumentError, match=r"'gelo'.*gelu.*isoinit\.gain"):
         activation_gain("gelo")
+
+
+def test_a_jump_is_told_from_a_pole():
+    assert expectation(np.sign) == pytest.approx(0, abs=1e-12)
+    assert expectation(lambda z: np.sign(z - 0.123)) == pytest.approx(
+        2 * norm.sf(0.123) - 1, abs=1e-12
+    )
+    assert expectation(lambda z: 1 / np.square(z - 0.123)) == np.inf

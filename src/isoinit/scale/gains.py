@@ -62,7 +62,7 @@ def expectation(function: Function) -> float:
     # What is left lies in panels of width 1e-14 about kinks and jumps: next to nothing, but for a
     # pole such as that of 1/z², which has no expectation.
     rest = float(whole.sum())
-    return total + rest if abs(rest) < 1e-6 * abs(total) else math.inf
+    return total + rest if abs(rest) < 1e-6 * scale else math.inf
 
 
 def function_gain(function: Function, what: str = "the activation") -> float:
