@@ -148,6 +148,17 @@ def test_printing_fits_the_terminal_and_folds(monkeypatch):
     assert len(text.splitlines()) < 20
 
 
+def test_long_names_and_shapes_leave_every_column_in_view(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "model_of_many_layers_whose_names_go_on_and_on"
+    model = nn.ModuleDict({name: nn.Sequential(nn.Linear(16384, 16), nn.SiLU())})
+    model.forward = model[name].forward
+    text = str(isoinit.plan(model, torch.zeros(1, 16384)))
+    header = text.splitlines()[2].split()
+    assert header == ["parameter", "shape", "initializer", "std", "role", "why"]
+    assert max(map(len, text.splitlines())) <= 80
+
+
 class TestConstantWeights:
     """Symmetry is named where it is left unbroken, and nowhere else."""
 

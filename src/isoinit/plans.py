@@ -289,7 +289,8 @@ def _why(entry: Entry) -> str:
 
 def _cells(entry: Entry) -> tuple[str, ...]:
     shape = "×".join(map(str, entry.shape)) or "scalar"
-    initializer = "left as it was" if entry.initializer is None else str(entry.initializer)
+    kept = entry.initializer is None
+    initializer = "left as it was" if kept else str(entry.initializer).removesuffix("()")
     std = "" if entry.std is None else f"{entry.std:.4g}"
     return shape, initializer, std, entry.role
 

@@ -43,12 +43,15 @@ def render(
     from rich.padding import Padding
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("shape", "initializer", "std"))
+    console = Console()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        # In a narrow terminal words wrap before names, which come first and are read most.
+        wraps = index > 0 and column not in ("shape", "std", "why")
+        room = 14 if wraps and console.width < 100 else None
+        table.add_column(column, overflow="fold", max_width=room, no_wrap=index > 0 and not wraps)
     for row in rows:
         table.add_row(*map(escape, row))
-    console = Console()
     with console.capture() as capture:
         console.print(escape(title), highlight=False, style="bold")
         console.print(table)
