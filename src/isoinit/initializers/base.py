@@ -156,6 +156,35 @@ class WholeInitializer(Initializer):
         store(self.draw(stream, layout).reshape(-1)[start : start + out.size], out)
 
 
+class MapsInitializer(WholeInitializer):
+    """A whole initializer that works map by map, in float32 unless the parameter is float64."""
+
+    @abstractmethod
+    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+        """Write the whole parameter into `maps`, (stack, out, in, taps), float32 or float64.
+
+        `std_for` accepted the layout. Where maps are stored in this order, `maps` is the
+        parameter's own memory.
+        """
+
+    def draw(self, stream: Stream, layout: Layout) -> Array:
+        """The whole parameter in its stored shape."""
+        maps = np.empty(layout.maps_shape)
+        self.write(maps, stream, layout)
+        return layout.from_maps(maps)
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Write straight into `out` if it is the whole parameter, in plain order; else a piece."""
+        self.std_for(layout)  # refuses a layout that does not fit
+        dtype = np.dtype(np.float64 if out.dtype == np.float64 else np.float32)
+        if out.dtype == dtype and out.size == math.prod(layout.shape) and layout.stores_maps:
+            self.write(out.reshape(layout.maps_shape), stream, layout)
+            return
+        maps = np.empty(layout.maps_shape, dtype)
+        self.write(maps, stream, layout)
+        store(layout.from_maps(maps).reshape(-1)[start : start + out.size], out)
+
+
 def store(values: Array, out: Array) -> None:
     """Write `values` into `out`, rounded to float32 and then, for shorter types, once more.
 

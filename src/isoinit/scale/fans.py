@@ -72,6 +72,12 @@ class Layout:
         """The kernel's size along each tap axis; () where there are no taps."""
         return tuple(self.grid[axis] for axis in self.taps)
 
+    @property
+    def stores_maps(self) -> bool:
+        """Whether the stored order is that of the maps: stack, out, in, taps."""
+        order = self.stack + self.out + self.in_ + self.taps
+        return order == tuple(range(len(order)))
+
     def from_maps(self, maps: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Put maps of shape (stack, out, in, taps) back into the stored shape."""
         order = self.stack + self.out + self.in_ + self.taps
