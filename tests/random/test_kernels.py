@@ -57,6 +57,29 @@ def test_same_words_as_the_definition(key, start, count):
     assert np.array_equal(fast, plain)
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    rows=st.integers(0, 30), size=st.integers(1, 300), share=st.floats(0, 1), seed=st.integers(0, 9)
+)
+def test_same_subsets_as_the_definition(rows, size, share, seed):
+    words = np.random.default_rng(seed).integers(0, 2**32, (rows, round(share * size)), np.uint32)
+    words[:, ::3] |= np.uint32(0xFFFFFF00)  # the upper end, and numbers that were chosen before
+    fast, plain = words.copy(), words.copy()
+    kernels.subsets(fast, size)
+    philox.subsets(plain, size)
+    assert np.array_equal(fast, plain)
+    assert all(len(set(row)) == len(row) and row.max(initial=0) < size for row in fast)
+
+
+def test_threads_change_no_subset():
+    words = np.random.default_rng(0).integers(0, 2**32, (kernels._PIECE // 50, 60), np.uint32)
+    one, two, five = (words.copy() for _ in range(3))
+    for out, threads in ((one, 1), (two, 2), (five, 5)):
+        kernels.subsets(out, 500, threads)
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, five)
+
+
 @pytest.mark.parametrize("engine", [kernels, philox])
 @settings(deadline=None, max_examples=40)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=5), start=st.sampled_from([0, 700, 2**33]))

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from scipy.stats import kstest, norm, poisson
 
 from isoinit.errors import ArgumentError, IsoinitWarning
-from isoinit.random import Stream, stream
+from isoinit.random import Stream, philox, stream
 
 INF = math.inf
 SAMPLES = 4_000_000
@@ -358,3 +358,15 @@ def test_array_errors(method, out, match):
 def test_an_empty_purpose():
     with pytest.raises(ArgumentError, match="purpose is empty"):
         Stream(0, "w").child("")
+
+
+def test_subsets_are_made_of_the_words_of_their_rows():
+    words = Stream(3, "weight").words(20, 20).reshape(4, 5)
+    philox.subsets(words, 30)
+    assert np.array_equal(Stream(3, "weight").subsets(8, 30, 5)[4:], words)
+
+
+@pytest.mark.parametrize(("size", "count"), [(5, 6), (5, -1), (2**32, 1)])
+def test_more_than_there_are_cannot_be_chosen(size, count):
+    with pytest.raises(ArgumentError, match=f"count is {count} and size {size}"):
+        Stream(3, "weight").subsets(1, size, count)

@@ -157,32 +157,40 @@ class WholeInitializer(Initializer):
 
 
 class MapsInitializer(WholeInitializer):
-    """A whole initializer that works map by map, in float32 unless the parameter is float64."""
+    """A whole initializer that writes map by map, into the parameter's own memory where it can.
+
+    It works in float32, in float64 for float64 parameters, and in shorter types if it `rounds`.
+    """
+
+    rounds: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
-        """Write the whole parameter into `maps`, (stack, out, in, taps), float32 or float64.
+        """Write the whole parameter into `maps`: (stack, out, in, taps), contiguous.
 
-        `std_for` accepted the layout. Where maps are stored in this order, `maps` is the
-        parameter's own memory.
+        `std_for` accepted the layout.
         """
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
-        """The whole parameter in its stored shape."""
+        """The whole parameter, float64, in its stored shape."""
         maps = np.empty(layout.maps_shape)
         self.write(maps, stream, layout)
         return layout.from_maps(maps)
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Write straight into `out` if it is the whole parameter, in plain order; else a piece."""
+        """Write straight into `out` if it is the whole parameter, map by map; else copy a piece."""
         self.std_for(layout)  # refuses a layout that does not fit
-        dtype = np.dtype(np.float64 if out.dtype == np.float64 else np.float32)
-        if out.dtype == dtype and out.size == math.prod(layout.shape) and layout.stores_maps:
+        direct = self.rounds or out.dtype in (np.float32, np.float64)
+        if direct and layout.stores_maps and out.size == math.prod(layout.shape):
             self.write(out.reshape(layout.maps_shape), stream, layout)
             return
-        maps = np.empty(layout.maps_shape, dtype)
+        maps = np.empty(layout.maps_shape, out.dtype if direct else np.float32)
         self.write(maps, stream, layout)
-        store(layout.from_maps(maps).reshape(-1)[start : start + out.size], out)
+        piece = layout.from_maps(maps).reshape(-1)[start : start + out.size]
+        if direct:
+            out[:] = piece
+        else:
+            store(piece, out)
 
 
 def store(values: Array, out: Array) -> None:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, WholeInitializer
+from isoinit.initializers.base import Array, MapsInitializer
 from isoinit.random import Stream
 from isoinit.scale.fans import Layout
 
@@ -27,7 +27,7 @@ PATTERNS = ("fixed", "random")
 
 
 @dataclass(frozen=True)
-class Sparse(WholeInitializer):
+class Sparse(MapsInitializer):
     """Normal weights on a random share `density` of the connections, zero elsewhere.
 
     Use it for very large layers, and before training with a fixed sparsity. Not for narrow layers:
@@ -59,6 +59,7 @@ class Sparse(WholeInitializer):
     connections: int | None = None
     pattern: str = "fixed"
     gain: float = 1.0
+    rounds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require("density", low=0, high=1, above=True)
@@ -90,33 +91,34 @@ class Sparse(WholeInitializer):
         self._require_map(layout)
         return self.gain / math.sqrt(layout.fan_in)
 
-    def draw(self, stream: Stream, layout: Layout) -> Array:
-        """Normals where the mask, drawn from a stream of its own, is set."""
-        self._require_map(layout)
-        stack, n_out, n_in, taps = layout.maps_shape
+    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+        """Normals, and zeros at places drawn from a stream of their own.
+
+        Whichever are fewer of a unit's weights, the zeros or the others, have their places drawn.
+        """
+        stack, n_out, n_in, taps = maps.shape
         units, size = stack * n_out, n_in * taps
-        words = stream.child("mask").words(0, units * size).reshape(units, size)
-        if self.pattern == "fixed":
-            mask, kept = _smallest(words, self.inputs(layout)), float(self.inputs(layout))
-        else:
-            mask, kept = words < self.density * 2.0**32, self.density * size
-        values = np.empty(units * size, np.float32)
+        weights, mask = maps.reshape(-1), stream.child("mask")
+        fixed = self.pattern == "fixed"
+        kept = self.inputs(layout) if fixed else self.density * size
         # The fans count a unit's true inputs: a strided transposed convolution sums fewer than its
         # kernel holds, sparse or not.
         std = self.gain / math.sqrt(layout.fan_in * kept / size)
-        stream.normal(values, 0, 0.0, std)
-        maps = np.where(mask, values.reshape(units, size), 0).astype(np.float64)
-        return layout.from_maps(maps.reshape(stack, n_out, n_in, taps))
+        if not fixed:
+            stream.normal(weights, std=std)
+            weights[mask.words(0, weights.size) >= self.density * 2.0**32] = 0
+        elif 2 * kept > size:
+            stream.normal(weights, std=std)
+            weights[_places(mask, units, size, size - kept)] = 0
+        else:
+            values = np.empty(units * kept, weights.dtype)
+            stream.normal(values, std=std)
+            weights[:] = 0
+            weights[_places(mask, units, size, kept)] = values.reshape(units, kept)
 
 
-def _smallest(words: npt.NDArray[np.uint32], k: int) -> npt.NDArray[np.bool_]:
-    """Mark the k smallest words of each row: a uniformly random subset of size k.
-
-    Equal words are told apart by their position, so that the result never depends on the sort.
-    """
-    size = words.shape[1]
-    if k == size:
-        return np.ones(words.shape, np.bool_)
-    ranked = (words.astype(np.uint64) << np.uint64(32)) | np.arange(size, dtype=np.uint64)
-    border = np.partition(ranked, k - 1, axis=1)[:, k - 1 : k]
-    return np.asarray(ranked <= border)
+def _places(stream: Stream, units: int, size: int, count: int) -> Array:
+    """`count` different places in each of `units` runs of `size` elements, as flat indices."""
+    places = stream.subsets(units, size, count).astype(np.intp)
+    places += np.arange(0, units * size, size)[:, None]
+    return places

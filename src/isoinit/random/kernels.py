@@ -29,6 +29,8 @@ from isoinit.random import philox
 from isoinit.random.philox import BLOCK, LANE, NORMAL, UNIFORM, WORDS, Key, Law
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 if numba.config.DISABLE_JIT:
@@ -287,6 +289,19 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         done += count
 
 
+def _choose(words, size, chosen):
+    rows, count = words.shape
+    for row in range(rows):
+        for t in range(count):
+            last = _u64(size - count + t)
+            number = (_u64(words[row, t]) * (last + _u64(1))) >> _HALF
+            number = last if chosen[number] else number
+            chosen[number] = True
+            words[row, t] = number
+        for t in range(count):
+            chosen[words[row, t]] = False
+
+
 _options: dict[str, Any] = {"nogil": True, "cache": True}
 try:
     njit(**_options)(_fill_words)
@@ -300,6 +315,7 @@ except RuntimeError as error:  # no folder that Numba may write to
     )
 _words_kernel: Any = njit(**_options)(_fill_words)
 _values_kernel: Any = njit(**_options)(_fill_values)
+_subsets_kernel: Any = njit(**_options)(_choose)
 
 
 _PIECE = 128 * BLOCK
@@ -347,19 +363,36 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None 
 
     ``threads`` is `available_threads` unless given; small arrays stay on the caller's.
     """
-    global _pool
     if out.size < 2 * _PIECE or (threads := threads or available_threads()) == 1:
         _fill_piece(key, law, out, start)
         return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(available_threads(), "isoinit-random")
     # Several pieces a thread, so that one that is held up does not keep the others waiting.
     size = max(_PIECE, out.size // (4 * threads) // BLOCK * BLOCK)
     whole, stop = start - start % BLOCK, start + out.size
     cuts = [start, *range(whole + size, stop, size), stop]
-    pieces = [
-        _pool.submit(_fill_piece, key, law, out[a - start : b - start], a)
-        for a, b in pairwise(cuts)
-    ]
-    for piece in pieces:
-        piece.result()
+    _share(_fill_piece, [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)])
+
+
+def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
+    """Turn each row of ``words`` into different numbers below ``size``; threads take whole rows."""
+    threads = threads or available_threads()
+    several = threads > 1 and words.size >= _PIECE
+    step = -(-len(words) // (4 * threads)) if several else max(len(words), 1)
+    _share(_subsets_piece, [(words[a : a + step], size) for a in range(0, len(words), step)])
+
+
+def _subsets_piece(words: NDArray[np.uint32], size: int) -> None:
+    _subsets_kernel(words, size, np.zeros(size, np.bool_))
+
+
+def _share(work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
+    """Do the work on every piece, on the pool's threads if there are several."""
+    global _pool
+    if len(pieces) < 2:
+        for piece in pieces:
+            work(*piece)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(available_threads(), "isoinit-random")
+    for done in [_pool.submit(work, *piece) for piece in pieces]:
+        done.result()

@@ -280,6 +280,24 @@ def finish(deviates: Floats, law: Law, out: NDArray[Any]) -> None:
     out[:] = bfloat16_bits(values) if out.dtype == np.uint16 else values
 
 
+def subsets(words: Words, size: int) -> None:
+    """Turn each row of ``words``, shape ``(rows, count)``, into different numbers below ``size``.
+
+    Floyd's algorithm (Bentley and Floyd, "A sample of brilliance", Communications of the ACM, 1987)
+    makes each subset of ``count`` numbers as likely, in an order that is not: number ``t`` is uniform
+    over ``0`` to ``size - count + t``, or that last one if it was chosen before. A word is brought
+    to a range by multiplication and shift, which moves no chance by more than 2**-32.
+    """
+    rows, count = words.shape
+    row, chosen = np.arange(rows), np.zeros((rows, size), np.bool_)
+    for t in range(count):
+        last = size - count + t
+        number = (words[:, t].astype(np.uint64) * np.uint64(last + 1)) >> np.uint64(32)
+        number = np.where(chosen[row, number], np.uint64(last), number)
+        chosen[row, number] = True
+        words[:, t] = number
+
+
 def _deviates(words: Words, law: Law) -> Floats:
     if law.kind == UNIFORM:
         return uniform(words)

@@ -86,6 +86,31 @@ class Stream:
         self._fill(out, start, Law(WORDS, 1.0, 0.0, -math.inf, math.inf))
         return out
 
+    def subsets(self, rows: int, size: int, count: int) -> NDArray[np.uint32]:
+        """``count`` different numbers below ``size`` for each row, every set of them as likely.
+
+        Row ``r`` is made of the words of elements ``r * count`` to ``(r + 1) * count``. The order
+        within a row is not random. Shape ``(rows, count)``.
+
+        Raises:
+            ArgumentError: ``count`` is not within 0 and ``size``, or ``size`` not below 2**32.
+        """
+        global _made
+        if not 0 <= count <= size < 2**32:
+            raise ArgumentError(
+                f"count is {count} and size {size}, expected 0 <= count <= size < 2**32: choose no "
+                f"more numbers than there are"
+            )
+        words = self.words(0, rows * count).reshape(rows, count)
+        work = count * max(rows, 1000)  # the definition goes through all rows at once
+        if "subsets" in _ready or work >= _SMALL or _made >= _PATIENCE:
+            _kernels().subsets(words, size)
+            _ready.add("subsets")
+        else:
+            philox.subsets(words, size)
+            _made += work
+        return words
+
     def uniform(
         self, out: NDArray[Any], start: int = 0, low: float = 0.0, high: float = 1.0
     ) -> None:
@@ -152,8 +177,8 @@ class Stream:
             _made += max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
 
 
-_ready: set[np.dtype[Any]] = set()
-"""The types for which the compiled kernels are loaded in this process."""
+_ready: set[object] = set()
+"""The types, and "subsets", for which the compiled kernels are loaded in this process."""
 
 _made = 0
 """Elements made without the kernels in this process."""
