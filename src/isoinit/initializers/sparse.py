@@ -25,6 +25,8 @@ from isoinit.scale.fans import Layout
 
 PATTERNS = ("fixed", "random")
 
+_CACHED = 2**17  # elements that stay in the cache between zeros and values
+
 
 @dataclass(frozen=True)
 class Sparse(MapsInitializer):
@@ -109,16 +111,21 @@ class Sparse(MapsInitializer):
             weights[mask.words(0, weights.size) >= self.density * 2.0**32] = 0
         elif 2 * kept > size:
             stream.normal(weights, std=std)
-            weights[_places(mask, units, size, size - kept)] = 0
+            weights[_flat(mask.subsets(units, size, size - kept), size)] = 0
         else:
             values = np.empty(units * kept, weights.dtype)
             stream.normal(values, std=std)
-            weights[:] = 0
-            weights[_places(mask, units, size, kept)] = values.reshape(units, kept)
+            values, places = values.reshape(units, kept), mask.subsets(units, size, kept)
+            together = max(1, _CACHED // size)
+            for first in range(0, units, together):
+                some = slice(first, first + together)
+                piece = weights[first * size : (first + together) * size]
+                piece[:] = 0
+                piece[_flat(places[some], size)] = values[some]
 
 
-def _places(stream: Stream, units: int, size: int, count: int) -> Array:
-    """`count` different places in each of `units` runs of `size` elements, as flat indices."""
-    places = stream.subsets(units, size, count).astype(np.intp)
-    places += np.arange(0, units * size, size)[:, None]
-    return places
+def _flat(places: Array, size: int) -> Array:
+    """Places in runs of `size` elements, one run a row, as indices into all of them."""
+    flat = places.astype(np.intp)
+    flat += np.arange(len(places))[:, None] * size
+    return flat
