@@ -32,6 +32,7 @@ from isoinit.initializers import (
     Zeros,
 )
 from isoinit.plans import Entry, Plan
+from isoinit.postpone import deferred
 from isoinit.verbs import init, plan
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "XavierUniform",
     "Zeros",
     "check",
+    "deferred",
     "functional",
     "gain",
     "init",

@@ -13,6 +13,7 @@ from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParame
 from isoinit.fill import fill_tensor, refuse_unfillable, rehearse, resolve_seed
 from isoinit.initializers import Initializer
 from isoinit.initializers.base import WholeInitializer
+from isoinit.postpone import forget, run_postponed
 from isoinit.random import Stream
 from isoinit.report.table import fold, render
 from isoinit.scale.fans import Layout
@@ -149,7 +150,9 @@ class Plan:
     def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
         """Fill every parameter of a model; the same seed gives the same bits.
 
-        The whole plan is checked against the model before the first write.
+        The whole plan is checked against the model before the first write. A parameter that the plan
+        leaves as it was keeps its values; built under `isoinit.deferred`, it gets now what its
+        constructor would have given it, drawn from torch's generators under the seed and its name.
 
         Args:
             model: a model with the plan's parameters, wrapped or not, on any device but meta.
@@ -169,9 +172,13 @@ class Plan:
         self._refuse_mismatch(parameters)
         self._rehearse(parameters)
         for entry in self:
+            if entry.initializer is None:
+                run_postponed(parameters[entry.name], Stream(seed, entry.name))
+        for entry in self:
             if entry.initializer is not None:
                 stream = Stream(seed, entry.name)
                 fill_tensor(parameters[entry.name], entry.initializer, entry.layout, stream)
+                forget(parameters[entry.name])
         return model
 
     def _refuse_mismatch(self, parameters: dict[str, nn.Parameter]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from isoinit.errors import UnhealthyError
+from isoinit.errors import PlanError, UnhealthyError
 from isoinit.fill import refuse_unfillable
 from isoinit.health.findings import Facts, Finding, judge
 from isoinit.health.measure import Layer, Loss, measure
+from isoinit.postpone import unfilled
 from isoinit.report.table import render
 from isoinit.roles import read_roles
 from isoinit.trace import require_parameters, structure
@@ -88,7 +89,8 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
     Raises:
         ArgumentError: for a batch of another kind, a model without parameters, or a loss that is
             not one number or does not depend on the parameters.
-        PlanError: for parameters on the meta device, or of a type that cannot be trained.
+        PlanError: for parameters on the meta device, of a type that cannot be trained, or built
+            under `isoinit.deferred` and not filled since.
         TraceError: if the forward fails, with the model's own error.
 
     Example:
@@ -103,6 +105,12 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
     """
     parameters, _ = require_parameters(model, "check")
     refuse_unfillable(parameters, meta_too=True)
+    if names := unfilled(parameters):
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        raise PlanError(
+            f"parameter {names[0]!r}{more} was built under isoinit.deferred and holds no values yet: "
+            "call isoinit.init(model, batch) or apply a plan first"
+        )
     measured = measure(model, parameters, batch, loss)
     roles = read_roles(measured.graph, lambda: structure(model))
     findings = judge(Facts(measured, roles, parameters))
