@@ -1,10 +1,13 @@
-"""Planning and filling a whole model, against a loop of `kaiming_normal_` and `zeros_`."""
+"""Planning and filling a whole model, against a loop of `kaiming_normal_` and `zeros_`.
+
+And building one from a config, under `isoinit.deferred`, against its own constructor.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import isoinit
 from benchmarks.timing import Row, compare, emit, timed
@@ -36,6 +39,27 @@ def rows() -> list[Row]:
             ("apply", lambda m=model, p=plan: p.apply(m)),
         ):
             found.append(compare(f"{name}, {what}", ours, LOOP, lambda m=model: loop(m), repeats=5))
+    medium = GPT2Config(n_layer=24, n_head=16, n_embd=1024)
+
+    def build() -> nn.Module:
+        return AutoModelForCausalLM.from_config(medium)
+
+    def deferred() -> nn.Module:
+        with isoinit.deferred():
+            return build()
+
+    name = f"{size(deferred())} GPT-2, from_config"
+    for what, ours, peer, theirs in (
+        ("", deferred, "from_config", build),
+        (" and init", lambda: isoinit.init(deferred(), ids), "from_config", build),
+        (
+            " and init",
+            lambda: isoinit.init(deferred(), ids),
+            "from_config, isoinit.init",
+            lambda: isoinit.init(build(), ids),
+        ),
+    ):
+        found.append(compare(f"{name} deferred{what}", ours, peer, theirs, repeats=3))
     return found
 
 

@@ -103,9 +103,10 @@ def deferred() -> Iterator[None]:
     runs the postponed fills of those that the plan leaves as they were.
 
     Until a plan is applied, a parameter with a postponed fill holds whatever its memory held, and
-    `isoinit.check` refuses it. Cast, move and copy models after the block: inside that reads the
-    parameters, and after a plan is applied nothing is left to go wrong. A block inside another adds
-    nothing.
+    `isoinit.check` refuses it. Use it for models that a plan will fill, and for no others. Cast and
+    move a model after the block: inside, that reads the parameters and runs the fills. Copy and
+    save it after the plan: a copy made between knows nothing of postponed fills. A block inside
+    another adds nothing.
 
     Example:
         >>> import isoinit, torch
@@ -144,9 +145,13 @@ def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
     if not writes:
         return
     low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
+    seed = low | (high & 0x7FFFFFFF) << 32
     devices = [parameter.device] if parameter.is_cuda else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(low | (high & 0x7FFFFFFF) << 32)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         for write in writes:
             offset = parameter.storage_offset() + write.offset
             region = parameter.as_strided(write.size, write.stride, offset)
