@@ -33,7 +33,7 @@ def resolve_seed(seed: int | None) -> int:
         ArgumentError: if it is neither None nor a whole number.
     """
     if seed is None:
-        return int(torch.randint(2**63 - 1, (), device="cpu").item())
+        return draw_seed(torch.default_generator)
     try:
         return operator.index(seed)
     except TypeError:
@@ -41,6 +41,13 @@ def resolve_seed(seed: int | None) -> int:
             f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
             "from torch's default generator"
         ) from None
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """One 63-bit seed from one of torch's generators."""
+    # The device is named, or torch.set_default_device would send the draw elsewhere.
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return int(seed.item())
 
 
 def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) -> None:

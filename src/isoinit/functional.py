@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 
 from isoinit import initializers as methods
 from isoinit.errors import ArgumentError, PlanError
-from isoinit.fill import fill_tensor, refuse_unfillable
+from isoinit.fill import draw_seed, fill_tensor, refuse_unfillable
 from isoinit.random import Stream
 from isoinit.scale import Layout, activation_gain, fans
 
@@ -283,9 +283,7 @@ def _stream(name: str, generator: Generator | None) -> Stream:
     source = torch.default_generator if generator is None else generator
     if not isinstance(source, Generator):
         raise ArgumentError(f"generator is a {type(source).__name__}; expected a torch.Generator")
-    # The device is named, or torch.set_default_device would send the draw elsewhere.
-    seed = torch.randint(2**63 - 1, (), generator=source, device=source.device)
-    return Stream(int(seed.item()), name)
+    return Stream(draw_seed(source), name)
 
 
 def _fill(

@@ -92,10 +92,10 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         fallback: makes the graph of its modules, which is asked about the parameters that the run
             never used, if there are any.
     """
-    ends = _branch_ends(graph)
-    branches = sum(graph.residual(op) is not None for op in graph.ops)
+    joins = [joined for op in graph.ops if (joined := graph.residual(op)) is not None]
+    ends = {end for skip, branch in joins for end in _last_weights(graph, branch, skip)}
     found = {name: _role(graph, name, ends) for name in graph.shapes}
-    found = {name: role and replace(role, branches=branches) for name, role in found.items()}
+    found = {name: role and replace(role, branches=len(joins)) for name, role in found.items()}
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
     elif any(role is None for role in found.values()):
@@ -154,19 +154,6 @@ def _identify(what_follows: Following) -> Activation | None:
     return measured
 
 
-def _branch_ends(graph: Graph) -> set[int]:
-    """The operations that write to a residual stream: the last weight before a sum with the skip.
-
-    A sum is residual if one side was computed from the other; the side that depends is the branch.
-    """
-    ends: set[int] = set()
-    for op in graph.ops:
-        if (joined := graph.residual(op)) is not None:
-            skip, branch = joined
-            ends.update(_last_weights(graph, branch, skip))
-    return ends
-
-
 def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:
     """The layout of a weight that a loop applies to its own state; None for any other.
 
@@ -187,7 +174,7 @@ def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None
 
 
 def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
-    """Walk back from the end of a branch to the nearest operations with parameters on it."""
+    """What writes to a residual stream: from a branch's end back to the nearest parameters on it."""
     found: set[int] = set()
     waiting, seen = [branch], {start}
     while waiting:

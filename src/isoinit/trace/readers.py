@@ -74,7 +74,6 @@ class Step:
     kind: Kind
     inputs: tuple[int, ...]
     uses: tuple[Use, ...]
-    replay: Any = None
 
 
 @dataclass(frozen=True)

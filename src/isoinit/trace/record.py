@@ -113,20 +113,21 @@ class Recorder(TorchFunctionMode):
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
         if not values and not weights:
             return
+        replay = None
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
         if name in READERS and (steps := READERS[name](call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
                 self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
-            replay = last.replay
         elif not values:
             self._derive(name, weights, made)
             return
         else:
             last = call.generic("move" if name in MOVES else "other")
             inputs = last.inputs
-            replay = None if weights or last.kind == "move" else _replay(func, args, kwargs, self)
+            if not weights and last.kind != "move":
+                replay = _replay(func, args, kwargs, self)
         outputs = [self._new_value(tensor) for tensor in made]
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay)
         if self._observe is not None:

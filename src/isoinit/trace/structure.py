@@ -42,15 +42,15 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 
 def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:
     """Run one layer on what came before or, where that does not fit, on an input that does."""
-    own = _example(layer)
-    fits = last is not None and own is None
-    inputs = (last,) if fits else own
-    if inputs is None:
-        return last
-    if not fits:
+    inputs = _example(layer)
+    if inputs is not None:
         value = None if last is None else recorder.value(last)
-        for tensor in own or ():
+        for tensor in inputs:
             recorder.mark_value(tensor, value)
+    elif last is not None:
+        inputs = (last,)
+    else:
+        return None
     try:
         with recorder:
             result = layer(*inputs)
