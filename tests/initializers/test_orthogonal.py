@@ -60,10 +60,18 @@ def test_single_precision_arithmetic_keeps_its_digits(rows, columns):
     np.testing.assert_allclose(single, double, atol=1e-5)
 
 
-def test_a_matrix_does_not_depend_on_how_many_are_worked_on_together(monkeypatch):
-    together = haar(Stream(0, "weight"), 7, 65, 40)
-    monkeypatch.setattr(orthogonal, "_BATCH", 2 * 65 * 40)
-    np.testing.assert_allclose(haar(Stream(0, "weight"), 7, 65, 40), together, atol=1e-15)
+def test_4096_is_orthonormal():
+    """‖QᵀQ - 1‖ within 1e-5 element by element; measured 8e-7."""
+    matrix = np.empty((1, 4096, 4096), np.float32)
+    orthogonal.haar(matrix, Stream(0, "weight"))
+    products = matrix[0].T @ matrix[0]
+    products[np.diag_indices(4096)] -= 1
+    assert np.abs(products).max() < 1e-5
+
+
+def test_a_matrix_does_not_depend_on_how_many_are_drawn_with_it():
+    seven = haar(Stream(0, "weight"), 7, 65, 40)
+    assert np.array_equal(haar(Stream(0, "weight"), 3, 65, 40), seven[:3])
 
 
 def test_haar_is_the_q_of_its_gaussian():
@@ -73,15 +81,6 @@ def test_haar_is_the_q_of_its_gaussian():
     first = gaussian[:30].astype(np.float64)
     matrix = haar(Stream(3, "weight"), 1, 30, 20)[0]
     np.testing.assert_allclose(matrix[:, 0], first / np.linalg.norm(first), atol=1e-14)
-
-
-def test_a_tiny_leading_element_costs_no_digits():
-    """A reflector adds |v| to its leading element with that one's sign: no cancellation."""
-    vectors = np.random.default_rng(0).standard_normal((8, 8))
-    vectors[np.arange(8), np.arange(8)] = [1e-300, -1e-300, 0.0, -0.0, 1e-8, -1e-8, 1.0, -1.0]
-    matrix = np.empty((1, 8, 8))
-    orthogonal._multiply_reflectors(vectors[None], matrix, np.zeros((1, 8, 16)), 1.0)
-    assert_orthonormal(matrix[0])
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.3, math.sqrt(2)])

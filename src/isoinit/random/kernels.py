@@ -13,28 +13,19 @@ Threads take whole blocks and never change a bit.
 
 from __future__ import annotations
 
-import os
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from isoinit.errors import IsoinitWarning
+from isoinit.compiled import available_threads, kernel, share, widest_vectors
 from isoinit.random import philox
 from isoinit.random.philox import BLOCK, LANE, NORMAL, UNIFORM, WORDS, Key, Law
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-if numba.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
 
 # Numba's cache on disk follows the date and size of this file alone, while the constants below come
 # from another: so a change of the definition has to change this line too.
@@ -93,17 +84,6 @@ def _float(typingctx, bits):
     return types.float32(types.uint32), codegen
 
 
-@intrinsic
-def _widest_vectors(typingctx):
-    """Let LLVM use 512-bit vectors where the machine has them; by default it stops at 256."""
-
-    def codegen(context, builder, signature, arguments):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
 @njit(inline="always")
 def _polynomial(x, coefficients):
     value = coefficients[-1]
@@ -114,7 +94,7 @@ def _polynomial(x, coefficients):
 
 @njit
 def _words(keys, c2, c3, block, words):
-    _widest_vectors()
+    widest_vectors()
     base = block * _u64(LANE)
     high = base >> _HALF
     for j in range(LANE):
@@ -161,14 +141,14 @@ def _flip(x, sign):
 
 @njit
 def _uniform(words, deviates):
-    _widest_vectors()
+    widest_vectors()
     for i in range(BLOCK):
         deviates[i] = _f32(_u32(words[i] >> _u32(8))) * _f32(2**-24)
 
 
 @njit
 def _normal(words, deviates):
-    _widest_vectors()
+    widest_vectors()
     for pair in range(2):
         for j in range(2 * LANE * pair, 2 * LANE * pair + LANE):
             radius, angle = _radius(words[j]), words[j + LANE]
@@ -193,7 +173,7 @@ def _lower_tail(word, below, above, step):
 
 @njit
 def _truncated_centre(words, below, above, step, deviates):
-    _widest_vectors()
+    widest_vectors()
     for i in range(BLOCK):
         w, x = _lower_tail(words[i], below, above, step)
         deviates[i] = _polynomial(w - _CENTRE_MIDDLE, _CENTRE) * x
@@ -201,7 +181,7 @@ def _truncated_centre(words, below, above, step, deviates):
 
 @njit
 def _truncated_whole(words, below, above, step, deviates):
-    _widest_vectors()
+    widest_vectors()
     for i in range(BLOCK):
         w, x = _lower_tail(words[i], below, above, step)
         centre = _polynomial(w - _CENTRE_MIDDLE, _CENTRE)
@@ -249,8 +229,9 @@ def _round_keys(k0, k1):
     return keys
 
 
+@kernel
 def _fill_words(k0, k1, c2, c3, out, start):
-    _widest_vectors()
+    widest_vectors()
     keys, words = _round_keys(k0, k1), np.empty(BLOCK, _u32)
     done = 0
     while done < out.size:
@@ -264,8 +245,9 @@ def _fill_words(k0, k1, c2, c3, out, start):
         done += count
 
 
+@kernel
 def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
-    _widest_vectors()
+    widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     # The smaller of the two probabilities that an element can invert is never below these.
     central = min(below, above) > _CENTRE_LEAST
@@ -289,6 +271,7 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         done += count
 
 
+@kernel
 def _choose(words, size, chosen):
     rows, count = words.shape
     for row in range(rows):
@@ -302,29 +285,13 @@ def _choose(words, size, chosen):
             chosen[words[row, t]] = False
 
 
-_options: dict[str, Any] = {"nogil": True, "cache": True}
-try:
-    njit(**_options)(_fill_words)
-except RuntimeError as error:  # no folder that Numba may write to
-    _options["cache"] = False
-    warnings.warn(
-        f"each process compiles the random kernels anew, because they cannot be cached ({error}): "
-        f"point NUMBA_CACHE_DIR to a writable folder",
-        IsoinitWarning,
-        stacklevel=2,
-    )
-_words_kernel: Any = njit(**_options)(_fill_words)
-_values_kernel: Any = njit(**_options)(_fill_values)
-_subsets_kernel: Any = njit(**_options)(_choose)
-
-
 _PIECE = 128 * BLOCK
 
 
 def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
     counter = [_u64(word) for word in key]
     if law.kind == WORDS:
-        _words_kernel(*counter, out, _u64(start))
+        _fill_words(*counter, out, _u64(start))
     elif out.dtype == np.float16:  # Numba has no float16 on a CPU
         for at in range(0, out.size, _PIECE):
             part = out[at : at + _PIECE]
@@ -335,27 +302,7 @@ def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
         real: Any = float if out.dtype == np.float64 else _f32
         scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
         chances = (_f32(law.below), _f32(law.above), _f32(law.step))
-        _values_kernel(*counter, law.kind, *scaling, *chances, out, _u64(start))
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of its threads
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
-def available_threads() -> int:
-    """The processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system has affinities
-        return os.cpu_count() or 1
+        _fill_values(*counter, law.kind, *scaling, *chances, out, _u64(start))
 
 
 def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
@@ -370,7 +317,8 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None 
     size = max(_PIECE, out.size // (4 * threads) // BLOCK * BLOCK)
     whole, stop = start - start % BLOCK, start + out.size
     cuts = [start, *range(whole + size, stop, size), stop]
-    _share(_fill_piece, [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)])
+    pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
+    share(_fill_piece, pieces, threads)
 
 
 def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
@@ -378,21 +326,9 @@ def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) ->
     threads = threads or available_threads()
     several = threads > 1 and words.size >= _PIECE
     step = -(-len(words) // (4 * threads)) if several else max(len(words), 1)
-    _share(_subsets_piece, [(words[a : a + step], size) for a in range(0, len(words), step)])
+    pieces = [(words[a : a + step], size) for a in range(0, len(words), step)]
+    share(_subsets_piece, pieces, threads)
 
 
 def _subsets_piece(words: NDArray[np.uint32], size: int) -> None:
-    _subsets_kernel(words, size, np.zeros(size, np.bool_))
-
-
-def _share(work: Callable[..., None], pieces: list[tuple[Any, ...]]) -> None:
-    """Do the work on every piece, on the pool's threads if there are several."""
-    global _pool
-    if len(pieces) < 2:
-        for piece in pieces:
-            work(*piece)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(available_threads(), "isoinit-random")
-    for done in [_pool.submit(work, *piece) for piece in pieces]:
-        done.result()
+    _choose(words, size, np.zeros(size, np.bool_))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from functools import lru_cache
@@ -14,21 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from isoinit.errors import ArgumentError, IsoinitWarning
+from isoinit.engine import Engine
+from isoinit.errors import ArgumentError
 from isoinit.random import philox
 from isoinit.random.philox import NORMAL, TRUNCATED, UNIFORM, WORDS, Key, Law
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from numpy.typing import NDArray
 
 _FOUR_WORDS: Final = Struct("<4I")
-_SMALL: Final = 100_000
-"""A fill below this does not wait for Numba to load …"""
-
-_PATIENCE: Final = 1_000_000
-"""… until so many elements were made without it, which takes about as long as loading does."""
+_engine: Final = Engine(philox, "isoinit.random.kernels")
 
 _LEAST_MASS: Final = 2.0**-90
 """Of a truncated normal, 10.8 σ out: times 2**-33 it is still a normal float32."""
@@ -95,7 +89,6 @@ class Stream:
         Raises:
             ArgumentError: ``count`` is not within 0 and ``size``, or ``size`` not below 2**32.
         """
-        global _made
         if not 0 <= count <= size < 2**32:
             raise ArgumentError(
                 f"count is {count} and size {size}, expected 0 <= count <= size < 2**32: choose no "
@@ -103,12 +96,7 @@ class Stream:
             )
         words = self.words(0, rows * count).reshape(rows, count)
         work = count * max(rows, 1000)  # the definition goes through all rows at once
-        if "subsets" in _ready or work >= _SMALL or _made >= _PATIENCE:
-            _kernels().subsets(words, size)
-            _ready.add("subsets")
-        else:
-            philox.subsets(words, size)
-            _made += work
+        _engine.pick("subsets", work).subsets(words, size)
         return words
 
     def uniform(
@@ -167,36 +155,9 @@ class Stream:
         return k0, k1, c2, c3
 
     def _fill(self, out: NDArray[Any], start: int, law: Law) -> None:
-        global _made
         _check_range(start, out.size)
-        if out.dtype in _ready or out.size >= _SMALL or _made >= _PATIENCE:
-            _kernels().fill(self._key(), law, out, start)
-            _ready.add(out.dtype)
-        else:
-            philox.fill(self._key(), law, out, start)
-            _made += max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
-
-
-_ready: set[object] = set()
-"""The types, and "subsets", for which the compiled kernels are loaded in this process."""
-
-_made = 0
-"""Elements made without the kernels in this process."""
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> ModuleType:
-    try:
-        from isoinit.random import kernels
-    except ImportError as error:
-        warnings.warn(
-            f"Numba cannot be used ({error}): NumPy makes the same numbers, some 100 times "
-            f"slower; install numba to have the speed back",
-            IsoinitWarning,
-            stacklevel=4,
-        )
-        return philox
-    return kernels
+        work = max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
+        _engine.pick(out.dtype, work).fill(self._key(), law, out, start)
 
 
 class _Format:

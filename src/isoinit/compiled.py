@@ -1,0 +1,87 @@
+# mypy: ignore-errors
+# ruff: noqa: ARG001
+# Numba has no types, and its signatures are fixed.
+"""What the compiled kernels share: how they are compiled, the width of vectors, the threads."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numba
+from numba import njit, types
+from numba.extending import intrinsic
+
+from isoinit.errors import IsoinitWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on first use, release the GIL, and keep the code on disk for the next process."""
+    try:
+        return njit(function, nogil=True, cache=True)
+    except RuntimeError as error:  # no folder that Numba may write to
+        _warn_once(str(error))
+        return njit(function, nogil=True)
+
+
+@lru_cache(maxsize=1)
+def _warn_once(error: str) -> None:
+    warnings.warn(
+        f"each process compiles the kernels anew, because they cannot be cached ({error}): "
+        f"point NUMBA_CACHE_DIR to a writable folder",
+        IsoinitWarning,
+        stacklevel=4,
+    )
+
+
+@intrinsic
+def widest_vectors(typingctx):
+    """Let LLVM use 512-bit vectors where the machine has them; by default it stops at 256."""
+
+    def codegen(context, builder, signature, arguments):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of its threads
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system has affinities
+        return os.cpu_count() or 1
+
+
+def share(work: Callable[..., None], pieces: list[tuple[Any, ...]], threads: int) -> None:
+    """Do the work on every piece, on the pool's threads if several are asked for."""
+    global _pool
+    if threads == 1 or len(pieces) < 2:
+        for piece in pieces:
+            work(*piece)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(available_threads(), "isoinit")
+    for done in [_pool.submit(work, *piece) for piece in pieces]:
+        done.result()
