@@ -8,20 +8,30 @@ number of threads, or the wrappers around the model.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Initializer
 from isoinit.random import Stream
+from isoinit.random.philox import Job, Law
+from isoinit.random.stream import fill_together
 from isoinit.scale.fans import Layout
 
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# The types that can be filled, and their arrays': bfloat16 is handled as its bits.
+_ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.float16: np.dtype(np.float16),
+    torch.bfloat16: np.dtype(np.uint16),
+}
+_SMALL = 100_000  # elements; above, what a call costs does not show
 
 
 def resolve_seed(seed: int | None) -> int:
@@ -73,9 +83,12 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) ->
 
 
 def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
+    plain = type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided
+    if plain and tensor.dtype in _ARRAYS and not tensor.is_meta:
+        return ""  # most are
     if isinstance(tensor, UninitializedParameter):
         return "has no shape yet (a lazy layer): run the model once on a batch first"
-    if tensor.is_quantized or tensor.dtype not in DTYPES:
+    if tensor.dtype not in _ARRAYS:
         kind = str(tensor.dtype).removeprefix("torch.")
         return (
             f"has dtype {kind}; expected float32, float64, float16 or bfloat16: keep tensors that are "
@@ -90,23 +103,66 @@ def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
         return (
             f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
         )
-    if type(tensor).__name__ == "DTensor":
+    if type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: apply the plan before the model is sharded"
     return ""
+
+
+class Fill(NamedTuple):
+    """One tensor to fill in place: on any device, of any strides, of the layout's shape.
+
+    Attributes:
+        tensor: float32, float64, float16 or bfloat16.
+        initializer: what to fill it with.
+        layout: what its axes mean.
+        stream: its random numbers.
+        law: the initializer's for this layout and type: see `law_for`.
+    """
+
+    tensor: torch.Tensor
+    initializer: Initializer
+    layout: Layout
+    stream: Stream
+    law: Law | None
+
+
+def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
+    """The law that every element is drawn from by itself; None if they depend on each other.
+
+    Raises:
+        ArgumentError: if such a tensor cannot be filled so; nothing is written yet.
+    """
+    if not tensor.numel():
+        return None
+    law = initializer.law(layout, _ARRAYS[tensor.dtype])
+    if law is None:
+        initializer.std_for(layout)
+    return law
+
+
+def fill_tensors(fills: Iterable[Fill]) -> None:
+    """Fill them; many small ones with one call of a kernel, which saves most of what a call costs."""
+    together: dict[torch.dtype, list[Job]] = {}
+    filled = []
+    for tensor, initializer, layout, stream, law in fills:
+        size = tensor.numel()
+        if law is None or size > _SMALL or layout.padding is not None or not _is_plain(tensor):
+            fill_tensor(tensor, initializer, layout, stream)
+        else:
+            job = Job(stream.key(), law, tensor.data_ptr(), size)
+            together.setdefault(tensor.dtype, []).append(job)
+            filled.append(tensor)
+    for dtype, jobs in together.items():
+        fill_together(jobs, _ARRAYS[dtype])
+    if filled:
+        torch.autograd.graph.increment_version(filled)  # written behind autograd's back
 
 
 def fill_tensor(
     tensor: torch.Tensor, initializer: Initializer, layout: Layout, stream: Stream
 ) -> None:
-    """Fill one tensor in place: on any device, of any strides.
-
-    Args:
-        tensor: float32, float64, float16 or bfloat16, of the layout's shape.
-        initializer: what to fill it with.
-        layout: what its axes mean.
-        stream: its random numbers.
-    """
-    plain = tensor.device.type == "cpu" and tensor.is_contiguous()
+    """Fill one tensor in place: the arguments are those of `Fill`."""
+    plain = _is_plain(tensor)
     target = (
         tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     )
@@ -122,14 +178,10 @@ def fill_tensor(
             tensor.copy_(target)
 
 
-def rehearse(dtype: torch.dtype, initializer: Initializer, layout: Layout) -> None:
-    """Draw one element and drop it.
-
-    Raises:
-        ArgumentError: if the initializer cannot draw for this type or layout.
-    """
-    one = torch.empty(1, dtype=dtype, device="cpu")
-    initializer.fill(_as_array(one), Stream(0, "rehearsal"), layout)
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether its memory is the processor's, and holds its values in order and nothing else."""
+    own = type(tensor) in (torch.Tensor, nn.Parameter)
+    return own and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

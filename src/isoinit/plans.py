@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
-from isoinit.fill import fill_tensor, refuse_unfillable, rehearse, resolve_seed
+from isoinit.fill import Fill, fill_tensors, law_for, refuse_unfillable, resolve_seed
 from isoinit.initializers import Initializer
-from isoinit.initializers.base import WholeInitializer
 from isoinit.postpone import forget, run_postponed
 from isoinit.random import Stream
 from isoinit.report.table import fold, render
@@ -20,6 +20,7 @@ from isoinit.scale.fans import Layout
 from isoinit.trace.names import named_parameters
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 FORMAT, VERSION = "isoinit plan", 1
@@ -170,15 +171,12 @@ class Plan:
         parameters, _ = named_parameters(model)
         refuse_unfillable(parameters, meta_too=True)
         self._refuse_mismatch(parameters)
-        self._rehearse(parameters)
+        fills = self._fills(parameters, seed)
         for entry in self:
             if entry.initializer is None:
                 run_postponed(parameters[entry.name], Stream(seed, entry.name))
-        for entry in self:
-            if entry.initializer is not None:
-                stream = Stream(seed, entry.name)
-                fill_tensor(parameters[entry.name], entry.initializer, entry.layout, stream)
-                forget(parameters[entry.name])
+        fill_tensors(fills)
+        forget(fill.tensor for fill in fills)
         return model
 
     def _refuse_mismatch(self, parameters: dict[str, nn.Parameter]) -> None:
@@ -187,11 +185,10 @@ class Plan:
             tensor = parameters.get(entry.name)
             if tensor is None:
                 faults.append(f"the model has no parameter {entry.name!r}")
-            elif tuple(tensor.shape) != entry.shape:
+            elif tensor.shape != entry.layout.shape:
                 shape = tuple(tensor.shape)
                 faults.append(f"{entry.name!r} has shape {shape}, the plan expects {entry.shape}")
-            elif _dtype_name(tensor) != entry.dtype:
-                found = _dtype_name(tensor)
+            elif (found := _name(tensor.dtype)) != entry.dtype:
                 faults.append(f"{entry.name!r} is {found}, the plan expects {entry.dtype}")
         if faults:
             more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
@@ -200,23 +197,23 @@ class Plan:
                 "or apply it to the model that it was made from"
             )
 
-    def _rehearse(self, parameters: dict[str, nn.Parameter]) -> None:
-        """Draw one element of each kind, so that no initializer refuses after the first write.
+    def _fills(self, parameters: dict[str, nn.Parameter], seed: int) -> list[Fill]:
+        """What to fill with what.
 
-        Such as bounds between which the parameter's type has no value.
+        Raises:
+            PlanError: if something cannot be: such as bounds between which a type has no value.
         """
-        seen: set[tuple[Initializer, float | None, str]] = set()
-        for entry in self:
-            if entry.initializer is None or isinstance(entry.initializer, WholeInitializer):
+        fills = []
+        for name, entry in self.entries.items():
+            if (initializer := entry.initializer) is None:
                 continue
-            kind = (entry.initializer, entry.std, entry.dtype)
-            if kind in seen or not parameters[entry.name].numel():
-                continue
-            seen.add(kind)
             try:
-                rehearse(parameters[entry.name].dtype, entry.initializer, entry.layout)
+                law = law_for(parameters[name], initializer, entry.layout)
             except IsoinitError as error:
-                raise PlanError(f"nothing was changed: {entry.name!r}: {error}") from None
+                raise PlanError(f"nothing was changed: {name!r}: {error}") from None
+            stream = Stream(seed, name)
+            fills.append(Fill(parameters[name], initializer, entry.layout, stream, law))
+        return fills
 
     def to_json(self) -> str:
         """The plan as JSON that a person can read and diff."""
@@ -321,5 +318,6 @@ def _entry(name: str, data: dict[str, Any]) -> Entry:
     return entry
 
 
-def _dtype_name(tensor: nn.Parameter) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -141,7 +141,7 @@ def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
     torch's generators are seeded from the stream for that, and put back.
     """
     writes = _writes_left(parameter)
-    forget(parameter)
+    forget([parameter])
     if not writes:
         return
     low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
@@ -158,10 +158,11 @@ def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
             write.function(region, *write.args, **write.kwargs)
 
 
-def forget(parameter: torch.Tensor) -> None:
-    """Drop what was postponed for a parameter, for it has been filled."""
+def forget(parameters: Iterable[torch.Tensor]) -> None:
+    """Drop what was postponed for parameters, for they have been filled."""
     with _lock:
-        _left.pop(parameter, None)
+        for parameter in parameters if _left else ():
+            _left.pop(parameter, None)
 
 
 def _writes_left(parameter: torch.Tensor) -> list[Write]:
@@ -211,7 +212,7 @@ class _Postponer(TorchFunctionMode):
             return
         known.append(TensorWeakRef(parameter))
         if writes := _writes_left(parameter):
-            forget(parameter)
+            forget([parameter])
             start = int(parameter.storage_offset())
             queue = Queue(storage, parameter.dtype, [_moved(write, start) for write in writes])
             self._queues.setdefault(storage._cdata, queue)

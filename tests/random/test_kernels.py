@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from isoinit import compiled
-from isoinit.random import kernels, philox, stream
+from isoinit.random import kernels, philox
+from isoinit.random import laws as laws_
 from isoinit.random.philox import NORMAL, WORDS, Law
 
 INF = float("inf")
@@ -28,8 +29,8 @@ def laws(draw, dtype):
         return Law(NORMAL, std, mean, -INF, INF)
     low, high = mean + a * std, mean + b * std
     if kind == "uniform":
-        return stream._uniform_law(low, high, np.dtype(dtype))
-    return stream._truncated_law(mean, std, low, high, np.dtype(dtype))
+        return laws_.uniform(low, high, np.dtype(dtype))
+    return laws_.truncated_normal(mean, std, low, high, np.dtype(dtype))
 
 
 keys = st.tuples(*[st.integers(0, 2**32 - 1)] * 4)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from isoinit.errors import ArgumentError
 from isoinit.random import Stream
-from isoinit.random.philox import bfloat16_bits
+from isoinit.random.philox import Law, bfloat16_bits
 from isoinit.scale.fans import Layout
 
 Array = npt.NDArray[Any]
@@ -62,6 +62,19 @@ class Initializer(ABC):
         Raises:
             ArgumentError: if the layout is not one that this initializer can fill.
         """
+
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
+        """The law that every element is drawn from by itself; None if they depend on each other.
+
+        Args:
+            layout: what the parameter's axes mean.
+            dtype: float32, float64 or float16, or uint16, which stands for bfloat16.
+
+        Raises:
+            ArgumentError: if the layout is not one that this initializer can fill, or the type not
+                one that can hold what it draws.
+        """
+        return None
 
     @property
     def is_constant(self) -> bool:
@@ -141,6 +154,18 @@ class Initializer(ABC):
                 f"{layout.shape}; biases take Zeros(), scales take Ones(), or give a standard "
                 "deviation with Normal(std=...)"
             )
+
+
+class IndependentInitializer(Initializer):
+    """An initializer that draws each element by itself, all from one law."""
+
+    @abstractmethod
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """The law that every element is drawn from by itself."""
+
+    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
+        """Draw from the law."""
+        stream.fill(out, self.law(layout, out.dtype), start)
 
 
 class WholeInitializer(Initializer):

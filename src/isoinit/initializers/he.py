@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
+
+import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, Initializer
-from isoinit.random import Stream
+from isoinit.initializers.base import IndependentInitializer
+from isoinit.random import laws
+from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
 from isoinit.scale.gains import activation_gain
 
@@ -25,7 +28,7 @@ MODES = ("fan_in", "fan_out", "fan_avg")
 
 
 @dataclass(frozen=True)
-class _He(Initializer):
+class _He(IndependentInitializer):
     a: float = 0.0
     mode: str = "fan_in"
     nonlinearity: str = "leaky_relu"
@@ -79,9 +82,9 @@ class HeNormal(_He):
         0.125
     """
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw normals."""
-        stream.normal(out, start, 0.0, self.std_for(layout))
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Normal."""
+        return laws.normal(0.0, self.std_for(layout))
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class HeUniform(_He):
     The options, the source and the errors are those of `HeNormal`.
     """
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw uniforms."""
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Uniform."""
         bound = math.sqrt(3) * self.std_for(layout)
-        stream.uniform(out, start, -bound, bound)
+        return laws.uniform(-bound, bound, dtype)

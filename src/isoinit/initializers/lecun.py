@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from isoinit.initializers.base import Array, Initializer
-from isoinit.random import Stream
+import numpy as np
+
+from isoinit.initializers.base import IndependentInitializer
+from isoinit.random import laws
+from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)
-class _LeCun(Initializer):
+class _LeCun(IndependentInitializer):
     def std_for(self, layout: Layout) -> float:
         """1 / sqrt(fan_in)."""
         self._require_map(layout)
@@ -44,9 +48,9 @@ class LeCunNormal(_LeCun):
         0.05
     """
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw normals."""
-        stream.normal(out, start, 0.0, self.std_for(layout))
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Normal."""
+        return laws.normal(0.0, self.std_for(layout))
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class LeCunUniform(_LeCun):
         ArgumentError: on filling a vector.
     """
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw uniforms."""
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Uniform."""
         bound = math.sqrt(3) * self.std_for(layout)
-        stream.uniform(out, start, -bound, bound)
+        return laws.uniform(-bound, bound, dtype)

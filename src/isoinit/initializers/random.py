@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, Initializer
-from isoinit.random import Stream
+from isoinit.initializers.base import IndependentInitializer
+from isoinit.random import laws
+from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)
-class Uniform(Initializer):
+class Uniform(IndependentInitializer):
     """U(a, b): every value of [a, b) equally likely; the standard deviation is (b - a)/sqrt(12).
 
     Use it where the range matters: nothing lies beyond the bounds. Not as a habit for weights, whose
@@ -40,13 +44,13 @@ class Uniform(Initializer):
         """(b - a) / sqrt(12)."""
         return (self.b - self.a) / math.sqrt(12)
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw uniforms."""
-        stream.uniform(out, start, self.a, self.b)
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Uniform."""
+        return laws.uniform(self.a, self.b, dtype)
 
 
 @dataclass(frozen=True)
-class Normal(Initializer):
+class Normal(IndependentInitializer):
     """N(mean, std²).
 
     Use it where a recipe gives the standard deviation. About one value in 16,000 lies beyond 4 std;
@@ -73,13 +77,13 @@ class Normal(Initializer):
         """The standard deviation given."""
         return self.std
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw normals."""
-        stream.normal(out, start, self.mean, self.std)
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Normal."""
+        return laws.normal(self.mean, self.std)
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Initializer):
+class TruncatedNormal(IndependentInitializer):
     """N(mean, std²), cut to the values between `a` and `b` standard deviations from the mean.
 
     Use it as `Normal` without outliers (BERT's and ViT's weights). `a` and `b` count standard
@@ -127,15 +131,14 @@ class TruncatedNormal(Initializer):
         tilt = (a * density(a) - b * density(b)) / mass
         return self.std * math.sqrt(max(1 + tilt - shift * shift, 0))
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw truncated normals."""
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """Normal, cut."""
         if self.std == 0:
-            stream.normal(out, start, self.mean, 0.0)
-            return
+            return laws.normal(self.mean, 0.0)
         low, high = self.mean + self.a * self.std, self.mean + self.b * self.std
-        stream.truncated_normal(out, start, self.mean, self.std, low, high)
+        return laws.truncated_normal(self.mean, self.std, low, high, dtype)
 
 
-def _require_interval(owner: Initializer, a: float, b: float) -> None:
+def _require_interval(owner: IndependentInitializer, a: float, b: float) -> None:
     if not a < b:
         raise ArgumentError(f"{owner!r}: expected a < b, found a={a!r} and b={b!r}")

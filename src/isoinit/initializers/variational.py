@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, Initializer
 from isoinit.initializers.lecun import LeCunNormal
 from isoinit.initializers.zero import Dirac, GateBias, Identity
 from isoinit.random import Stream
+from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
 
 
@@ -71,6 +75,10 @@ class Variational(Initializer):
     def std_for(self, layout: Layout) -> float:
         """The standard deviation of a sampled weight: that of `base`."""
         return self.base.std_for(layout)
+
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
+        """That of `base`."""
+        return self.base.law(layout, dtype)
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw from `base`."""

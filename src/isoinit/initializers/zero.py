@@ -13,16 +13,18 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, Initializer, WholeInitializer, store
-from isoinit.random import Stream
+from isoinit.initializers.base import Array, IndependentInitializer, WholeInitializer
+from isoinit.random import Stream, laws
+from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
 
 
-class _Fixed(Initializer):
+class _Fixed(IndependentInitializer):
     """Every element the same, whatever the layout and the seed."""
 
     @property
@@ -38,11 +40,9 @@ class _Fixed(Initializer):
         """Zero: nothing varies."""
         return 0.0
 
-    def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Write the value; the stream is not used."""
-        one = np.empty(1, out.dtype)
-        store(np.full(1, self._value), one)
-        out[:] = one
+    def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
+        """The value; nothing is drawn."""
+        return laws.fixed(self._value, dtype)
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
 from isoinit.compiled import available_threads, kernel, share, widest_vectors
 from isoinit.random import philox
-from isoinit.random.philox import BLOCK, LANE, NORMAL, UNIFORM, WORDS, Key, Law
+from isoinit.random.philox import BLOCK, FIXED, LANE, NORMAL, UNIFORM, WORDS, Job, Key, Law
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 # Numba's cache on disk follows the date and size of this file alone, while the constants below come
@@ -82,6 +84,16 @@ def _float(typingctx, bits):
         return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return types.float32(types.uint32), codegen
+
+
+@intrinsic
+def _pointer(typingctx, address):
+    """The pointer to an address."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.uint64), codegen
 
 
 @njit(inline="always")
@@ -256,8 +268,11 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         element = start + _u64(done)
         first = np.int64(element % _u64(BLOCK))
         count = min(BLOCK - first, out.size - done)
-        _words(keys, c2, c3, element // _u64(BLOCK), words)
-        if kind == UNIFORM:
+        if kind != FIXED:
+            _words(keys, c2, c3, element // _u64(BLOCK), words)
+        if kind == FIXED:
+            deviates[:] = _f32(-0.0)
+        elif kind == UNIFORM:
             _uniform(words, deviates)
         elif kind == NORMAL:
             _normal(words, deviates)
@@ -269,6 +284,18 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         for i in range(count):
             here[i] = _value(out, part[i], scale, shift, low, high)
         done += count
+
+
+@kernel
+def _fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
+    """The jobs `first` to `last`; `like` is an array of their memory's type."""
+    for i in range(first, last):
+        law, k = which[i], keys[i]
+        kind, s, p = kinds[law, 0], scaling[law], chances[law]
+        out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
+        _fill_values(
+            k[0], k[1], k[2], k[3], kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0)
+        )
 
 
 @kernel
@@ -319,6 +346,35 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None 
     cuts = [start, *range(whole + size, stop, size), stop]
     pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
     share(_fill_piece, pieces, threads)
+
+
+def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:
+    """Do the jobs, whose memory is of one type; the later one wins where two overlap."""
+    if dtype == np.float16:
+        for job in jobs:
+            _fill_piece(philox.key_words(job.key), job.law, philox.memory(job, dtype), 0)
+        return
+    keys = np.frombuffer(b"".join([job.key for job in jobs]), "<u4").reshape(-1, 4).astype(_u64)
+    places = np.array([job[2:] for job in jobs], _u64)
+    # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
+    laws = {id(job.law): job.law for job in jobs}
+    numbers = {one: number for number, one in enumerate(laws)}
+    which = np.array([numbers[id(job.law)] for job in jobs])
+    kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
+    scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else _f32)
+    args = (keys, places, which, kinds, scaling, table[:, 4:].astype(_f32), np.empty(0, dtype))
+    ends = np.cumsum(places[:, 1])
+    threads = threads or available_threads()
+    count = 4 * threads if ends[-1] >= 2 * _PIECE and not _overlap(places, dtype) else 1
+    cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
+    pieces = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(jobs)])]
+    share(_fill_jobs, pieces, threads)
+
+
+def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
+    """Whether any two of the memories (address, elements) do, so that their order matters."""
+    address, size = places[np.argsort(places[:, 0], kind="stable")].T
+    return bool((address[:-1] + size[:-1] * _u64(dtype.itemsize) > address[1:]).any())
 
 
 def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:

@@ -29,6 +29,9 @@ coefficients, without the rounding of the evaluation.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
+from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,6 +48,7 @@ DEFINITION: Final = 1
 BLOCK: Final = 1024
 LANE: Final = BLOCK // 4
 
+_FOUR_WORDS: Final = Struct("<4I")
 _MULTIPLIERS: Final = (0xD2511F53, 0xCD9E8D57)
 _WEYL: Final = (0x9E3779B9, 0xBB67AE85)
 _WORD: Final = 0xFFFFFFFF
@@ -239,12 +243,14 @@ UNIFORM: Final = 0
 NORMAL: Final = 1
 TRUNCATED: Final = 2
 WORDS: Final = 3
+FIXED: Final = 4
 
 
 class Law(NamedTuple):
     """What to draw: ``scale * deviate + shift``, kept within ``low`` and ``high``; or plain words.
 
-    The last three are those of `truncated_normal`.
+    The deviate of what is fixed is -0, which added to anything leaves it as it is. The last three
+    are those of `truncated_normal`.
     """
 
     kind: int
@@ -263,6 +269,15 @@ def bfloat16_bits(values: Floats) -> NDArray[np.uint16]:
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     rounded: NDArray[np.uint16] = (bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
     return rounded.astype(np.uint16)
+
+
+class Job(NamedTuple):
+    """A whole parameter to fill: its key, its law, the address and the elements of its memory."""
+
+    key: bytes
+    law: Law
+    address: int
+    size: int
 
 
 def finish(deviates: Floats, law: Law, out: NDArray[Any]) -> None:
@@ -308,6 +323,11 @@ def _deviates(words: Words, law: Law) -> Floats:
 
 def fill(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
     """Write elements ``start`` to ``start + out.size`` of a parameter into ``out``."""
+    if law.kind == FIXED:
+        one = np.empty(1, out.dtype)
+        finish(np.full(1, -0.0, np.float32), law, one)
+        out[:] = one
+        return
     stop, several = start + out.size, 16 * BLOCK  # temporaries that stay in the cache
     for begin in range(start - start % BLOCK, stop, several):
         count = -(-(min(begin + several, stop) - begin) // BLOCK)
@@ -318,3 +338,21 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
             here[:] = words.reshape(-1)[inside]
         else:
             finish(_deviates(words, law).reshape(-1)[inside], law, here)
+
+
+def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
+    """Do the jobs one after another; ``dtype`` is that of all their memory."""
+    for job in jobs:
+        fill(key_words(job.key), job.law, memory(job, dtype), 0)
+
+
+def key_words(key: bytes) -> Key:
+    """The four words of 16 bytes, lowest first."""
+    k0, k1, c2, c3 = _FOUR_WORDS.unpack(key)
+    return k0, k1, c2, c3
+
+
+def memory(job: Job, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A job's memory as an array."""
+    raw: Any = (ctypes.c_char * (job.size * dtype.itemsize)).from_address(job.address)
+    return np.asarray(np.frombuffer(raw, dtype))

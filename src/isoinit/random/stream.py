@@ -5,27 +5,23 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, replace
-from decimal import Decimal, localcontext
 from functools import lru_cache
 from hashlib import blake2b
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from isoinit.engine import Engine
 from isoinit.errors import ArgumentError
-from isoinit.random import philox
-from isoinit.random.philox import NORMAL, TRUNCATED, UNIFORM, WORDS, Key, Law
+from isoinit.random import laws, philox
+from isoinit.random.philox import FIXED, WORDS, Job, Law
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-_FOUR_WORDS: Final = Struct("<4I")
 _engine: Final = Engine(philox, "isoinit.random.kernels")
-
-_LEAST_MASS: Final = 2.0**-90
-"""Of a truncated normal, 10.8 σ out: times 2**-33 it is still a normal float32."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Stream:
         """The random words of elements ``start`` to ``start + count``, shape ``(count,)``."""
         _check_range(start, count)
         out = np.empty(count, dtype=np.uint32)
-        self._fill(out, start, Law(WORDS, 1.0, 0.0, -math.inf, math.inf))
+        _run(out, start, self.key(), Law(WORDS, 1.0, 0.0, -math.inf, math.inf))
         return out
 
     def subsets(self, rows: int, size: int, count: int) -> NDArray[np.uint32]:
@@ -99,6 +95,15 @@ class Stream:
         _engine.pick("subsets", work).subsets(words, size)
         return words
 
+    def fill(self, out: NDArray[Any], law: Law, start: int = 0) -> None:
+        """Fill ``out`` with what one of `isoinit.random.laws` says.
+
+        Raises:
+            TypeError: ``out`` is not such an array as the class describes.
+        """
+        laws.dtype_of(out)
+        _run(out, start, self.key(), law)
+
     def uniform(
         self, out: NDArray[Any], start: int = 0, low: float = 0.0, high: float = 1.0
     ) -> None:
@@ -109,7 +114,7 @@ class Stream:
                 ``out`` between them.
             TypeError: ``out`` is not such an array as the class describes.
         """
-        self._fill(out, start, _uniform_law(low, high, _checked(out)))
+        self.fill(out, laws.uniform(low, high, laws.dtype_of(out)), start)
 
     def normal(
         self, out: NDArray[Any], start: int = 0, mean: float = 0.0, std: float = 1.0
@@ -120,9 +125,7 @@ class Stream:
             ArgumentError: ``std`` is negative, or ``mean`` or ``std`` is not finite.
             TypeError: ``out`` is not such an array as the class describes.
         """
-        _check_moments(mean, std)
-        _checked(out)
-        self._fill(out, start, Law(NORMAL, std, mean, -math.inf, math.inf))
+        self.fill(out, laws.normal(mean, std), start)
 
     def truncated_normal(
         self,
@@ -143,69 +146,43 @@ class Stream:
                 than 2**-90 of the normal's mass (further out than 10.8 standard deviations).
             TypeError: ``out`` is not such an array as the class describes.
         """
-        self._fill(out, start, _truncated_law(mean, std, low, high, _checked(out)))
+        self.fill(out, laws.truncated_normal(mean, std, low, high, laws.dtype_of(out)), start)
 
-    def _key(self) -> Key:
+    def key(self) -> bytes:
         """Seed, name and purpose, each behind its length, to 128 bits."""
-        texts = (hex(operator.index(self.seed)), self.name, self.purpose)
-        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
-        message = b"".join([len(part).to_bytes(8, "little") + part for part in parts])
-        digest = blake2b(message, digest_size=16, person=b"isoinit").digest()
-        k0, k1, c2, c3 = _FOUR_WORDS.unpack(digest)
-        return k0, k1, c2, c3
-
-    def _fill(self, out: NDArray[Any], start: int, law: Law) -> None:
-        _check_range(start, out.size)
-        work = max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
-        _engine.pick(out.dtype, work).fill(self._key(), law, out, start)
+        hashed = _seeded(operator.index(self.seed)).copy()
+        hashed.update(_measured(self.name) + _measured(self.purpose))
+        return hashed.digest()
 
 
-class _Format:
-    """The finite values of a binary floating-point type: multiples of a power of two."""
+def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
+    """Do many small jobs of one type at once, which saves most of what a call costs.
 
-    def __init__(self, precision: int, least: int, top: int) -> None:
-        self.precision = precision
-        self.least = least
-        self.greatest = math.ldexp(2.0 - 2.0 ** (1 - precision), top)
-
-    def ceil(self, x: float) -> float:
-        """The smallest value that is not below ``x``; an infinity is itself."""
-        if math.isinf(x):
-            return x
-        unit = max(math.frexp(x)[1] - self.precision, self.least)
-        # Two steps, for neither 2**unit nor x / 2**unit need be a normal float64.
-        value = math.ldexp(math.ceil(math.ldexp(x, -unit)), unit)
-        return max(value, -self.greatest) if value <= self.greatest else math.inf
-
-    def floor(self, x: float) -> float:
-        """The greatest value that is not above ``x``."""
-        return -self.ceil(-x)
+    The memory of two jobs may overlap; the later one wins.
+    """
+    work = sum(max(job.size, 4 * philox.BLOCK) for job in jobs if job.law.kind != FIXED)
+    _engine.pick(("together", dtype), work).fill_together(jobs, dtype)
 
 
-_FORMATS: Final = {
-    np.dtype(np.float32): _Format(24, -149, 127),
-    np.dtype(np.float64): _Format(53, -1074, 1023),
-    np.dtype(np.float16): _Format(11, -24, 15),
-    np.dtype(np.uint16): _Format(8, -133, 127),
-}
-_GREATEST: Final = _FORMATS[np.dtype(np.float32)].greatest
+def _run(out: NDArray[Any], start: int, key: bytes, law: Law) -> None:
+    _check_range(start, out.size)
+    words = philox.key_words(key)
+    if law.kind == FIXED:  # nothing that a kernel would do better
+        philox.fill(words, law, out, start)
+        return
+    work = max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
+    _engine.pick(out.dtype, work).fill(words, law, out, start)
 
 
-def _checked(out: NDArray[Any]) -> np.dtype[Any]:
-    if not isinstance(out, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"out is a {type(out).__name__}: pass a numpy.ndarray to write into")
-    if out.dtype not in _FORMATS:
-        raise TypeError(
-            f"out has dtype {out.dtype}, expected float32, float64, float16, or uint16 for the "
-            f"bits of bfloat16: fill one of these and convert"
-        )
-    if out.ndim != 1 or not out.flags.c_contiguous or not out.flags.writeable:
-        raise TypeError(
-            f"out has shape {out.shape}, strides {out.strides} and writeable="
-            f"{out.flags.writeable}, expected a writable contiguous array of one dimension: pass "
-            f"array.reshape(-1) of a C-contiguous array"
-        )
-    return out.dtype
+@lru_cache(maxsize=16)
+def _seeded(seed: int) -> blake2b:
+    return blake2b(_measured(hex(seed)), digest_size=16, person=b"isoinit")
+
+
+def _measured(text: str) -> bytes:
+    """A text behind its length, so that no two lists of texts have the same bytes."""
+    data = text.encode("utf-8", "surrogatepass")  # a name may hold what is no character
+    return len(data).to_bytes(8, "little") + data
 
 
 def _check_range(start: int, count: int) -> None:
@@ -214,83 +191,3 @@ def _check_range(start: int, count: int) -> None:
             f"start is {start} and the number of elements {count}, expected an index from 0 "
             f"that stays below 2**62: count from the parameter's first element"
         )
-
-
-def _check_moments(mean: float, std: float) -> None:
-    if not (abs(mean) <= _GREATEST and 0.0 <= std <= _GREATEST):
-        raise ArgumentError(
-            f"mean is {mean} and std {std}, expected a std of at least 0 and both finite in "
-            f"float32: check what the two were computed from"
-        )
-
-
-def _within(low: float, high: float, dtype: np.dtype[Any], *, closed: bool) -> tuple[float, float]:
-    """The least and the greatest value of the type in ``[low, high]``, or in ``[low, high)``."""
-    if not low < high:
-        raise ArgumentError(f"low is {low} and high {high}, expected low < high: swap or part them")
-    kind = _FORMATS[dtype]
-    least = kind.ceil(low)
-    greatest = kind.floor(high if closed else math.nextafter(high, -math.inf))
-    if least > greatest:
-        name = "bfloat16" if dtype == np.uint16 else str(dtype)
-        raise ArgumentError(
-            f"no {name} value lies between low = {low} and high = {high}: widen the interval or "
-            f"use a finer dtype"
-        )
-    return least, greatest
-
-
-@lru_cache(maxsize=1024)
-def _uniform_law(low: float, high: float, dtype: np.dtype[Any]) -> Law:
-    if not (abs(low) <= _GREATEST and abs(high) <= _GREATEST and high - low <= _GREATEST):
-        raise ArgumentError(
-            f"low is {low} and high {high}, expected both and their difference to be finite in "
-            f"float32: give two finite bounds"
-        )
-    return Law(UNIFORM, high - low, low, *_within(low, high, dtype, closed=False))
-
-
-@lru_cache(maxsize=1024)
-def _truncated_law(mean: float, std: float, low: float, high: float, dtype: np.dtype[Any]) -> Law:
-    _check_moments(mean, std)
-    if std == 0.0:
-        raise ArgumentError("std is 0, expected a positive one: a constant needs no distribution")
-    least, greatest = _within(low, high, dtype, closed=True)
-    below, mass, above = _split_mass((low - mean) / std, (high - mean) / std)
-    if mass < _LEAST_MASS:
-        raise ArgumentError(
-            f"[{low}, {high}] holds {mass:.1e} of a normal with mean {mean} and std {std}, "
-            f"expected at least {_LEAST_MASS:.1e} (within 10.8 std): move the interval nearer to "
-            f"the mean or raise std"
-        )
-    half = math.ldexp(mass, -33)
-    return Law(TRUNCATED, std, mean, least, greatest, below + half, above + half, 2 * half)
-
-
-@lru_cache(maxsize=1024)
-def _split_mass(a: float, b: float) -> tuple[float, float, float]:
-    """The standard normal's mass below ``a``, from ``a`` to ``b``, and above ``b``."""
-    # Beyond 14 σ nothing is left in float32: 1 - Φ(14) = 8e-45.
-    a, b = (min(max(x, -14.0), 14.0) for x in (a, b))
-    with localcontext() as context:
-        context.prec = 100
-        lower, upper = _distribution(a), _distribution(b)
-        return float(lower), float(upper - lower), float(1 - upper)
-
-
-def _distribution(x: float) -> Decimal:
-    """Φ(x) = 1/2 + φ(x) (x + x³/3 + x⁵/(3·5) + …).
-
-    Marsaglia, "Evaluating the normal distribution", Journal of Statistical Software, 2004. In
-    decimal arithmetic, because the last bit of ``math.erfc`` differs between C libraries.
-    """
-    z = Decimal(x)
-    square, term, total, odd = z * z, z, z, 1
-    while abs(term) > Decimal("1e-90"):
-        odd += 2
-        term = term * square / odd
-        total += term
-    two_pi = Decimal(
-        "6.283185307179586476925286766559005768394338798750211641949889184615632812572"
-    )
-    return Decimal("0.5") + total * (-square / 2).exp() / two_pi.sqrt()

@@ -7,7 +7,7 @@ must not change its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 
 from torch import nn
 
@@ -26,7 +26,12 @@ WRAPPERS = {
 
 def wrapped_child(module: nn.Module) -> str | None:
     """The name under which a wrapper keeps what it wraps; None for any other module."""
-    for cls in type(module).__mro__:
+    return _hidden_in(type(module))  # type: ignore[arg-type]  # a class can be hashed
+
+
+@cache
+def _hidden_in(kind: type[nn.Module]) -> str | None:
+    for cls in kind.__mro__:
         if cls.__name__ in WRAPPERS and cls.__module__.startswith("torch."):
             return WRAPPERS[cls.__name__]
     return None
@@ -67,7 +72,9 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
     parameters: dict[str, nn.Parameter] = {}
     names: dict[int, str] = {}
     aliases: dict[str, str] = {}
-    for name, parameter in _walk(model, "", set()):
+    found: list[tuple[str, nn.Parameter]] = []
+    _walk(model, "", set(), found)
+    for name, parameter in found:
         if id(parameter) in names:
             aliases[name] = names[id(parameter)]
         else:
@@ -76,12 +83,15 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
     return parameters, aliases
 
 
-def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str, nn.Parameter]]:
+def _walk(
+    module: nn.Module, prefix: str, path: set[int], found: list[tuple[str, nn.Parameter]]
+) -> None:
     for name, parameter in module._parameters.items():
         if parameter is not None:
-            yield prefix + name, parameter
+            found.append((prefix + name, parameter))
     hidden = wrapped_child(module)
     for name, child in module._modules.items():
-        if child is not None and id(child) not in path:
-            inner = prefix if name == hidden else f"{prefix}{name}."
-            yield from _walk(child, inner, path | {id(child)})
+        if child is not None and id(child) not in path:  # a module may lie within itself
+            path.add(id(child))
+            _walk(child, prefix if name == hidden else f"{prefix}{name}.", path, found)
+            path.remove(id(child))
