@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from numba.extending import intrinsic
 from isoinit.errors import IsoinitWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
@@ -74,14 +75,24 @@ def available_threads() -> int:
         return os.cpu_count() or 1
 
 
-def share(work: Callable[..., None], pieces: list[tuple[Any, ...]], threads: int) -> None:
-    """Do the work on every piece, on the pool's threads if several are asked for."""
+def share(work: Callable[..., None], pieces: Iterable[tuple[Any, ...]], threads: int) -> None:
+    """Do the work on every piece, by several threads if asked: this one, and some of the pool's."""
     global _pool
-    if threads == 1 or len(pieces) < 2:
-        for piece in pieces:
+    todo = deque(pieces)
+
+    def help_out():
+        while todo:
+            try:
+                piece = todo.popleft()
+            except IndexError:  # another thread took the last one
+                return
             work(*piece)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(available_threads(), "isoinit")
-    for done in [_pool.submit(work, *piece) for piece in pieces]:
-        done.result()
+
+    helpers = min(threads, len(todo)) - 1
+    if helpers > 0 and _pool is None:
+        _pool = ThreadPoolExecutor(max(available_threads() - 1, 1), "isoinit")
+    helping = [_pool.submit(help_out) for _ in range(helpers)]
+    help_out()
+    for one in helping:
+        if not one.cancel():  # one that did not begin is not missed
+            one.result()

@@ -1,6 +1,7 @@
 """Which implementation does the work: plain NumPy, the definition, or Numba's compiled code.
 
-Both give the same bits. Loading Numba takes most of a second, so small models never wait for it.
+Both give the same bits. Loading Numba takes most of a second, so small models never wait for it;
+once it is loaded, it does all the work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _PATIENCE: Final = 1_000_000
 """Work done without Numba before it is loaded: a part of the time that loading takes."""
 
 _done = 0
+"""Work done without Numba in this process, at most as much as its patience."""
 
 
 class Engine:
@@ -32,21 +34,18 @@ class Engine:
     def __init__(self, definition: ModuleType, kernels: str) -> None:
         self.definition = definition
         self.kernels = kernels
-        self._ready: set[object] = set()
 
-    def pick(self, kind: object, work: int) -> Any:
+    def pick(self, work: int) -> Any:
         """The module to use now.
 
         Args:
-            kind: what is compiled on its own, such as a type: once loaded, it is used.
             work: how much there is to do; one is the time that NumPy takes for a normal number.
         """
         global _done
-        if kind not in self._ready and _done + work < _PATIENCE:
-            _done += work
+        _done = min(_done + work, _PATIENCE)
+        if _done < _PATIENCE or _numba_fault():
             return self.definition
-        self._ready.add(kind)
-        return self.definition if _numba_fault() else import_module(self.kernels)
+        return import_module(self.kernels)
 
 
 @lru_cache(maxsize=1)

@@ -35,4 +35,4 @@ def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0) -> None:
     normals = out.reshape(-1) if out.dtype == np.float32 else np.empty(out.size, np.float32)
     stream.normal(normals)
     work = k * (1000 + stack * n * k // 6)  # measured
-    _engine.pick(out.dtype, work).multiply_out(normals.reshape(stack, k, n), out, gain)
+    _engine.pick(work).multiply_out(normals.reshape(stack, k, n), out, gain)

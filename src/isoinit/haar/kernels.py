@@ -12,7 +12,7 @@ changes no bit.
 
 from __future__ import annotations
 
-from itertools import chain, product
+from itertools import chain, pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ TILE, RUN = 16, 64
 # Panels that are worked on together: runs of 256 columns stay in the second-level cache.
 _GROUP = 16
 # Elements of matrices that one thread makes alone.
-_SMALL = 512 * 512
+_SMALL = 256 * 256
 
 
 @intrinsic
@@ -217,8 +217,8 @@ def _invert(gram, halves, inverses):
 
 
 @kernel
-def _solve(gram, inverses, vt, solved, first, last):
-    """Column panels `first` to `last` of S⁻¹Vᵀ: by runs of rows from the last one up."""
+def _solve(gram, inverses, vt, factors, solved, first, last):
+    """Column panels `first` to `last` of S⁻¹Vᵀ, times the factors: by runs from the last one up."""
     in_run = RUN // TILE
     known = np.empty((1, TILE, TILE), solved.dtype)
     for c in range(first, last):
@@ -239,25 +239,73 @@ def _solve(gram, inverses, vt, solved, first, last):
                 _copy(known.reshape(-1), here.reshape(-1))
                 here[:] = 0
                 _add(solved, p, c, inverses, p, known, 0, 0, TILE)
+    for c in range(first, last):
+        for i in range((c + 1) * TILE):
+            for j in range(TILE):
+                solved[c, i, j] *= factors[c * TILE + j]
 
 
 @kernel
-def _multiply(a, b, row_factors, column_factors, out, rows, stop_rows, columns, stop_columns):
-    """A square of (ABᵀ - 1) times the factors; A and B have no terms right of their diagonals."""
-    tiles = np.zeros((stop_columns - columns, (stop_rows - rows) * TILE, TILE), out.dtype)
-    for start in range(0, min(stop_rows, stop_columns) * TILE, RUN):
-        for c in range(columns, stop_columns):
-            for r in range(rows, stop_rows):
-                end = min(start + RUN, (min(r, c) + 1) * TILE)
-                _add(tiles, r - rows, c - columns, a, r, b, c, start, end)
-    for i in range(rows * TILE, min(stop_rows * TILE, len(out))):
-        for c in range(columns, stop_columns):
-            to, part = out[i, c * TILE : (c + 1) * TILE], tiles[c - columns, i - rows * TILE]
-            factors = column_factors[c * TILE : (c + 1) * TILE]
-            if 0 <= i - c * TILE < TILE:
-                part[i - c * TILE] -= 1
-            for j in range(to.size):
-                to[j] = part[j] * (row_factors[i] * factors[j])
+def _multiply(a, b, out, rows, stop_rows, columns, stop_columns):
+    """A square of ABᵀ; A and B have no terms right of their diagonals."""
+    tile, flat = np.empty((1, TILE, TILE), out.dtype), out.reshape(-1)
+    height, width = out.shape
+    for c in range(columns, stop_columns):
+        for r in range(rows, stop_rows):
+            tile[:] = 0
+            end = (min(r, c) + 1) * TILE
+            for start in range(0, end, RUN):
+                _add(tile, 0, 0, a, r, b, c, start, min(start + RUN, end))
+            first = c * TILE
+            for i in range(min(TILE, height - r * TILE)):
+                at, part = (r * TILE + i) * width + first, tile[0, i]
+                if first + TILE <= width:
+                    to = flat[at : at + TILE]
+                    for j in range(TILE):
+                        to[j] = part[j]
+                else:
+                    for j in range(width - first):
+                        flat[at + j] = part[j]
+
+
+@kernel
+def _rooms(k, n, out):
+    """Memory for a matrix: V, its transpose, VᵀV, the tiles' inverses, S⁻¹Vᵀ, signs, halves.
+
+    S⁻¹Vᵀ takes the place of V, which is not needed once VᵀV is known, and VᵀV that of the result,
+    where the normal numbers may lie, if it fits: fresh memory is slow.
+    """
+    panels, height = -(-k // TILE), -(-n // TILE)
+    size = panels * TILE
+    memory = np.empty(size * max(n, size), out.dtype)
+    v = memory[: size * n].reshape(panels, n, TILE)
+    solved = memory[: size * size].reshape(panels, size, TILE)
+    vt = np.empty((height, size, TILE), out.dtype)
+    free = out.reshape(-1) if out.size >= size * size else np.empty(size * size, out.dtype)
+    gram = free[: size * size].reshape(panels, size, TILE)
+    inverses = np.empty((panels, TILE, TILE), out.dtype)
+    return v, vt, gram, inverses, solved, np.ones(size, out.dtype), np.ones(size, out.dtype)
+
+
+@kernel
+def _make_alone(normals, out, gain, first, last):
+    """Matrices `first` to `last`, one after another."""
+    _, k, n = normals.shape
+    panels, height = -(-k // TILE), -(-n // TILE)
+    for matrix in range(first, last):
+        here = out[matrix]
+        v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, here)
+        _reflect(normals[matrix], v, vt, signs, halves, 0, panels)
+        _multiply_gram(v, gram, 0, panels, 0, panels)
+        _invert(gram, halves, inverses)
+        factors = signs * gain
+        _solve(gram, inverses, vt, factors, solved, 0, panels)
+        if out.shape[2] == k:
+            _multiply(vt, solved, here, 0, height, 0, panels)
+        else:
+            _multiply(solved, vt, here, 0, panels, 0, height)
+        for j in range(k):
+            here[j, j] -= factors[j]
 
 
 def multiply_out(
@@ -265,25 +313,24 @@ def multiply_out(
 ) -> None:
     """As `isoinit.haar.reflectors.multiply_out`, on `available_threads` unless told otherwise.
 
-    Threads take whole matrices if these are small, and squares of one matrix after another if not.
+    Threads take whole matrices if these are small or many, else squares of one matrix.
     """
     threads = threads or available_threads()
     factor = out.dtype.type(gain)
-    alone = out[0].size <= _SMALL
-    pieces = [(x, y, factor, 1 if alone else threads) for x, y in zip(normals, out, strict=True)]
-    share(_make, pieces, threads if alone else 1)
+    if threads == 1 or out[0].size <= _SMALL or len(out) >= 4 * threads:
+        step = -(-len(out) // (4 * threads))
+        cuts = [*range(0, len(out), step), len(out)]
+        share(_make_alone, [(normals, out, factor, *ends) for ends in pairwise(cuts)], threads)
+        return
+    for x, matrix in zip(normals, out, strict=True):
+        _make_together(x, matrix, factor, threads)
 
 
-def _make(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) -> None:
+def _make_together(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) -> None:
     """One matrix, by threads that meet after each step."""
     k, n = x.shape
-    panels, height = -(-k // TILE), -(-n // TILE)
-    signs, halves = np.ones(panels * TILE, out.dtype), np.ones(panels * TILE, out.dtype)
-    memory = np.empty(panels * TILE * max(n, panels * TILE), out.dtype)
-    v = memory[: panels * n * TILE].reshape(panels, n, TILE)
-    vt = np.empty((height, panels * TILE, TILE), out.dtype)
-    gram = np.empty((panels, panels * TILE, TILE), out.dtype)
-    inverses = np.empty((panels, TILE, TILE), out.dtype)
+    v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, out)
+    panels, height = len(v), len(vt)
     step = max(1, min(_GROUP, panels // 8))
     columns = [(at, min(at + step, panels)) for at in range(0, panels, step)]
     rows = [(at, min(at + step, height)) for at in range(0, height, step)]
@@ -292,11 +339,9 @@ def _make(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) ->
     lower = [(v, gram, *q, *p) for q in columns for p in columns if p <= q]
     share(_multiply_gram, lower, threads)
     _invert(gram, halves, inverses)
-    solved = memory[: gram.size].reshape(gram.shape)  # V is not needed any more
-    share(_solve, [(gram, inverses, vt, solved, *part) for part in reversed(columns)], threads)
-    ones, factors = np.ones(height * TILE, out.dtype), signs * gain
-    if out.shape[1] == k:
-        sides, squares = (vt, solved, ones, factors), product(rows, columns)
-    else:
-        sides, squares = (solved, vt, factors, ones), product(columns, rows)
+    known = (gram, inverses, vt, signs * gain, solved)
+    share(_solve, [(*known, *part) for part in reversed(columns)], threads)
+    squares = product(rows, columns) if out.shape[1] == k else product(columns, rows)
+    sides = (vt, solved) if out.shape[1] == k else (solved, vt)
     share(_multiply, [(*sides, out, *r, *c) for r, c in squares], threads)
+    out[np.arange(k), np.arange(k)] -= known[3][:k]

@@ -50,10 +50,10 @@ def multiply_out(normals: Array, out: Array, gain: float) -> None:
     _add_product(gram, v.swapaxes(1, 2), v, 0, n)
     solved = _solve(gram, halves, v[:, :size].swapaxes(1, 2).copy())
     product = np.zeros((len(v), n, size), out.dtype)
-    _add_product(product, v[:, :n], solved, 0, size)
+    factors = signs * out.dtype.type(gain)
+    _add_product(product, v[:, :n], solved * factors[:, None], 0, size)
     matrices = product[:, :, :k]
-    matrices[:, np.arange(k), np.arange(k)] -= 1  # R's diagonal has the signs -s, and so has D
-    matrices *= signs[:, None, :k] * out.dtype.type(gain)
+    matrices[:, np.arange(k), np.arange(k)] -= factors[:, :k]  # R's diagonal is -s, and so is D
     out[:] = matrices if out.shape[1:] == (n, k) else matrices.swapaxes(1, 2)
 
 

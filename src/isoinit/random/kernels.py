@@ -105,11 +105,11 @@ def _polynomial(x, coefficients):
 
 
 @njit
-def _words(keys, c2, c3, block, words):
+def _words(keys, c2, c3, block, words, width):
     widest_vectors()
     base = block * _u64(LANE)
     high = base >> _HALF
-    for j in range(LANE):
+    for j in range(width):
         # 64-bit lanes whose upper halves are left dirty: the multiplication reads the lower.
         x0, x1, x2, x3 = base + _u64(j), high, c2, c3
         for turn in range(10):
@@ -152,16 +152,16 @@ def _flip(x, sign):
 
 
 @njit
-def _uniform(words, deviates):
+def _uniform(words, deviates, stop):
     widest_vectors()
-    for i in range(BLOCK):
+    for i in range(stop):
         deviates[i] = _f32(_u32(words[i] >> _u32(8))) * _f32(2**-24)
 
 
 @njit
-def _normal(words, deviates):
+def _normal(words, deviates, pairs):
     widest_vectors()
-    for pair in range(2):
+    for pair in range(pairs):
         for j in range(2 * LANE * pair, 2 * LANE * pair + LANE):
             radius, angle = _radius(words[j]), words[j + LANE]
             quarter = _u32(angle & _QUARTER)
@@ -184,17 +184,17 @@ def _lower_tail(word, below, above, step):
 
 
 @njit
-def _truncated_centre(words, below, above, step, deviates):
+def _truncated_centre(words, below, above, step, deviates, stop):
     widest_vectors()
-    for i in range(BLOCK):
+    for i in range(stop):
         w, x = _lower_tail(words[i], below, above, step)
         deviates[i] = _polynomial(w - _CENTRE_MIDDLE, _CENTRE) * x
 
 
 @njit
-def _truncated_whole(words, below, above, step, deviates):
+def _truncated_whole(words, below, above, step, deviates, stop):
     widest_vectors()
-    for i in range(BLOCK):
+    for i in range(stop):
         w, x = _lower_tail(words[i], below, above, step)
         centre = _polynomial(w - _CENTRE_MIDDLE, _CENTRE)
         root = np.sqrt(w if w > _f32(1) else _f32(1))
@@ -250,17 +250,20 @@ def _fill_words(k0, k1, c2, c3, out, start):
         element = start + _u64(done)
         first = np.int64(element % _u64(BLOCK))
         count = min(BLOCK - first, out.size - done)
-        _words(keys, c2, c3, element // _u64(BLOCK), words)
+        _words(keys, c2, c3, element // _u64(BLOCK), words, LANE)
         part, here = words[first : first + count], out[done : done + count]
         for i in range(count):
             here[i] = part[i]
         done += count
 
 
-@kernel
-def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+@njit
+def _fill_blocks(key, kind, scaling, chances, out, start, words, deviates):
+    """One parameter's elements from `start` on, block by block, through the two buffers."""
     widest_vectors()
-    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    (k0, k1, c2, c3), (below, above, step) = key, chances
+    scale, shift, low, high = scaling
+    keys = _round_keys(k0, k1)
     # The smaller of the two probabilities that an element can invert is never below these.
     central = min(below, above) > _CENTRE_LEAST
     done = 0
@@ -268,18 +271,21 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         element = start + _u64(done)
         first = np.int64(element % _u64(BLOCK))
         count = min(BLOCK - first, out.size - done)
+        # A small parameter needs only the beginning of its block; in whole vectors.
+        stop = (first + count + 63) // 64 * 64
+        width = min(stop, LANE)
         if kind != FIXED:
-            _words(keys, c2, c3, element // _u64(BLOCK), words)
+            _words(keys, c2, c3, element // _u64(BLOCK), words, width)
         if kind == FIXED:
             deviates[:] = _f32(-0.0)
         elif kind == UNIFORM:
-            _uniform(words, deviates)
+            _uniform(words, deviates, stop)
         elif kind == NORMAL:
-            _normal(words, deviates)
+            _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
         elif central:
-            _truncated_centre(words, below, above, step, deviates)
+            _truncated_centre(words, below, above, step, deviates, stop)
         else:
-            _truncated_whole(words, below, above, step, deviates)
+            _truncated_whole(words, below, above, step, deviates, stop)
         part, here = deviates[first : first + count], out[done : done + count]
         for i in range(count):
             here[i] = _value(out, part[i], scale, shift, low, high)
@@ -287,15 +293,21 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
 
 
 @kernel
+def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+    words, deviates = np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    scaling, chances = (scale, shift, low, high), (below, above, step)
+    _fill_blocks((k0, k1, c2, c3), kind, scaling, chances, out, start, words, deviates)
+
+
+@kernel
 def _fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
     """The jobs `first` to `last`; `like` is an array of their memory's type."""
+    words, deviates = np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     for i in range(first, last):
-        law, k = which[i], keys[i]
-        kind, s, p = kinds[law, 0], scaling[law], chances[law]
+        k, s, p = keys[i], scaling[which[i]], chances[which[i]]
+        key, four, three = (k[0], k[1], k[2], k[3]), (s[0], s[1], s[2], s[3]), (p[0], p[1], p[2])
         out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
-        _fill_values(
-            k[0], k[1], k[2], k[3], kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0)
-        )
+        _fill_blocks(key, kinds[which[i], 0], four, three, out, _u64(0), words, deviates)
 
 
 @kernel

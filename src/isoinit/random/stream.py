@@ -92,7 +92,7 @@ class Stream:
             )
         words = self.words(0, rows * count).reshape(rows, count)
         work = count * max(rows, 1000)  # the definition goes through all rows at once
-        _engine.pick("subsets", work).subsets(words, size)
+        _engine.pick(work).subsets(words, size)
         return words
 
     def fill(self, out: NDArray[Any], law: Law, start: int = 0) -> None:
@@ -161,7 +161,7 @@ def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
     The memory of two jobs may overlap; the later one wins.
     """
     work = sum(max(job.size, 4 * philox.BLOCK) for job in jobs if job.law.kind != FIXED)
-    _engine.pick(("together", dtype), work).fill_together(jobs, dtype)
+    _engine.pick(work).fill_together(jobs, dtype)
 
 
 def _run(out: NDArray[Any], start: int, key: bytes, law: Law) -> None:
@@ -171,7 +171,7 @@ def _run(out: NDArray[Any], start: int, key: bytes, law: Law) -> None:
         philox.fill(words, law, out, start)
         return
     work = max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
-    _engine.pick(out.dtype, work).fill(words, law, out, start)
+    _engine.pick(work).fill(words, law, out, start)
 
 
 @lru_cache(maxsize=16)
