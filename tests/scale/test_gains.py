@@ -5,6 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from scipy.special import erf, expit, ndtr
 from scipy.stats import norm
 
 from isoinit.errors import ArgumentError
@@ -33,6 +34,7 @@ MOMENTS = {
 SPECIAL = {
     "tanh": mpmath.tanh,
     "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "gelu": lambda z: z * mpmath.ncdf(z),
     "gelu_tanh": lambda z: (
         z / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (z + 0.044715 * z**3)))
     ),
@@ -109,6 +111,66 @@ def test_moments_of_the_normal(power):
     """E[z^2k] = 1·3·5…(2k-1), odd ones 0."""
     expected = 0 if power % 2 else math.prod(range(1, power, 2))
     assert expectation(lambda z: z**power) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("steep", [0.01, 1.0, 50.0, 1e4, 1e8])
+def test_a_step_as_steep_as_can_be(steep):
+    """Williams 1997, eq. 11: E[erf(kz)²] = (2/π) asin(2k²/(1 + 2k²)), and so for Φ = (1 + erf)/2.
+
+    asin(x/(1 + x)) = atan(x/√(1 + 2x)), which keeps its digits near 1.
+    """
+
+    def asin(x):
+        return math.atan(x / math.sqrt(1 + 2 * x))
+
+    moment = 2 / math.pi * asin(2 * steep**2)
+    assert function_gain(lambda z: erf(steep * z)) == pytest.approx(moment**-0.5, rel=1e-10)
+    moment = 1 / 4 + asin(steep**2) / (2 * math.pi)
+    assert function_gain(lambda z: ndtr(steep * z)) == pytest.approx(moment**-0.5, rel=1e-10)
+
+
+STEEP = {
+    "tanh(50z)": (lambda z: np.tanh(50 * z), lambda z: mpmath.tanh(50 * z), 0),
+    "tanh(10⁴(z + 1.234))": (
+        lambda z: np.tanh(1e4 * (z + 1.234)),
+        lambda z: mpmath.tanh(10_000 * (z + mpmath.mpf("1.234"))),
+        "-1.234",
+    ),
+    "tanh(50(z - 0.3))": (
+        lambda z: np.tanh(50 * (z - 0.3)),
+        lambda z: mpmath.tanh(50 * z - 15),
+        0.3,
+    ),
+    "sigmoid(100z)": (lambda z: expit(100 * z), lambda z: 1 / (1 + mpmath.exp(-100 * z)), 0),
+    "silu(100z)": (lambda z: z * expit(100 * z), lambda z: z / (1 + mpmath.exp(-100 * z)), 0),
+    "softplus(100z)": (lambda z: np.logaddexp(0, 100 * z), lambda z: softplus(100 * z), 0),
+}
+
+
+def softplus(z):
+    return mpmath.log1p(mpmath.exp(z))
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_a_steep_function(name):
+    """Against 30 digits, with the steep place cut into panels of its own."""
+    function, exact, place = STEEP[name]
+    with mpmath.workdps(30):
+        near = [
+            mpmath.mpf(place) + sign * mpmath.mpf(10) ** -k for k in range(5) for sign in (-1, 1)
+        ]
+        cuts = sorted([-14, -5, mpmath.mpf(place), 5, 14, *near])
+        moment = mpmath.quad(lambda z: exact(z) ** 2 * mpmath.npdf(z), cuts)
+        expected = float(1 / mpmath.sqrt(moment))
+    assert function_gain(function) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("edge", [0.5, 0.3, 1.0])
+def test_two_kinks(edge):
+    """Soft shrinkage: E[(|z| - λ)²; |z| > λ] = 2((1 + λ²)Φ(-λ) - λφ(λ))."""
+    moment = 2 * ((1 + edge**2) * norm.sf(edge) - edge * norm.pdf(edge))
+    found = function_gain(lambda z: np.sign(z) * np.maximum(np.abs(z) - edge, 0))
+    assert found == pytest.approx(moment**-0.5, rel=1e-10)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.1234567, -1.7, math.pi / 3, 4.2])
