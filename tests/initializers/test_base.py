@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checkers import from_bfloat16
 from isoinit import initializers
 from isoinit.errors import ArgumentError
 from isoinit.initializers import (
@@ -34,7 +35,7 @@ from isoinit.initializers import (
     XavierUniform,
     Zeros,
 )
-from isoinit.initializers.base import store
+from isoinit.initializers.base import WholeInitializer, store
 from isoinit.random import Stream
 from isoinit.scale import fans
 
@@ -66,10 +67,6 @@ EACH = [
     (Variational(HeUniform(), scale=0.3), LINEAR),
 ]
 each = pytest.mark.parametrize(("initializer", "layout"), EACH, ids=[str(row[0]) for row in EACH])
-
-
-def from_bfloat16(bits):
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def test_each_initializer_is_in_the_table():
@@ -110,6 +107,29 @@ def test_any_piece_is_that_piece_of_the_whole(initializer, layout, data):
     initializer.fill(whole, stream, layout)
     initializer.fill(piece, stream, layout, start)
     np.testing.assert_array_equal(piece, whole[start : start + count])
+
+
+ELEMENTWISE = [row for row in EACH if not isinstance(row[0], WholeInitializer)]
+
+
+@pytest.mark.parametrize("initializer", [row[0] for row in ELEMENTWISE], ids=str)
+def test_a_tensor_of_more_than_32_bits_of_elements(initializer):
+    """Slices of 2**35 elements, around where an index, then a counter, leaves 32 bits."""
+    layout = fans.linear((2**18, 2**17))
+    stream = Stream(3, "weight")
+
+    def piece(start, count):
+        out = np.empty(count, np.float32)
+        initializer.fill(out, stream, layout, start)
+        return out
+
+    for edge in (2**32, 2**34):
+        whole = piece(edge - 700, 1400)
+        np.testing.assert_array_equal(whole[:700], piece(edge - 700, 700))
+        np.testing.assert_array_equal(whole[700:], piece(edge, 700))
+        if not initializer.is_constant:
+            assert (whole[700:] != piece(0, 700)).mean() > 0.99  # nothing begins anew
+            assert (whole[:700] != piece(2 * edge - 700, 700)).mean() > 0.99
 
 
 @each

@@ -1,5 +1,6 @@
 """The definition: published words, exact arithmetic, and the error of every polynomial."""
 
+import math
 from fractions import Fraction
 
 import mpmath
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from isoinit.random import philox
+from isoinit.random import Stream, philox
 
 # Random123 1.14 (Salmon et al.), tests/kat_vectors, "philox4x32 10": counter, key, words.
 KNOWN_ANSWERS = [
@@ -45,6 +46,47 @@ def test_an_element_owns_the_word_that_the_layout_says(element):
     words = philox.block_words(key, block, 1)
     assert words.shape == (1, 4, 256)
     assert words.reshape(-1)[element % 1024] == expected
+
+
+def philox_in_integers(counter, key):
+    """Salmon et al. 2011, section 3.2, in Python's own integers."""
+    x, k = list(counter), list(key)
+    for _ in range(10):
+        a, b = 0xD2511F53 * x[0], 0xCD9E8D57 * x[2]
+        x = [(b >> 32) ^ x[1] ^ k[0], b & 0xFFFFFFFF, (a >> 32) ^ x[3] ^ k[1], a & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return x
+
+
+# The counter passes 2**32 with element 2**34, and the tensor has more than 2**32 elements before.
+@pytest.mark.parametrize("block", [0, 2**22 - 1, 2**22, 2**24 - 1, 2**24, 2**50 + 12345])
+@pytest.mark.parametrize("j", [0, 100, 255])
+def test_values_from_first_principles(block, j):
+    """Words by integers, then Box and Muller 1958 and the inverse normal in 40 digits."""
+    stream = Stream(5, "layer.weight")
+    k0, k1, c2, c3 = stream._key()
+    position = 256 * block + j
+    words = philox_in_integers((position & 0xFFFFFFFF, position >> 32, c2, c3), (k0, k1))
+    values = {}
+    for method in ("uniform", "normal", "truncated_normal"):
+        out = np.empty(1024, np.float32)
+        getattr(stream, method)(out, 1024 * block)
+        values[method] = out[j::256].tolist()
+    assert values["uniform"] == [(word >> 8) / 2**24 for word in words]
+    with mpmath.workdps(40):
+        half = mpmath.mpf(0.5)
+        for pair in (0, 2):
+            radius = mpmath.sqrt(-2 * mpmath.log((words[pair] + half) / 2**32))
+            angle = mpmath.pi / 2 * ((words[pair + 1] & 0x3FFFFFFF) + half) / 2**30
+            up, across = words[pair + 1] >> 30 & 1, words[pair + 1] >> 31
+            expected = [(-1) ** across * radius * mpmath.cos(angle)]
+            expected += [(-1) ** up * radius * mpmath.sin(angle)]
+            found = values["normal"][pair : pair + 2]
+            assert found == pytest.approx([float(z) for z in expected], rel=5e-7)
+        share = mpmath.erf(mpmath.sqrt(2))  # of a normal within 2 σ
+        expected = [mpmath.erfinv(share * ((w + half) / 2**31 - 1)) for w in words]
+    expected = [float(z) * math.sqrt(2) for z in expected]
+    assert values["truncated_normal"] == pytest.approx(expected, rel=5e-7, abs=5e-7)
 
 
 def rounded_once(exact: Fraction) -> np.float32:
