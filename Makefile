@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench evidence clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -26,6 +26,11 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
+
+# What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
+evidence: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m evidence
+	$(BIN)/python evidence/dieharder.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -121,7 +121,7 @@ def test_tails_occur_at_their_rate(name):
 @pytest.mark.parametrize("name", ["normal(0, 1)", "uniform(±√(6/500))", "truncated(±2σ)"])
 def test_the_law_in_billions(name):
     """2**33 normals: 2463 beyond 5 σ on either side; Kolmogorov–Smirnov and Anderson–Darling too
-    would notice a scale that is wrong by 0.1 %. Four seeds in a million a case.
+    would notice a scale that is wrong by 0.1 % (below). Four seeds in a million a case.
     """
     sample = LAWS[name].tally(size=2**33 if name == "normal(0, 1)" else 2**31)
     assert moments(sample) > ALARM
@@ -203,3 +203,26 @@ def test_a_wrong_law_is_noticed(check, dtype, name, change):
     """What a test of this file promises to see, it sees, with room to spare."""
     size = SIZE if dtype == "float32" else COARSE_SIZE
     assert check(LAWS[name].tally(dtype, size, altered(name, change))) < ALARM**2
+
+
+@pytest.mark.parametrize("check", [moments, kolmogorov_smirnov, anderson_darling])
+def test_billions_would_show_a_wrong_scale(check):
+    """Counts just as a scale of 1.001 leads one to expect, under the law of 1."""
+    right, wrong = (tally(None, stats.norm(0, scale), 0) for scale in (1, 1.001))
+    assert check(right._replace(counts=np.round(wrong.chances * 2**31))) < ALARM**2
+    assert check(right._replace(counts=np.round(right.chances * 2**31))) > 0.9
+
+
+@pytest.mark.parametrize(
+    "check", [moments, kolmogorov_smirnov, anderson_darling, chi_square, tails]
+)
+def test_p_values_are_what_they_say(check):
+    """A tenth of all samples of the law itself have p < 0.1: of 100, 1 to 28 (one seed in 30,000).
+
+    Where several p-values are taken together there are a little fewer.
+    """
+    cells = tally(None, stats.norm(), 0)
+    generator = np.random.default_rng(0)
+    drawn = (generator.multinomial(10**7, cells.chances) for _ in range(100))
+    found = sum(check(cells._replace(counts=counts)) < 0.1 for counts in drawn)
+    assert 1 <= found <= 28
