@@ -5,7 +5,7 @@ import sys
 
 
 def test_numba_rich_and_typer_are_not_imported_with_isoinit():
-    heavy = ["numba", "rich", "typer", "matplotlib", "safetensors", "torch._dynamo"]
+    heavy = ["numba", "triton", "rich", "typer", "matplotlib", "safetensors", "torch._dynamo"]
     code = f"import sys, isoinit; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
