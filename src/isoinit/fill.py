@@ -8,7 +8,10 @@ number of threads, or the wrappers around the model.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +20,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.errors import ArgumentError, IsoinitWarning, PlanError
 from isoinit.initializers import Initializer
-from isoinit.random import Stream
-from isoinit.random.philox import Job, Law
+from isoinit.random import Stream, laws
+from isoinit.random.philox import Job, Law, key_words
 from isoinit.random.stream import fill_together
 from isoinit.scale.fans import Layout
 
@@ -31,6 +34,7 @@ _ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float16: np.dtype(np.float16),
     torch.bfloat16: np.dtype(np.uint16),
 }
+_OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
 _SMALL = 100_000  # elements; above, what a call costs does not show
 
 
@@ -83,7 +87,7 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) ->
 
 
 def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
-    plain = type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided
+    plain = type(tensor) in _OWN and tensor.layout is torch.strided
     if plain and tensor.dtype in _ARRAYS and not tensor.is_meta:
         return ""  # most are
     if isinstance(tensor, UninitializedParameter):
@@ -162,15 +166,20 @@ def fill_tensor(
     tensor: torch.Tensor, initializer: Initializer, layout: Layout, stream: Stream
 ) -> None:
     """Fill one tensor in place: the arguments are those of `Fill`."""
-    plain = _is_plain(tensor)
+    there = type(tensor) in _OWN and _draws_on(tensor.device)
+    law = initializer.law(layout, _ARRAYS[tensor.dtype]) if there else None
+    home = torch.device("cpu") if law is None else tensor.device
+    plain = type(tensor) in _OWN and tensor.device == home and tensor.is_contiguous()
     target = (
-        tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+        tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device=home)
     )
     if target.numel():
-        out = _as_array(target)
-        initializer.fill(out, stream, layout)
+        if law is None:
+            initializer.fill(_as_array(target), stream, layout)
+        else:
+            _draw_there(target, law, stream)
         if layout.padding is not None:
-            out.reshape(layout.shape)[layout.padding] = 0
+            target[layout.padding] = 0
     if plain:  # written behind autograd's back, which must know all the same
         torch.autograd.graph.increment_version(tensor)
     else:
@@ -178,10 +187,39 @@ def fill_tensor(
             tensor.copy_(target)
 
 
+def _draw_there(tensor: torch.Tensor, law: Law, stream: Stream) -> None:
+    """Draw on the tensor's own device."""
+    from isoinit.random import triton  # loading it is slow
+
+    with torch.cuda.device_of(tensor):
+        triton.fill(key_words(stream.key()), law, tensor.view(-1), 0)
+
+
+@lru_cache(maxsize=64)
+def _draws_on(device: torch.device) -> bool:
+    """Whether random numbers can be made on this device, not the processor: one is, to see."""
+    if device.type != "cuda":
+        return False
+    try:
+        import_module("isoinit.random.triton")
+        _draw_there(torch.empty(1, device=device), laws.normal(0.0, 1.0), Stream(0, "rehearsal"))
+    except ImportError:  # no Triton
+        return False
+    except Exception as error:  # whatever it is, the processor makes the same numbers
+        warnings.warn(
+            f"Triton does not run on {device} ({type(error).__name__}: {error}): parameters there "
+            f"are filled on the processor and copied, which is slower; Triton needs a C compiler "
+            f"and a GPU that it supports",
+            IsoinitWarning,
+            stacklevel=4,
+        )
+        return False
+    return True
+
+
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether its memory is the processor's, and holds its values in order and nothing else."""
-    own = type(tensor) in (torch.Tensor, nn.Parameter)
-    return own and tensor.is_cpu and tensor.is_contiguous()
+    return type(tensor) in _OWN and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

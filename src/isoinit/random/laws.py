@@ -19,13 +19,13 @@ _LEAST_MASS: Final = 2.0**-90
 """Of a truncated normal, 10.8 σ out: times 2**-33 it is still a normal float32."""
 
 
-@lru_cache(maxsize=1024)
 def fixed(value: float, dtype: np.dtype[Any]) -> Law:
     """The same value for every element, for arrays of a type; uint16 stands for bfloat16.
 
     Raises:
         ArgumentError: the value is too large for the type.
     """
+    # Not cached, for -0 would be taken for 0.
     greatest = _FORMATS[dtype].greatest
     if not abs(value) <= greatest:
         raise ArgumentError(

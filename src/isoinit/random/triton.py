@@ -7,8 +7,9 @@ A program makes one block of 1024 elements: 256 counters at a time, and one cont
 each of the four words. Element indices are 64 bits wide.
 
 Why the bits are the same: additions, multiplications, square root, division and conversions are
-rounded to nearest even by IEEE 754, subnormals are kept, and every fused multiply-add is written
-out. `_OPTIONS` forbids the compiler to fuse others.
+rounded to nearest even by IEEE 754, subnormals are kept (some versions flush them in square root and
+division, which see none here), and every fused multiply-add is written out. `_OPTIONS` forbids the
+compiler to fuse others.
 """
 
 from typing import Any
@@ -21,6 +22,9 @@ from isoinit.random.philox import Key, Law
 
 if philox.DEFINITION != 1:
     raise ImportError("triton.py implements another definition than philox.py")
+# Before 3.4 the annotation float64 says nothing, and a kernel gets its numbers in single precision.
+if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 4):
+    raise ImportError(f"triton.py needs Triton 3.4, found {triton.__version__}")
 
 # What a kernel reads from outside has to be a constexpr.
 _BLOCK = tl.constexpr(philox.BLOCK)
@@ -216,7 +220,9 @@ def fill(key: Key, law: Law, out: Any, start: int) -> None:
     """
     block, first = divmod(start, philox.BLOCK)
     count = len(out)
-    if count:
+    if law.kind == philox.FIXED:
+        out.fill_(law.shift)
+    elif count:
         central = min(law.below, law.above) > philox.CENTRE_LEAST
         programs = -(-(first + count) // philox.BLOCK)
         _kernel[(programs,)](
