@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -80,3 +81,19 @@ def test_frozen_parameters_are_filled_too():
     isoinit.init(model)
     assert not torch.equal(before, model.weight)
     assert not model.weight.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_a_plan_fills_small_parameters_together(dtype):
+    """The same bits as one by one, whatever lies between; and autograd hears of every write."""
+    model = nn.Sequential(*[nn.Linear(7 + i, 8 + i) for i in range(30)]).to(dtype)
+    plan = isoinit.plan(model, torch.zeros(1, 7, dtype=dtype))
+    plan["3.weight"] = isoinit.Orthogonal()
+    plan["4.bias"] = isoinit.Normal(std=0.1)
+    versions = {name: p._version for name, p in model.named_parameters()}
+    plan.apply(model, seed=5)
+    for name, parameter in model.named_parameters():
+        expected, entry = torch.empty_like(parameter), plan[name]
+        fill_tensor(expected, entry.initializer, entry.layout, Stream(5, name))
+        assert torch.equal(parameter, expected)
+        assert parameter._version > versions[name]

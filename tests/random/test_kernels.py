@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from isoinit import compiled
-from isoinit.random import kernels, philox
+from isoinit.random import Stream, kernels, philox
 from isoinit.random import laws as laws_
-from isoinit.random.philox import NORMAL, WORDS, Law
+from isoinit.random.philox import NORMAL, WORDS, Job, Law
 
 INF = float("inf")
 DTYPES = ["float32", "float64", "float16", "uint16"]
@@ -115,3 +115,45 @@ def test_only_the_slice_is_written():
 def test_available_threads_without_affinity(monkeypatch):
     monkeypatch.delattr(compiled.os, "sched_getaffinity", raising=False)
     assert compiled.available_threads() >= 1
+
+
+def job_for(array, law, name):
+    return Job(Stream(0, name).key(), law, array.ctypes.data, array.size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(deadline=None, max_examples=25)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=9))
+def test_jobs_together_give_the_same_bits(dtype, data, sizes):
+    drawn = [data.draw(laws(dtype) | st.just(laws_.fixed(-0.3, np.dtype(dtype)))) for _ in sizes]
+    alone, together, plain = ([np.zeros(n, dtype) for n in sizes] for _ in range(3))
+    for i, (law, out) in enumerate(zip(drawn, alone, strict=True)):
+        Stream(0, f"{i}").fill(out, law)
+    for engine, outs in ((kernels, together), (philox, plain)):
+        jobs = [job_for(o, law, f"{i}") for i, (o, law) in enumerate(zip(outs, drawn, strict=True))]
+        engine.fill_together(jobs, np.dtype(dtype))
+        for mine, theirs in zip(alone, outs, strict=True):
+            assert mine.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_jobs(threads):
+    outs = [np.zeros(50_000, np.float32) for _ in range(20)]
+    jobs = [job_for(out, NORMALS, f"{i}") for i, out in enumerate(outs)]
+    assert sum(out.size for out in outs) > 2 * kernels._PIECE
+    kernels.fill_together(jobs, np.dtype(np.float32), threads)
+    for i, out in enumerate(outs):
+        expected = np.zeros_like(out)
+        Stream(0, f"{i}").normal(expected)
+        assert np.array_equal(out, expected)
+
+
+def test_of_jobs_whose_memory_overlaps_the_later_wins():
+    memory = np.zeros(400_000, np.float32)
+    parts = [memory[:300_000], memory[100_000:], memory[200_000:250_000]]
+    jobs = [job_for(part, NORMALS, f"{i}") for i, part in enumerate(parts)]
+    kernels.fill_together(jobs, np.dtype(np.float32), 2)
+    found, expected = memory.copy(), np.zeros_like(memory)
+    for i, (first, stop) in enumerate([(0, 300_000), (100_000, 400_000), (200_000, 250_000)]):
+        Stream(0, f"{i}").normal(expected[first:stop])
+    assert np.array_equal(found, expected)

@@ -213,3 +213,11 @@ def test_subsets_are_made_of_the_words_of_their_rows():
 def test_more_than_there_are_cannot_be_chosen(size, count):
     with pytest.raises(ArgumentError, match=f"count is {count} and size {size}"):
         Stream(3, "weight").subsets(1, size, count)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("float16", 7e4), ("float32", 1e39), ("uint16", -4e38)]
+)
+def test_a_constant_that_a_type_cannot_hold_is_refused(dtype, value):
+    with pytest.raises(ArgumentError, match="choose a smaller one or a wider dtype"):
+        laws.fixed(value, np.dtype(dtype))
