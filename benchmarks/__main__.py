@@ -23,7 +23,16 @@ from benchmarks.timing import Row
 FOLDER = Path(__file__).parent
 # Topic, what it measures, and the numbers of threads; None leaves them as they are.
 TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
-    "fill": ("Filling one tensor", (1, 2)),
+    "normal": ("Normal", (2,)),
+    "uniform": ("Uniform", (2,)),
+    "truncated_normal": ("TruncatedNormal", (2,)),
+    "orthogonal": ("Orthogonal", (2,)),
+    "sparse": ("Sparse", (2,)),
+    "small_parameters": ("Small parameters", (2,)),
+    "threads": ("Two threads and one", (2,)),
+    "fresh_memory": ("Fresh memory", (2,)),
+    "gpt2": ("GPT-2 medium from its config", (2,)),
+    "blt": ("BltModel from its config", (2,)),
     "whole_model": ("Planning and filling a whole model", (None,)),
     "trace": ("Planning models of transformers", (1,)),
     "import_time": ("Importing", (None,)),

@@ -26,8 +26,7 @@ def compare(
     peer: Callable[[], object],
     repeats: int = 7,
 ) -> Row:
-    """The median time of both, after one call of each for warmth, in turns: a drift hits both."""
-    ours()
+    """The median time of both, in turns, so that a drift hits both."""
     try:
         peer()
     except (RuntimeError, NotImplementedError):
@@ -37,7 +36,17 @@ def compare(
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
+    """Seconds that a call takes after another one of it.
+
+    By then the other side's threads are asleep (OpenMP's wait awake for a while, and would take the
+    processors), and its own are not.
+    """
+    call()
+    return timed_first(call)
+
+
+def timed_first(call: Callable[[], object]) -> float:
+    """Seconds that a call takes, the first of its kind."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

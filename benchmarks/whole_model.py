@@ -1,16 +1,13 @@
-"""Planning and filling a whole model, against a loop of `kaiming_normal_` and `zeros_`.
-
-And building one from a config, under `isoinit.deferred`, against its own constructor.
-"""
+"""Planning and filling a whole model, against a loop of `kaiming_normal_` and `zeros_`."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import isoinit
-from benchmarks.timing import Row, compare, emit, timed
+from benchmarks.timing import Row, compare, emit, timed_first
 
 LOOP = "kaiming_normal_, zeros_"
 
@@ -30,7 +27,7 @@ def rows() -> list[Row]:
     config = GPT2Config(n_layer=6, n_head=8, n_embd=512, vocab_size=8192, n_positions=256)
     gpt2, ids = GPT2LMHeadModel(config), {"input_ids": torch.zeros(1, 16, dtype=torch.long)}
 
-    first, first_loop = timed(lambda: isoinit.init(mlp, x)), timed(lambda: loop(mlp))
+    first, first_loop = timed_first(lambda: isoinit.init(mlp, x)), timed_first(lambda: loop(mlp))
     found = [Row(f"{size(mlp)} MLP, first call in a process", LOOP, first, first_loop)]
     for name, model, batch in ((f"{size(mlp)} MLP", mlp, x), (f"{size(gpt2)} GPT-2", gpt2, ids)):
         plan = isoinit.plan(model, batch)
@@ -39,27 +36,6 @@ def rows() -> list[Row]:
             ("apply", lambda m=model, p=plan: p.apply(m)),
         ):
             found.append(compare(f"{name}, {what}", ours, LOOP, lambda m=model: loop(m), repeats=5))
-    medium = GPT2Config(n_layer=24, n_head=16, n_embd=1024)
-
-    def build() -> nn.Module:
-        return AutoModelForCausalLM.from_config(medium)
-
-    def deferred() -> nn.Module:
-        with isoinit.deferred():
-            return build()
-
-    name = f"{size(deferred())} GPT-2, from_config"
-    for what, ours, peer, theirs in (
-        ("", deferred, "from_config", build),
-        (" and init", lambda: isoinit.init(deferred(), ids), "from_config", build),
-        (
-            " and init",
-            lambda: isoinit.init(deferred(), ids),
-            "from_config, isoinit.init",
-            lambda: isoinit.init(build(), ids),
-        ),
-    ):
-        found.append(compare(f"{name} deferred{what}", ours, peer, theirs, repeats=3))
     return found
 
 

@@ -353,7 +353,7 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None 
         _fill_piece(key, law, out, start)
         return
     # Several pieces a thread, so that one that is held up does not keep the others waiting.
-    size = max(_PIECE, out.size // (4 * threads) // BLOCK * BLOCK)
+    size = max(_PIECE, out.size // (16 * threads) // BLOCK * BLOCK)
     whole, stop = start - start % BLOCK, start + out.size
     cuts = [start, *range(whole + size, stop, size), stop]
     pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
