@@ -9,7 +9,6 @@ import os
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -25,23 +24,24 @@ if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
 
+_cached = True
+
+
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first use, release the GIL, and keep the code on disk for the next process."""
-    try:
-        return njit(function, nogil=True, cache=True)
-    except RuntimeError as error:  # no folder that Numba may write to
-        _warn_once(str(error))
-        return njit(function, nogil=True)
-
-
-@lru_cache(maxsize=1)
-def _warn_once(error: str) -> None:
-    warnings.warn(
-        f"each process compiles the kernels anew, because they cannot be cached ({error}): "
-        f"point NUMBA_CACHE_DIR to a writable folder",
-        IsoinitWarning,
-        stacklevel=4,
-    )
+    global _cached
+    if _cached:
+        try:
+            return njit(function, nogil=True, cache=True)
+        except RuntimeError as error:  # no folder that Numba may write to
+            _cached = False
+            warnings.warn(
+                f"each process compiles the kernels anew, because they cannot be cached ({error}): "
+                f"point NUMBA_CACHE_DIR to a writable folder",
+                IsoinitWarning,
+                stacklevel=3,
+            )
+    return njit(function, nogil=True)
 
 
 @intrinsic

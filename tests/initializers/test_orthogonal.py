@@ -61,7 +61,7 @@ def test_single_precision_arithmetic_keeps_its_digits(rows, columns):
 
 
 def test_4096_is_orthonormal():
-    """‖QᵀQ - 1‖ within 1e-5 element by element; measured 8e-7."""
+    """‖QᵀQ - 1‖ within 1e-5 element by element; measured 5e-7."""
     matrix = np.empty((1, 4096, 4096), np.float32)
     orthogonal.haar(matrix, Stream(0, "weight"))
     products = matrix[0].T @ matrix[0]
