@@ -257,13 +257,10 @@ def _fill_words(k0, k1, c2, c3, out, start):
         done += count
 
 
-@njit
-def _fill_blocks(key, kind, scaling, chances, out, start, words, deviates):
-    """One parameter's elements from `start` on, block by block, through the two buffers."""
+@kernel
+def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
     widest_vectors()
-    (k0, k1, c2, c3), (below, above, step) = key, chances
-    scale, shift, low, high = scaling
-    keys = _round_keys(k0, k1)
+    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     # The smaller of the two probabilities that an element can invert is never below these.
     central = min(below, above) > _CENTRE_LEAST
     done = 0
@@ -293,21 +290,13 @@ def _fill_blocks(key, kind, scaling, chances, out, start, words, deviates):
 
 
 @kernel
-def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
-    words, deviates = np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
-    scaling, chances = (scale, shift, low, high), (below, above, step)
-    _fill_blocks((k0, k1, c2, c3), kind, scaling, chances, out, start, words, deviates)
-
-
-@kernel
 def _fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
     """The jobs `first` to `last`; `like` is an array of their memory's type."""
-    words, deviates = np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     for i in range(first, last):
         k, s, p = keys[i], scaling[which[i]], chances[which[i]]
-        key, four, three = (k[0], k[1], k[2], k[3]), (s[0], s[1], s[2], s[3]), (p[0], p[1], p[2])
+        k0, k1, c2, c3, kind = k[0], k[1], k[2], k[3], kinds[which[i], 0]
         out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
-        _fill_blocks(key, kinds[which[i], 0], four, three, out, _u64(0), words, deviates)
+        _fill_values(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0))
 
 
 @kernel

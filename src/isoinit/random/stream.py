@@ -151,7 +151,7 @@ class Stream:
     def key(self) -> bytes:
         """Seed, name and purpose, each behind its length, to 128 bits."""
         hashed = _seeded(operator.index(self.seed)).copy()
-        hashed.update(_measured(self.name) + _measured(self.purpose))
+        hashed.update(_measured(self.name) + (_measured(self.purpose) if self.purpose else _EMPTY))
         return hashed.digest()
 
 
@@ -183,6 +183,9 @@ def _measured(text: str) -> bytes:
     """A text behind its length, so that no two lists of texts have the same bytes."""
     data = text.encode("utf-8", "surrogatepass")  # a name may hold what is no character
     return len(data).to_bytes(8, "little") + data
+
+
+_EMPTY: Final = _measured("")
 
 
 def _check_range(start: int, count: int) -> None:
