@@ -157,3 +157,22 @@ def test_of_jobs_whose_memory_overlaps_the_later_wins():
     for i, (first, stop) in enumerate([(0, 300_000), (100_000, 400_000), (200_000, 250_000)]):
         Stream(0, f"{i}").normal(expected[first:stop])
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("start", [0, 1, 517, 3 * 1024])
+@pytest.mark.parametrize("shift", [0, 1, 8])
+def test_large_fills_go_past_the_cache_with_the_same_bits(dtype, start, shift):
+    """Lines are streamed where a block begins on one; `shift` elements move the memory off them."""
+    item = np.dtype(dtype).itemsize
+    count = kernels._STREAMED // item + 5000
+    memory = np.zeros(count + 200, dtype)
+    aligned = -memory.ctypes.data % 64 // item
+    # A block begins `-start % 1024` elements into the slice: with shift 0 it begins on a line.
+    place = aligned + (start + shift) % (64 // item)
+    out, plain = memory[place : place + count], np.zeros(count, dtype)
+    kernels.fill(KEY, NORMALS, out, start, 1)
+    philox.fill(KEY, NORMALS, plain, start)
+    assert out.tobytes() == plain.tobytes()
+    assert not memory[:place].any()
+    assert not memory[place + count :].any()

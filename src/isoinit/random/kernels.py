@@ -2,13 +2,14 @@
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 # mypy: ignore-errors
 # ruff: noqa: ARG001
-# Numba has no types, and its signatures are fixed: this is the one file where that is allowed.
+# Numba has no types, and its signatures are fixed.
 """The numbers of `isoinit.random.philox`, with the same bits, compiled by Numba.
 
 A block of 1024 elements takes three passes over buffers that stay in the first-level cache: words,
-deviates, values. Each is a plain loop that LLVM turns into vector instructions: the first works on
-64-bit lanes (the products), the others on 32-bit ones, and together they would vectorise badly.
-Threads take whole blocks and never change a bit.
+deviates, values; then it is copied out, past the caches if there is much of it. Each is a plain loop
+that LLVM turns into vector instructions: the first works on 64-bit lanes (the products), the others
+on 32-bit ones, and together they would vectorise badly. Threads take whole blocks and never change
+a bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
@@ -52,6 +54,7 @@ _CENTRE_END = _f32(philox.CENTRE_END)
 _CENTRE_MIDDLE = _f32(philox.CENTRE_MIDDLE)
 _CENTRE_LEAST = _f32(philox.CENTRE_LEAST)
 _TAIL_MIDDLE = _f32(philox.TAIL_MIDDLE)
+_STREAMED = 2**19
 _SIGN = _u32(0x80000000)
 _QUARTER = _u32(0x3FFFFFFF)
 
@@ -94,6 +97,49 @@ def _pointer(typingctx, address):
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.voidptr(types.uint64), codegen
+
+
+@intrinsic
+def _stream_lines(typingctx, to, start, lines, count):
+    """Copy whole lines of 64 bytes past the caches; `start` is a flat index, `to` aligned there."""
+
+    def codegen(context, builder, signature, arguments):
+        line, i64 = ir.VectorType(ir.IntType(64), 8), ir.IntType(64)
+        target, source = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in ((to, arguments[0]), (lines, arguments[2]))
+        )
+        target = builder.bitcast(builder.gep(target, [arguments[1]]), line.as_pointer())
+        source = builder.bitcast(source, line.as_pointer())
+        before = builder.block
+        loop, after = builder.append_basic_block("line"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i = builder.phi(i64)
+        value = builder.load(builder.gep(source, [i]))
+        value.align = 4
+        store = builder.store(value, builder.gep(target, [i]))
+        store.align = 64
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        following = builder.add(i, i64(1))
+        i.add_incoming(i64(0), before)
+        i.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, arguments[3]), loop, after)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, lines, types.int64), codegen
+
+
+@intrinsic
+def _fence(typingctx):
+    """Streamed lines may reach other threads later than what is stored after them; not past this."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @njit(inline="always")
@@ -261,6 +307,10 @@ def _fill_words(k0, k1, c2, c3, out, start):
 def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
     widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    values = np.empty(BLOCK, out.dtype)
+    # What is larger than a cache goes past it, so that memory is not read before it is written.
+    whole = out.ctypes.data + np.int64(_u64(-start) % _u64(BLOCK)) * out.itemsize
+    streams = out.size * out.itemsize > _STREAMED and whole % 64 == 0
     # The smaller of the two probabilities that an element can invert is never below these.
     central = min(below, above) > _CENTRE_LEAST
     done = 0
@@ -283,10 +333,16 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
             _truncated_centre(words, below, above, step, deviates, stop)
         else:
             _truncated_whole(words, below, above, step, deviates, stop)
-        part, here = deviates[first : first + count], out[done : done + count]
-        for i in range(count):
-            here[i] = _value(out, part[i], scale, shift, low, high)
+        for i in range(stop):
+            values[i] = _value(out, deviates[i], scale, shift, low, high)
+        if streams and count == BLOCK:
+            _stream_lines(out, done, values, BLOCK * out.itemsize // 64)
+        else:
+            part, here = values[first : first + count], out[done : done + count]
+            for i in range(count):
+                here[i] = part[i]
         done += count
+    _fence()
 
 
 @kernel
