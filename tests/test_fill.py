@@ -1,7 +1,9 @@
 """Filling: the same bits on any device default, number of threads and order."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,3 +99,18 @@ def test_a_plan_fills_small_parameters_together(dtype):
         fill_tensor(expected, entry.initializer, entry.layout, Stream(5, name))
         assert torch.equal(parameter, expected)
         assert parameter._version > versions[name]
+
+
+def test_large_fresh_memory_comes_in_huge_pages():
+    modes = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not modes.is_file() or "[never]" in modes.read_text():
+        pytest.skip("this system has no huge pages to ask for")
+    tensor = torch.empty(16 * 2**20)  # 64 MiB, a mapping of its own
+    fill_tensor(tensor, isoinit.Normal(), fans.vector(tensor.shape), Stream(0, "x"))
+    middle, found = tensor.data_ptr() + 32 * 2**20, None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(match[1], 16) <= middle < int(match[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            found = line.split()
+    assert "hg" in found  # the system was asked

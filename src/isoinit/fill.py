@@ -7,12 +7,14 @@ number of threads, or the wrappers around the model.
 
 from __future__ import annotations
 
+import ctypes
 import operator
+import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +177,7 @@ def fill_tensor(
     )
     if target.numel():
         if law is None:
+            _ask_for_huge_pages(target)
             initializer.fill(_as_array(target), stream, layout)
         else:
             _draw_there(target, law, stream)
@@ -185,6 +188,27 @@ def fill_tensor(
     else:
         with torch.no_grad():
             tensor.copy_(target)
+
+
+def _ask_for_huge_pages(tensor: torch.Tensor) -> None:
+    """Have the system give fresh memory by 2 MiB and not by 4 KiB: a large fill then takes half.
+
+    Linux does so where it is asked to; nothing is lost where it will not, or has given it already.
+    """
+    page, advice = 2**21, 14  # MADV_HUGEPAGE
+    first = -(-tensor.data_ptr() // page) * page
+    size = (tensor.data_ptr() + tensor.nbytes - first) // page * page
+    if size > 0 and (madvise := _madvise()) is not None:
+        madvise(first, size, advice)
+
+
+@lru_cache(maxsize=1)
+def _madvise() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return cast("Callable[..., int]", function)
 
 
 def _draw_there(tensor: torch.Tensor, law: Law, stream: Stream) -> None:
