@@ -1,110 +1,125 @@
-"""What follows a weight, measured by replaying what the model did."""
+"""Landmarks of a signal's way: residual joins and streams, worked out by hand."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from isoinit.graph import GRID, following
 from isoinit.trace import trace
 
 
-class Net(nn.Module):
-    """One weight, a function, and a second weight."""
+class Block(nn.Module):
+    """A network with what a test needs, whose forward is the test's function."""
 
-    def __init__(self, function):
+    def __init__(self, forward):
         super().__init__()
-        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.a, self.b, self.c, self.d = (nn.Linear(8, 8) for _ in range(4))
         self.norm = nn.LayerNorm(8)
-        self.function = function
+        self.scale = nn.Parameter(torch.ones(8))
+        self.bias = nn.Parameter(torch.zeros(8))
+        self.run = forward
 
     def forward(self, x):
-        return self.second(self.function(self, self.first(x)))
+        return self.run(self, x)
 
 
-def follow(function, how="fake"):
-    graph = trace(Net(function), torch.randn(3, 4))
-    assert graph.how == how
-    return following(graph, graph.ops[0].outputs[0])
+def ends(forward):
+    """The parameters that end a branch of each residual sum, and the stream it belongs to."""
+    graph = trace(Block(forward), torch.randn(2, 8))
+    return [
+        (sorted(graph.ops[end].uses[0].parameter for end in join.ends), join.stream)
+        for join in graph.joins.values()
+    ]
 
 
-FUNCTIONS = [
-    ("relu", lambda m, z: F.relu(z), lambda z: np.maximum(z, 0)),
-    ("in place", lambda m, z: F.relu(z, inplace=True), lambda z: np.maximum(z, 0)),
-    ("clamp", lambda m, z: z.clamp(min=0), lambda z: np.maximum(z, 0)),
-    ("where", lambda m, z: torch.where(z > 0, z, 0.1 * z), lambda z: np.where(z > 0, z, 0.1 * z)),
-    ("swish by hand", lambda m, z: z * torch.sigmoid(2 * z), lambda z: z / (1 + np.exp(-2 * z))),
-    ("squared relu", lambda m, z: F.relu(z) ** 2, lambda z: np.maximum(z, 0) ** 2),
-    ("reversed operands", lambda m, z: 1 - torch.exp(-z), lambda z: 1 - np.exp(-z)),
-    ("a constant tensor", lambda m, z: torch.tanh(z * torch.tensor(2.0)), lambda z: np.tanh(2 * z)),
-    ("through reshapes", lambda m, z: torch.tanh(z.view(3, 2, 4)).flatten(1), np.tanh),
-    ("through dropout", lambda m, z: F.dropout(torch.tanh(z), 0.5), np.tanh),
-    ("skip inside", lambda m, z: z + torch.tanh(z), lambda z: z + np.tanh(z)),
-    ("in half precision", lambda m, z: torch.sin(z.bfloat16()).float(), np.sin),
-]
+def two_blocks(m, x):
+    x = x + m.b(torch.relu(m.a(x)))
+    return x + m.d(torch.relu(m.c(x)))
+
+
+def post_norm(m, x):
+    x = m.norm(x + m.b(torch.relu(m.a(x))))
+    return m.norm(m.d(torch.relu(m.c(x))) + x)
+
+
+def scaled_skip(m, x):
+    return 0.7 * x + m.b(torch.relu(m.a(x)))
+
+
+def scaled_branch(m, x):
+    return x + 0.5 * F.dropout(m.b(torch.relu(m.a(x))), 0.1)
+
+
+def layer_scale(m, x):
+    return x + m.scale * m.b(torch.relu(m.a(x)))
+
+
+def bias_apart(m, x):
+    return x + (F.relu(m.a(x)) @ m.b.weight + m.bias)
+
+
+def projected(m, x):
+    return torch.relu(m.norm(m.c(x)) + m.norm(m.b(torch.relu(m.a(x)))))
+
+
+def after_projection(m, x):
+    x = torch.relu(m.c(x) + m.b(torch.relu(m.a(x))))
+    return x + m.d(x)
+
+
+def two_streams(m, x):
+    y = m.c(x + m.a(x))
+    return y + m.b(y)
 
 
 @pytest.mark.parametrize(
-    ("function", "expected"), [r[1:] for r in FUNCTIONS], ids=[r[0] for r in FUNCTIONS]
-)
-def test_functions_are_replayed(function, expected):
-    found = follow(function)
-    np.testing.assert_allclose(found.function(GRID), expected(GRID), rtol=1e-6, atol=1e-7)
-    assert found.names
-    assert found.end == "linear"
-
-
-def test_norms_are_looked_through():
-    found = follow(lambda m, z: torch.tanh(m.norm(z)))
-    assert found.norm
-    assert found.names == ("tanh",)
-
-
-@pytest.mark.parametrize(
-    ("function", "end"),
+    ("forward", "expected"),
     [
-        (lambda m, z: z, "linear"),
-        (lambda m, z: 3 * z + 1, "linear"),
-        (lambda m, z: -z, "linear"),
-        (lambda m, z: F.softmax(z, -1), "softmax"),
-        (lambda m, z: z.cumsum(-1), "cumsum"),
-        (lambda m, z: z / z.pow(2).mean(-1, keepdim=True).sqrt(), "div"),  # a norm by hand
+        (two_blocks, [(["b.weight"], 0), (["d.weight"], 0)]),
+        (post_norm, [(["b.weight"], 0), (["d.weight"], 0)]),
+        (scaled_skip, [(["b.weight"], 0)]),
+        (scaled_branch, [(["b.weight"], 0)]),
+        (layer_scale, [(["scale"], 0)]),
+        (bias_apart, [(["b.weight", "bias"], 0)]),
+        (projected, [(["norm.weight"], 0)]),
+        (after_projection, [(["b.weight"], 0), (["d.weight"], 0)]),
+        (two_streams, [(["a.weight"], 0), (["b.weight"], 1)]),
     ],
 )
-def test_what_is_no_activation(function, end):
-    found = follow(function)
-    assert found.names == ()
-    assert found.end == end
+def test_residual_sums(forward, expected):
+    assert ends(forward) == expected
 
 
-def test_parts_of_a_tensor_that_meet_are_a_gate_and_no_function():
-    def gated(m, z):
-        a, b = z.chunk(2, -1)
-        return torch.cat([a * torch.sigmoid(b)] * 2, -1)
-
-    assert follow(gated).names in (("sigmoid",), ())
-
-
-def test_a_custom_autograd_function_is_seen_through():
-    class Cube(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, z):
-            return z * z * z
-
-    found = follow(lambda m, z: Cube.apply(z))
-    np.testing.assert_allclose(found.function(GRID), GRID**3)
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: m.a(x) + m.b(x),  # two layers side by side
+        lambda m, x: m.a(x) + m.a(x),
+        lambda m, x: x + torch.tanh(x),  # no weight on the way
+        lambda m, x: x + x,
+        lambda m, x: m.a(x[:1]) + m.b(torch.relu(m.a(x[1:]))),  # different examples
+    ],
+)
+def test_what_is_no_residual_sum(forward):
+    assert ends(forward) == []
 
 
-def test_a_branch_on_data_runs_on_the_example():
-    def branches(m, z):
-        return torch.tanh(z) if float(z.sum()) < 1e9 else z
+def test_streams_are_counted_apart():
+    def forward(m, x):
+        for _ in range(3):
+            x = x + m.a(x)
+        y = m.b(x)
+        for _ in range(2):
+            y = y + m.c(y)
+        return y
 
-    assert follow(branches, how="real").names == ("tanh",)
+    graph = trace(Block(forward), torch.randn(2, 8))
+    assert graph.branches == {0: 3, 1: 2}
 
 
 def test_dependence_is_followed_through_everything():
-    graph = trace(Net(lambda m, z: torch.tanh(z) + z), torch.randn(3, 4))
+    graph = trace(Block(lambda m, x: torch.tanh(m.b(m.a(x))) + x), torch.randn(3, 8))
     first, last = graph.ops[0], graph.ops[-1]
     assert graph.depends(last.outputs[0], on=first.outputs[0])
     assert not graph.depends(first.outputs[0], on=last.outputs[0])
+    assert graph.reached_from(first.outputs[0]) == {op.outputs[0] for op in graph.ops}

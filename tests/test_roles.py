@@ -145,7 +145,7 @@ BY_HAND = [
             "model.layers.1.mlp.gate_proj.weight": "weight before silu",
             "model.layers.1.mlp.up_proj.weight": "weight",
             "model.layers.1.mlp.down_proj.weight": "weight ending a residual branch",
-            "model.layers.1.input_layernorm.weight": "scale",
+            "model.layers.1.input_layernorm.weight": "norm scale",
             "lm_head.weight": "weight of the output",
         },
     ),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isoinit.errors import ArgumentError
+from isoinit.flow import Activation
 from isoinit.initializers import (
     Constant,
     GateBias,
@@ -24,7 +25,7 @@ from isoinit.initializers import (
     XavierNormal,
     Zeros,
 )
-from isoinit.roles import Activation, Role
+from isoinit.roles import Role
 
 SATURATING = ("tanh", "sigmoid", "softsign", "erf", "hardtanh", "hardsigmoid")
 

@@ -65,6 +65,7 @@ class Recorder(TorchFunctionMode):
         self.ops: list[Op] = []
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._count = 0
+        self._sizes: dict[int, tuple[int, ...]] = {}
         # Tensors are known by identity, so each is kept alive beside its number.
         self._values: dict[int, tuple[torch.Tensor, int]] = {}
         self._weights: dict[int, tuple[torch.Tensor, Weight]] = {}
@@ -103,7 +104,7 @@ class Recorder(TorchFunctionMode):
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        return Graph(self._shapes, tuple(self.ops), found, how, self._aliases)
+        return Graph(self._shapes, tuple(self.ops), found, how, self._aliases, self._sizes)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
@@ -161,6 +162,7 @@ class Recorder(TorchFunctionMode):
     def _new_value(self, tensor: torch.Tensor) -> int:
         value = self._number()
         self._values[id(tensor)] = (tensor, value)
+        self._sizes[value] = tuple(tensor.shape)
         return value
 
     def value(self, tensor: Any) -> int | None:
