@@ -97,14 +97,15 @@ def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
     Branches that meet again, such as x·sigmoid(x), count as one function; different parts of a
     tensor that meet (a gated unit) do not. Norm layers are looked through when nothing elementwise
     stands before them: a convolution, batch norm and ReLU are one unit. So are sums with other
-    weights' outputs (the input and the state of a recurrent unit), but not residual sums.
+    weights' outputs (the input and the state of a recurrent unit) or with positions, but not
+    residual sums.
     """
     way = _Way(graph, value)
     end_value, end = way.walk()
     if end is not None and not way.steps_to(end_value):
         if end.index in graph.norms:
             return following(graph, end.outputs[0], norm=True)
-        if end.name in SUMS and len(end.inputs) == 2 and end.index not in graph.joins:
+        if end.name in SUMS and end.index not in graph.joins:
             return following(graph, end.outputs[0], norm=norm)
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
     ops = way.behind[end_value]

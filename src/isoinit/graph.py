@@ -29,6 +29,7 @@ Kind = Literal["map", "norm", "lookup", "recurrent", "attention", "move", "other
 SUMS = frozenset({"add", "sub"})
 # Moves that give parts of a tensor: different units, or different steps in time.
 SPLITS = frozenset({"chunk", "split", "tensor_split", "unbind", "getitem", "select", "narrow"})
+PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})
 STATISTICS = frozenset({"mean", "sum", "var", "std", "var_mean", "norm", "vector_norm", "amax"})
 LAYERS: tuple[Kind, ...] = ("map", "lookup", "recurrent", "attention")  # operations with a weight
 
@@ -140,10 +141,13 @@ class Graph:
         return readers
 
     @cached_property
-    def norms(self) -> frozenset[int]:
-        """The operations that norm layers end with: torch's own, and the last step of others."""
-        own = {op.index for op in self.ops if op.kind == "norm"}
-        return frozenset(own | {op.index for op in self.ops if _spells_norm(self, op)})
+    def norms(self) -> dict[int, int]:
+        """Norm layers, torch's own and others: the index of the last step, and what it is given."""
+        found = {op.index: op.inputs[0] for op in self.ops if op.kind == "norm" and op.inputs}
+        for op in self.ops:
+            if (value := _normed_by(self, op)) is not None:
+                found[op.index] = value
+        return found
 
     @cached_property
     def joins(self) -> dict[int, Join]:
@@ -251,7 +255,8 @@ def _before_projection(graph: Graph, value: int) -> int | None:
 def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
     """What writes to a residual stream: from a branch's end back to the nearest parameters on it.
 
-    A bias that was added by itself does not hide the weight behind it.
+    A bias that was added by itself does not hide the weight behind it; a product of matrices that
+    are both signals (attention, a state space) does: what writes there are its results.
     """
     found: set[int] = set()
     waiting, seen = [branch], {start}
@@ -263,6 +268,8 @@ def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
         seen.add(value)
         if op.uses and graph.depends(value, on=start):
             found.add(op.index)
+        if op.name in PRODUCTS and len(op.inputs) > 1:
+            continue
         if op.kind in ("move", "other") and {use.slot for use in op.uses} <= {"bias"}:
             waiting.extend(op.inputs)
     return found
@@ -284,21 +291,21 @@ def _stream_behind(graph: Graph, start: int, joins: dict[int, Join]) -> int:
     return len({join.stream for join in joins.values()})
 
 
-def _spells_norm(graph: Graph, op: Op) -> bool:
-    """Whether a product or quotient ends a norm layer that is written out in steps.
+def _normed_by(graph: Graph, op: Op) -> int | None:
+    """What a product or quotient normalizes, if it ends a norm layer that is written out in steps.
 
     Such as `x * rsqrt(mean(x**2) + eps)`: what it does is replayed, and it is a norm if the result
     has the direction of its input and not its size.
     """
     if op.name not in ("mul", "div") or len(set(op.inputs)) != 2 or op.uses:
-        return False
+        return None
     behind = _statistic_behind(graph, op)
     if behind is None:
-        return False
+        return None
     value, steps = behind
     shape = graph.sizes.get(value, ())
     if not shape:
-        return False
+        return None
     few = (*(min(n, 4) for n in shape[:-1]), min(shape[-1], 64))
     given = np.random.default_rng(0).standard_normal(few)
     results = []
@@ -310,13 +317,13 @@ def _spells_norm(graph: Graph, op: Op) -> bool:
                 arrays.update(dict.fromkeys(step.outputs, made))
             results.append(arrays[op.outputs[0]])
     except Exception:  # fixed sizes, several results: no norm that anybody wrote so far
-        return False
+        return None
     small, large = results
     spread = float(np.std(small))
     if small.shape != given.shape or spread < 1e-4 or not np.isfinite(spread):
-        return False
+        return None
     same = np.allclose(small, large, rtol=1e-2, atol=1e-2 * spread)
-    return bool(same and np.corrcoef(small.ravel(), given.ravel())[0, 1] > 0.5)
+    return value if same and np.corrcoef(small.ravel(), given.ravel())[0, 1] > 0.5 else None
 
 
 def _statistic_behind(graph: Graph, op: Op) -> tuple[int, list[Op]] | None:

@@ -6,27 +6,34 @@ import re
 from collections.abc import Sequence
 
 
-def fold(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Show rows that differ only in the numbers of their first cell once: `layers.0…31.weight`."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name, *cells in rows:
-        pattern = re.sub(r"\d+", "#", name)
-        groups.setdefault((pattern, *cells), []).append(name)
-    return [(_range(names), *key[1:]) for key, names in groups.items()]
+def fold(rows: Sequence[tuple[str, ...]], free: Sequence[int] = (0,)) -> list[tuple[str, ...]]:
+    """Show rows that differ only in the numbers of some cells once: `layers.0…31.weight`.
+
+    Args:
+        rows: cells as text.
+        free: the cells whose numbers may differ. How many rows a line stands for is told in the
+            first.
+    """
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in rows:
+        key = tuple(re.sub(r"\d+", "#", c) if i in free else c for i, c in enumerate(row))
+        groups.setdefault(key, []).append(row)
+    folded = []
+    for group in groups.values():
+        first, *others = (_range(list(column)) for column in zip(*group, strict=True))
+        folded.append((first + (f" ({len(group)})" if len(group) > 1 else ""), *others))
+    return folded
 
 
-def _range(names: list[str]) -> str:
-    """`a.0.b`, `a.2.b`, `a.4.b` as `a.0…4.b (3)`."""
-    if len(names) == 1:
-        return names[0]
-    parts = re.split(r"\d+", names[0])
-    numbers = [re.findall(r"\d+", name) for name in names]
+def _range(texts: list[str]) -> str:
+    """`a.0.b`, `a.2.b`, `a.4.b` as `a.0…4.b`."""
+    parts = re.split(r"\d+", texts[0])
+    numbers = [re.findall(r"\d+", text) for text in texts]
     shown = [
         column[0] if len(set(column)) == 1 else f"{column[0]}…{column[-1]}"
         for column in zip(*numbers, strict=True)
     ]
-    joined = "".join(part + number for part, number in zip(parts, [*shown, ""], strict=True))
-    return f"{joined} ({len(names)})"
+    return "".join(part + number for part, number in zip(parts, [*shown, ""], strict=True))
 
 
 def render(
