@@ -92,7 +92,20 @@ def test_plan(folder):
 
 def test_a_module_and_a_model_without_a_batch(status, capsys):
     assert status("plan", "models:alone") == 0
-    assert "guess" in capsys.readouterr().out
+    assert "guess" not in capsys.readouterr().out  # an example was made for its first layer
+    assert status("graph", "models:alone") == 0
+    assert "→" in capsys.readouterr().out
+
+
+def test_graph_as_text_and_json(folder):
+    shown = run(folder, "graph", "models.py:default")
+    assert shown.returncode == 0
+    assert "fed by" in shown.stdout
+    data = json.loads(run(folder, "graph", "models.py:default", "--json").stdout)
+    assert data["format"] == "isoinit graph"
+    first, second = data["layers"][:2]
+    assert first["fed_by"][0]["sources"] == [{"kind": "input", "op": None, "layer": "input"}]
+    assert second["fed_by"][0]["sources"][0]["op"] == first["op"]
 
 
 def test_check_answers_by_its_status(folder):

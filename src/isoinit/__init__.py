@@ -33,7 +33,8 @@ from isoinit.initializers import (
 )
 from isoinit.plans import Entry, Plan
 from isoinit.postpone import deferred
-from isoinit.verbs import init, plan
+from isoinit.reading import Reading
+from isoinit.verbs import init, plan, read
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "Ones",
     "Orthogonal",
     "Plan",
+    "Reading",
     "Sparse",
     "TruncatedNormal",
     "Uniform",
@@ -69,5 +71,6 @@ __all__ = [
     "gain",
     "init",
     "plan",
+    "read",
     "variational",
 ]

@@ -23,6 +23,7 @@ from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.health import check as check_model
 from isoinit.trace import named_parameters
 from isoinit.verbs import plan as plan_model
+from isoinit.verbs import read as read_model
 
 app = typer.Typer(
     help="Plan, apply and verify the initial parameters of neural networks.",
@@ -85,6 +86,14 @@ def plan(
     model, batch = load_target(target, seed)
     chosen = plan_model(model, batch, method=method)
     print(chosen.to_json() if as_json else chosen)
+
+
+@app.command()
+def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
+    """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
+    model, batch = load_target(target, seed)
+    found = read_model(model, batch)
+    print(found.to_json() if as_json else found)
 
 
 @app.command()

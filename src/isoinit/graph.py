@@ -41,14 +41,18 @@ class Use:
     Attributes:
         parameter: its name.
         slot: what the operation does with it: "weight", "bias", "scale", "shift", "table", "slope",
-            "input weight", "recurrent weight", "input bias", "recurrent bias", "position", "token"
-            or "other".
+            "input weight", "recurrent weight", "input bias", "recurrent bias", "position", "token",
+            "length" (of a weight's rows, under weight normalization) or "other".
         layout: what its axes mean there.
+        through: what the parameter goes through first: ("exp", "neg") for -exp(w).
+        neutral: for a bias or scale, the value at which it does nothing, where it is known.
     """
 
     parameter: str
     slot: str
     layout: Layout
+    through: tuple[str, ...] = ()
+    neutral: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,8 @@ class Op:
     @property
     def is_neutral(self) -> bool:
         """Whether it only adds a bias or multiplies by a scale, which do nothing at first."""
-        slots = {use.slot for use in self.uses}
-        return self.kind == "other" and len(self.inputs) == 1 and bool(slots) and slots <= NEUTRAL
-
-
-NEUTRAL = frozenset({"bias", "scale", "shift"})
+        known = [use.neutral is not None for use in self.uses]
+        return self.kind == "other" and len(self.inputs) == 1 and bool(known) and all(known)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class Plan:
     aliases: dict[str, str] = field(default_factory=dict)
     method: str = "auto"
     how: str = "fake"
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
@@ -146,7 +147,7 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What is doubtful about the plan, one sentence each; empty for a good one."""
-        return [entry.warning for entry in self if entry.warning]
+        return [*self.notes, *(entry.warning for entry in self if entry.warning)]
 
     def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
         """Fill every parameter of a model; the same seed gives the same bits.
@@ -231,7 +232,8 @@ class Plan:
             for entry in self
         }
         header = {"format": FORMAT, "version": VERSION, "method": self.method, "how": self.how}
-        return json.dumps({**header, "aliases": self.aliases, "parameters": parameters}, indent=1)
+        rest = {"notes": self.notes, "aliases": self.aliases, "parameters": parameters}
+        return json.dumps({**header, **rest}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -256,7 +258,8 @@ class Plan:
             )
         try:
             entries = {name: _entry(name, item) for name, item in data["parameters"].items()}
-            return cls(entries, dict(data["aliases"]), data["method"], data["how"])
+            notes = tuple(map(str, data.get("notes", ())))
+            return cls(entries, dict(data["aliases"]), data["method"], data["how"], notes)
         except (KeyError, TypeError, AttributeError, ArgumentError) as error:
             kind = "a missing field: " if isinstance(error, KeyError) else ""
             raise PlanError(f"the plan holds what no plan can: {kind}{error}") from None

@@ -54,10 +54,12 @@ class Reading:
     Attributes:
         name: the class of the model.
         graph: the operations that ran, and what each did with parameters.
+        warnings: what is doubtful about it.
     """
 
     name: str
     graph: Graph
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -86,9 +88,8 @@ class Reading:
             f"{len(graph.shapes)} parameters, {len(graph.ops)} operations, {HOW[graph.how]}",
             f"branches that each residual stream collects: {', '.join(counts) or 'no residual sums'}",
         ]
-        warnings = [f"{name!r} was never used" for name in self.unused]
         columns = ("layer", "operation", "fed by", "goes to")
-        return render(self.name, columns, fold(rows, free=(0, 2, 3)), notes, warnings)
+        return render(self.name, columns, fold(rows, free=(0, 2, 3)), notes, self.warnings)
 
     def to_json(self) -> str:
         """The reading as JSON for programs."""
@@ -99,7 +100,13 @@ class Reading:
             for j in graph.joins.values()
         ]
         layers = [self._facts(layer) for layer in self.layers]
-        body = {"layers": layers, "joins": joins, "unused": self.unused, "aliases": graph.aliases}
+        body = {
+            "layers": layers,
+            "joins": joins,
+            "unused": self.unused,
+            "aliases": graph.aliases,
+            "warnings": self.warnings,
+        }
         return json.dumps({**head, **body}, indent=1)
 
     def _facts(self, layer: Layer) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Role:
         norm: whether a norm layer stands between the weight and what follows.
         ends_branch: whether its output is added to a residual stream.
         of_norm: whether it is the scale or shift of a norm layer, also of one spelled out in steps.
+        through: the operations that the parameter itself goes through first: ("add",) for 1 + w.
+        neutral: for a bias, scale or shift, the value at which it does nothing; None if not known.
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
         guess: whether it was read from the modules alone, because no run of the model used it.
     """
@@ -41,6 +43,8 @@ class Role:
     ends_branch: bool = False
     of_norm: bool = False
     branches: int = 0
+    through: tuple[str, ...] = ()
+    neutral: float | None = None
     tied: str = ""
     guess: bool = False
 
@@ -55,6 +59,8 @@ class Role:
                 words += " of the output"
         if self.slot in ("scale", "shift") and self.of_norm:
             words = f"norm {words}"
+        if self.through:
+            words += f" through {'·'.join(dict.fromkeys(self.through))}"
         return f"{words}, tied to {self.tied}" if self.tied else words
 
 
@@ -98,6 +104,8 @@ def _role(graph: Graph, name: str) -> Role | None:
         ends_branch=join is not None,
         branches=graph.branches[join.stream] if join else 0,
         of_norm=op.kind == "norm" or _behind_norm(graph, op),
+        through=use.through,
+        neutral=use.neutral,
         tied=tied,
     )
     if use.slot != "weight":

@@ -37,14 +37,14 @@ class Rule:
     Attributes:
         name: a short handle.
         applies: whether the rule is for a role.
-        initializer: what the role gets.
+        initializer: what the role gets; None leaves it as it was.
         reason: why, in words; `{activation}` and `{gain}` are filled in.
         source: the paper or practice that it comes from.
     """
 
     name: str
     applies: Callable[[Role], bool]
-    initializer: Callable[[Role], Initializer]
+    initializer: Callable[[Role], Initializer | None]
     reason: str
     source: str
 
@@ -83,6 +83,20 @@ def he_for(activation: Activation) -> Initializer:
 
 def _he(role: Role) -> Initializer:
     return he_for(role.activation) if role.activation else HeNormal()
+
+
+def _neutral(role: Role) -> Initializer:
+    """The constant at which a bias adds nothing or a scale changes nothing."""
+    value = role.neutral or 0.0
+    return {0.0: Zeros(), 1.0: Ones()}.get(value, Constant(value))
+
+
+def _ends_branch_as_scale(role: Role) -> bool:
+    return role.slot == "scale" and role.ends_branch and not role.through
+
+
+def _acts_through_a_function(role: Role) -> bool:
+    return bool(role.through) and role.neutral is None and role.slot in ("scale", "bias", "shift")
 
 
 RULES: tuple[Rule, ...] = (
@@ -137,24 +151,37 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "ReZero",
-        lambda role: (
-            role.slot == "scale" and role.ends_branch and math.prod(role.layout.shape) == 1
-        ),
+        lambda role: _ends_branch_as_scale(role) and math.prod(role.layout.shape) == 1,
         lambda _: Zeros(),
         "a single number at the end of a residual branch: the block starts as the identity",
         "De & Smith 2020; Bachlechner et al. 2021",
     ),
     Rule(
         "LayerScale",
-        lambda role: role.slot == "scale" and role.ends_branch and role.op == "mul",
+        lambda role: _ends_branch_as_scale(role) and role.op == "mul",
         lambda _: Constant(0.1),
         "a scale at the end of a residual branch: the block starts near the identity",
         "Touvron et al. 2021, section 2",
     ),
     Rule(
+        "through a function",
+        _acts_through_a_function,
+        lambda _: None,
+        "it acts through a function of itself, such as exp(w), so what it should start from is the "
+        "model's own choice",
+        "",
+    ),
+    Rule(
+        "length",
+        _slot("length"),
+        lambda _: None,
+        "the length of a normalized weight's rows, which decides the size of the weight",
+        "Salimans & Kingma 2016, section 2",
+    ),
+    Rule(
         "scale",
         _slot("scale"),
-        lambda _: Ones(),
+        lambda role: Ones() if role.neutral is None else _neutral(role),
         "a scale starts without effect",
         "Ioffe & Szegedy 2015; Ba et al. 2016",
     ),
@@ -168,7 +195,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "bias",
         _slot("bias", "shift", "input bias", "recurrent bias"),
-        lambda _: Zeros(),
+        _neutral,
         "adds nothing at first; the weights already differ, so no symmetry is left to break",
         "Glorot & Bengio 2010, section 2.3; He et al. 2015, section 2.2",
     ),
@@ -242,6 +269,12 @@ def _sparse(role: Role) -> Initializer:
     return Sparse(gain=_gain(role))
 
 
+def _variational(role: Role) -> Initializer:
+    base, _ = _first(role)
+    assert base is not None, "the rule book has something for every weight"
+    return Variational(base=base)
+
+
 # What `method=` puts on every weight matrix; other roles keep their rule.
 _BY_METHOD: dict[str, Callable[[Role], Initializer]] = {
     "zero": lambda _: Zeros(),
@@ -251,7 +284,7 @@ _BY_METHOD: dict[str, Callable[[Role], Initializer]] = {
     "lecun": lambda _: LeCunNormal(),
     "orthogonal": _orthogonal,
     "sparse": _sparse,
-    "variational": lambda role: Variational(base=_first(role)[0]),
+    "variational": _variational,
 }
 _WEIGHTS = ("weight", "input weight", "recurrent weight")
 
@@ -288,6 +321,6 @@ def choose(role: Role, method: str = "auto") -> Choice:
     return Choice(initializer, reason, source)
 
 
-def _first(role: Role) -> tuple[Initializer, Rule]:
+def _first(role: Role) -> tuple[Initializer | None, Rule]:
     rule = next(rule for rule in RULES if rule.applies(role))
     return rule.initializer(role), rule

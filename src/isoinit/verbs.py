@@ -1,4 +1,4 @@
-"""The verbs of the library: `plan` a model's initial parameters, and `init` it in one call."""
+"""The verbs of the library: `read` a model, `plan` its initial parameters, `init` it in one call."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 from torch import nn
 
+from isoinit.errors import TraceError
 from isoinit.fill import refuse_unfillable
+from isoinit.graph import Graph
 from isoinit.plans import Entry, Plan
+from isoinit.reading import Reading
 from isoinit.roles import Role, read_roles
 from isoinit.rules import choose
-from isoinit.trace import require_parameters, structure, trace
+from isoinit.trace import require_parameters, structure, trace, trace_made_up
+from isoinit.trace.names import unwrap
 
 
 def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
@@ -23,8 +27,10 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
     Args:
         model: any model, on any device, meta too.
         batch: an example input: a tensor for `model(batch)`, a tuple for `model(*batch)`, or a
-            mapping for `model(**batch)`. Without one the plan is a guess from the modules in the
-            order of their registration, and each entry says so.
+            mapping for `model(**batch)`. Without one an example is made from the config of a
+            `transformers` model, or for the first layer of a model that takes one tensor. Where
+            that fails, the plan is a guess from the modules in the order of their registration, and
+            each entry says so.
         method: "auto" for the rule book; or "zero", "random", "xavier", "he", "lecun",
             "orthogonal", "sparse" (very large networks, scarce resources) or "variational" (where
             uncertainty matters), put on every weight matrix where it can go.
@@ -43,12 +49,56 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
     """
     parameters, aliases = require_parameters(model, "plan")
     refuse_unfillable(parameters, meta_too=False)
-    graph = structure(model) if batch is None else trace(model, batch)
+    graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
     entries = {
         name: _entry(role, str(parameters[name].dtype), method) for name, role in roles.items()
     }
-    return Plan(entries, aliases, method, graph.how)
+    return Plan(entries, aliases, method, graph.how, notes)
+
+
+def read(model: nn.Module, batch: Any = None) -> Reading:
+    """Read a model: the chain of its layers, with the functions between them; changes nothing.
+
+    Args:
+        model: any model, on any device, meta too.
+        batch: an example input, as for `plan`.
+
+    Returns:
+        What was read. Print it for a table, `to_json` it for programs, iterate over `layers`.
+
+    Raises:
+        ArgumentError, TraceError: as `plan` does.
+
+    Example:
+        >>> import isoinit, torch
+        >>> nn = torch.nn
+        >>> model = nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 2))
+        >>> isoinit.read(model).chain()
+        [('0', 'input', 'gelu → 2'), ('2', 'gelu(0)', 'output')]
+    """
+    require_parameters(model, "read")
+    graph, notes = _graph(model, batch)
+    return Reading(type(unwrap(model)).__name__, graph, notes)
+
+
+def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
+    """The graph of a run or, where no example can be made, of the modules; and what is doubtful."""
+    if batch is None:
+        try:
+            graph = trace_made_up(model)
+        except TraceError as error:
+            return structure(model), (f"read from its modules alone, a guess: {error}",)
+    else:
+        graph = trace(model, batch)
+    unused = [name for name in graph.shapes if not graph.uses_of(name)]
+    if not unused:
+        return graph, ()
+    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
+    return graph, (
+        f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
+        "types alone tell what they are for; pass a batch that reaches them, or remove them",
+    )
 
 
 def _entry(role: Role, dtype: str, method: str) -> Entry:

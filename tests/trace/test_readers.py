@@ -47,7 +47,7 @@ DIRECT = [
     ("x + b", lambda x, b: F.relu(x) + b, (4,), "bias", 1, 1),
     ("x += b", lambda x, b: F.relu(x).add_(b), (4,), "bias", 1, 1),
     ("x * g", lambda x, g: x * g, (4,), "scale", 1, 1),
-    ("a function of a parameter", lambda x, a: x * torch.exp(a), (4,), "other", 1, 1),
+    ("a function of a parameter", lambda x, a: x * torch.exp(a), (4,), "scale", 1, 1),
     ("position", lambda x, p: x + p, (5, 4), "position", 1, 1),
     ("token", lambda x, t: torch.cat([t.expand(1, -1), x]), (1, 4), "token", 1, 1),
 ]
@@ -150,4 +150,4 @@ def test_parametrized_weights_are_read_through():
     model = nn.utils.parametrizations.weight_norm(nn.Linear(4, 6))
     found = uses(model, torch.randn(5, 4))
     assert found["parametrizations.weight.original1"] == ("weight", 4, 6)
-    assert found["parametrizations.weight.original0"][0] == "other"
+    assert found["parametrizations.weight.original0"][0] == "length"

@@ -97,7 +97,7 @@ def measure(
         except ArgumentError:
             raise
         except Exception as failure:
-            raise explained(failure, "on the batch") from failure
+            raise explained(failure, "on the batch", model, batch) from failure
         found: tuple[torch.Tensor | None, ...] = (None,) * len(trained)
         if target and trained:
             found = torch.autograd.grad(target, list(trained.values()), weights, allow_unused=True)

@@ -6,6 +6,7 @@ arithmetic; where it needs real values (a branch on data), it runs on the real e
 model is as before, byte for byte, also when the forward raises.
 """
 
+from isoinit.trace.examples import trace_made_up
 from isoinit.trace.names import named_parameters, require_parameters
 from isoinit.trace.run import as_arguments, explained, recording, trace
 from isoinit.trace.structure import structure
@@ -18,4 +19,5 @@ __all__ = [
     "require_parameters",
     "structure",
     "trace",
+    "trace_made_up",
 ]

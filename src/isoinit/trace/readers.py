@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit.graph import Kind, Op, Use
+from isoinit.graph import Array, Kind, Op, Use
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
 
@@ -27,12 +29,21 @@ class Weight:
         names: the parameters that it was made of.
         shapes: the shape of every parameter.
         exact: whether it is one parameter, perhaps rearranged.
+        through: the operations that a single parameter went through before its use: ("neg", "exp").
+        function: the same as a function of the parameter's elements; None where it is none.
     """
 
     tensor: torch.Tensor
     names: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     exact: bool
+    through: tuple[str, ...] = ()
+    function: Callable[[Array], Array] | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether it was made of one parameter, by elementwise steps and rearrangements alone."""
+        return self.exact or self.function is not None
 
     def uses(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> list[Use]:
         """Its use as a whole, the layout made from the shape of the parameter itself.
@@ -44,11 +55,24 @@ class Weight:
         found = []
         for name in self.names:
             shape = self.shapes[name]
-            if self.exact or (alike and name == alike[0]):
-                found.append(Use(name, slot, layout(shape)))
+            if self.single or (alike and name == alike[0]):
+                found.append(Use(name, slot, layout(shape), self.through, self.neutral(slot)))
             else:
-                found.append(Use(name, "other", fans.vector(shape)))
+                # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
+                slot_of = "length" if "weight_norm" in self.through else "other"
+                found.append(Use(name, slot_of, fans.vector(shape)))
         return found
+
+    def neutral(self, slot: str) -> float | None:
+        """The value of the parameter at which a bias adds nothing, or a scale changes nothing."""
+        goal = {"bias": 0.0, "shift": 0.0, "scale": 1.0}.get(slot)
+        if goal is None or not self.through or self.function is None:
+            return goal
+        with unset_fake_temporarily():
+            low, middle, high = self.function(np.array([0.0, 0.5, 1.0]))
+        if high == low or not np.isclose(middle, (low + high) / 2):
+            return None  # exp(w), softplus(w): what the model means by it is not known
+        return float((goal - low) / (high - low))
 
     def axes(self) -> list[tuple[int, ...]]:
         """The axes of the parameter that each axis of a view runs along, found by strides.
@@ -121,7 +145,7 @@ class Call:
         return Step(self.name, kind, tuple(inputs), tuple(uses))
 
     def _slot(self, weight: Weight, inputs: list[int]) -> str:
-        if not weight.exact:  # 1 + w, exp(w): what the parameter itself should be is not known
+        if not weight.single:  # made of several parameters: what each should be is not known
             return "other"
         if self.name in ("mul", "div"):
             return "scale"
@@ -252,6 +276,40 @@ def _embedding(call: Call) -> list[Step]:
     return [Step(call.name, "lookup", inputs, tuple(uses))]
 
 
+def _lookup(call: Call) -> list[Step]:
+    """`table[indices]`: rows of a parameter, chosen by the example or by constants."""
+    weight = call.weight(call.args[0])
+    indices = call.args[1] if call.name == "getitem" else call.get(2, "index")
+    if weight is None or not weight.exact or not isinstance(indices, torch.Tensor):
+        return []
+    chosen = call.values(indices)
+    shape = weight.shapes[weight.names[0]]
+    if not chosen or len(shape) != 2 or indices.is_floating_point() or indices.dtype == torch.bool:
+        return []  # a stack of matrices, one for each expert: still a weight
+    return [Step("embedding", "lookup", chosen, tuple(weight.uses("table", fans.embedding)))]
+
+
+def _grouped(call: Call) -> list[Step]:
+    """`grouped_mm(x, stack, offs=...)`: rows of x, each multiplied by one matrix of a stack."""
+    weight = call.weight(call.get(1, "mat_b"))
+    if weight is None or weight.tensor.dim() < 2:
+        return []
+    rank = weight.tensor.dim()
+    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, [rank - 2], [rank - 1]))
+    return [Step("grouped_mm", "map", call.values(call.get(0, "mat_a")), tuple(uses))]
+
+
+def _scores(call: Call) -> list[Step]:
+    """Attention whose mask is, or holds, a learned bias by position."""
+    mask = call.get(3, "attn_mask")
+    weight = call.weight(mask)
+    if weight is None:
+        return []
+    uses = weight.uses("position", fans.vector)
+    inputs = call.values(*[call.get(i, n) for i, n in enumerate(("query", "key", "value"))])
+    return [Step(call.name, "other", inputs, tuple(uses))]
+
+
 def _norm(weight_at: int, bias_at: int | None) -> Reader:
     def reader(call: Call) -> list[Step]:
         uses = call.vector_uses(call.get(weight_at, "weight"), "scale")
@@ -348,6 +406,9 @@ READERS: dict[str, Reader] = {
     "bilinear": _bilinear,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm"), _product),
     "einsum": _einsum,
+    **dict.fromkeys(("grouped_mm", "grouped_mm_fallback"), _grouped),
+    **dict.fromkeys(("getitem", "index_select"), _lookup),
+    "scaled_dot_product_attention": _scores,
     "embedding": _embedding,
     "embedding_bag": _embedding,
     "batch_norm": _norm(3, 4),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,19 +48,26 @@ def trace(model: nn.Module, batch: Any) -> Graph:
             on them.
 
     Raises:
-        TraceError: if the forward fails; it quotes the model's own error and the line it came from.
+        TraceError: if the forward fails, or returns nothing; it quotes the model's own error and the
+            line it came from.
     """
     args, kwargs = as_arguments(batch)
     try:
         return _run_fake(model, args, kwargs)
     except Exception as fake_failure:  # any failure of the fake run: the real one decides
-        if any(p.is_meta for p in model.parameters()):
-            raise explained(fake_failure, "on fake tensors") from fake_failure
+        if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+            raise explained(fake_failure, "on fake tensors", model, batch) from fake_failure
     try:
         with recording(model) as (inner, recorder), torch.no_grad():
-            return recorder.graph(recorder.run(inner, args, kwargs), "real")
+            return _graph(recorder, recorder.run(inner, args, kwargs), "real")
     except Exception as failure:
-        raise explained(failure, "on the example") from failure
+        raise explained(failure, "on the example", model, batch) from failure
+
+
+def _graph(recorder: Recorder, result: Any, how: str) -> Graph:
+    if result is None:
+        raise TraceError("the forward returned None; expected a tensor, or something with tensors")
+    return recorder.graph(result, how)
 
 
 Lender = Callable[[torch.Tensor], torch.Tensor | None]
@@ -119,7 +128,7 @@ def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     fake = as_fake(mode, device)
     fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
     with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
-        return recorder.graph(recorder.run(inner, fake_args, fake_kwargs), "fake")
+        return _graph(recorder, recorder.run(inner, fake_args, fake_kwargs), "fake")
 
 
 @contextmanager
@@ -144,12 +153,41 @@ def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) ->
     return tree
 
 
-def explained(failure: Exception, where: str) -> TraceError:
+def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> TraceError:
     """The model's own error, with the line of the user's code that it came from."""
     frames = traceback.extract_tb(failure.__traceback__)
-    theirs = [f for f in frames if "/isoinit/" not in f.filename and "/torch/" not in f.filename]
+    theirs = [frame for frame in frames if not frame.filename.startswith(OURS)]
     line = f' at {theirs[-1].filename}:{theirs[-1].lineno} "{theirs[-1].line}"' if theirs else ""
+    own = (
+        str(failure) if isinstance(failure, TraceError) else f"{type(failure).__name__}: {failure}"
+    )
     return TraceError(
-        f"the model's forward failed {where}{line}: {type(failure).__name__}: {failure}. Pass a "
+        f"the model's forward failed {where}{line}: {own}{_mismatch(model, batch)}. Pass a "
         "batch that model(batch), model(*batch) or model(**batch) accepts; nothing was changed"
     )
+
+
+# Where torch and isoinit are installed: a frame from elsewhere is the user's.
+OURS = tuple(
+    str(path) + os.sep for path in (Path(str(torch.__file__)).parent, Path(__file__).parents[1])
+)
+
+
+def _mismatch(model: nn.Module, batch: Any) -> str:
+    """What may be wrong with a batch: another type or device than the parameters'."""
+    parameters = [p for p in model.parameters() if p.is_floating_point()]
+    given = [t for t in tensors_in(as_arguments(batch)) if t.is_floating_point()]
+    notes = []
+    types, own = {t.dtype for t in given}, {p.dtype for p in parameters}
+    if types - own:
+        notes.append(f"the batch holds {_list(types - own)}, the parameters are {_list(own)}")
+    places, homes = {t.device for t in given}, {p.device for p in parameters}
+    if places - homes and not any(device.type == "meta" for device in homes):
+        notes.append(f"the batch is on {_list(places - homes)}, the parameters on {_list(homes)}")
+    if len(homes) > 1 and any(device.type == "meta" for device in homes):
+        notes.append(f"the parameters are on {_list(homes)}: one part of the model has no memory")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _list(things: set[Any]) -> str:
+    return " and ".join(sorted(str(thing) for thing in things))

@@ -26,18 +26,19 @@ def structure(model: nn.Module) -> Graph:
     fake = as_fake(mode, torch.device("cpu"))
     last: torch.Tensor | None = None
     with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
-        for layer in _layers(inner):
+        for layer in leaf_layers(inner):
             last = _step(layer, last, recorder)
         return recorder.graph(last, "structure")
 
 
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
+def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a model in the order of their registration."""
     children = list(module.children())
     if not children or isinstance(module, WHOLE):
         yield module
         return
     for child in children:
-        yield from _layers(child)
+        yield from leaf_layers(child)
 
 
 def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:
