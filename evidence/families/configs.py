@@ -40,7 +40,7 @@ def families() -> list[str]:
 
 
 def model_class(family: str) -> str | None:
-    """The class that `transformers` maps a model type to: the bare model, else the first with a head."""
+    """The class of a model type: the bare model or, where there is none, the first with a head."""
     mappings = [n for n in dir(modeling_auto) if n.endswith("_MAPPING_NAMES")]
     mappings.sort(
         key=lambda n: (n != "MODEL_MAPPING_NAMES", n != "MODEL_FOR_BACKBONE_MAPPING_NAMES", n)
@@ -99,11 +99,9 @@ def _fit(part: PretrainedConfig) -> None:
     depth = next((v for n, v in vars(part).items() if n in ("num_hidden_layers", "n_layer")), None)
     for name, value in list(vars(part).items()):
         if re.fullmatch(r".*_(token_id|token_index|token)", name) and isinstance(value, int):
-            if value >= VOCABULARY - 40:
-                setattr(part, name, next(free))
+            setattr(part, name, next(free) if value >= VOCABULARY - 40 else value)
         elif isinstance(value, list) and isinstance(depth, int) and "layer" in name:
-            if len(value) > depth and value and isinstance(value[0], (str, int)):
-                setattr(part, name, value[:depth])
+            setattr(part, name, value[:depth])
 
 
 def parts(config: PretrainedConfig) -> Iterator[PretrainedConfig]:

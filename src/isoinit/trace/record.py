@@ -40,6 +40,7 @@ SHAPE_ONLY = frozenset(
     full_like new_zeros new_ones new_empty new_full new_tensor is_floating_point data_ptr""".split()
 )
 
+MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -87,6 +88,8 @@ class Recorder(TorchFunctionMode):
                 f"it made more than {MOST_CALLS:,} torch calls: a loop that does not end, or one "
                 "that ends only for other data; pass an example on which it ends soon"
             )
+        if name in MULTIPLY and isinstance(args[0], FakeTensor):
+            _refuse_mixed_types(name, args)
         if name == "grouped_mm" and isinstance(args[0], FakeTensor):
             result = _fake_grouped_mm(func, args, kwargs)
         else:
@@ -245,6 +248,14 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
             yield from tensors_in(getattr(tree, field.name))
+
+
+def _refuse_mixed_types(name: str, args: Sequence[Any]) -> None:
+    """Fake tensors of two types can be multiplied; the real ones that they stand for cannot."""
+    first = args[0]
+    types = {a.dtype for a in args if _is_float(a)}
+    if len(types) > 1 and not torch.is_autocast_enabled(first.device.type):
+        raise RuntimeError(f"{name} of {' and '.join(sorted(map(str, types)))}")
 
 
 def _fake_grouped_mm(func: Any, args: Sequence[Any], kwargs: Any) -> torch.Tensor:
