@@ -8,6 +8,7 @@ layers, also where they are spelled out in steps, and residual sums.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ Kind = Literal["map", "norm", "lookup", "recurrent", "attention", "move", "other
 SUMS = frozenset({"add", "sub"})
 # Moves that give parts of a tensor: different units, or different steps in time.
 SPLITS = frozenset({"chunk", "split", "tensor_split", "unbind", "getitem", "select", "narrow"})
+GATES = frozenset({"softmax", "sigmoid", "topk"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})
 STATISTICS = frozenset({"mean", "sum", "var", "std", "var_mean", "norm", "vector_norm", "amax"})
 LAYERS: tuple[Kind, ...] = ("map", "lookup", "recurrent", "attention")  # operations with a weight
@@ -229,7 +231,7 @@ def _skip_and_branch(graph: Graph, op: Op) -> tuple[int, int] | None:
             return (start, branch) if _last_weights(graph, branch, start) else None
     for skip, branch in (op.inputs, op.inputs[::-1]):
         before, other = (_before_projection(graph, side) for side in (skip, branch))
-        if before is not None and before != other and graph.depends(branch, on=before):
+        if before is not None and before != other and _layers_between(graph, before, branch) > 1:
             return before, branch
     return None
 
@@ -253,11 +255,33 @@ def _before_projection(graph: Graph, value: int) -> int | None:
     return None
 
 
+def _layers_between(graph: Graph, start: int, value: int) -> float:
+    """How many layers stand one behind the other from `start` to `value`; -inf if none lead there.
+
+    Two heads of one network that are added are no skip and branch: a branch is the deeper side.
+    """
+    depths: dict[int, float] = {start: 0.0}
+    path: list[int] = []
+    waiting, seen = [value], {start}
+    while waiting:
+        at = waiting.pop()
+        if at > start and at not in seen and (op := graph.producers.get(at)):
+            seen.add(at)
+            path.append(at)
+            waiting.extend(op.inputs)
+    for at in sorted(path):
+        op = graph.producers[at]
+        behind = max((depths.get(v, -math.inf) for v in op.inputs), default=-math.inf)
+        depths[at] = behind + (op.kind in LAYERS)
+    return depths.get(value, -math.inf)
+
+
 def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
     """What writes to a residual stream: from a branch's end back to the nearest parameters on it.
 
-    A bias that was added by itself does not hide the weight behind it; a product of matrices that
-    are both signals (attention, a state space) does: what writes there are its results.
+    A bias that was added by itself does not hide the weight behind it. Of a product of two signals
+    what writes is the side that is no gate; a product of matrices without a gate (a state space)
+    hides what is behind it.
     """
     found: set[int] = set()
     waiting, seen = [branch], {start}
@@ -269,11 +293,30 @@ def _last_weights(graph: Graph, branch: int, start: int) -> set[int]:
         seen.add(value)
         if op.uses and graph.depends(value, on=start):
             found.add(op.index)
-        if op.name in PRODUCTS and len(op.inputs) > 1:
-            continue
         if op.kind in ("move", "other") and {use.slot for use in op.uses} <= {"bias"}:
-            waiting.extend(op.inputs)
+            waiting.extend(_written(graph, op))
     return found
+
+
+def _written(graph: Graph, op: Op) -> list[int]:
+    """The inputs of an operation that its result is a sum of, as against those that weigh it."""
+    inputs = list(dict.fromkeys(op.inputs))
+    if len(inputs) < 2 or op.name not in (*PRODUCTS, "mul", "div"):
+        return inputs
+    signals = [value for value in inputs if not _is_gate(graph, value)]
+    return signals if len(signals) < len(inputs) or op.name in ("mul", "div") else []
+
+
+def _is_gate(graph: Graph, value: int) -> bool:
+    """Whether a value is a softmax or a sigmoid, or some of its largest entries, normalized."""
+    for _ in range(8):
+        op = graph.producers.get(value)
+        if op is None or op.kind not in ("move", "other") or not op.inputs:
+            return False
+        if op.name in GATES:
+            return True
+        value = op.inputs[0]
+    return False
 
 
 def _stream_behind(graph: Graph, start: int, joins: dict[int, Join]) -> int:

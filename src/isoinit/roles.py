@@ -59,7 +59,7 @@ class Role:
                 words += " of the output"
         if self.slot in ("scale", "shift") and self.of_norm:
             words = f"norm {words}"
-        if self.through:
+        if self.through and self.slot in ("scale", "shift", "bias"):
             words += f" through {'·'.join(dict.fromkeys(self.through))}"
         return f"{words}, tied to {self.tied}" if self.tied else words
 
@@ -129,6 +129,20 @@ def _behind_norm(graph: Graph, op: Op) -> bool:
     )
 
 
+def _sums_of(graph: Graph, value: int) -> list[Op]:
+    """The sums that a value goes into, perhaps rearranged or scaled."""
+    found: list[Op] = []
+    waiting = [value]
+    while waiting:
+        at = waiting.pop()
+        for op in graph.consumers.get(at, []):
+            if op.name in SUMS:
+                found.append(op)
+            elif len(op.outputs) == 1 and graph.trunk(op.outputs[0]) == graph.trunk(at):
+                waiting.extend(op.outputs)
+    return found
+
+
 def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:
     """The layout of a weight that a loop applies to its own state; None for any other.
 
@@ -142,7 +156,7 @@ def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None
     reached = graph.reached_from(first.outputs[0])
     if not any(op.inputs and op.inputs[0] in reached for op, _ in later):
         return None
-    joins = [op for op in graph.consumers.get(first.outputs[0], []) if op.name in SUMS]
+    joins = _sums_of(graph, first.outputs[0])
     n_in, n_out = use.layout.fan_in, use.layout.fan_out
     plain = use.layout.kind == "linear" and len(use.layout.shape) == 2
     if not plain or n_out % n_in or not any(op.index not in graph.joins for op in joins):

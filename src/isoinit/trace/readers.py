@@ -205,18 +205,23 @@ def _product(call: Call) -> list[Step]:
     with_bias = call.name in ("addmm", "baddbmm", "addbmm", "addmv")
     left, right = call.args[with_bias : with_bias + 2]
     weights = call.weight(left), call.weight(right)
+    if None not in weights:  # parameters alone: still a weight
+        return []
     if weights[1] is not None and weights[1].tensor.dim() > 1:
         weight, signal, in_axis, out_axis = weights[1], left, -2, -1
     elif weights[0] is not None and weights[0].tensor.dim() > 1:
         weight, signal, in_axis, out_axis = weights[0], right, -1, -2
     else:
         return []
+    inputs = call.values(signal)
+    if not inputs:  # a constant times the weight, as in spectral norm: still a weight
+        return []
     rank = weight.tensor.dim()
     in_, out = [rank + in_axis], [rank + out_axis]
     uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
     if with_bias:
         uses += call.vector_uses(call.args[0], "bias")
-    return [Step("matmul", "map", call.values(signal), tuple(uses))]
+    return [Step("matmul", "map", inputs, tuple(uses))]
 
 
 def _contracted(
@@ -238,15 +243,13 @@ def _contracted(
 
 def _einsum(call: Call) -> list[Step]:
     """A contraction by letters: those of the parameter that the result lacks are summed over."""
-    equation = call.args[0]
     operands = list(_flat(call.args[1:]))
-    if not isinstance(equation, str) or "->" not in equation or "." in equation:
+    if not isinstance(call.args[0], str):
         return []
-    left, result = equation.replace(" ", "").split("->")
-    terms = left.split(",")
+    terms, result = _letters(call.args[0])
     for letters, tensor in reversed(list(zip(terms, operands, strict=True))):
         weight = call.weight(tensor)
-        if weight is None or len(letters) < 2:
+        if weight is None or len(letters) != tensor.dim() or len(letters) < 2:
             continue
         others = "".join(term for term in terms if term != letters)
         in_ = [i for i, letter in enumerate(letters) if letter not in result]
@@ -256,6 +259,30 @@ def _einsum(call: Call) -> list[Step]:
         inputs = call.values(*[t for t in operands if t is not tensor])
         return [Step("einsum", "map", inputs, tuple(uses))]
     return []
+
+
+def _letters(equation: str) -> tuple[list[str], str]:
+    """The letters of each operand and of the result; an ellipsis, which names no axis, left out.
+
+    Without an arrow the result has the letters that occur once, in the order of the alphabet.
+    """
+    left, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
+    if not arrow:
+        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    return left.split(","), result
+
+
+def _tensordot(call: Call) -> list[Step]:
+    """`tensordot(x, w, dims)`: the last axes of x with the first of w, or axes that are listed."""
+    weight = call.weight(call.get(1, "b"))
+    dims = call.get(2, "dims", 2)
+    if weight is None or isinstance(dims, torch.Tensor):
+        return []
+    rank = weight.tensor.dim()
+    in_ = range(dims) if isinstance(dims, int) else [axis % rank for axis in dims[1]]
+    out = [axis for axis in range(rank) if axis not in in_]
+    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, list(in_), out))
+    return [Step("tensordot", "map", call.values(call.get(0, "a")), tuple(uses))]
 
 
 def _embedding(call: Call) -> list[Step]:
@@ -406,6 +433,7 @@ READERS: dict[str, Reader] = {
     "bilinear": _bilinear,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm"), _product),
     "einsum": _einsum,
+    "tensordot": _tensordot,
     **dict.fromkeys(("grouped_mm", "grouped_mm_fallback"), _grouped),
     **dict.fromkeys(("getitem", "index_select"), _lookup),
     "scaled_dot_product_attention": _scores,

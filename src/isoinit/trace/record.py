@@ -40,6 +40,7 @@ SHAPE_ONLY = frozenset(
     full_like new_zeros new_ones new_empty new_full new_tensor is_floating_point data_ptr""".split()
 )
 
+GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
 MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
@@ -139,7 +140,7 @@ class Recorder(TorchFunctionMode):
                 self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
-        elif not values:
+        elif not values or (name in GATHERS and self._weight(args[0])):
             self._derive(func, name, args, kwargs, weights, made)
             return
         else:

@@ -1,0 +1,1 @@
+"""Networks as people write them by hand."""
