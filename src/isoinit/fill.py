@@ -66,19 +66,20 @@ def draw_seed(generator: torch.Generator) -> int:
     return int(seed.item())
 
 
-def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) -> None:
+def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
     """Refuse tensors that cannot hold initial values, all of them at once and before any write.
 
     Args:
         tensors: the parameters, by name.
-        meta_too: whether tensors without memory are refused.
+        now: whether they are to be filled at once, so that tensors on the meta device and sharded ones
+            are refused, or only planned for.
 
     Raises:
         PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
     """
     faults: dict[str, list[str]] = {}
     for name, tensor in tensors.items():
-        if fault := _fault(tensor, meta_too=meta_too):
+        if fault := _fault(tensor, now=now):
             faults.setdefault(fault, []).append(repr(name))
     if faults:
         listed = [
@@ -88,7 +89,7 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, meta_too: bool) ->
         raise PlanError(f"nothing was changed: parameter {'; '.join(listed)}")
 
 
-def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
+def _fault(tensor: torch.Tensor, *, now: bool) -> str:
     plain = type(tensor) in _OWN and tensor.layout is torch.strided
     if plain and tensor.dtype in _ARRAYS and not tensor.is_meta:
         return ""  # most are
@@ -100,7 +101,7 @@ def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
             f"has dtype {kind}; expected float32, float64, float16 or bfloat16: keep tensors that are "
             "not trained as buffers, and initialize before quantizing"
         )
-    if meta_too and tensor.is_meta:
+    if now and tensor.is_meta:
         return (
             "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
             "apply (and set the buffers, which to_empty leaves empty too)"
@@ -109,7 +110,7 @@ def _fault(tensor: torch.Tensor, *, meta_too: bool) -> str:
         return (
             f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
         )
-    if type(tensor).__name__ == "DTensor":  # importing the class would be slow
+    if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: apply the plan before the model is sharded"
     return ""
 

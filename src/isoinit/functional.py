@@ -263,7 +263,7 @@ def _check(tensor: Tensor, least: int = 0, most: float = math.inf) -> None:
     if not isinstance(tensor, Tensor):
         raise ArgumentError(f"tensor is a {type(tensor).__name__}; expected a torch.Tensor")
     try:
-        refuse_unfillable({"tensor": tensor}, meta_too=True)
+        refuse_unfillable({"tensor": tensor}, now=True)
     except PlanError as error:
         raise ArgumentError(str(error)) from None
     if not least <= tensor.ndim <= most:

@@ -170,7 +170,7 @@ class Plan:
         """
         seed = resolve_seed(seed)
         parameters, _ = named_parameters(model)
-        refuse_unfillable(parameters, meta_too=True)
+        refuse_unfillable(parameters, now=True)
         self._refuse_mismatch(parameters)
         fills = self._fills(parameters, seed)
         for entry in self:

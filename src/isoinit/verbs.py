@@ -48,7 +48,7 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
         HeNormal(gain=1.414) 0.5 weight before relu
     """
     parameters, aliases = require_parameters(model, "plan")
-    refuse_unfillable(parameters, meta_too=False)
+    refuse_unfillable(parameters, now=False)
     graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
     entries = {

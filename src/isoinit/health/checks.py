@@ -104,7 +104,7 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
         True
     """
     parameters, _ = require_parameters(model, "check")
-    refuse_unfillable(parameters, meta_too=True)
+    refuse_unfillable(parameters, now=True)
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise PlanError(

@@ -55,13 +55,18 @@ def trace(model: nn.Module, batch: Any) -> Graph:
     try:
         return _run_fake(model, args, kwargs)
     except Exception as fake_failure:  # any failure of the fake run: the real one decides
-        if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        if any(map(_is_elsewhere, (*model.parameters(), *model.buffers()))):
             raise explained(fake_failure, "on fake tensors", model, batch) from fake_failure
     try:
         with recording(model) as (inner, recorder), torch.no_grad():
             return _graph(recorder, recorder.run(inner, args, kwargs), "real")
     except Exception as failure:
         raise explained(failure, "on the example", model, batch) from failure
+
+
+def _is_elsewhere(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has no values here, or only some: then the example cannot be computed."""
+    return tensor.is_meta or hasattr(tensor, "device_mesh")
 
 
 def _graph(recorder: Recorder, result: Any, how: str) -> Graph:
@@ -103,7 +108,18 @@ def recording(
         return other
 
     with untouched(model, replace), torch.compiler.set_stance("force_eager"):
+        if lend is not None:
+            _drop_sharding_hooks(model)
         yield unwrap(model), recorder
+
+
+def _drop_sharding_hooks(model: nn.Module) -> None:
+    """Fake parameters are whole already: nothing is to be gathered before a layer runs."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key, hook in list(hooks.items()):
+                if getattr(hook, "__module__", "").startswith("torch.distributed."):
+                    del hooks[key]
 
 
 def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
