@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ class Messy(nn.Module):
         self.register_buffer("calls", torch.zeros(()))
         self.cache = {}
         self.seen = []
+        self.deep = {"layers": [{"k": torch.zeros(2)}, (torch.ones(2), [])], "queue": deque()}
         self.fail, self.branch = fail, branch
         self.linear.register_forward_hook(lambda *_: None)
 
@@ -30,6 +32,11 @@ class Messy(nn.Module):
         self.calls += 1
         self.cache["x"] = x
         self.seen.append(x.shape)
+        self.deep["layers"][0]["k"] += 1
+        self.deep["layers"][0]["v"] = x
+        self.deep["layers"][1][0].mul_(3)
+        self.deep["layers"][1][1].append(x)
+        self.deep["queue"].append(x)
         self.last = x
         self.linear.weight.tag = "stays on the lent tensor or is harmless"
         random.random()
@@ -57,6 +64,7 @@ def state(model):
         "keys": [sorted(vars(m)) for m in model.modules()],
         "cache": dict(model.cache),
         "seen": list(model.seen),
+        "deep": repr(model.deep),
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
         "numpy": np.random.get_state(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,22 +42,36 @@ def untouched(
 
 
 class _Snapshot:
-    """The contents of a namespace and, one level down, of the containers in it."""
+    """The contents of a namespace and of the containers in it, however deep."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.items = dict(namespace)
-        containers = [v for v in namespace.values() if isinstance(v, (dict, list, set))]
-        self.inner = [(container, copy.copy(container)) for container in containers]
+        self.inner = [(held, copy.copy(held)) for held in _containers(namespace.values())]
 
     def restore(self, namespace: dict[str, Any]) -> None:
         namespace.clear()
         namespace.update(self.items)
         for container, contents in self.inner:
             container.clear()
-            if isinstance(container, list):
+            if isinstance(container, (list, deque)):
                 container.extend(contents)
             else:
                 container.update(contents)
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    """The containers among some values, in them, and so on: each once."""
+    found: dict[int, Any] = {}
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind is tuple:
+            waiting.extend(value)
+        elif isinstance(value, (dict, list, set, deque)) and id(value) not in found:
+            found[id(value)] = value
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return list(found.values())
 
 
 def _lend(
@@ -64,9 +79,12 @@ def _lend(
     replace: Callable[[torch.Tensor], torch.Tensor | None],
     lent: dict[int, Any],
 ) -> None:
-    """Replace the tensors of a namespace and of the lists and dicts in it, shared ones once."""
+    """Replace the tensors of a namespace and of the containers in it, shared ones once."""
 
     def swapped(value: Any) -> Any:
+        if type(value) is tuple and value:
+            others = tuple(swapped(item) for item in value)
+            return others if any(a is not b for a, b in zip(others, value, strict=True)) else value
         if not isinstance(value, torch.Tensor):
             return value
         if id(value) not in lent:
@@ -74,15 +92,15 @@ def _lend(
             lent[id(value)] = value if other is None else other
         return lent[id(value)]
 
-    for key, value in list(namespace.items()):
-        if isinstance(value, torch.Tensor):
-            namespace[key] = swapped(value)
-        elif isinstance(value, dict):
-            value.update({k: swapped(v) for k, v in value.items()})
-        elif isinstance(value, list):
-            value[:] = [swapped(v) for v in value]
-        elif type(value) is tuple and any(isinstance(v, torch.Tensor) for v in value):
-            namespace[key] = tuple(swapped(v) for v in value)
+    for held in _containers([namespace]):
+        if isinstance(held, dict):
+            for key, value in held.items():
+                if (other := swapped(value)) is not value:
+                    held[key] = other
+        elif isinstance(held, (list, deque)):
+            for place, value in enumerate(held):
+                if (other := swapped(value)) is not value:
+                    held[place] = other
 
 
 def _generator_states() -> dict[str, Any]:
