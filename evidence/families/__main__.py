@@ -9,6 +9,7 @@ isoinit read, how, and how many of their parameters get a role?
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import subprocess
@@ -39,7 +40,7 @@ def read_family(family: str) -> dict[str, Any]:
         torch.manual_seed(0)
         try:
             model, config = configs.build(family, reduce)
-            batch = fitting(model, config)
+            batch = fitting(copy.deepcopy(model), config)  # a forward may leave a cache behind
         except Exception as error:  # another model's failure, whatever it is, is what we note
             why = why or _words(error)
             continue

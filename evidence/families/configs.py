@@ -20,7 +20,8 @@ LARGEST = 500_000_000  # parameters that a family may take at its published widt
 SIZES: list[tuple[str, int]] = [
     (r".*(vocab_size|vocabulary_size|num_embeddings)$", VOCABULARY),
     (r"(.*_)?(head_dim|d_kv|d_k|qk_nope_head_dim|v_head_dim|attention_head_dim)$", WIDTH // HEADS),
-    (r"(.*_)?(qk_rope_head_dim|rotary_dim)$", WIDTH // HEADS // 2),
+    (r"(.*_)?qk_rope_head_dim$", WIDTH // HEADS),
+    (r"(.*_)?rotary_dim$", WIDTH // HEADS // 2),
     (r"(.*_)?num_(key_value|kv)_(heads|groups)$", HEADS // 2),
     (r"(.*_)?(num_(attention_)?heads|n_heads?|attention_heads|num_self_attention_heads)$", HEADS),
     (r"(.*_)?num_experts_per_tok|moe_topk|num_experts_per_token", 2),
@@ -41,7 +42,7 @@ def families() -> list[str]:
 
 def model_class(family: str) -> str | None:
     """The class of a model type: the bare model or, where there is none, the first with a head."""
-    mappings = [n for n in dir(modeling_auto) if n.endswith("_MAPPING_NAMES")]
+    mappings = [n for n in dir(modeling_auto) if re.fullmatch(r"MODEL_.*MAPPING_NAMES", n)]
     mappings.sort(
         key=lambda n: (n != "MODEL_MAPPING_NAMES", n != "MODEL_FOR_BACKBONE_MAPPING_NAMES", n)
     )
@@ -95,6 +96,13 @@ def shallow(config: PretrainedConfig) -> None:
 
 def _fit(part: PretrainedConfig) -> None:
     """Make token numbers fit the vocabulary, and lists of one entry a layer the depth."""
+    if hasattr(part, "use_cache"):
+        part.use_cache = False  # one forward, and some caches refuse models without attention
+    if getattr(part, "prediction_length", 0) is None:
+        part.prediction_length = 8
+    rope = getattr(part, "rope_parameters", None)
+    if isinstance(rope, dict) and "mrope_section" in rope and getattr(part, "head_dim", 0) == 16:
+        rope["mrope_section"] = [2, 3, 3]
     free = iter(range(VOCABULARY - 40, VOCABULARY))
     depth = next((v for n, v in vars(part).items() if n in ("num_hidden_layers", "n_layer")), None)
     for name, value in list(vars(part).items()):

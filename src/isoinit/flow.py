@@ -256,6 +256,7 @@ def _source_kind(graph: Graph, op: Op | None) -> SourceKind | None:
 
 def is_affine(values: Array) -> bool:
     """Whether values on `GRID` lie on one line: a scaling or a sign is no activation."""
+    values = np.asarray(values, np.float64)  # a comparison gives booleans
     slope = (values[-1] - values[0]) / (GRID[-1] - GRID[0])
     line = values[0] + slope * (GRID - GRID[0])
     return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))

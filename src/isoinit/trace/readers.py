@@ -29,6 +29,7 @@ class Weight:
         names: the parameters that it was made of.
         shapes: the shape of every parameter.
         exact: whether it is one parameter, perhaps rearranged.
+        joined: whether it is several parameters side by side, perhaps rearranged.
         through: the operations that a single parameter went through before its use: ("neg", "exp").
         function: the same as a function of the parameter's elements; None where it is none.
     """
@@ -37,6 +38,7 @@ class Weight:
     names: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
     exact: bool
+    joined: bool = False
     through: tuple[str, ...] = ()
     function: Callable[[Array], Array] | None = None
 
@@ -55,7 +57,7 @@ class Weight:
         found = []
         for name in self.names:
             shape = self.shapes[name]
-            if self.single or (alike and name == alike[0]):
+            if self.single or self.joined or (alike and name == alike[0]):
                 found.append(Use(name, slot, layout(shape), self.through, self.neutral(slot)))
             else:
                 # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
@@ -145,7 +147,9 @@ class Call:
         return Step(self.name, kind, tuple(inputs), tuple(uses))
 
     def _slot(self, weight: Weight, inputs: list[int]) -> str:
-        if not weight.single:  # made of several parameters: what each should be is not known
+        if (
+            not weight.single and not weight.joined
+        ):  # made of several parameters: what each should be is not known
             return "other"
         if self.name in ("mul", "div"):
             return "scale"
@@ -202,8 +206,11 @@ def _bilinear(call: Call) -> list[Step]:
 
 def _product(call: Call) -> list[Step]:
     """Matrix products: `x @ w`, `w @ x`, `addmm(bias, x, w)` as Hugging Face's `Conv1D` uses."""
-    with_bias = call.name in ("addmm", "baddbmm", "addbmm", "addmv")
-    left, right = call.args[with_bias : with_bias + 2]
+    with_bias = call.name in ("addmm", "baddbmm", "addbmm")
+    names = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
+    names = names if with_bias else ("input", "vec" if call.name == "mv" else "mat2")
+    left = call.get(with_bias, names[0])
+    right = call.get(with_bias + 1, names[1], call.kwargs.get("other"))
     weights = call.weight(left), call.weight(right)
     if None not in weights:  # parameters alone: still a weight
         return []
@@ -214,8 +221,8 @@ def _product(call: Call) -> list[Step]:
     else:
         return []
     inputs = call.values(signal)
-    if not inputs:  # a constant times the weight, as in spectral norm: still a weight
-        return []
+    if not inputs and (not weight.exact or signal.dim() < 2):
+        return []  # a constant times the weight, as in spectral norm: still a weight
     rank = weight.tensor.dim()
     in_, out = [rank + in_axis], [rank + out_axis]
     uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))

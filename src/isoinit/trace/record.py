@@ -41,6 +41,7 @@ SHAPE_ONLY = frozenset(
 )
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
+JOINS = frozenset({"cat", "concat", "stack", "hstack", "vstack"})
 MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
@@ -180,14 +181,16 @@ class Recorder(TorchFunctionMode):
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
         moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
         exact = moved and first.exact
+        beside = name in JOINS and all(weight.exact or weight.joined for weight in weights)
+        joined = beside or (moved and first.joined)
         through, function = first.through, first.function
-        if not moved:
+        if not moved and not beside:
             replay = _replay(func, args, kwargs, lambda tensor: 0 if self._weight(tensor) else None)
             alike = all(weight.tensor is first.tensor for weight in weights)
             function = _composed(first, replay) if alike else None
             through = (*through, name)
         for tensor in made:
-            weight = Weight(tensor, names, self._shapes, exact, through, function)
+            weight = Weight(tensor, names, self._shapes, exact, joined, through, function)
             self._weights[id(tensor)] = (tensor, weight)
 
     def _number(self) -> int:
