@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from isoinit.flow import GRID, following
+from isoinit.flow import GRID, feeding, following
 from isoinit.trace import trace
 
 
@@ -18,6 +18,7 @@ class Net(nn.Module):
         self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
         self.norm = nn.LayerNorm(8)
         self.scale = nn.Parameter(torch.ones(8))
+        self.square = nn.Parameter(torch.randn(8, 8))
         self.function = function
 
     def forward(self, x):
@@ -132,3 +133,60 @@ def test_a_branch_on_data_runs_on_the_example():
         return torch.tanh(z) if float(z.sum()) < 1e9 else z
 
     assert follow(branches, how="real").names == ("tanh",)
+
+
+def fed(function):
+    """What feeds the second layer of `Net`."""
+    graph = trace(Net(function), torch.randn(3, 4))
+    last = next(op for op in graph.ops if any(use.parameter == "second.weight" for use in op.uses))
+    return feeding(graph, last.inputs[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"), [r[1:] for r in FUNCTIONS], ids=[r[0] for r in FUNCTIONS]
+)
+def test_what_feeds_a_layer_is_replayed(function, expected):
+    found = fed(function)
+    assert [source.kind for source in found.sources] == ["weight"]
+    np.testing.assert_allclose(found.function(GRID), expected(GRID), rtol=1e-6, atol=1e-7)
+
+
+def test_parts_of_a_layer_feed_as_sources_of_their_own():
+    def gated(m, z):
+        a, b = z.chunk(2, -1)
+        return torch.cat([F.silu(a) * b] * 2, -1)
+
+    def inner(m, z):
+        a, b = z.chunk(2, -1)
+        return m.widen(F.silu(a) * b)
+
+    assert len(fed(gated).sources) == 2
+    net = Net(inner)
+    net.widen = nn.Linear(4, 8)
+    graph = trace(net, torch.randn(3, 4))
+    found = feeding(graph, graph.producers[graph.ops[-1].inputs[0]].inputs[0])
+    a, b = GRID, GRID[::-1]
+    np.testing.assert_allclose(found.function(a, b), a / (1 + np.exp(-a)) * b, rtol=1e-6)
+
+
+def test_parts_that_meet_behind_a_function_have_no_single_function():
+    def gated(m, z):
+        a, b = torch.tanh(z).chunk(2, -1)
+        return (a * b).repeat(1, 2)
+
+    assert fed(gated).function is None
+
+
+def test_norms_and_residual_sums_are_sources():
+    assert [s.kind for s in fed(lambda m, z: torch.tanh(m.norm(z))).sources] == ["norm"]
+    by_hand = fed(lambda m, z: z / z.pow(2).mean(-1, keepdim=True).sqrt())
+    assert [s.kind for s in by_hand.sources] == ["norm"]
+    joined = fed(lambda m, z: torch.relu(z + torch.tanh(z) @ m.square))
+    assert [s.kind for s in joined.sources] == ["residual"]
+    assert joined.activation.name == "relu"
+
+
+def test_attention_has_no_elementwise_function():
+    found = fed(lambda m, z: F.scaled_dot_product_attention(z[None], z[None], z[None])[0])
+    assert found.function is None
+    assert [source.kind for source in found.sources] == ["weight"]

@@ -10,6 +10,8 @@ from transformers import (
     LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
     ViTConfig,
@@ -20,6 +22,7 @@ from transformers import (
 
 from isoinit.reading import Reading
 from isoinit.trace import trace
+from zoo import odd, vision
 
 SMALL = {
     "hidden_size": 32,
@@ -281,3 +284,86 @@ def test_mamba():
     reading = read(MambaForCausalLM(config), {"input_ids": IDS})
     assert_chain(reading, expected)
     assert reading.graph.branches == {0: 2}
+
+
+def test_mixtral():
+    expected = ["model.embed_tokens <- input | norm → layers.0.self_attn.q_proj"]
+    for i in range(2):
+        m = f"model.layers.{i}."
+        before = "stream" if i else "embed_tokens"
+        expected += f"""
+            {m}input_layernorm <- {before} | self_attn.q_proj
+            {m}self_attn.q_proj <- input_layernorm | attention
+            {m}self_attn.k_proj <- input_layernorm | attention
+            {m}self_attn.v_proj <- input_layernorm | attention
+            {m}self_attn.o_proj <- attention(q_proj, k_proj, v_proj) | stream
+            {m}post_attention_layernorm <- stream | mlp.gate
+            {m}mlp.gate <- post_attention_layernorm | softmax → stream
+            {m}mlp.experts.gate_up_proj <- post_attention_layernorm | silu → mul → down_proj
+            {m}mlp.experts.down_proj <- silu(gate_up_proj) · gate_up_proj | stream
+        """.splitlines()
+    expected += ["model.norm <- stream | lm_head", "lm_head <- model.norm | output"]
+    config = MixtralConfig(vocab_size=99, num_local_experts=4, num_key_value_heads=2, **SMALL)
+    reading = read(MixtralForCausalLM(config), {"input_ids": IDS})
+    assert_chain(reading, expected)
+    assert reading.graph.branches == {0: 4}
+
+
+def test_resnet50_by_hand():
+    expected = """
+        conv1 <- input | norm → relu → layer1.0.downsample.0
+        bn1 <- conv1 | relu → layer1.0.downsample.0
+    """.splitlines()
+    depths = {1: 3, 2: 4, 3: 6, 4: 3}
+    for stage, depth in depths.items():
+        for block in range(depth):
+            m = f"layer{stage}.{block}."
+            before = "relu(bn1)" if stage == 1 and block == 0 else "relu(stream)"
+            if block == 0:
+                expected += f"""
+                    {m}downsample.0 <- {before} | norm → stream
+                    {m}downsample.1 <- downsample.0 | stream
+                """.splitlines()
+            expected += f"""
+                {m}conv1 <- {before} | norm → relu → conv2
+                {m}bn1 <- conv1 | relu → conv2
+                {m}conv2 <- relu(bn1) | norm → relu → conv3
+                {m}bn2 <- conv2 | relu → conv3
+                {m}conv3 <- relu(bn2) | norm → stream
+                {m}bn3 <- conv3 | stream
+            """.splitlines()
+    expected += ["fc <- relu(stream) | output"]
+    reading = read(vision.ResNet50(), torch.randn(2, 3, 64, 64))
+    assert_chain(reading, expected)
+    assert reading.graph.branches == {0: 16}
+
+
+def test_unet_by_hand():
+    expected = """
+        down1 <- input | relu → down2
+        down2 <- relu(down1) | relu → bottom
+        bottom <- relu(down2) | relu → rise2
+        rise2 <- relu(bottom) | cat → up2
+        up2 <- cat(relu(down2), rise2) | relu → rise1
+        rise1 <- relu(up2) | cat → up1
+        up1 <- cat(relu(down1), rise1) | relu → out
+        out <- relu(up1) | output
+    """.splitlines()
+    reading = read(vision.UNet(), torch.randn(2, 3, 32, 32))
+    assert_chain(reading, expected)
+    assert reading.graph.branches == {}
+
+
+def test_lstm_language_model_by_hand():
+    expected = """
+        embed <- input | rnn
+        rnn <- embed | head
+        head <- rnn | output
+    """.splitlines()
+    assert_chain(read(odd.LanguageModel(), torch.randint(50, (2, 7))), expected)
+
+
+def test_as_a_table_repeated_blocks_are_folded():
+    text = str(read(vision.ResNet50(), torch.randn(2, 3, 64, 64)))
+    assert "layer3.1…5.conv2 (5)" in text or "layer3.0…5.conv2 (6)" in text
+    assert len(text.splitlines()) < 80

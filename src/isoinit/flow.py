@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.graph import LAYERS, SPLITS, STATISTICS, SUMS, Array, Graph, Op
+from isoinit.graph import LAYERS, STATISTICS, SUMS, Array, Graph, Op
 from isoinit.scale.gains import ACTIVATIONS, activation_gain, function_gain
 
 # A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
@@ -157,7 +157,7 @@ class _Way:
             return False
         behind = {step.index: step for value in op.inputs for step in self.behind[value]}
         chain = (*(behind[index] for index in sorted(behind)), op)
-        splits = op.name in SPLITS
+        splits = self.graph.is_part(op)
         for value in op.outputs:
             self.arrays[value], self.behind[value] = result, chain
             self.part[value] = value if splits else next(iter(parts))
@@ -179,7 +179,7 @@ class Source:
     Attributes:
         kind: "weight" (the output of a layer), "norm", "residual" (a residual sum) or "input" (the
             example).
-        value: its number.
+        value: its number; of a layer that holds several (a packed projection), the part's.
         op: what made it; None for the example.
     """
 
@@ -218,30 +218,50 @@ def feeding(graph: Graph, value: int) -> Feed:
     """Follow a value back to the nearest weights, norms, residual sums and inputs.
 
     Biases, scales, and whatever else a model does on the way without a layer are part of the way.
+    Different parts of one layer's output (a gate and what it gates) are sources of their own.
     """
     sources: dict[int, Source] = {}
     steps: dict[int, Op] = {}
     waiting = [value]
     while waiting:
         at = waiting.pop()
-        op = graph.producers.get(at)
+        op = graph.producers.get(_whole(graph, at))
         kind = _source_kind(graph, op)
+        if kind is None:
+            op = graph.producers.get(at)
         if kind is not None:
             sources[at] = Source(kind, at, op)
         elif op is not None and op.index not in steps:
             steps[op.index] = op
             waiting.extend(op.inputs)
-    found = tuple(sources[number] for number in sorted(sources))
+    made = {at: -1 if (op := source.op) is None else op.index for at, source in sources.items()}
+    order = sorted(sources, key=lambda at: (made[at], at))
+    found = tuple(sources[at] for at in order)
     ops = tuple(steps[index] for index in sorted(steps))
     rng = np.random.default_rng(0)
     given = {source.value: rng.permutation(GRID) for source in found}
-    if not found or _elementwise(ops, value, given) is None:
+    if not found or _parts_meet(graph, ops) or _elementwise(ops, value, given) is None:
         return Feed(value, found, ops, None)
 
     def function(*arrays: Array) -> Array:
         return _run(ops, dict(zip(given, arrays, strict=True)))[value]
 
     return Feed(value, found, ops, function)
+
+
+def _whole(graph: Graph, value: int) -> int:
+    """The value that this one is a part of; itself if it is none."""
+    op = graph.producers.get(graph.trunk(value))
+    if op is None or len(op.inputs) != 1 or op.uses or not graph.is_part(op):
+        return value
+    return graph.trunk(op.inputs[0])
+
+
+def _parts_meet(graph: Graph, ops: Sequence[Op]) -> bool:
+    """Whether different parts of one value take part: on a grid they would look the same."""
+    splits = [op for op in ops if len(op.inputs) == 1 and graph.is_part(op)]
+    parts = [(graph.trunk(op.inputs[0]), value) for op in splits for value in op.outputs]
+    return len({whole for whole, _ in parts}) < len(parts)
 
 
 def _source_kind(graph: Graph, op: Op | None) -> SourceKind | None:

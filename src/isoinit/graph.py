@@ -200,10 +200,15 @@ class Graph:
                 waiting.extend(new)
         return reached
 
+    def is_part(self, op: Op) -> bool:
+        """Whether an operation gives parts of its input: `x[:, 0]`, but not `x[None]`."""
+        sizes = [math.prod(self.sizes.get(value, ())) for value in (op.inputs[0], op.outputs[0])]
+        return op.name in SPLITS and sizes[0] != sizes[1]
+
     def trunk(self, value: int) -> int:
         """The value that this one is the whole of: rearranged, cast, or times a constant."""
         while (op := self.producers.get(value)) is not None:
-            moved = op.kind == "move" and not op.uses and op.name not in SPLITS
+            moved = op.kind == "move" and not op.uses and not self.is_part(op)
             scaled = op.name in ("mul", "div") and (op.is_neutral or op.replay is not None)
             if len(op.inputs) != 1 or not (moved or scaled):
                 break

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from isoinit.flow import GRID, Activation, Feed, Source, feeding, following, identify, is_affine
-from isoinit.graph import LAYERS, Graph, Op
+from isoinit.graph import LAYERS, PRODUCTS, Graph, Op
 from isoinit.report.table import fold, render
 
 FORMAT, VERSION = "isoinit graph", 1
@@ -20,8 +20,7 @@ HOW = {
     "structure": "a guess from its modules, not run",
 }
 SIGNS = {"add": " + ", "sub": " - ", "mul": " · ", "div": " / "}
-PRODUCTS = (" · ", " / ")
-ATTENTION = frozenset({"scaled_dot_product_attention", "softmax"})
+TIMES = (" · ", " / ")
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,7 @@ class Reading:
         if end is None:
             return "output"
         waiting, seen = [end], {end.index}
+        multiplied = False
         mixed: list[str] = []
         while waiting:
             op = waiting.pop(0)
@@ -196,9 +196,10 @@ class Reading:
                 return " → ".join([*mixed, self._stream(self.graph.joins[op.index].stream)])
             if self._is_layer(op):
                 return " → ".join([*mixed, _relative(self._name(op), name)])
-            if op.name in ATTENTION:
+            multiplied |= op.name in PRODUCTS and len(op.inputs) > 1
+            if op.name == "scaled_dot_product_attention" or (op.name == "softmax" and multiplied):
                 return "attention"
-            if not mixed and op.kind != "move" and len(op.inputs) > 1:
+            if not mixed and op.kind != "move" and (len(op.inputs) > 1 or op.name == "softmax"):
                 mixed = [op.name]
             for value in op.outputs:
                 new = [r for r in self.graph.consumers.get(value, []) if r.index not in seen]
@@ -228,7 +229,7 @@ class Reading:
         op = self._last(feed.value)
         if op is None or not labels:
             return ", ".join(labels) or "constant"
-        if ATTENTION & {step.name for step in feed.steps} and op.name != "cat":
+        if op.name in PRODUCTS and _is_attention(feed):
             return f"attention({', '.join(labels)})"
         if depth > 3:
             return f"{op.name}({', '.join(labels)})"
@@ -238,7 +239,7 @@ class Reading:
         ]
         inputs += [_relative(use.parameter.removesuffix(".weight"), name) for use in op.uses]
         if op.name in SIGNS and len(inputs) == 2:
-            if SIGNS[op.name] in PRODUCTS:
+            if SIGNS[op.name] in TIMES:
                 inputs = [f"({text})" if _is_sum(text) else text for text in inputs]
             return SIGNS[op.name].join(inputs)
         return f"{op.name}({', '.join(dict.fromkeys(inputs))})"
@@ -256,6 +257,11 @@ def _is_sum(text: str) -> bool:
     while (inner := re.sub(r"\([^()]*\)", "", text)) != text:
         text = inner
     return " + " in text or " - " in text
+
+
+def _is_attention(feed: Feed) -> bool:
+    names = {step.name for step in feed.steps}
+    return bool(names & {"scaled_dot_product_attention", "softmax"})
 
 
 def _named(feed: Feed) -> Iterator[str]:

@@ -134,6 +134,8 @@ class Call:
         inputs: list[int] = []
         weights: list[Weight] = []
         for tensor in _flat((self.args, tuple(self.kwargs.values()))):
+            if self.name in INDEXED and not tensor.is_floating_point():
+                continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:
                 weights.append(weight)
@@ -163,6 +165,10 @@ class Call:
         extents = [size for size in weight.tensor.shape if size > 1]
         return "position" if len(extents) > 1 else "bias"
 
+
+INDEXED = frozenset(
+    "getitem index_select gather take_along_dim index_add scatter scatter_add index_put".split()
+)
 
 Reader = Callable[[Call], list[Step]]
 

@@ -330,7 +330,7 @@ def _replay(
         return None
 
     def replay(arrays: Sequence[Array]) -> Array:
-        tensors = [torch.tensor(array) for array in arrays]  # copies: the call may be in place
+        tensors = [torch.from_numpy(array.copy()) for array in arrays]  # the call may be in place
 
         def filled(tree: Any) -> Any:
             if isinstance(tree, _Placeholder):
