@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence clean
+.PHONY: demo test lint format bench evidence families clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -28,6 +28,9 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
 
 # What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
+families: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.families
+
 evidence: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python evidence/dieharder.py

@@ -35,6 +35,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "blt": ("BltModel from its config", (2,)),
     "whole_model": ("Planning and filling a whole model", (None,)),
     "trace": ("Planning models of transformers", (1,)),
+    "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rich.progress import track
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: configs are made, weights are random
 LIMIT_S = 240
 DOCS = Path(__file__).parents[2] / "docs" / "families.md"
 
@@ -82,23 +84,40 @@ def _words(error: Any) -> str:
 
 def sweep(families: list[str], jobs: int) -> list[dict[str, Any]]:
     """Each family in a process of its own, some at a time."""
-    from rich.progress import track
+    import transformers  # noqa: F401  # once, and not in each process
 
-    def one(family: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "evidence.families", "--one", family]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=LIMIT_S, env=environment
-            )
-            return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-        except subprocess.TimeoutExpired:
-            return {"family": family, "runs": False, "why": f"took more than {LIMIT_S} s"}
-        except (ValueError, IndexError):
-            return {"family": family, "runs": False, "why": f"crashed: {done.stderr[-300:]}"}
+    import isoinit  # noqa: F401
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(track(pool.map(one, families), "reading", total=len(families)))
+        return list(track(pool.map(_apart, families), "reading", total=len(families)))
+
+
+def _apart(family: str) -> dict[str, Any]:
+    """What became of a family, in a process that may crash or be stopped."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(family, sender))
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(LIMIT_S):
+            return dict(receiver.recv())
+        return {"family": family, "runs": False, "why": f"took more than {LIMIT_S} s"}
+    except EOFError:
+        process.join()
+        return {"family": family, "runs": False, "why": f"its process ended: {process.exitcode}"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send(family: str, sender: Any) -> None:
+    try:
+        sender.send(read_family(family))
+    except Exception as error:  # isoinit's own fault: it counts as not read
+        sender.send(
+            {"family": family, "class": "", "runs": True, "how": "not", "why": _words(error)}
+        )
 
 
 def main() -> None:
@@ -106,13 +125,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("families", nargs="*")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--no-docs", action="store_true")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(read_family(options.one)))
-        return
     from evidence.families import configs
     from evidence.families.table import document
 

@@ -70,7 +70,7 @@ def guesses(model: nn.Module, config: Any) -> Iterator[dict[str, Any]]:
     for subset in dict.fromkeys(subsets):
         names = [n for n in options if n in required or n in subset]
         if names:
-            for values in itertools.islice(itertools.product(*(options[n] for n in names)), 12):
+            for values in itertools.islice(itertools.product(*(options[n] for n in names)), 16):
                 yield dict(zip(names, values, strict=True))
 
 
@@ -105,8 +105,8 @@ def _values(name: str, config: Any) -> Iterator[Any]:
             yield torch.randn(1, 1, channels, *side)
         patch = look(config, "patch_size") or 14
         patch = patch if isinstance(patch, int) else patch[0]
-        time = look(config, "temporal_patch_size") or 1
-        yield torch.randn(16, channels * patch * patch * time)
+        for time in (look(config, "temporal_patch_size") or 1, 2, 1):
+            yield torch.randn(16, channels * patch * patch * time)
         yield torch.randn(1, 16, channels * patch * patch)
     elif name == "pixel_values_videos":
         frames = look(config, "num_frames", "frames_per_clip") or 4

@@ -98,8 +98,10 @@ def _fit(part: PretrainedConfig) -> None:
     """Make token numbers fit the vocabulary, and lists of one entry a layer the depth."""
     if hasattr(part, "use_cache"):
         part.use_cache = False  # one forward, and some caches refuse models without attention
+    if hasattr(part, "kv_lora_rank"):  # latent attention has as many key heads as query heads
+        part.num_key_value_heads = part.num_attention_heads
     if getattr(part, "prediction_length", 0) is None:
-        part.prediction_length = 8
+        part.prediction_length, part.context_length = 8, 16
     rope = getattr(part, "rope_parameters", None)
     if isinstance(rope, dict) and "mrope_section" in rope and getattr(part, "head_dim", 0) == 16:
         rope["mrope_section"] = [2, 3, 3]
