@@ -27,10 +27,11 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
 
-# What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
+# Half an hour: a small model of each family of transformers; writes docs/families.md.
 families: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.families
 
+# What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
 evidence: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python evidence/dieharder.py

@@ -284,3 +284,60 @@ def test_a_function_without_a_gain_counts_as_no_activation(function):
     plan = isoinit.plan(Net(), torch.rand(2, 4))
     assert plan["a.weight"].role == "weight"
     assert plan["a.weight"].initializer == isoinit.XavierNormal()
+
+
+class Through(nn.Module):
+    """Parameters that act through a function of themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 8)
+        self.offset, self.factor, self.log, self.shift = (
+            nn.Parameter(torch.full((8,), 0.3)) for _ in range(4)
+        )
+        self.q, self.v = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x):
+        x = self.a(x)
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * (1 + self.offset.float())
+        x = torch.tanh(x) * (0.5 * self.factor)
+        x = torch.tanh(x) * -torch.exp(self.log) + 2 * self.shift
+        return F.linear(x, self.b.weight, torch.cat([self.q, self.v]))
+
+
+def test_parameters_that_act_through_a_function_of_themselves():
+    plan = isoinit.plan(Through(), torch.randn(3, 4))
+    # 1 + w and w / 2 change nothing at w = 0 and w = 2; of exp(w) only the model knows
+    assert (plan["offset"].role, plan["offset"].initializer) == (
+        "norm scale through add",
+        isoinit.Zeros(),
+    )
+    assert plan["factor"].initializer == isoinit.Constant(2.0)
+    assert plan["shift"].initializer == isoinit.Zeros()
+    assert plan["log"].role == "scale through exp·neg"
+    assert plan["log"].initializer is None
+    assert plan["q"].role == plan["v"].role == "bias"
+    model = plan.apply(Through())
+    assert torch.equal(model.log, torch.full((8,), 0.3))
+    assert torch.equal(model.offset, torch.zeros(8))
+
+
+def test_a_layer_of_one_network_among_several_streams_counts_its_own_branches():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+            self.between = nn.Linear(8, 8)
+            self.second = nn.ModuleList(nn.Linear(8, 8) for _ in range(9))
+
+        def forward(self, x):
+            for layer in self.first:
+                x = x + layer(x)
+            x = torch.tanh(self.between(x))
+            for layer in self.second:
+                x = x + layer(x)
+            return x
+
+    plan = isoinit.plan(Two(), torch.randn(3, 8))
+    assert plan["first.0.weight"].initializer == isoinit.XavierNormal(gain=1 / 2)
+    assert plan["second.8.weight"].initializer == isoinit.XavierNormal(gain=1 / 3)
