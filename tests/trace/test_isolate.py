@@ -1,6 +1,7 @@
 """The model is as it was, byte for byte, whatever its forward does."""
 
 import copy
+import functools
 import random
 from collections import deque
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
 
 import isoinit
 from isoinit.errors import TraceError
@@ -149,3 +152,80 @@ def test_a_planned_model_still_trains():
     twin(x).sum().backward()
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(p.grad, q.grad)
+
+
+class Cache:
+    """Keys by layer, as a language model keeps them."""
+
+    def __init__(self):
+        self.layers = [Layer()]
+        self.seen = 0
+
+
+class Layer:
+    def __init__(self):
+        self.keys = [torch.ones(2)]
+
+
+@functools.lru_cache
+def table(size):
+    return torch.arange(float(size))
+
+
+class Careless(nn.Module):
+    """A forward that changes its own weights, objects that it holds, and functions' memories."""
+
+    def __init__(self, real, fail):
+        super().__init__()
+        self.linear, self.cache = nn.Linear(4, 4), Cache()
+        self.real, self.fail = real, fail
+
+    @functools.lru_cache  # noqa: B019  # as people write it
+    def mask(self, size):
+        return torch.ones(size, 4)
+
+    def forward(self, x):
+        self.linear.weight.data.clamp_(-0.01, 0.01)
+        self.linear.requires_grad_(False)
+        self.linear.weight.grad = torch.ones(4, 4)
+        y = self.linear(x * self.mask(x.shape[0]) + table(4))
+        self.cache.seen += 1
+        self.cache.layers[0].keys[0].mul_(3)
+        self.cache.layers[0].keys.append(y)
+        if self.real and y.sum() > 1e9:
+            y = 2 * y
+        if self.fail:
+            raise RuntimeError("deliberate")
+        return y
+
+
+@pytest.mark.parametrize("fail", [False, True])
+@pytest.mark.parametrize("real", [False, True])
+def test_weights_held_objects_and_memories_are_as_before(real, fail):
+    table.cache_clear()
+    model, x = Careless(real, fail), torch.randn(2, 4)
+    weight = model.linear.weight.detach().clone()
+    keys = model.cache.layers[0].keys
+    first = keys[0]
+    try:
+        assert isoinit.plan(model, x).how == ("real" if real else "fake")
+    except TraceError:
+        assert fail
+    assert torch.equal(model.linear.weight, weight)
+    assert model.linear.weight.requires_grad
+    assert model.linear.weight.grad is None
+    assert model.cache.seen == 0
+    assert model.cache.layers[0].keys is keys
+    assert len(keys) == 1
+    assert keys[0] is first
+    assert first.tolist() == [1.0, 1.0]
+    assert type(model.mask(2)) is type(table(4)) is torch.Tensor
+
+
+def test_weights_made_before_in_a_cached_block_are_not_met_as_constants():
+    model = nn.Sequential(spectral_norm(nn.Linear(4, 4)), nn.ReLU())
+    with parametrize.cached():
+        made = model[0].weight
+        plan = isoinit.plan(model, torch.randn(2, 4))
+        assert model[0].weight is made
+    assert plan["0.parametrizations.weight.original"].role == "weight before relu"

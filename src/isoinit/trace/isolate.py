@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
+import enum
 import random
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+
+# An object that a module holds may hold another (a cache of keys and values, one for each layer). Any
+# deeper lie what is no part of a model: a trainer, its data.
+DEEPEST = 3
 
 
 @contextmanager
@@ -25,20 +32,72 @@ def untouched(
             that `replace` gives; whatever the forward stores on its modules is undone.
         replace: the tensor to lend in place of one of the model's, or None to leave it.
 
-    Attributes, buffers, parameters, hooks, train/eval mode and random number generators are
-    restored, also when the block raises.
+    Attributes, buffers, parameters (their values too, where they are not replaced), hooks,
+    train/eval mode, the objects that modules hold, what functions near the model remember, and random
+    number generators are restored, also when the block raises.
     """
     snapshots = [(module, _Snapshot(vars(module))) for module in model.modules()]
     generators = _generator_states()
+    memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
+    parameters: list[_Parameter] = []
+
+    def lend(tensor: torch.Tensor) -> torch.Tensor | None:
+        other = replace(tensor)
+        if other is None and isinstance(tensor, nn.Parameter):
+            parameters.append(_Parameter(tensor))
+        return other
+
     try:
-        for module, _ in snapshots:
-            _lend(vars(module), replace, lent)
-        yield
+        with _fresh_parametrizations():
+            for module, _ in snapshots:
+                _lend(vars(module), lend, lent)
+            yield
     finally:
         for module, snapshot in snapshots:
             snapshot.restore(vars(module))
+        for parameter in parameters:
+            parameter.restore()
+        for memory, misses in memories:
+            if memory.cache_info().misses != misses:
+                memory.cache_clear()  # it would hand a tensor of this run to the next
         _restore_generators(generators)
+
+
+class _Parameter:
+    """A parameter that stays in the model while it runs: a forward may clamp or freeze it."""
+
+    def __init__(self, tensor: nn.Parameter) -> None:
+        self.tensor = tensor
+        self.trains, self.grad = tensor.requires_grad, tensor.grad
+        self.values = None if tensor.is_meta else tensor.detach().clone()
+
+    def restore(self) -> None:
+        self.tensor.requires_grad_(self.trains)
+        self.tensor.grad = self.grad
+        if self.values is not None and not torch.equal(self.tensor.detach(), self.values):
+            self.tensor.data.copy_(self.values)
+
+
+@contextmanager
+def _fresh_parametrizations() -> Iterator[None]:
+    """Inside `parametrize.cached()`, weights that were made before would be met as constants."""
+    before, parametrize._cache = parametrize._cache, {}
+    try:
+        yield
+    finally:
+        parametrize._cache = before
+
+
+def _memories(model: nn.Module) -> list[Any]:
+    """The `functools` caches among the methods of a model's classes and beside those classes."""
+    classes = {c for module in model.modules() for c in type(module).__mro__}
+    own = [c for c in classes if not c.__module__.startswith(("torch.", "builtins"))]
+    places: list[Mapping[str, Any]] = [vars(c) for c in own]
+    places += [vars(sys.modules[name]) for name in {c.__module__ for c in own} & set(sys.modules)]
+    held = [getattr(v, "__func__", v) for place in places for v in list(place.values())]
+    found = {id(v): v for v in held if type(v).__name__ == "_lru_cache_wrapper"}
+    return list(found.values())
 
 
 class _Snapshot:
@@ -60,18 +119,37 @@ class _Snapshot:
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
-    """The containers among some values, in them, and so on: each once."""
+    """The containers among some values, in them, and so on: each once.
+
+    The namespace of a plain object is one, too.
+    """
     found: dict[int, Any] = {}
-    waiting = list(values)
+    waiting = [(value, 0) for value in values]
     while waiting:
-        value = waiting.pop()
-        kind = type(value)
-        if kind is tuple:
-            waiting.extend(value)
-        elif isinstance(value, (dict, list, set, deque)) and id(value) not in found:
+        value, depth = waiting.pop()
+        if type(value) is tuple:
+            waiting.extend((item, depth) for item in value)
+            continue
+        if _is_plain(value) and depth < DEEPEST:
+            value, depth = vars(value), depth + 1
+        if isinstance(value, (dict, list, set, deque)) and id(value) not in found:
             found[id(value)] = value
-            waiting.extend(value.values() if isinstance(value, dict) else value)
+            items = value.values() if isinstance(value, dict) else value
+            waiting.extend((item, depth) for item in items)
     return list(found.values())
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is an object of the user's: no container, module or class, none of the system's."""
+    if not hasattr(value, "__dict__") or isinstance(
+        value, (type, enum.Enum, nn.Module, torch.Tensor, dict, list, set, deque)
+    ):
+        return False
+    kind = type(value)
+    top = kind.__module__.partition(".")[0]
+    if kind.__name__ == "SimpleNamespace":
+        return True
+    return top not in sys.stdlib_module_names and top not in ("torch", "builtins", "numpy")
 
 
 def _lend(
