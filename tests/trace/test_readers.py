@@ -6,6 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from isoinit.errors import TraceError
 from isoinit.trace import trace
 
 
@@ -44,6 +45,30 @@ DIRECT = [
     ("in half precision", lambda x, w: (x.half() @ w.half()).float(), (4, 6), "weight", 4, 6),
     ("one third of a packed weight", lambda x, w: F.linear(x, w[:4]), (12, 4), "weight", 4, 4),
     ("experts", lambda x, w: torch.bmm(x.expand(3, 5, 4), w), (3, 4, 6), "weight", 4, 6),
+    ("x @ vector", lambda x, w: x @ w, (4,), "weight", 4, 1),
+    ("vector @ x.T", lambda x, w: w @ x.T, (4,), "weight", 4, 1),
+    ("inner", lambda x, w: torch.inner(x, w), (6, 4), "weight", 4, 6),
+    ("inner, turned", lambda x, w: torch.inner(w, x), (6, 4), "weight", 4, 6),
+    ("tensordot", lambda x, w: torch.tensordot(x, w, 1), (4, 6), "weight", 4, 6),
+    ("tensordot, turned", lambda x, w: torch.tensordot(w, x.T, 1), (6, 4), "weight", 4, 6),
+    (
+        "tensordot, axes listed",
+        lambda x, w: torch.tensordot(w, x, ([0], [1])),
+        (4, 2, 3),
+        "weight",
+        4,
+        6,
+    ),
+    ("by keyword", lambda x, w: F.linear(input=x, weight=w), (6, 4), "weight", 4, 6),
+    (
+        "convolution by keyword",
+        lambda x, w: F.conv1d(input=x[None], weight=w),
+        (6, 5, 3),
+        "weight",
+        15,
+        18,
+    ),
+    ("mask token", lambda x, t: torch.where(x > 0, t, x), (4,), "token", 1, 1),
     ("x + b", lambda x, b: F.relu(x) + b, (4,), "bias", 1, 1),
     ("x += b", lambda x, b: F.relu(x).add_(b), (4,), "bias", 1, 1),
     ("x * g", lambda x, g: x * g, (4,), "scale", 1, 1),
@@ -151,3 +176,55 @@ def test_parametrized_weights_are_read_through():
     found = uses(model, torch.randn(5, 4))
     assert found["parametrizations.weight.original1"] == ("weight", 4, 6)
     assert found["parametrizations.weight.original0"][0] == "length"
+
+
+def test_a_mask_token_that_is_written_into_the_signal():
+    def masked(x, token):
+        y = x.clone()
+        y[1:3] = token
+        return y
+
+    assert uses(Direct(masked, (4,)), torch.randn(5, 4)) == {"ps.0": ("token", 1, 1)}
+
+
+def test_mixed_types_are_refused_by_keyword_too():
+    model = Direct(lambda x, w: F.linear(input=x.half(), weight=w), (6, 4))
+    with pytest.raises(TraceError, match="Half"):
+        trace(model, torch.randn(5, 4))
+
+
+# (how the parameters are used, their shapes, what each is by hand)
+UNREAD = [
+    (
+        "factors",  # x @ (a @ b) is (x @ a) @ b
+        lambda x, a, b: x @ (a @ b),
+        ((4, 2), (2, 6)),
+        {"ps.0": ("weight", 4, 2), "ps.1": ("weight", 2, 6)},
+        "a product of two parameters is one weight of two names, neither of its shape",
+    ),
+    (
+        "multi_dot",
+        lambda x, a, b: torch.linalg.multi_dot([x, a, b]),
+        ((4, 2), (2, 6)),
+        {"ps.0": ("weight", 4, 2), "ps.1": ("weight", 2, 6)},
+        "no reader takes a chain of products in one call",
+    ),
+    (
+        "addcmul",
+        lambda x, g, b: torch.addcmul(b, x, g),
+        ((4,), (4,)),
+        {"ps.0": ("scale", 1, 1), "ps.1": ("shift", 1, 1)},
+        "no reader takes a scale and a shift in one call",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "expected"),
+    [
+        pytest.param(*row[1:4], id=row[0], marks=pytest.mark.xfail(strict=True, reason=row[4]))
+        for row in UNREAD
+    ],
+)
+def test_uses_that_are_not_read_yet(function, shapes, expected):
+    assert uses(Direct(function, *shapes), torch.randn(5, 4)) == expected

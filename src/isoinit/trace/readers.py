@@ -155,7 +155,7 @@ class Call:
             return "other"
         if self.name in ("mul", "div"):
             return "scale"
-        if self.name in ("cat", "stack", "concat", "hstack", "vstack"):
+        if self.name in STANDS_IN:
             return "token"
         if self.name not in ("add", "sub"):
             return "other"
@@ -169,6 +169,9 @@ class Call:
 INDEXED = frozenset(
     "getitem index_select gather take_along_dim index_add scatter scatter_add index_put".split()
 )
+
+# A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
+STANDS_IN = frozenset("cat stack concat hstack vstack where setitem masked_scatter".split())
 
 Reader = Callable[[Call], list[Step]]
 
@@ -216,7 +219,7 @@ def _product(call: Call) -> list[Step]:
     names = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
     names = names if with_bias else ("input", "vec" if call.name == "mv" else "mat2")
     left = call.get(with_bias, names[0])
-    right = call.get(with_bias + 1, names[1], call.kwargs.get("other"))
+    right = call.get(with_bias + 1, names[1], call.kwargs.get("other", call.kwargs.get("tensor")))
     weights = call.weight(left), call.weight(right)
     if None not in weights:  # parameters alone: still a weight
         return []
@@ -224,13 +227,17 @@ def _product(call: Call) -> list[Step]:
         weight, signal, in_axis, out_axis = weights[1], left, -2, -1
     elif weights[0] is not None and weights[0].tensor.dim() > 1:
         weight, signal, in_axis, out_axis = weights[0], right, -1, -2
+    elif weights[1] is not None:  # a vector: one output
+        weight, signal, in_axis, out_axis = weights[1], left, -1, None
+    elif weights[0] is not None:
+        weight, signal, in_axis, out_axis = weights[0], right, -1, None
     else:
         return []
     inputs = call.values(signal)
     if not inputs and (not weight.exact or signal.dim() < 2):
         return []  # a constant times the weight, as in spectral norm: still a weight
     rank = weight.tensor.dim()
-    in_, out = [rank + in_axis], [rank + out_axis]
+    in_, out = [rank + in_axis], [] if out_axis is None else [rank + out_axis]
     uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
     if with_bias:
         uses += call.vector_uses(call.args[0], "bias")
@@ -287,15 +294,34 @@ def _letters(equation: str) -> tuple[list[str], str]:
 
 def _tensordot(call: Call) -> list[Step]:
     """`tensordot(x, w, dims)`: the last axes of x with the first of w, or axes that are listed."""
-    weight = call.weight(call.get(1, "b"))
+    sides = call.get(0, "a"), call.get(1, "b")
     dims = call.get(2, "dims", 2)
-    if weight is None or isinstance(dims, torch.Tensor):
+    place = 1 if call.weight(sides[1]) is not None else 0
+    if isinstance(dims, torch.Tensor):
         return []
-    rank = weight.tensor.dim()
-    in_ = range(dims) if isinstance(dims, int) else [axis % rank for axis in dims[1]]
-    out = [axis for axis in range(rank) if axis not in in_]
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, list(in_), out))
-    return [Step("tensordot", "map", call.values(call.get(0, "a")), tuple(uses))]
+    rank = sides[place].dim()
+    ends = (range(rank - dims, rank), range(dims)) if isinstance(dims, int) else dims
+    return _summed("tensordot", call, sides[place], sides[1 - place], ends[place])
+
+
+def _inner(call: Call) -> list[Step]:
+    """`inner(x, w)`: over the last axis of both."""
+    sides = call.get(0, "input"), call.get(1, "other")
+    place = 1 if call.weight(sides[1]) is not None else 0
+    return _summed("inner", call, sides[place], sides[1 - place], [-1])
+
+
+def _summed(
+    name: str, call: Call, tensor: torch.Tensor, signal: torch.Tensor, axes: Sequence[int]
+) -> list[Step]:
+    """A product with a weight that sums over some of its axes."""
+    weight, inputs = call.weight(tensor), call.values(signal)
+    if weight is None or not inputs or call.weight(signal) is not None:
+        return []
+    in_ = [axis % tensor.dim() for axis in axes]
+    out = [axis for axis in range(tensor.dim()) if axis not in in_]
+    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
+    return [Step(name, "map", inputs, tuple(uses))]
 
 
 def _embedding(call: Call) -> list[Step]:
@@ -444,9 +470,10 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv),
     "bilinear": _bilinear,
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm"), _product),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addbmm"), _product),
     "einsum": _einsum,
     "tensordot": _tensordot,
+    "inner": _inner,
     **dict.fromkeys(("grouped_mm", "grouped_mm_fallback"), _grouped),
     **dict.fromkeys(("getitem", "index_select"), _lookup),
     "scaled_dot_product_attention": _scores,

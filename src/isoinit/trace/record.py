@@ -90,8 +90,8 @@ class Recorder(TorchFunctionMode):
                 f"it made more than {MOST_CALLS:,} torch calls: a loop that does not end, or one "
                 "that ends only for other data; pass an example on which it ends soon"
             )
-        if name in MULTIPLY and isinstance(args[0], FakeTensor):
-            _refuse_mixed_types(name, args)
+        if name in MULTIPLY:
+            _refuse_mixed_types(name, [*args, *kwargs.values()])
         if name == "grouped_mm" and isinstance(args[0], FakeTensor):
             result = _fake_grouped_mm(func, args, kwargs)
         else:
@@ -256,9 +256,11 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
 
 def _refuse_mixed_types(name: str, args: Sequence[Any]) -> None:
     """Fake tensors of two types can be multiplied; the real ones that they stand for cannot."""
-    first = args[0]
-    types = {a.dtype for a in args if _is_float(a)}
-    if len(types) > 1 and not torch.is_autocast_enabled(first.device.type):
+    floats = [a for a in args if _is_float(a)]
+    types = {a.dtype for a in floats}
+    if len(types) < 2 or not any(isinstance(a, FakeTensor) for a in floats):
+        return
+    if not torch.is_autocast_enabled(floats[0].device.type):
         raise RuntimeError(f"{name} of {' and '.join(sorted(map(str, types)))}")
 
 
