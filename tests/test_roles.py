@@ -270,6 +270,18 @@ def test_without_a_batch_every_entry_is_a_guess():
     assert all("guess" in entry.reason for entry in plan)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_without_a_batch_a_model_of_any_type_is_read(dtype):
+    model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.LayerNorm(4)).to(dtype)
+    plan = isoinit.plan(model)
+    assert [entry.role for entry in plan] == [
+        "weight before tanh",
+        "bias",
+        "norm scale",
+        "norm shift",
+    ]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("function", [torch.log, torch.reciprocal, torch.sqrt, torch.acos])
 def test_a_function_without_a_gain_counts_as_no_activation(function):

@@ -45,6 +45,7 @@ def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> to
     """Run one layer on what came before or, where that does not fit, on an input that does."""
     inputs = _example(layer)
     if inputs is not None:
+        inputs = tuple(_as_typed(layer, tensor) for tensor in inputs)
         value = None if last is None else recorder.value(last)
         for tensor in inputs:
             recorder.mark_value(tensor, value)
@@ -58,6 +59,14 @@ def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> to
     except Exception:  # a layer that takes something else: it stays unread
         return last
     return next(tensors_in(result), last)
+
+
+def _as_typed(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the type of the layer's parameters, if it is no index."""
+    if not tensor.is_floating_point():
+        return tensor
+    types = (p.dtype for p in layer.parameters() if p.is_floating_point())
+    return tensor.to(next(types, tensor.dtype))
 
 
 def _example(layer: nn.Module) -> tuple[torch.Tensor, ...] | None:
