@@ -113,6 +113,11 @@ def test_from_the_config_of_a_transformers_model(model):
     assert plan.notes == ()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_in_the_type_of_the_model(dtype):
+    assert isoinit.plan(nn.Sequential(nn.Linear(4, 8), nn.ReLU()).to(dtype)).how == "fake"
+
+
 def test_on_the_meta_device():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -26,10 +26,17 @@ def examples(model: nn.Module) -> Iterator[Any]:
     model whose forward takes one argument. The values are random, the same at every call.
     """
     inner = unwrap(model)
+    floats = (p.dtype for p in inner.parameters() if p.is_floating_point())
+    dtype = next(floats, torch.float32)
+
+    def typed(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
     if hasattr(inner, "config") and hasattr(inner, "main_input_name"):
-        yield from _from_config(inner)
+        for batch in _from_config(inner):
+            yield {name: typed(tensor) for name, tensor in batch.items()}
     elif len(needed(inner)) == 1:
-        yield from _from_first_layer(inner)
+        yield from map(typed, _from_first_layer(inner))
 
 
 def trace_made_up(model: nn.Module) -> Graph:

@@ -36,7 +36,8 @@ def untouched(
     train/eval mode, the objects that modules hold, what functions near the model remember, and random
     number generators are restored, also when the block raises.
     """
-    snapshots = [(module, _Snapshot(vars(module))) for module in model.modules()]
+    held = _containers(vars(module) for module in model.modules())
+    contents = [copy.copy(container) for container in held]
     generators = _generator_states()
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
@@ -50,12 +51,12 @@ def untouched(
 
     try:
         with _fresh_parametrizations():
-            for module, _ in snapshots:
-                _lend(vars(module), lend, lent)
+            for container in held:
+                _lend(container, lend, lent)
             yield
     finally:
-        for module, snapshot in snapshots:
-            snapshot.restore(vars(module))
+        for container, before in zip(held, contents, strict=True):
+            _restore(container, before)
         for parameter in parameters:
             parameter.restore()
         for memory, misses in memories:
@@ -100,22 +101,12 @@ def _memories(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-class _Snapshot:
-    """The contents of a namespace and of the containers in it, however deep."""
-
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self.items = dict(namespace)
-        self.inner = [(held, copy.copy(held)) for held in _containers(namespace.values())]
-
-    def restore(self, namespace: dict[str, Any]) -> None:
-        namespace.clear()
-        namespace.update(self.items)
-        for container, contents in self.inner:
-            container.clear()
-            if isinstance(container, (list, deque)):
-                container.extend(contents)
-            else:
-                container.update(contents)
+def _restore(container: Any, contents: Any) -> None:
+    container.clear()
+    if isinstance(container, (list, deque)):
+        container.extend(contents)
+    else:
+        container.update(contents)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
@@ -153,11 +144,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _lend(
-    namespace: dict[str, Any],
+    container: Any,
     replace: Callable[[torch.Tensor], torch.Tensor | None],
     lent: dict[int, Any],
 ) -> None:
-    """Replace the tensors of a namespace and of the containers in it, shared ones once."""
+    """Replace the tensors of a container, those that others share too by the same."""
 
     def swapped(value: Any) -> Any:
         if type(value) is tuple and value:
@@ -170,15 +161,14 @@ def _lend(
             lent[id(value)] = value if other is None else other
         return lent[id(value)]
 
-    for held in _containers([namespace]):
-        if isinstance(held, dict):
-            for key, value in held.items():
-                if (other := swapped(value)) is not value:
-                    held[key] = other
-        elif isinstance(held, (list, deque)):
-            for place, value in enumerate(held):
-                if (other := swapped(value)) is not value:
-                    held[place] = other
+    if isinstance(container, dict):
+        for key, value in container.items():
+            if (other := swapped(value)) is not value:
+                container[key] = other
+    elif isinstance(container, (list, deque)):
+        for place, value in enumerate(container):
+            if (other := swapped(value)) is not value:
+                container[place] = other
 
 
 def _generator_states() -> dict[str, Any]:
