@@ -1,5 +1,7 @@
 """Whole chains of layers, written by hand from the published architectures."""
 
+import json
+
 import torch
 from transformers import (
     BertConfig,
@@ -367,3 +369,19 @@ def test_as_a_table_repeated_blocks_are_folded():
     text = str(read(vision.ResNet50(), torch.randn(2, 3, 64, 64)))
     assert "layer3.1…5.conv2 (5)" in text or "layer3.0…5.conv2 (6)" in text
     assert len(text.splitlines()) < 80
+
+
+def test_as_json_every_use_of_every_parameter_is_told():
+    model = odd.Twice()
+    data = json.loads(read(model, torch.randint(20, (2, 5))).to_json())
+    uses = [(use["op"], use["parameter"], use["slot"]) for use in data["uses"]]
+    assert [use[1:] for use in uses] == [
+        ("embed.weight", "table"),
+        *[("shared.weight", "weight"), ("shared.bias", "bias")] * 2,
+        ("embed.weight", "weight"),
+    ]
+    assert [layer["op"] for layer in data["layers"]] == sorted({op for op, _, _ in uses})
+    assert data["layers"][2]["fed_by"][0]["activation"] == "tanh"
+    assert data["layers"][2]["fed_by"][0]["sources"][0]["op"] == data["layers"][1]["op"]
+    assert data["aliases"] == {"head.weight": "embed.weight"}
+    assert data["joins"] == data["unused"] == []

@@ -101,6 +101,7 @@ class Reading:
         layers = [self._facts(layer) for layer in self.layers]
         body = {
             "layers": layers,
+            "uses": [{"op": op.index, **asdict(use)} for op in graph.ops for use in op.uses],
             "joins": joins,
             "unused": self.unused,
             "aliases": graph.aliases,
@@ -115,7 +116,7 @@ class Reading:
             "op": layer.op.index,
             "operation": layer.op.name,
             "kind": "norm" if layer.op.index in self.graph.norms else layer.op.kind,
-            "parameters": [asdict(use) for use in layer.op.uses],
+            "parameters": [use.parameter for use in layer.op.uses],
             "fed_by": [self._feed_facts(feed, layer.name) for feed in layer.feeds],
             "goes_to": layer.goes_to,
             "ends_branch_of_stream": join.stream if join else None,
