@@ -193,15 +193,19 @@ def test_mixed_types_are_refused_by_keyword_too():
         trace(model, torch.randn(5, 4))
 
 
+def test_matrices_that_are_multiplied_before_their_use_are_weights():
+    found = uses(Direct(lambda x, a, b: x @ (a @ b), (4, 2), (2, 6)), torch.randn(5, 4))
+    assert found == {"ps.0": ("weight", 4, 2), "ps.1": ("weight", 2, 6)}
+    lora = Direct(lambda x, w, a, b: F.linear(x, w + 0.5 * (b @ a)), (6, 4), (2, 4), (6, 2))
+    assert uses(lora, torch.randn(5, 4)) == {
+        "ps.0": ("weight", 4, 6),
+        "ps.1": ("weight", 4, 2),
+        "ps.2": ("weight", 2, 6),
+    }
+
+
 # (how the parameters are used, their shapes, what each is by hand)
 UNREAD = [
-    (
-        "factors",  # x @ (a @ b) is (x @ a) @ b
-        lambda x, a, b: x @ (a @ b),
-        ((4, 2), (2, 6)),
-        {"ps.0": ("weight", 4, 2), "ps.1": ("weight", 2, 6)},
-        "a product of two parameters is one weight of two names, neither of its shape",
-    ),
     (
         "multi_dot",
         lambda x, a, b: torch.linalg.multi_dot([x, a, b]),

@@ -19,6 +19,8 @@ from isoinit.graph import Array, Kind, Op, Use
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
 
+FACTORED = frozenset({"matmul", "mm", "bmm", "einsum", "multi_dot"})
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -51,13 +53,16 @@ class Weight:
         """Its use as a whole, the layout made from the shape of the parameter itself.
 
         Of several parameters (weight norm's direction and length), the one of the tensor's own
-        shape is the weight; the others take part in an "other" way.
+        shape is the weight, and so are matrices that were multiplied with each other (the two of
+        LoRA); the others take part in an "other" way.
         """
         alike = [name for name in self.names if self.shapes[name] == tuple(self.tensor.shape)]
+        factors = slot == "weight" and bool(FACTORED & set(self.through))
         found = []
         for name in self.names:
             shape = self.shapes[name]
-            if self.single or self.joined or (alike and name == alike[0]):
+            whole = self.single or self.joined or name in alike[:1]
+            if whole or (factors and len(shape) == self.tensor.dim()):
                 found.append(Use(name, slot, layout(shape), self.through, self.neutral(slot)))
             else:
                 # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
@@ -249,7 +254,7 @@ def _contracted(
 ) -> Layout:
     """The layout of a parameter, given what the axes of the view of it do."""
     view = tuple(weight.tensor.shape)
-    if not weight.exact and shape != view:
+    if not weight.exact and len(shape) != len(view):
         return fans.of_tensor(shape)
     axes = weight.axes() if weight.exact else [(axis,) for axis in range(len(view))]
     ins = sorted({axis for i in in_ for axis in axes[i]})

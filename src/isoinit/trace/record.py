@@ -183,7 +183,8 @@ class Recorder(TorchFunctionMode):
         exact = moved and first.exact
         beside = name in JOINS and all(weight.exact or weight.joined for weight in weights)
         joined = beside or (moved and first.joined)
-        through, function = first.through, first.function
+        through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
+        function = first.function
         if not moved and not beside:
             replay = _replay(func, args, kwargs, lambda tensor: 0 if self._weight(tensor) else None)
             alike = all(weight.tensor is first.tensor for weight in weights)
