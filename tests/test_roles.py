@@ -353,3 +353,31 @@ def test_a_layer_of_one_network_among_several_streams_counts_its_own_branches():
     plan = isoinit.plan(Two(), torch.randn(3, 8))
     assert plan["first.0.weight"].initializer == isoinit.XavierNormal(gain=1 / 2)
     assert plan["second.8.weight"].initializer == isoinit.XavierNormal(gain=1 / 3)
+
+
+def test_a_slice_of_the_examples_indices_still_comes_from_the_example():
+    class Slices(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(9, 4), nn.Embedding(9, 4)
+
+        def forward(self, ids):
+            return self.words(ids[:, 1:]) + self.places(torch.cumsum(ids[:, :-1] != 0, 1))
+
+    plan = isoinit.plan(Slices(), torch.randint(9, (2, 5)))
+    assert {entry.role for entry in plan} == {"embedding"}
+
+
+def test_a_layer_whose_size_is_a_tensor_is_guessed_too():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 2), nn.Linear(4, 2)
+            self.idle.in_features = torch.tensor(4)
+
+        def forward(self, x):
+            return self.used(x)
+
+    plan = isoinit.plan(Odd(), torch.randn(2, 4))
+    assert plan["used.weight"].role == "weight of the output"
+    assert "idle.weight" in plan.notes[0]

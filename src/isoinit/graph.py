@@ -202,6 +202,8 @@ class Graph:
 
     def is_part(self, op: Op) -> bool:
         """Whether an operation gives parts of its input: `x[:, 0]`, but not `x[None]`."""
+        if not op.inputs:
+            return False
         sizes = [math.prod(self.sizes.get(value, ())) for value in (op.inputs[0], op.outputs[0])]
         return op.name in SPLITS and sizes[0] != sizes[1]
 

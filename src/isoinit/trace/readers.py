@@ -139,7 +139,8 @@ class Call:
         inputs: list[int] = []
         weights: list[Weight] = []
         for tensor in _flat((self.args, tuple(self.kwargs.values()))):
-            if self.name in INDEXED and not tensor.is_floating_point():
+            first = bool(self.args) and tensor is self.args[0]
+            if self.name in INDEXED and not first and not tensor.is_floating_point():
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:

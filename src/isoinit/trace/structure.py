@@ -43,22 +43,28 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
 
 def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:
     """Run one layer on what came before or, where that does not fit, on an input that does."""
-    inputs = _example(layer)
-    if inputs is not None:
-        inputs = tuple(_as_typed(layer, tensor) for tensor in inputs)
-        value = None if last is None else recorder.value(last)
-        for tensor in inputs:
-            recorder.mark_value(tensor, value)
-    elif last is not None:
-        inputs = (last,)
-    else:
-        return None
     try:
+        inputs = _inputs(layer, last, recorder)
+        if inputs is None:
+            return None
         with recorder:
             result = layer(*inputs)
     except Exception:  # a layer that takes something else: it stays unread
         return last
     return next(tensors_in(result), last)
+
+
+def _inputs(
+    layer: nn.Module, last: torch.Tensor | None, recorder: Recorder
+) -> tuple[torch.Tensor, ...] | None:
+    inputs = _example(layer)
+    if inputs is None:
+        return None if last is None else (last,)
+    inputs = tuple(_as_typed(layer, tensor) for tensor in inputs)
+    value = None if last is None else recorder.value(last)
+    for tensor in inputs:
+        recorder.mark_value(tensor, value)
+    return inputs
 
 
 def _as_typed(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
