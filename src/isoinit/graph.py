@@ -33,6 +33,7 @@ SPLITS = frozenset({"chunk", "split", "tensor_split", "unbind", "getitem", "sele
 GATES = frozenset({"softmax", "sigmoid", "topk"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})
 STATISTICS = frozenset({"mean", "sum", "var", "std", "var_mean", "norm", "vector_norm", "amax"})
+LARGEST_BLOCK = 500  # operations beside a projected skip: a loop over time has more, a block never
 LAYERS: tuple[Kind, ...] = ("map", "lookup", "recurrent", "attention")  # operations with a weight
 
 
@@ -276,6 +277,8 @@ def _layers_between(graph: Graph, start: int, value: int) -> float:
             seen.add(at)
             path.append(at)
             waiting.extend(op.inputs)
+        if len(path) > LARGEST_BLOCK:
+            return -math.inf
     for at in sorted(path):
         op = graph.producers[at]
         behind = max((depths.get(v, -math.inf) for v in op.inputs), default=-math.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -162,8 +163,7 @@ class Reading:
         parts = [name.split(".") for name in names]
         if len(parts) == 1:
             return names[0].removesuffix(".weight")
-        shared = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1]
-        return ".".join(shared) or names[0]
+        return ".".join(os.path.commonprefix(parts)) or names[0]
 
     def _scales_after(self, op: Op) -> list[str]:
         """The scale and shift that stand right behind a norm spelled out in steps."""
