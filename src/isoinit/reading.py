@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from isoinit.flow import GRID, Activation, Feed, Source, feeding, following, identify, is_affine
@@ -163,7 +163,8 @@ class Reading:
         parts = [name.split(".") for name in names]
         if len(parts) == 1:
             return names[0].removesuffix(".weight")
-        return ".".join(os.path.commonprefix(parts)) or names[0]
+        alike = takewhile(lambda c: len(set(c)) == 1, zip(*parts, strict=False))
+        return ".".join(column[0] for column in alike) or names[0]
 
     def _scales_after(self, op: Op) -> list[str]:
         """The scale and shift that stand right behind a norm spelled out in steps."""
