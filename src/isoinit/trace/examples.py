@@ -48,7 +48,8 @@ def trace_made_up(model: nn.Module) -> Graph:
     refusal = "there is no telling what its forward takes"
     for batch in examples(model):
         try:
-            return trace(model, batch)
+            # Not on real tensors: a large model takes long, and its weights may not be there yet.
+            return trace(model, batch, real=False)
         except TraceError as error:
             refusal = str(error).partition(". Pass")[0]
     names = ", ".join(needed(model)) or "its inputs"
@@ -74,7 +75,7 @@ def _from_config(model: Any) -> Iterator[dict[str, Any]]:
     main = [model.main_input_name]
     pairs = [*main, *(n for n in ("input_ids", "pixel_values") if n in takes and n not in main)]
     extra = ["decoder_input_ids"] if model.config.is_encoder_decoder else []
-    for names in (pairs, main):
+    for names in (pairs, main) if pairs != main else (main,):
         names = [*names, *(name for name in extra if name in takes and name not in names)]
         for choice in range(len(SIDES) + 1):
             batch = {name: _input(name, model.config, choice) for name in names}

@@ -39,13 +39,14 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     )
 
 
-def trace(model: nn.Module, batch: Any) -> Graph:
+def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
     """Read a model by running its forward once; the model is left as it was.
 
     Args:
         model: any model, on any device, meta too.
         batch: an example, as `as_arguments` takes it. Its values matter only to models that branch
             on them.
+        real: whether the example itself may be run where fake tensors do not do.
 
     Raises:
         TraceError: if the forward fails, or returns nothing; it quotes the model's own error and the
@@ -55,7 +56,7 @@ def trace(model: nn.Module, batch: Any) -> Graph:
     try:
         return _run_fake(model, args, kwargs)
     except Exception as fake_failure:  # any failure of the fake run: the real one decides
-        if any(map(_is_elsewhere, (*model.parameters(), *model.buffers()))):
+        if not real or any(map(_is_elsewhere, (*model.parameters(), *model.buffers()))):
             raise explained(fake_failure, "on fake tensors", model, batch) from fake_failure
     try:
         with recording(model) as (inner, recorder), torch.no_grad():
