@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.graph import LAYERS, STATISTICS, SUMS, Array, Graph, Op
+from isoinit.graph import LAYERS, STATISTICS, SUMS, Array, Graph, Op, run
 from isoinit.scale.gains import ACTIVATIONS, activation_gain, function_gain
 
 # A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
@@ -109,7 +109,7 @@ def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
             return following(graph, end.outputs[0], norm=norm)
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
     ops = way.behind[end_value]
-    return Following(steps, lambda z: _run(ops, {value: z})[end_value], norm, end)
+    return Following(steps, lambda z: run(ops, {value: z})[end_value], norm, end)
 
 
 class _Way:
@@ -244,7 +244,7 @@ def feeding(graph: Graph, value: int) -> Feed:
         return Feed(value, found, ops, None)
 
     def function(*arrays: Array) -> Array:
-        return _run(ops, dict(zip(given, arrays, strict=True)))[value]
+        return run(ops, dict(zip(given, arrays, strict=True)))[value]
 
     return Feed(value, found, ops, function)
 
@@ -282,13 +282,6 @@ def is_affine(values: Array) -> bool:
     return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
 
 
-def _run(ops: Sequence[Op], arrays: dict[int, Array]) -> dict[int, Array]:
-    for op in ops:
-        made = op.apply([arrays[value] for value in op.inputs])
-        arrays.update(dict.fromkeys(op.outputs, made))
-    return arrays
-
-
 def _elementwise(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array | None:
     """The value from arrays of what it was made of; None if that is not elementwise.
 
@@ -301,9 +294,9 @@ def _elementwise(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Arra
             return None
     half = len(GRID) // 2
     try:
-        whole = _run(ops, dict(given))[value]
+        whole = run(ops, dict(given))[value]
         parts = [
-            _run(ops, {at: array[side] for at, array in given.items()})[value]
+            run(ops, {at: array[side] for at, array in given.items()})[value]
             for side in (slice(half), slice(half, None))
         ]
     except Exception:  # an operation refuses a plain row of numbers: not elementwise

@@ -222,6 +222,11 @@ class Graph:
         """Every use of a parameter, in the order of execution."""
         return self._uses.get(parameter, [])
 
+    @property
+    def unused(self) -> list[str]:
+        """The parameters that no operation used."""
+        return [name for name in self.shapes if name not in self._uses]
+
     @cached_property
     def _uses(self) -> dict[str, list[tuple[Op, Use]]]:
         found: dict[str, list[tuple[Op, Use]]] = {}
@@ -229,6 +234,14 @@ class Graph:
             for use in op.uses:
                 found.setdefault(use.parameter, []).append((op, use))
         return found
+
+
+def run(ops: Sequence[Op], arrays: dict[int, Array]) -> dict[int, Array]:
+    """Replay operations on arrays by the number of their value; the results are added to them."""
+    for op in ops:
+        made = op.apply([arrays[value] for value in op.inputs])
+        arrays.update(dict.fromkeys(op.outputs, made))
+    return arrays
 
 
 def _skip_and_branch(graph: Graph, op: Op) -> tuple[int, int] | None:
@@ -362,14 +375,8 @@ def _normed_by(graph: Graph, op: Op) -> int | None:
         return None
     few = (*(min(n, 4) for n in shape[:-1]), min(shape[-1], 64))
     given = np.random.default_rng(0).standard_normal(few)
-    results = []
     try:
-        for size in (8.0, 64.0):
-            arrays = {value: given * size}
-            for step in steps:
-                made = step.apply([arrays[v] for v in step.inputs])
-                arrays.update(dict.fromkeys(step.outputs, made))
-            results.append(arrays[op.outputs[0]])
+        results = [run(steps, {value: given * size})[op.outputs[0]] for size in (8.0, 64.0)]
     except Exception:  # fixed sizes, several results: no norm that anybody wrote so far
         return None
     small, large = results

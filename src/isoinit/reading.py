@@ -73,7 +73,7 @@ class Reading:
     @property
     def unused(self) -> list[str]:
         """The parameters that the run never used."""
-        return [name for name in self.graph.shapes if not self.graph.uses_of(name)]
+        return self.graph.unused
 
     def chain(self) -> list[tuple[str, str, str]]:
         """Each layer with what feeds it and where it goes, as text."""
@@ -288,10 +288,6 @@ def _operation(op: Op) -> str:
     stack, n_out, n_in, _ = use.layout.maps_shape
     if use.layout.kind == "embedding":
         return f"{op.name} {n_in}×{n_out}"
-    times = f"{stack}×" if stack > 1 else ""
     kernel = " " + "×".join(map(str, use.layout.kernel)) if use.layout.kernel else ""
-    return (
-        f"{op.name} {times}({n_in}→{n_out}){kernel}"
-        if times
-        else (f"{op.name} {n_in}→{n_out}{kernel}")
-    )
+    sizes = f"{stack}×({n_in}→{n_out})" if stack > 1 else f"{n_in}→{n_out}"
+    return f"{op.name} {sizes}{kernel}"

@@ -91,7 +91,7 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
             return structure(model), (f"read from its modules alone, a guess: {error}",)
     else:
         graph = trace(model, batch)
-    unused = [name for name in graph.shapes if not graph.uses_of(name)]
+    unused = graph.unused
     if not unused:
         return graph, ()
     named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))

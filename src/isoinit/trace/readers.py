@@ -177,7 +177,8 @@ INDEXED = frozenset(
 )
 
 # A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
-STANDS_IN = frozenset("cat stack concat hstack vstack where setitem masked_scatter".split())
+JOINS = frozenset("cat stack concat hstack vstack".split())
+STANDS_IN = JOINS | {"where", "setitem", "masked_scatter"}
 
 Reader = Callable[[Call], list[Step]]
 
@@ -350,7 +351,7 @@ def _embedding(call: Call) -> list[Step]:
 
 def _lookup(call: Call) -> list[Step]:
     """`table[indices]`: rows of a parameter, chosen by the example or by constants."""
-    weight = call.weight(call.args[0])
+    weight = call.weight(call.get(0, "input"))
     indices = call.args[1] if call.name == "getitem" else call.get(2, "index")
     if weight is None or not weight.exact or not isinstance(indices, torch.Tensor):
         return []

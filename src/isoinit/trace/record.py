@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from isoinit.errors import TraceError
 from isoinit.graph import SUMS, Array, Graph, Kind, Op, Use
 from isoinit.scale import fans
-from isoinit.trace.readers import READERS, Call, Weight
+from isoinit.trace.readers import JOINS, READERS, Call, Weight
 
 Replay = Callable[[Sequence[Array]], Array]
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
@@ -41,7 +41,6 @@ SHAPE_ONLY = frozenset(
 )
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
-JOINS = frozenset({"cat", "concat", "stack", "hstack", "vstack"})
 MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
@@ -92,7 +91,7 @@ class Recorder(TorchFunctionMode):
             )
         if name in MULTIPLY:
             _refuse_mixed_types(name, [*args, *kwargs.values()])
-        if name == "grouped_mm" and isinstance(args[0], FakeTensor):
+        if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
             result = _fake_grouped_mm(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
@@ -141,7 +140,7 @@ class Recorder(TorchFunctionMode):
                 self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
-        elif not values or (name in GATHERS and self._weight(args[0])):
+        elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
             self._derive(func, name, args, kwargs, weights, made)
             return
         else:
