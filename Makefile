@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence families clean
+.PHONY: demo test lint format bench evidence families signal clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -26,6 +26,10 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
+
+# The signal expected and measured; writes docs/signal.md.
+signal: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.signal
 
 # Half an hour: a small model of each family of transformers; writes docs/families.md.
 families: $(VENV)/dev.stamp

@@ -295,7 +295,7 @@ def test_a_function_without_a_gain_counts_as_no_activation(function):
 
     plan = isoinit.plan(Net(), torch.rand(2, 4))
     assert plan["a.weight"].role == "weight"
-    assert plan["a.weight"].initializer == isoinit.XavierNormal()
+    assert plan["a.weight"].initializer == isoinit.LeCunNormal()
 
 
 class Through(nn.Module):
@@ -351,8 +351,9 @@ def test_a_layer_of_one_network_among_several_streams_counts_its_own_branches():
             return x
 
     plan = isoinit.plan(Two(), torch.randn(3, 8))
-    assert plan["first.0.weight"].initializer == isoinit.XavierNormal(gain=1 / 2)
-    assert plan["second.8.weight"].initializer == isoinit.XavierNormal(gain=1 / 3)
+    assert plan["first.0.weight"].initializer == isoinit.HeNormal(gain=1 / 2)
+    # the second stream starts with tanh of what the first one adds up to
+    assert plan["second.8.weight"].std < plan["second.0.weight"].std
 
 
 def test_a_slice_of_the_examples_indices_still_comes_from_the_example():

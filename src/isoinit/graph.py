@@ -59,6 +59,31 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What the arguments of a call say that its inputs and its name do not.
+
+    Attributes:
+        axes: of a move, the axes of its first input that each axis of its output runs along; None
+            where that is not known.
+        dims: the axes that it works along: a mean, a softmax, a concatenation.
+        power: what it does to the second moment of every element: dropout in training 1/(1 - p);
+            of attention, to that of the scores, if each had been divided by the root of their terms.
+        window: how many elements a pooling operation takes together; 0 where that is not known.
+        constant: mean and second moment of the constant tensor that it adds or multiplies by.
+        causal: whether attention looks back only.
+        live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
+    """
+
+    axes: tuple[tuple[int, ...], ...] | None = None
+    dims: tuple[int, ...] = ()
+    power: float = 1.0
+    window: int = 0
+    constant: tuple[float, float] | None = None
+    causal: bool = False
+    live: bool = True
+
+
+@dataclass(frozen=True)
 class Op:
     """One operation.
 
@@ -70,6 +95,7 @@ class Op:
         uses: the parameters it uses.
         replay: computes the output from arrays in place of `inputs`; None for moves, and where the
             operation uses a parameter or another tensor whose values are not known.
+        detail: what its arguments say beyond that.
     """
 
     index: int
@@ -79,6 +105,7 @@ class Op:
     outputs: tuple[int, ...]
     uses: tuple[Use, ...] = ()
     replay: Callable[[Sequence[Array]], Array] | None = field(default=None, compare=False)
+    detail: Detail = field(default=Detail(), compare=False)
 
     def apply(self, inputs: Sequence[Array]) -> Array:
         """The output from arrays in place of the inputs; a move leaves the first as it is."""
@@ -111,6 +138,23 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Given:
+    """The moments of one tensor of the example.
+
+    Attributes:
+        mean, second: the mean of its elements, and of their squares.
+        nearby: the mean product of two elements of one example that differ in place alone (in the
+            axes between the first and the last).
+        across: the mean product of elements at one place of two examples.
+    """
+
+    mean: float
+    second: float
+    nearby: float
+    across: float
+
+
+@dataclass(frozen=True)
 class Graph:
     """Operations in the order of execution.
 
@@ -121,6 +165,8 @@ class Graph:
         how: "fake" (run on fake tensors), "real" (run on the example) or "structure" (not run).
         aliases: other names of tied parameters, and the name that each stands for.
         sizes: the shape of every value.
+        given: of the example's own floating-point tensors, by the number of their value, what a
+            signal's size follows from.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -129,6 +175,7 @@ class Graph:
     how: str
     aliases: dict[str, str] = field(default_factory=dict)
     sizes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    given: dict[int, Given] = field(default_factory=dict)
 
     @cached_property
     def producers(self) -> dict[int, Op]:

@@ -37,6 +37,8 @@ class Entry:
         layout: what its axes mean, and its shape.
         dtype: its type, such as "float32".
         reason, source: why, and who found it out.
+        expected: for the weight of a layer, the root mean square that its output is expected to have;
+            None where that cannot be worked out.
         must_differ: whether it is a weight matrix whose units would stay identical if they started
             so: any but one that ends a residual branch.
     """
@@ -49,6 +51,7 @@ class Entry:
     reason: str
     source: str
     must_differ: bool
+    expected: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -223,6 +226,7 @@ class Plan:
                 "role": entry.role,
                 "initializer": entry.initializer and entry.initializer.to_dict(),
                 "std": entry.std,
+                "expected": entry.expected,
                 "reason": entry.reason,
                 "source": entry.source,
                 "dtype": entry.dtype,
@@ -316,6 +320,7 @@ def _entry(name: str, data: dict[str, Any]) -> Entry:
         data["reason"],
         data["source"],
         data["must_differ"],
+        data["expected"],
     )
     _ = entry.std  # refuses an initializer that does not fit the layout
     return entry

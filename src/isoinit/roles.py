@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from isoinit.flow import Activation, following, identify
+from isoinit.chains import Chain, read_chains
+from isoinit.flow import Activation, feeding, following, identify
 from isoinit.graph import SUMS, Graph, Op, Use
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
@@ -31,6 +32,13 @@ class Role:
         neutral: for a bias, scale or shift, the value at which it does nothing; None if not known.
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
         guess: whether it was read from the modules alone, because no run of the model used it.
+        fed: for a weight, the function that it is fed through; None where that is none, or more.
+        source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
+            or several of them: "norm, weight".
+        chain: for a weight or bias, the deep plain chain that its layer is part of.
+        second: the second moment that the layer gets, if all layers before it are as planned.
+        start: for a weight that ends a residual branch, the second moment that its stream starts
+            with.
     """
 
     parameter: str
@@ -47,6 +55,11 @@ class Role:
     neutral: float | None = None
     tied: str = ""
     guess: bool = False
+    fed: Activation | None = None
+    source: str = ""
+    chain: Chain | None = None
+    second: float = 1.0
+    start: float = 1.0
 
     def __str__(self) -> str:
         words = "embedding" if self.slot == "table" else self.slot
@@ -72,13 +85,14 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         fallback: makes the graph of its modules, which is asked about the parameters that the run
             never used, if there are any.
     """
-    found = {name: _role(graph, name) for name in graph.shapes}
+    chains = read_chains(graph)
+    found = {name: _role(graph, name, chains) for name in graph.shapes}
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
     elif any(role is None for role in found.values()):
         modules = fallback()
         for name in [name for name, role in found.items() if role is None]:
-            role = _role(modules, name)
+            role = _role(modules, name, {})
             found[name] = role and replace(role, guess=True)
     return {
         name: role or Role(name, "unknown", fans.vector(graph.shapes[name]), "")
@@ -86,7 +100,7 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
     }
 
 
-def _role(graph: Graph, name: str) -> Role | None:
+def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     uses = [(op, use) for op, use in graph.uses_of(name) if use.slot != "other"]
     if not uses:
         return None
@@ -107,12 +121,16 @@ def _role(graph: Graph, name: str) -> Role | None:
         through=use.through,
         neutral=use.neutral,
         tied=tied,
+        chain=chains.get(op.index),
     )
     if use.slot != "weight":
         return role
     what_follows = following(graph, op.outputs[0])
+    feed = feeding(graph, op.inputs[0]) if op.inputs else None
     return replace(
         role,
+        fed=feed.activation if feed else None,
+        source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
         activation=identify(what_follows.names, what_follows.function),
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,

@@ -13,10 +13,12 @@ from isoinit.errors import ArgumentError
 from isoinit.flow import Activation
 from isoinit.initializers import (
     Constant,
+    DeltaOrthogonal,
     GateBias,
     HeNormal,
     Initializer,
     LeCunNormal,
+    LooksLinear,
     Normal,
     Ones,
     Orthogonal,
@@ -38,7 +40,7 @@ class Rule:
         name: a short handle.
         applies: whether the rule is for a role.
         initializer: what the role gets; None leaves it as it was.
-        reason: why, in words; `{activation}` and `{gain}` are filled in.
+        reason: why, in words; what stands in braces is filled in from the role.
         source: the paper or practice that it comes from.
     """
 
@@ -68,6 +70,58 @@ def _before(*names: str) -> Callable[[Role], bool]:
     )
 
 
+def _after(*names: str) -> Callable[[Role], bool]:
+    return lambda role: role.slot == "weight" and role.fed is not None and role.fed.name in names
+
+
+def _gain(role: Role) -> float:
+    """What undoes the second moment of what feeds a weight: E[x²]^(-1/2).
+
+    Where that is one function of a unit signal, its exact gain; worked out from samples, the second
+    moment itself is within a percent or so.
+    """
+    measured = 1 / math.sqrt(role.second) if role.second > 0 else 1.0
+    exact = role.fed.gain if role.fed else 1.0
+    return exact if abs(measured / exact - 1) < 0.02 else measured
+
+
+def _kept(role: Role, gain: float) -> Initializer:
+    """Var(w) = gain²/fan_in, by the name that the field has for it."""
+    if gain == 1.0:
+        return LeCunNormal()
+    if role.fed and role.fed.name in ("relu", "leaky_relu") and gain == role.fed.gain:
+        return he_for(role.fed)
+    return HeNormal(gain=gain)
+
+
+def _orthogonal_for(role: Role, gain: float) -> Initializer:
+    """An orthogonal matrix that keeps the variance a unit; of a convolution, at the centre tap."""
+    stack, n_out, n_in, taps = role.layout.maps_shape
+    if role.layout.kind == "conv" and n_out >= n_in and stack == 1:
+        return DeltaOrthogonal(gain=gain * math.sqrt(n_out / n_in))
+    return Orthogonal(gain=gain * math.sqrt(max(1.0, n_out / max(n_in * taps, 1))))
+
+
+def _looks_linear(role: Role) -> Initializer:
+    assert role.chain is not None
+    gain = role.chain.odd_gain if role.chain.mirror in ("in", "both") else _gain(role)
+    return LooksLinear(gain=gain, mirror=role.chain.mirror)
+
+
+def _mirrored(role: Role) -> bool:
+    """Whether a layer's units are mirrored, and its kernel has a centre tap to put them at."""
+    if role.slot != "weight" or role.chain is None or not role.chain.mirror:
+        return False
+    return role.layout.kind in ("linear", "conv")
+
+
+def _critical(role: Role) -> Initializer:
+    """The signal starts at the critical size, and layers behind the first keep it there."""
+    point = role.chain.point if role.chain else None
+    assert point is not None, "the rule asks for one"
+    return _orthogonal_for(role, math.sqrt((point.second - point.bias) / role.second))
+
+
 def _recurrent_relu(role: Role) -> bool:
     return role.slot == "input weight" and role.op.startswith("rnn_relu")
 
@@ -81,14 +135,20 @@ def he_for(activation: Activation) -> Initializer:
     return HeNormal(gain=activation.gain)
 
 
-def _he(role: Role) -> Initializer:
-    return he_for(role.activation) if role.activation else HeNormal()
+def _branch_end(role: Role) -> Initializer:
+    """All branches together add what the stream starts with: a share of 1/N each."""
+    return HeNormal(gain=_gain(role) * math.sqrt(role.start / role.branches))
 
 
 def _neutral(role: Role) -> Initializer:
     """The constant at which a bias adds nothing or a scale changes nothing."""
     value = role.neutral or 0.0
     return {0.0: Zeros(), 1.0: Ones()}.get(value, Constant(value))
+
+
+def _biased(role: Role) -> bool:
+    chain = role.chain
+    return chain is not None and chain.point is not None and chain.point.bias > 0
 
 
 def _ends_branch_as_scale(role: Role) -> bool:
@@ -193,6 +253,13 @@ RULES: tuple[Rule, ...] = (
         "He et al. 2015, section 2.1",
     ),
     Rule(
+        "critical bias",
+        lambda role: role.slot == "bias" and _biased(role),
+        lambda role: Normal(std=math.sqrt(role.chain.point.bias)),  # type: ignore[union-attr]
+        "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
+        "Schoenholz et al. 2017, section 3",
+    ),
+    Rule(
         "bias",
         _slot("bias", "shift", "input bias", "recurrent bias"),
         _neutral,
@@ -202,71 +269,104 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "residual branch",
         lambda role: role.slot == "weight" and role.ends_branch and role.activation is None,
-        lambda role: XavierNormal(gain=1 / math.sqrt(role.branches)),
-        "writes to a residual stream: with N branches, 1/sqrt(N) keeps the sum's variance bounded",
-        "Radford et al. 2019, section 2.3",
+        _branch_end,
+        "writes to a residual stream: with N branches, 1/sqrt(N) of what the stream starts with, so "
+        "that the sum at most doubles in variance",
+        "Radford et al. 2019, section 2.3; Zhang et al. 2019",
     ),
     Rule(
         "SELU",
         _before("selu"),
-        lambda _: LeCunNormal(),
+        lambda role: _kept(role, _gain(role)),
         "SELU pulls mean and variance to 0 and 1 by itself if weights have variance 1/fan_in",
         "Klambauer et al. 2017, section 2",
     ),
     Rule(
+        "mirrored chain",
+        _mirrored,
+        _looks_linear,
+        "{length} layers in a row with no norm or residual sum: pairs of opposite units leave of "
+        "the activation its odd part, which is all but linear, so that orthogonal weights keep "
+        "signal and gradient at any depth",
+        "Balduzzi et al. 2017, section 4; Saxe et al. 2014",
+    ),
+    Rule(
+        "critical chain",
+        lambda role: (
+            role.slot == "weight" and role.chain is not None and role.chain.point is not None
+        ),
+        _critical,
+        "{length} layers in a row with no norm or residual sum: at the edge of chaos, with biases of "
+        "variance {bias}, neither the signal nor its gradient grows or shrinks",
+        "Schoenholz et al. 2017, section 3; Pennington et al. 2017",
+    ),
+    Rule(
+        "isometric chain",
+        lambda role: role.slot == "weight" and role.chain is not None and not role.chain.hopeless,
+        lambda role: _orthogonal_for(role, _gain(role)),
+        "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
+        "length, where a random one only keeps their mean",
+        "Saxe et al. 2014, section 3",
+    ),
+    Rule(
         "saturating",
         _before(*SATURATING),
-        lambda _: XavierNormal(),
+        lambda role: XavierNormal(gain=1.0 if _after(*SATURATING)(role) else _gain(role)),
         "{activation} is linear around 0: a compromise between forward and backward signal",
         "Glorot & Bengio 2010, eq. 12",
     ),
     Rule(
         "ReLU",
-        _before("relu", "leaky_relu"),
-        _he,
-        "{activation} takes part of the second moment; gain {gain} restores it",
+        _after("relu", "leaky_relu"),
+        lambda role: _kept(role, _gain(role)),
+        "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
         "He et al. 2015, eq. 10 and 15",
     ),
     Rule(
         "any activation",
-        lambda role: role.slot == "weight" and role.activation is not None,
-        _he,
-        "{activation} was measured: gain {gain} keeps its second moment at one",
+        lambda role: role.slot == "weight" and role.fed is not None,
+        lambda role: _kept(role, _gain(role)),
+        "fed by {fed}, which was measured: gain {gain} keeps its second moment at one",
         "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
     ),
     Rule(
-        "linear",
+        "unit signal",
+        lambda role: role.slot == "weight" and abs(_gain(role) - 1) < 1e-9,
+        lambda _: LeCunNormal(),
+        "what feeds it has unit size already ({source}), and Var(w) = 1/fan_in keeps it",
+        "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
+    ),
+    Rule(
+        "measured signal",
         _slot("weight"),
-        lambda _: XavierNormal(),
-        "no activation follows: a compromise between forward and backward signal",
-        "Glorot & Bengio 2010, eq. 12",
+        lambda role: _kept(role, _gain(role)),
+        "what feeds it ({source}) has the second moment {second}; gain {gain} makes it one",
+        "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
     ),
 )
 
 METHODS = ["auto", "zero", "random", "xavier", "he", "lecun", "orthogonal", "sparse", "variational"]
 
 
-def _gain(role: Role) -> float:
-    """The gain that a method's weight needs: 1 where nothing follows, or what is linear around 0.
+def _plain_gain(role: Role) -> float:
+    """The gain that a method's weight needs; 1 between units that are linear around 0.
 
     The forward gain of tanh, 1.59, would make gradients grow by 1.18 a layer in variance.
     """
-    if role.activation is None or role.activation.name in SATURATING:
-        return 1.0
-    return role.activation.gain
+    return 1.0 if _after(*SATURATING)(role) else _gain(role)
 
 
 def _orthogonal(role: Role) -> Initializer:
     """With more outputs than inputs the length is kept, so the variance a unit is restored."""
     _, n_out, n_in, taps = role.layout.maps_shape
-    return Orthogonal(gain=_gain(role) * math.sqrt(max(1.0, n_out / max(n_in * taps, 1))))
+    return Orthogonal(gain=_plain_gain(role) * math.sqrt(max(1.0, n_out / max(n_in * taps, 1))))
 
 
 def _sparse(role: Role) -> Initializer:
     """One connection in ten, but ten a unit at least: fewer leave inputs that no unit hears."""
     if role.layout.fan_in < 100:
-        return Sparse(connections=10, gain=_gain(role))
-    return Sparse(gain=_gain(role))
+        return Sparse(connections=10, gain=_plain_gain(role))
+    return Sparse(gain=_plain_gain(role))
 
 
 def _variational(role: Role) -> Initializer:
@@ -280,7 +380,7 @@ _BY_METHOD: dict[str, Callable[[Role], Initializer]] = {
     "zero": lambda _: Zeros(),
     "random": lambda _: Normal(std=0.02),
     "xavier": lambda _: XavierNormal(),
-    "he": _he,
+    "he": lambda role: he_for(role.fed) if role.fed else HeNormal(gain=_gain(role)),
     "lecun": lambda _: LeCunNormal(),
     "orthogonal": _orthogonal,
     "sparse": _sparse,
@@ -307,8 +407,7 @@ def choose(role: Role, method: str = "auto") -> Choice:
         return Choice(None, "no rule knows what it is for", "")
     initializer, rule = _first(role)
     gain = getattr(initializer, "gain", None)
-    activation = role.activation.name if role.activation else ""
-    reason = rule.reason.format(activation=activation, gain=f"{gain:.4g}" if gain else "")
+    reason = rule.reason.format(gain=f"{gain:.4g}" if gain else "1", **_facts(role))
     source = rule.source
     eligible = role.slot == "weight" if method == "variational" else role.slot in _WEIGHTS
     if method != "auto" and eligible:
@@ -319,6 +418,19 @@ def choose(role: Role, method: str = "auto") -> Choice:
     if role.guess:
         reason += "; a guess from the layer's type, since no run of the model used it"
     return Choice(initializer, reason, source)
+
+
+def _facts(role: Role) -> dict[str, str]:
+    """What the reasons of the rules name."""
+    point = role.chain.point if role.chain else None
+    return {
+        "activation": role.activation.name if role.activation else "",
+        "fed": role.fed.name if role.fed else "",
+        "source": {"": "what feeds it"}.get(role.source, role.source),
+        "second": f"{role.second:.3g}",
+        "length": str(role.chain.length) if role.chain else "",
+        "bias": f"{point.bias:.3g}" if point else "",
+    }
 
 
 def _first(role: Role) -> tuple[Initializer | None, Rule]:

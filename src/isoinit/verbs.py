@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import nn
 
+from isoinit.choosing import choose_all, doubts, expected
 from isoinit.errors import TraceError
 from isoinit.fill import refuse_unfillable
 from isoinit.graph import Graph
 from isoinit.plans import Entry, Plan
 from isoinit.reading import Reading
 from isoinit.roles import Role, read_roles
-from isoinit.rules import choose
+from isoinit.rules import Choice
 from isoinit.trace import require_parameters, structure, trace, trace_made_up
 from isoinit.trace.names import unwrap
 
@@ -42,19 +43,25 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
 
     Example:
         >>> import isoinit, torch
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU())
-        >>> entry = isoinit.plan(model, torch.zeros(1, 8))["0.weight"]
-        >>> print(entry.initializer, entry.std, entry.role)
-        HeNormal(gain=1.414) 0.5 weight before relu
+        >>> nn = torch.nn
+        >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+        >>> for name in ("0.weight", "2.weight"):
+        ...     entry = isoinit.plan(model, torch.zeros(1, 8))[name]
+        ...     print(entry.initializer, f"{entry.std:.4f}", entry.role)
+        LeCunNormal() 0.3536 weight before relu
+        HeNormal(gain=1.414) 0.2500 weight of the output
     """
     parameters, aliases = require_parameters(model, "plan")
     refuse_unfillable(parameters, now=False)
     graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
+    choices = choose_all(graph, roles, method)
+    signals = expected(graph, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), method) for name, role in roles.items()
+        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
+        for name, role in roles.items()
     }
-    return Plan(entries, aliases, method, graph.how, notes)
+    return Plan(entries, aliases, method, graph.how, (*notes, *doubts(roles)))
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -101,8 +108,7 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     )
 
 
-def _entry(role: Role, dtype: str, method: str) -> Entry:
-    choice = choose(role, method)
+def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:
     return Entry(
         role.parameter,
         str(role),
@@ -112,6 +118,7 @@ def _entry(role: Role, dtype: str, method: str) -> Entry:
         choice.reason,
         choice.source,
         must_differ="weight" in role.slot and not role.ends_branch,
+        expected=expected,
     )
 
 

@@ -165,7 +165,7 @@ def test_the_type_is_kept(dtype):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     # ρ is near -3.5, where bfloat16 has steps of 2**-6: half of one moves σ by 0.8 %.
     sigma = posterior(model[0])[1].double()
-    expected = 0.1 * math.sqrt(2 / 16) / math.sqrt(1.01)
+    expected = 0.1 * math.sqrt(1 / 16) / math.sqrt(1.01)
     assert (sigma / expected - 1).abs().max() < {torch.bfloat16: 0.02, torch.float16: 3e-3}.get(
         dtype, 1e-5
     )

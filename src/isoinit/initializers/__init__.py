@@ -3,6 +3,7 @@
 from isoinit.initializers.base import Initializer
 from isoinit.initializers.he import HeNormal, HeUniform
 from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
+from isoinit.initializers.looks_linear import LooksLinear
 from isoinit.initializers.orthogonal import DeltaOrthogonal, Orthogonal
 from isoinit.initializers.random import Normal, TruncatedNormal, Uniform
 from isoinit.initializers.sparse import Sparse
@@ -21,6 +22,7 @@ __all__ = [
     "Initializer",
     "LeCunNormal",
     "LeCunUniform",
+    "LooksLinear",
     "Normal",
     "Ones",
     "Orthogonal",

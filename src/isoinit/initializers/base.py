@@ -48,6 +48,10 @@ class Initializer(ABC):
                 finds out before it writes.
         """
 
+    def mean_for(self, layout: Layout) -> float:
+        """The mean of the elements of a parameter of this layout: zero for most."""
+        return 0.0
+
     @abstractmethod
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Write elements `start` to `start + len(out)` (C order) of the parameter into `out`.

@@ -44,6 +44,10 @@ class Uniform(IndependentInitializer):
         """(b - a) / sqrt(12)."""
         return (self.b - self.a) / math.sqrt(12)
 
+    def mean_for(self, layout: Layout) -> float:
+        """(a + b) / 2."""
+        return (self.a + self.b) / 2
+
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Uniform."""
         return laws.uniform(self.a, self.b, dtype)
@@ -76,6 +80,10 @@ class Normal(IndependentInitializer):
     def std_for(self, layout: Layout) -> float:
         """The standard deviation given."""
         return self.std
+
+    def mean_for(self, layout: Layout) -> float:
+        """The mean given."""
+        return self.mean
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal."""
@@ -130,6 +138,13 @@ class TruncatedNormal(IndependentInitializer):
         shift = (density(a) - density(b)) / mass
         tilt = (a * density(a) - b * density(b)) / mass
         return self.std * math.sqrt(max(1 + tilt - shift * shift, 0))
+
+    def mean_for(self, layout: Layout) -> float:
+        """The mean given, where the cut is symmetric about it; else moved towards the longer side."""
+        a, b = self.a, self.b
+        low, high = (math.erf(x / math.sqrt(2)) for x in (a, b))
+        shift = (math.exp(-a * a / 2) - math.exp(-b * b / 2)) * math.sqrt(2 / math.pi)
+        return self.mean if a == -b else self.mean + self.std * shift / (high - low)
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal, cut."""

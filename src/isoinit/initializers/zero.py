@@ -40,6 +40,10 @@ class _Fixed(IndependentInitializer):
         """Zero: nothing varies."""
         return 0.0
 
+    def mean_for(self, layout: Layout) -> float:
+        """The value."""
+        return self._value
+
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """The value; nothing is drawn."""
         return laws.fixed(self._value, dtype)
@@ -121,6 +125,10 @@ class GateBias(WholeInitializer):
                 f"{self} needs a bias of {self.gates} equal parts, found shape {layout.shape}"
             )
         return abs(self.val) * math.sqrt(self.gates - 1) / self.gates
+
+    def mean_for(self, layout: Layout) -> float:
+        """The mean over the gates."""
+        return self.val / self.gates
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The bias; the stream is not used."""

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from isoinit.graph import Array, Kind, Op, Use
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
+from isoinit.trace.details import BESIDE, axes_along
 
 FACTORED = frozenset({"matmul", "mm", "bmm", "einsum", "multi_dot"})
 
@@ -82,19 +83,8 @@ class Weight:
         return float((goal - low) / (high - low))
 
     def axes(self) -> list[tuple[int, ...]]:
-        """The axes of the parameter that each axis of a view runs along, found by strides.
-
-        An axis of the view may merge several axes, or be a part of one.
-        """
-        shape = self.shapes[self.names[0]]
-        strides = torch.empty(shape, device="meta").stride()
-        real = [axis for axis, size in enumerate(shape) if size > 1]
-        found: list[tuple[int, ...]] = []
-        for size, step in zip(self.tensor.shape, self.tensor.stride(), strict=True):
-            merged = tuple(a for a in real if step <= strides[a] < step * size)
-            part = tuple(a for a in real if strides[a] <= step)[:1]
-            found.append((merged or part) if size > 1 else ())
-        return found
+        """The axes of the parameter that each axis of a view runs along, found by strides."""
+        return list(axes_along(self.shapes[self.names[0]], self.tensor))
 
 
 @dataclass(frozen=True)
@@ -177,8 +167,7 @@ INDEXED = frozenset(
 )
 
 # A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
-JOINS = frozenset("cat stack concat hstack vstack".split())
-STANDS_IN = JOINS | {"where", "setitem", "masked_scatter"}
+STANDS_IN = BESIDE | {"where", "setitem", "masked_scatter"}
 
 Reader = Callable[[Call], list[Step]]
 

@@ -16,9 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from isoinit.errors import TraceError
-from isoinit.graph import SUMS, Array, Graph, Kind, Op, Use
+from isoinit.graph import SUMS, Array, Detail, Given, Graph, Kind, Op, Use
 from isoinit.scale import fans
-from isoinit.trace.readers import JOINS, READERS, Call, Weight
+from isoinit.trace.details import BESIDE, Constant, constant, detail
+from isoinit.trace.readers import READERS, Call, Weight
 
 Replay = Callable[[Sequence[Array]], Array]
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
@@ -42,6 +43,7 @@ SHAPE_ONLY = frozenset(
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
 MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
+NO_DETAIL = Detail()
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -77,6 +79,8 @@ class Recorder(TorchFunctionMode):
         # Tensors are known by identity, so each is kept alive beside its number.
         self._values: dict[int, tuple[torch.Tensor, int]] = {}
         self._weights: dict[int, tuple[torch.Tensor, Weight]] = {}
+        self._constants: dict[int, tuple[torch.Tensor, Constant]] = {}
+        self._given: dict[int, Given] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -112,10 +116,21 @@ class Recorder(TorchFunctionMode):
         else:
             self._values[id(tensor)] = (tensor, value)
 
+    def mark_constant(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
+        """Say that a tensor is a buffer, or stands for this real one."""
+        self._constants[id(tensor)] = (tensor, Constant(real))
+
+    def mark_given(self, tensor: torch.Tensor, given: Given | None) -> None:
+        """Say that a tensor is part of the example, of these moments where they are known."""
+        value = self._new_value(tensor)
+        if given is not None:
+            self._given[value] = given
+
     def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run the model on an example, recording; returns what the model returns."""
         for tensor in tensors_in((args, kwargs)):
-            self.mark_value(tensor)
+            if self.value(tensor) is None:
+                self.mark_given(tensor, moments_of(tensor))
         with self:
             return model(*args, **kwargs)
 
@@ -123,7 +138,9 @@ class Recorder(TorchFunctionMode):
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        return Graph(self._shapes, tuple(self.ops), found, how, self._aliases, self._sizes)
+        return Graph(
+            self._shapes, tuple(self.ops), found, how, self._aliases, self._sizes, self._given
+        )
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
@@ -131,7 +148,14 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
+        moved = name in MOVES
         if not values and not weights:
+            before = [known for t in tensors if (known := self._constant(t)) is not None]
+            for tensor in made:
+                self._constants[id(tensor)] = (
+                    tensor,
+                    constant(name, args, tensor, before, moved=moved),
+                )
             return
         replay = None
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
@@ -144,12 +168,13 @@ class Recorder(TorchFunctionMode):
             self._derive(func, name, args, kwargs, weights, made)
             return
         else:
-            last = call.generic("move" if name in MOVES else "other")
+            last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
                 replay = _replay(func, args, kwargs, self.value)
         outputs = [self._new_value(tensor) for tensor in made]
-        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay)
+        told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay, told)
         if self._observe is not None:
             self._observe(op, tuple(made))
 
@@ -161,8 +186,9 @@ class Recorder(TorchFunctionMode):
         outputs: Sequence[int],
         uses: Sequence[Use],
         replay: Any,
+        told: Detail = NO_DETAIL,
     ) -> Op:
-        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay)
+        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay, told)
         self.ops.append(op)
         return op
 
@@ -180,7 +206,7 @@ class Recorder(TorchFunctionMode):
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
         moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
         exact = moved and first.exact
-        beside = name in JOINS and all(weight.exact or weight.joined for weight in weights)
+        beside = name in BESIDE and all(weight.exact or weight.joined for weight in weights)
         joined = beside or (moved and first.joined)
         through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
         function = first.function
@@ -208,6 +234,14 @@ class Recorder(TorchFunctionMode):
         known = self._values.get(id(tensor))
         return known[1] if known else None
 
+    def _constant(self, tensor: Any) -> Constant | None:
+        if not isinstance(tensor, torch.Tensor) or id(tensor) in self._values:
+            return None
+        if id(tensor) in self._weights:
+            return None
+        known = self._constants.get(id(tensor))
+        return known[1] if known else Constant(tensor)
+
     def _weight(self, tensor: Any) -> Weight | None:
         if id(tensor) in self._values:
             return None
@@ -226,6 +260,33 @@ class Recorder(TorchFunctionMode):
 
     def _producer(self, value: int) -> Op | None:
         return next((op for op in reversed(self.ops) if value in op.outputs), None)
+
+
+def moments_of(tensor: torch.Tensor) -> Given | None:
+    """The moments of a real tensor of floating-point numbers; None for any other."""
+    if not _is_float(tensor) or not tensor.numel() or tensor.is_meta or not tensor.dim():
+        return None
+    if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
+        return None
+    with torch.no_grad():
+        values = tensor.detach().double()
+        mean, second = values.mean().item(), values.square().mean().item()
+        if not np.isfinite(second):
+            return None
+        between = tuple(range(1, values.dim() - 1)) or None
+        if values.dim() >= 4:  # images: channels first
+            between = tuple(range(2, values.dim()))
+        places = 1 if between is None else int(np.prod([values.shape[axis] for axis in between]))
+        nearby = second if between is None else values.mean(between).square().mean().item()
+        across = values.mean(0).square().mean().item()
+    return Given(
+        mean, second, _pairs(nearby, second, places), _pairs(across, second, values.shape[0])
+    )
+
+
+def _pairs(of_mean: float, second: float, count: int) -> float:
+    """The mean product of two different elements, from the mean square of the mean of all."""
+    return second if count < 2 else (count * of_mean - second) / (count - 1)
 
 
 @cache

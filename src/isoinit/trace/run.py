@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from isoinit.errors import ArgumentError, TraceError
 from isoinit.graph import Graph
 from isoinit.trace.isolate import untouched
 from isoinit.trace.names import named_parameters, unwrap
-from isoinit.trace.record import Observer, Recorder, tensors_in
+from isoinit.trace.record import Observer, Recorder, moments_of, tensors_in
 
 
 def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -106,6 +106,8 @@ def recording(
             other = None if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
         if id(tensor) in by_id:
             recorder.mark_parameter(tensor if other is None else other, by_id[id(tensor)])
+        elif other is not None and not isinstance(tensor, nn.Parameter):
+            recorder.mark_constant(other, tensor)
         return other
 
     with untouched(model, replace), torch.compiler.set_stance("force_eager"):
@@ -145,6 +147,11 @@ def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     fake = as_fake(mode, device)
     fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
     with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
+        given = zip(tensors_in((fake_args, fake_kwargs)), tensors_in((args, kwargs)), strict=True)
+        for shadow, tensor in given:
+            with unset_fake_temporarily():
+                moments = moments_of(tensor)
+            recorder.mark_given(shadow, moments)
         return _graph(recorder, recorder.run(inner, fake_args, fake_kwargs), "fake")
 
 

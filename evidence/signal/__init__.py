@@ -1,0 +1,1 @@
+"""The signal that plans expect, beside what is measured."""

@@ -1,0 +1,82 @@
+"""Chooses for every parameter in the order of execution, with the signal that the choices make.
+
+What feeds a weight depends on what the weights before it were given, so choosing and propagating go
+hand in hand: each layer is chosen for the second moment that reaches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from isoinit.graph import Graph, Op, Use
+from isoinit.initializers import Initializer
+from isoinit.propagation import Signal, propagate
+from isoinit.roles import Role
+from isoinit.rules import Choice, choose
+
+
+def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
+    """What every parameter gets, in the order of `roles`.
+
+    The signal is the nominal one (`isoinit.propagation.propagate`): a plan depends on the model,
+    and not on the numbers in the example, its length, or how many examples there are.
+
+    Raises:
+        ArgumentError: for an unknown method.
+    """
+    chosen: dict[str, Choice] = {}
+    starts: dict[int, float] = {}
+
+    def fill(op: Op, use: Use, fed: Signal | None) -> Initializer | None:
+        name = use.parameter
+        if name not in chosen:
+            role = roles[name]
+            if fed is not None and role.slot == "weight":
+                role = replace(role, second=fed.second)
+            if (join := graph.ending.get(op.index)) is not None:
+                role = replace(role, start=starts.get(join.stream, 1.0))
+            chosen[name] = choose(role, method)
+        return chosen[name].initializer
+
+    def seen(value: int, signal: Signal) -> None:
+        for stream in streams.get(value, ()):
+            starts.setdefault(stream, signal.second)
+
+    streams: dict[int, list[int]] = {}
+    for join in graph.joins.values():
+        streams.setdefault(join.start, []).append(join.stream)
+    propagate(graph, fill, nominal=True, seen=seen)
+    return {name: chosen.get(name) or choose(role, method) for name, role in roles.items()}
+
+
+def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
+    """Where no choice can keep signal and gradient alive: why, and what would."""
+    found: dict[str, list[Role]] = {}
+    for role in roles.values():
+        if role.slot == "weight" and role.chain is not None and role.chain.hopeless:
+            found.setdefault(role.chain.hopeless, []).append(role)
+    return tuple(
+        f"{len(alike)} layers in a row are joined by {name} alone (the first is "
+        f"{alike[0].parameter!r}): no scale of the weights keeps both the signal and its gradient "
+        "alive through them, since the function has no stable critical point and its odd part is not "
+        "linear enough; a norm layer every few layers, residual branches, or another activation "
+        "would"
+        for name, alike in found.items()
+    )
+
+
+def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
+    """The root mean square expected of each layer's output, by the name of its weight.
+
+    Now with the example's own moments and sizes, as a check on the same batch measures it.
+    """
+    if graph.how == "structure":
+        return {}
+
+    signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
+    found: dict[str, float] = {}
+    for op in graph.ops:
+        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
+        if weight is not None and weight not in found and op.outputs[0] in signals:
+            found[weight] = signals[op.outputs[0]].rms
+    return found

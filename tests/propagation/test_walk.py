@@ -1,0 +1,215 @@
+"""The signal that is worked out, against closed forms and against real models."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+import isoinit
+from zoo import vision
+
+
+class Apply(nn.Module):
+    """A unit signal through a function, into a weight: what the weight is fed, and gives."""
+
+    def __init__(self, function, n_in=64):
+        super().__init__()
+        self.norm = nn.LayerNorm(64)
+        self.a, self.b, self.out = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(n_in, 64)
+        self.function = function
+
+    def forward(self, x):
+        x = self.norm(x)
+        return self.out(self.function(self.a(x), self.b(x)))
+
+
+def second(function, shape=(4, 8, 64), n_in=64):
+    """The second moment of function(a, b) for unit signals a and b, as the plan of `out` expects."""
+    torch.manual_seed(0)
+    model = Apply(function, n_in)
+    plan = isoinit.plan(model, torch.randn(shape))
+    plan["out.weight"] = isoinit.LeCunNormal()
+    entry = plan["out.weight"]
+    return (
+        entry.expected / (isoinit.plan(model, torch.randn(shape))["out.weight"].std)
+    ) ** 2 / n_in
+
+
+def dropout(a, _):
+    return nn.functional.dropout(a, 0.25, training=True)
+
+
+# E[f²] by hand, for independent standard normal a and b.
+FORMS = {
+    "relu": (lambda a, _: torch.relu(a), 1 / 2),
+    "leaky relu": (lambda a, _: nn.functional.leaky_relu(a, 0.5), (1 + 0.25) / 2),
+    "square": (lambda a, _: a * a, 3.0),
+    "sum": (lambda a, b: a + b, 2.0),
+    "difference": (lambda a, b: 2 * a - b, 5.0),
+    "product": (lambda a, b: a * b, 1.0),
+    "a sum with itself": (lambda a, _: a + torch.relu(a), 1 + 0.5 + 1),  # E[a·relu(a)] = 1/2
+    "gate": (lambda a, b: torch.relu(a) * b, 1 / 2),
+    "dropout": (dropout, 4 / 3),
+    "times a number": (lambda a, _: a / math.sqrt(8), 1 / 8),
+    "exponential": (lambda a, _: torch.exp(a), math.exp(2)),
+    "upsampling": (lambda a, _: a.repeat_interleave(2, dim=1), 1.0),
+    "clamp": (lambda a, _: a.clamp(min=0) - 1, 1 / 2 - 2 * 0.398942 + 1),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_functions_by_replay(name):
+    function, expected = FORMS[name]
+    assert second(function) == pytest.approx(expected, rel=0.03)
+
+
+def test_concatenation_mixes_its_parts():
+    found = second(lambda a, b: torch.cat([torch.relu(a), 2 * b], -1), n_in=128)
+    assert found == pytest.approx((0.5 + 4) / 2, rel=0.02)
+
+
+def test_a_split_gives_independent_parts():
+    found = second(lambda a, _: a.chunk(2, -1)[0] * a.chunk(2, -1)[1], n_in=32)
+    assert found == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_glu_by_name_and_by_hand_are_one():
+    by_name = second(lambda a, _: nn.functional.glu(a, -1), n_in=32)
+    by_hand = second(lambda a, b: a * torch.sigmoid(b))
+    assert by_name == pytest.approx(by_hand, rel=0.05)
+    assert by_hand == pytest.approx(0.2934, rel=0.02)  # E[sigmoid(z)²]
+
+
+def test_a_mean_over_places_divides_by_their_number():
+    assert second(lambda a, _: a.mean(1)) == pytest.approx(1 / 8, rel=0.02)
+
+
+def test_a_mean_keeps_what_all_places_share():
+    # Relu's mean is 1/sqrt(2π): eight places keep its square, and an eighth of the rest.
+    share = 1 / (2 * math.pi)
+    expected = share + (0.5 - share) / 8
+    assert second(lambda a, _: torch.relu(a).mean(1)) == pytest.approx(expected, rel=0.05)
+
+
+def test_attention_without_scores_is_a_mean():
+    def attention(a, b):
+        return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b)
+
+    assert second(attention) == pytest.approx(1 / 8, rel=0.02)
+
+
+def test_causal_attention_without_scores_is_a_mean_of_what_came_before():
+    def attention(a, b):
+        return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b, is_causal=True)
+
+    expected = sum(1 / (place + 1) for place in range(8)) / 8
+    assert second(attention) == pytest.approx(expected, rel=0.02)
+
+
+def test_attention_by_hand_is_attention():
+    def by_hand(a, b):
+        return torch.softmax(a @ a.transpose(-1, -2) * 0, -1) @ b
+
+    assert second(by_hand) == pytest.approx(1 / 8, rel=0.02)
+
+
+def test_the_examples_own_moments_count():
+    model = nn.Linear(64, 64)
+    batch = 3 + 2 * torch.randn(512, 64)
+    plan = isoinit.plan(model, batch)
+    assert plan["weight"].initializer == isoinit.LeCunNormal()  # for a standardized input
+    assert plan["weight"].expected == pytest.approx(math.sqrt(9 + 4), rel=0.02)
+
+
+def test_behind_what_is_not_understood_nothing_is_expected_until_a_norm_layer():
+    class Sorts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(64, 64) for _ in range(3))
+            self.norm = nn.LayerNorm(64)
+
+        def forward(self, x):
+            return self.c(self.norm(self.b(torch.linalg.svd(self.a(x))[0])))
+
+    plan = isoinit.plan(Sorts(), torch.randn(64, 64))
+    assert plan["a.weight"].expected == pytest.approx(1, rel=0.05)
+    assert plan["b.weight"].expected is None
+    assert plan["c.weight"].expected == pytest.approx(1, rel=0.05)
+
+
+def measured(model, batch, seeds=6):
+    """Expected and measured root mean squares by layer, the latter over several seeds."""
+    plan = isoinit.plan(model, batch)
+    found = {}
+    for seed in range(seeds):
+        plan.apply(model, seed)
+        for layer in isoinit.check(model, batch).layers:
+            found.setdefault(layer.name, []).append(layer.rms**2)
+    return {
+        name: (plan[f"{name}.weight"].expected, math.sqrt(sum(squares) / len(squares)))
+        for name, squares in found.items()
+    }
+
+
+def gpt2():
+    config = GPT2Config(
+        n_layer=3, n_embd=96, n_head=4, vocab_size=200, bos_token_id=None, eos_token_id=None
+    )
+    return GPT2LMHeadModel(config)
+
+
+def llama():
+    config = LlamaConfig(
+        vocab_size=200,
+        hidden_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=256,
+    )
+    return LlamaForCausalLM(config)
+
+
+class Reader(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.layers, self.head = kind(64, 64, num_layers=2, batch_first=True), nn.Linear(64, 8)
+
+    def forward(self, x):
+        return self.head(self.layers(x)[0])
+
+
+TOKENS = torch.randint(200, (4, 24))
+REAL = {
+    "GPT-2": (gpt2, {"input_ids": TOKENS}),
+    "Llama": (llama, {"input_ids": TOKENS}),
+    "ResNet-50": (vision.ResNet50, torch.randn(4, 3, 64, 64)),
+    "torch's encoder": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 4, 128), 3),
+        torch.randn(16, 4, 64),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_is_expected_is_measured(name):
+    torch.manual_seed(0)
+    build, batch = REAL[name]
+    for layer, (expected, found) in measured(build(), batch).items():
+        assert expected == pytest.approx(found, rel=0.2), layer
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_states_are_followed_in_time(kind):
+    torch.manual_seed(0)
+    model, batch = Reader(kind), torch.randn(16, 24, 64)
+    plan = isoinit.plan(model, batch)
+    states = []
+    for seed in range(6):
+        plan.apply(model, seed)
+        with torch.no_grad():
+            states.append(model.layers(batch)[0].square().mean())
+    expected = plan["layers.weight_ih_l0"].expected
+    assert expected == pytest.approx(torch.stack(states).mean().sqrt().item(), rel=0.2)
