@@ -15,6 +15,9 @@ from isoinit.roles import Role
 from isoinit.rules import Choice, choose
 
 
+JOINING = ("add", "cat", "concat", "stack", "where")
+
+
 def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
     """What every parameter gets, in the order of `roles`.
 
@@ -31,14 +34,18 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         name = use.parameter
         if name not in chosen:
             role = roles[name]
-            if fed is not None and role.slot == "weight":
-                role = replace(role, second=fed.second)
+            near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
+            if near is not None and role.slot in ("weight", "position", "token"):
+                role = replace(role, second=near.second)
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             chosen[name] = choose(role, method)
         return chosen[name].initializer
 
+    signals: dict[int, Signal] = {}
+
     def seen(value: int, signal: Signal) -> None:
+        signals[value] = signal
         for stream in streams.get(value, ()):
             starts.setdefault(stream, signal.second)
 
@@ -47,6 +54,20 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         streams.setdefault(join.start, []).append(join.stream)
     propagate(graph, fill, nominal=True, seen=seen)
     return {name: chosen.get(name) or choose(role, method) for name, role in roles.items()}
+
+
+def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
+    """What a looked-up row or a learned token joins: the other side of the sum, or of the row."""
+    waiting = list(op.outputs)
+    for _ in range(8):
+        if not waiting:
+            return None
+        for reader in graph.consumers.get(value := waiting.pop(0), []):
+            others = [v for v in reader.inputs if v != value and v in signals]
+            if others and reader.name in JOINING:
+                return signals[others[0]]
+            waiting += reader.outputs if reader.kind == "move" else []
+    return None
 
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:

@@ -205,9 +205,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "position or token",
         _slot("position", "token"),
-        lambda _: Normal(std=0.02),
-        "a learned vector that joins the signal: small at first",
-        "Devlin et al. 2019; Dosovitskiy et al. 2021",
+        lambda role: Normal(std=math.sqrt(role.second)),
+        "a learned vector that joins the signal, as large as what it joins ({second} in variance): "
+        "neither drowns the other",
+        "Vaswani et al. 2017, section 3.5; Devlin et al. 2019",
     ),
     Rule(
         "ReZero",

@@ -1,0 +1,1 @@
+"""Short trainings from a plan and from the library's own recipe."""
