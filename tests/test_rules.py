@@ -318,3 +318,237 @@ def test_a_plan_does_not_depend_on_the_numbers_or_the_length_of_the_example():
     plans = [isoinit.plan(model, torch.randn(length, 2, 16) * 9 + 5) for length in (3, 50)]
     plans.append(isoinit.plan(model, torch.zeros(4, 1, 16)))
     assert len({tuple(str(entry.initializer) for entry in plan) for plan in plans}) == 1
+
+
+class Residual(nn.Module):
+    def __init__(self, branch, **extra):
+        super().__init__()
+        self.branch = branch
+        for name, value in extra.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+
+def conv_block(last_norm=True):
+    layers = [
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+    ]
+    return Residual(nn.Sequential(*layers, *[nn.BatchNorm2d(8)] * last_norm))
+
+
+def test_the_last_norm_of_a_residual_branch_starts_at_zero_and_no_other():
+    plan = isoinit.plan(nn.Sequential(conv_block(), nn.BatchNorm2d(8)), torch.randn(2, 8, 6, 6))
+    assert plan["0.branch.4.weight"].initializer == isoinit.Zeros()
+    assert "Goyal" in plan["0.branch.4.weight"].source
+    assert plan["0.branch.1.weight"].initializer == isoinit.Ones()
+    assert plan["1.weight"].initializer == isoinit.Ones()
+    encoder = isoinit.plan(nn.TransformerEncoderLayer(16, 2, 32), torch.randn(3, 2, 16))
+    assert encoder["norm2.weight"].initializer == isoinit.Ones()  # behind the sum, not before it
+
+
+def test_a_network_of_zeroed_branches_is_healthy():
+    model, x = nn.Sequential(*[conv_block() for _ in range(6)]), torch.randn(4, 8, 6, 6)
+    isoinit.init(model, x)
+    assert isoinit.check(model, x).ok
+
+
+class Scaled(nn.Module):
+    """A residual block with a learned scale at the end of its branch."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 8)
+        self.scale = nn.Parameter(torch.full(shape, 7.0))
+
+    def forward(self, x):
+        return x + self.scale * self.linear(self.norm(x))
+
+
+@pytest.mark.parametrize(("blocks", "value"), [(2, 0.1), (40, 1e-5), (60, 1e-6)])
+def test_layer_scale_by_depth(blocks, value):
+    plan = isoinit.plan(nn.Sequential(*[Scaled((8,)) for _ in range(blocks)]), torch.randn(2, 8))
+    assert plan["0.scale"].initializer == isoinit.Constant(value)
+
+
+def test_rezero_is_one_number():
+    plan = isoinit.plan(nn.Sequential(Scaled((1,)), Scaled(())), torch.randn(2, 8))
+    assert plan["0.scale"].initializer == plan["1.scale"].initializer == isoinit.Zeros()
+
+
+class Post(nn.Module):
+    """A block under a norm layer, with a scaled skip."""
+
+    def __init__(self, alpha):
+        super().__init__()
+        self.alpha, self.norm = alpha, nn.LayerNorm(8)
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+
+    def forward(self, x):
+        return self.norm(self.alpha * x + self.down(torch.relu(self.up(x))))
+
+
+def test_deepnorm_where_the_skip_is_scaled_up():
+    plan = isoinit.plan(nn.Sequential(*[Post(2.0) for _ in range(8)]), torch.randn(2, 8))
+    # Eight branches are four layers of two: β = (8·4)^(-1/4)
+    for name in ("3.up.weight", "3.down.weight"):
+        assert isinstance(plan[name].initializer, isoinit.XavierNormal)
+        assert plan[name].gain == pytest.approx(32**-0.25)
+        assert "Wang" in plan[name].source
+    beside = isoinit.plan(nn.Sequential(*[Post(1.0) for _ in range(8)]), torch.randn(2, 8))
+    assert "Wang" not in beside["3.up.weight"].source
+
+
+class Sine(nn.Module):
+    def __init__(self, frequency):
+        super().__init__()
+        self.frequency = frequency
+
+    def forward(self, x):
+        return torch.sin(self.frequency * x)
+
+
+def siren(frequency):
+    sine = Sine(frequency)
+    return nn.Sequential(nn.Linear(2, 64), sine, nn.Linear(64, 64), sine, nn.Linear(64, 3))
+
+
+def test_siren_before_fast_sines_and_not_before_slow_ones():
+    plan = isoinit.plan(siren(30.0), torch.rand(8, 2))
+    assert plan["0.weight"].initializer == isoinit.Uniform(-1 / 2, 1 / 2)
+    bound = math.sqrt(6 / 64) / 30
+    assert plan["2.weight"].initializer == isoinit.Uniform(-bound, bound)
+    assert isinstance(plan["4.weight"].initializer, isoinit.HeNormal)
+    beside = isoinit.plan(siren(1.0), torch.rand(8, 2))
+    assert not isinstance(beside["2.weight"].initializer, isoinit.Uniform)
+
+
+def test_icnr_before_a_pixel_shuffle():
+    model = nn.Sequential(nn.Conv2d(3, 12, 3), nn.PixelShuffle(2), nn.Conv2d(3, 12, 3))
+    plan = isoinit.init(model, torch.randn(2, 3, 8, 8))
+    assert plan["0.weight"].initializer == isoinit.ICNR(4, isoinit.LeCunNormal())
+    assert not isinstance(plan["2.weight"].initializer, isoinit.ICNR)
+    with torch.no_grad():
+        image = model[1](model[0](torch.randn(1, 3, 8, 8)))
+    assert torch.equal(image[..., ::2, ::2], image[..., 1::2, 1::2])
+
+
+def test_the_identity_for_recurrent_weights_under_relu_alone():
+    relu = isoinit.plan(nn.RNN(8, 16, nonlinearity="relu"), torch.randn(5, 3, 8))
+    assert relu["weight_hh_l0"].initializer == isoinit.Identity()
+    tanh = isoinit.plan(nn.RNN(8, 16), torch.randn(5, 3, 8))
+    assert tanh["weight_hh_l0"].initializer == isoinit.Orthogonal()
+
+
+class Adapted(nn.Module):
+    """Hu et al. 2021: a weight, and two factors of low rank beside it."""
+
+    def __init__(self, rank):
+        super().__init__()
+        self.base = nn.Linear(16, 16)
+        self.a, self.b = nn.Linear(16, rank, bias=False), nn.Linear(rank, 16, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + 2.0 * self.b(self.a(x))
+
+
+def test_lora_starts_as_the_model_without_it():
+    plan = isoinit.plan(Adapted(4), torch.randn(2, 16))
+    assert plan["b.weight"].initializer == isoinit.Zeros()
+    assert plan["a.weight"].initializer == isoinit.HeUniform(a=math.sqrt(5))
+    assert isinstance(plan["base.weight"].initializer, isoinit.LeCunNormal)
+    assert not plan.warnings
+    wide = isoinit.plan(Adapted(16), torch.randn(2, 16))
+    assert wide["b.weight"].initializer != isoinit.Zeros()
+
+
+class Routed(nn.Module):
+    def __init__(self, *, ranked):
+        super().__init__()
+        self.router, self.ranked = nn.Linear(16, 4), ranked
+
+    def forward(self, x):
+        weights = torch.softmax(self.router(x), -1)
+        return torch.topk(weights, 2, -1).values if self.ranked else weights
+
+
+def test_a_router_is_what_is_ranked_and_no_plain_classifier():
+    router = isoinit.plan(Routed(ranked=True), torch.randn(5, 16))["router.weight"]
+    assert router.std == pytest.approx(math.sqrt(0.1 / 16))
+    assert "Fedus" in router.source
+    classifier = isoinit.plan(Routed(ranked=False), torch.randn(5, 16))["router.weight"]
+    assert classifier.std == pytest.approx(math.sqrt(1 / 16))
+
+
+def t5():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    size = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}
+    ids = torch.randint(3, 99, (2, 6))
+    return T5ForConditionalGeneration(T5Config(vocab_size=99, **size)), {
+        "input_ids": ids,
+        "decoder_input_ids": ids,
+    }
+
+
+def test_queries_and_keys_of_attention_that_does_not_divide_its_scores():
+    plan = isoinit.plan(*t5())
+    attention = "encoder.block.0.layer.0.SelfAttention"
+    for name in "qk":  # Var = 1/(√8 · 32): the scores, sums of eight products, have unit variance
+        assert plan[f"{attention}.{name}.weight"].std ** 2 == pytest.approx(1 / (32 * math.sqrt(8)))
+    assert plan[f"{attention}.v.weight"].std ** 2 == pytest.approx(1 / 32)
+
+
+def test_mambas_state_space():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=1, state_size=8)
+    model, ids = MambaForCausalLM(config), torch.randint(3, 99, (2, 6))
+    plan = isoinit.init(model, {"input_ids": ids})
+    mixer = model.backbone.layers[0].mixer
+    rows = torch.log(torch.arange(1.0, 9)).expand(64, 8)
+    assert torch.allclose(mixer.A_log, rows)
+    assert torch.equal(mixer.D, torch.ones(64))
+    steps = torch.nn.functional.softplus(mixer.dt_proj.bias)
+    assert 1e-3 <= steps.min() < 2e-3
+    assert 0.05 < steps.max() <= 0.1
+    rank = mixer.dt_proj.weight.shape[1]
+    assert plan["backbone.layers.0.mixer.dt_proj.weight"].initializer == isoinit.Uniform(
+        -(rank**-0.5), rank**-0.5
+    )
+
+
+def test_positions_and_tokens_are_as_large_as_what_they_join():
+    from transformers import BertConfig, BertModel, ViTConfig, ViTModel
+
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    vit = isoinit.plan(ViTModel(ViTConfig(image_size=16, patch_size=8, **size)), None)
+    for name in ("cls_token", "position_embeddings"):
+        assert vit[f"embeddings.{name}"].std == pytest.approx(1, rel=0.05)
+    bert = isoinit.plan(BertModel(BertConfig(vocab_size=99, **size)), None)
+    assert bert["embeddings.position_embeddings.weight"].initializer.std >= 1
+
+
+def test_every_rule_says_when_what_and_why():
+    from isoinit.rules import RULES
+
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert rule.when
+        assert rule.formula
+        assert rule.reason
+        assert rule.source or "model's own choice" in rule.reason or rule.initializer is not None
+
+
+def test_the_output_bias_from_class_frequencies():
+    plan = isoinit.plan(nn.Linear(8, 3), torch.randn(2, 8))
+    plan["bias"] = isoinit.LogFrequencies([50, 30, 20])
+    model = plan.apply(nn.Linear(8, 3))
+    assert torch.allclose(torch.softmax(model.bias, 0), torch.tensor([0.5, 0.3, 0.2]))
+    plan["bias"] = isoinit.PriorBias(0.01)
+    model = plan.apply(nn.Linear(8, 3))
+    assert torch.allclose(torch.sigmoid(model.bias), torch.full((3,), 0.01))

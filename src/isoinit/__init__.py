@@ -10,7 +10,9 @@ from isoinit.activations import gain
 from isoinit.errors import IsoinitError
 from isoinit.health import Finding, Health, check
 from isoinit.initializers import (
+    ICNR,
     Constant,
+    DecayRates,
     DeltaOrthogonal,
     Dirac,
     GateBias,
@@ -20,11 +22,14 @@ from isoinit.initializers import (
     Initializer,
     LeCunNormal,
     LeCunUniform,
+    LogFrequencies,
     LooksLinear,
     Normal,
     Ones,
     Orthogonal,
+    PriorBias,
     Sparse,
+    TimeSteps,
     TruncatedNormal,
     Uniform,
     Variational,
@@ -40,7 +45,9 @@ from isoinit.verbs import init, plan, read
 __version__ = "0.1.0"
 
 __all__ = [
+    "ICNR",
     "Constant",
+    "DecayRates",
     "DeltaOrthogonal",
     "Dirac",
     "Entry",
@@ -54,13 +61,16 @@ __all__ = [
     "IsoinitError",
     "LeCunNormal",
     "LeCunUniform",
+    "LogFrequencies",
     "LooksLinear",
     "Normal",
     "Ones",
     "Orthogonal",
     "Plan",
+    "PriorBias",
     "Reading",
     "Sparse",
+    "TimeSteps",
     "TruncatedNormal",
     "Uniform",
     "Variational",

@@ -14,7 +14,6 @@ from isoinit.propagation import Signal, propagate
 from isoinit.roles import Role
 from isoinit.rules import Choice, choose
 
-
 JOINING = ("add", "cat", "concat", "stack", "where")
 
 

@@ -238,6 +238,19 @@ class Graph:
                     waiting.extend(op.inputs)
         return False
 
+    def inside(self, join: Join) -> set[int]:
+        """The operations of a branch, by index."""
+        found: set[int] = set()
+        waiting, seen = [join.branch], {join.start}
+        while waiting:
+            value = waiting.pop()
+            op = self.producers.get(value)
+            if op is not None and value not in seen and self.depends(value, on=join.start):
+                seen.add(value)
+                found.add(op.index)
+                waiting.extend(op.inputs)
+        return found
+
     def reached_from(self, value: int) -> set[int]:
         """Every value that was computed from this one, itself included."""
         reached, waiting = {value}, [value]
@@ -299,9 +312,21 @@ def _skip_and_branch(graph: Graph, op: Op) -> tuple[int, int] | None:
             return (start, branch) if _last_weights(graph, branch, start) else None
     for skip, branch in (op.inputs, op.inputs[::-1]):
         before, other = (_before_projection(graph, side) for side in (skip, branch))
-        if before is not None and before != other and _layers_between(graph, before, branch) > 1:
+        if before is None or before == other or _before_factors(graph, branch) == before:
+            continue
+        if _layers_between(graph, before, branch) > 1:
             return before, branch
     return None
+
+
+def _before_factors(graph: Graph, value: int) -> int | None:
+    """What two maps with nothing between them were applied to: one map in factors, no branch."""
+    for _ in range(2):
+        op = graph.producers.get(graph.trunk(value))
+        if op is None or op.kind != "map" or len(op.inputs) != 1:
+            return None
+        value = op.inputs[0]
+    return graph.trunk(value)
 
 
 def _before_projection(graph: Graph, value: int) -> int | None:

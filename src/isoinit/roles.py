@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from isoinit.chains import Chain, read_chains
 from isoinit.flow import Activation, feeding, following, identify
 from isoinit.graph import SUMS, Graph, Op, Use
+from isoinit.motifs import Motif, read_motifs
 from isoinit.scale import fans
 from isoinit.scale.fans import Layout
 
@@ -36,6 +37,7 @@ class Role:
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
         chain: for a weight or bias, the deep plain chain that its layer is part of.
+        motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
@@ -58,8 +60,18 @@ class Role:
     fed: Activation | None = None
     source: str = ""
     chain: Chain | None = None
+    motif: Motif | None = None
     second: float = 1.0
     start: float = 1.0
+
+    @property
+    def must_differ(self) -> bool:
+        """Whether it is a weight whose units would stay identical if they started so.
+
+        Those at the end of a residual branch or an adapter may: what feeds them tells them apart.
+        """
+        apart = self.ends_branch or (self.motif is not None and self.motif.name == "adapter out")
+        return "weight" in self.slot and not apart
 
     def __str__(self) -> str:
         words = "embedding" if self.slot == "table" else self.slot
@@ -85,8 +97,12 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         fallback: makes the graph of its modules, which is asked about the parameters that the run
             never used, if there are any.
     """
-    chains = read_chains(graph)
-    found = {name: _role(graph, name, chains) for name in graph.shapes}
+    chains, motifs = read_chains(graph), read_motifs(graph)
+    found = {
+        name: role and replace(role, motif=motifs.get(name))
+        for name in graph.shapes
+        for role in [_role(graph, name, chains)]
+    }
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
     elif any(role is None for role in found.values()):

@@ -9,13 +9,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from isoinit.errors import ArgumentError
 from isoinit.flow import Activation
 from isoinit.initializers import (
+    ICNR,
     Constant,
+    DecayRates,
     DeltaOrthogonal,
     GateBias,
     HeNormal,
+    HeUniform,
+    Identity,
     Initializer,
     LeCunNormal,
     LooksLinear,
@@ -23,6 +29,8 @@ from isoinit.initializers import (
     Ones,
     Orthogonal,
     Sparse,
+    TimeSteps,
+    Uniform,
     Variational,
     XavierNormal,
     Zeros,
@@ -40,6 +48,8 @@ class Rule:
         name: a short handle.
         applies: whether the rule is for a role.
         initializer: what the role gets; None leaves it as it was.
+        when: which roles those are, in words.
+        formula: what they get, as a formula.
         reason: why, in words; what stands in braces is filled in from the role.
         source: the paper or practice that it comes from.
     """
@@ -47,6 +57,8 @@ class Rule:
     name: str
     applies: Callable[[Role], bool]
     initializer: Callable[[Role], Initializer | None]
+    when: str
+    formula: str
     reason: str
     source: str
 
@@ -58,6 +70,33 @@ class Choice:
     initializer: Initializer | None
     reason: str
     source: str
+
+
+def _motif(name: str) -> Callable[[Role], bool]:
+    return lambda role: role.motif is not None and role.motif.name == name
+
+
+def _layer_scale(branches: int) -> float:
+    """By the number of blocks, of two branches each."""
+    blocks = branches / 2
+    return 0.1 if blocks <= 18 else 1e-5 if blocks <= 24 else 1e-6
+
+
+def _sine(role: Role) -> float:
+    """ω₀ of a following sin(ω₀ z); 0 where something else follows, or a sine of slow phases."""
+    if role.slot != "weight" or role.activation is None or "sin" not in role.activation.name:
+        return 0.0
+    function, step = role.activation.function, 1e-6
+    low, high = function(np.array([-step, step]))
+    frequency = float(high - low) / (2 * step)
+    z = np.linspace(-1.0, 1.0, 41)
+    same = frequency >= 2 and np.allclose(function(z), np.sin(frequency * z), atol=1e-4)
+    return frequency if same else 0.0
+
+
+def _sine_bounds(role: Role) -> tuple[float, float]:
+    bound = math.sqrt(6 / role.layout.fan_in) / round(_sine(role), 6)
+    return -bound, bound
 
 
 def _slot(*slots: str) -> Callable[[Role], bool]:
@@ -161,9 +200,20 @@ def _acts_through_a_function(role: Role) -> bool:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "IRNN",
+        lambda role: role.slot == "recurrent weight" and role.op.startswith("rnn_relu"),
+        lambda _: Identity(),
+        "a recurrent weight under ReLU",
+        "W = I",
+        "under ReLU the identity keeps the state as it is until there is something to learn",
+        "Le et al. 2015",
+    ),
+    Rule(
         "recurrent",
         _slot("recurrent weight"),
         lambda _: Orthogonal(),
+        "any other recurrent weight, gate by gate",
+        "W Haar",
         "applied at every time step, so it must neither stretch nor shrink the state",
         "Saxe et al. 2014; Le et al. 2015",
     ),
@@ -171,6 +221,8 @@ RULES: tuple[Rule, ...] = (
         "recurrent input, ReLU",
         _recurrent_relu,
         lambda _: HeNormal(),
+        "the input weight of a recurrent layer under ReLU",
+        "Var = 2/fan_in",
         "feeds ReLU units, which halve the second moment",
         "He et al. 2015, eq. 10",
     ),
@@ -178,6 +230,8 @@ RULES: tuple[Rule, ...] = (
         "recurrent input",
         _slot("input weight"),
         lambda _: XavierNormal(),
+        "any other input weight of a recurrent layer",
+        "Var = 2/(fan_in + fan_out), the fans of one gate",
         "feeds sigmoid and tanh units; the fans are those of one gate",
         "Glorot & Bengio 2010, eq. 12",
     ),
@@ -185,6 +239,8 @@ RULES: tuple[Rule, ...] = (
         "forget gate",
         lambda role: role.slot == "input bias" and role.op.startswith("lstm"),
         lambda _: GateBias(),
+        "the first of an LSTM's two bias vectors",
+        "b_forget = 1",
         "the forget gate starts open (bias one in one of its two vectors), so memory lasts",
         "Gers et al. 2000; Jozefowicz et al. 2015",
     ),
@@ -192,6 +248,8 @@ RULES: tuple[Rule, ...] = (
         "tied embedding",
         lambda role: role.slot == "table" and bool(role.tied),
         lambda role: Normal(std=1 / math.sqrt(role.layout.fan_out)),
+        "an embedding that is also the output layer",
+        "Var = 1/width",
         "also the output layer: 1/sqrt(width) gives logits of unit size",
         "Vaswani et al. 2017, section 3.4",
     ),
@@ -199,6 +257,8 @@ RULES: tuple[Rule, ...] = (
         "embedding",
         _slot("table"),
         lambda role: Normal(std=1 / math.sqrt(role.layout.fan_in)),
+        "any other lookup table",
+        "Var = 1/rows that are added up",
         "a row is looked up and not summed, so unit variance gives a signal of unit size",
         "fan-in of a lookup; torch.nn.Embedding",
     ),
@@ -206,6 +266,8 @@ RULES: tuple[Rule, ...] = (
         "position or token",
         _slot("position", "token"),
         lambda role: Normal(std=math.sqrt(role.second)),
+        "a learned position, class token or mask token",
+        "Var = E[x²] of what it joins",
         "a learned vector that joins the signal, as large as what it joins ({second} in variance): "
         "neither drowns the other",
         "Vaswani et al. 2017, section 3.5; Devlin et al. 2019",
@@ -214,20 +276,63 @@ RULES: tuple[Rule, ...] = (
         "ReZero",
         lambda role: _ends_branch_as_scale(role) and math.prod(role.layout.shape) == 1,
         lambda _: Zeros(),
+        "a single number that a residual branch ends with",
+        "α = 0",
         "a single number at the end of a residual branch: the block starts as the identity",
         "De & Smith 2020; Bachlechner et al. 2021",
     ),
     Rule(
         "LayerScale",
-        lambda role: _ends_branch_as_scale(role) and role.op == "mul",
-        lambda _: Constant(0.1),
+        lambda role: _ends_branch_as_scale(role) and role.op == "mul" and not role.of_norm,
+        lambda role: Constant(_layer_scale(role.branches)),
+        "a vector that a residual branch ends with",
+        "λ = 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond",
         "a scale at the end of a residual branch: the block starts near the identity",
         "Touvron et al. 2021, section 2",
+    ),
+    Rule(
+        "zero last norm",
+        lambda role: _ends_branch_as_scale(role) and role.of_norm,
+        lambda _: Zeros(),
+        "the scale of the norm layer that a residual branch ends with",
+        "γ = 0",
+        "the norm layer that ends a residual branch: at zero the block starts as the identity, and "
+        "the network as a shallow one",
+        "Goyal et al. 2017, section 5.1",
+    ),
+    Rule(
+        "state decay",
+        _motif("state decay"),
+        lambda _: DecayRates(),
+        "the logarithms of a state space's rates of decay",
+        "log(1), log(2), …, log(states)",
+        "each channel gets states that forget at rates of 1 to N",
+        "Gu & Dao 2023, section 3.6",
+    ),
+    Rule(
+        "time step bias",
+        _motif("time step bias"),
+        lambda _: TimeSteps(),
+        "the bias of a state space's time step, which a softplus follows",
+        "softplus⁻¹(dt), log dt uniform between log 0.001 and log 0.1",
+        "time steps between 0.001 and 0.1: memories of ten to a thousand steps",
+        "Gu & Dao 2023, section 3.6",
+    ),
+    Rule(
+        "time step",
+        _motif("time step"),
+        lambda role: Uniform(-(role.layout.fan_in**-0.5), role.layout.fan_in**-0.5),
+        "the weight of a state space's time step",
+        "U(±1/√rank)",
+        "varies the time steps about their bias",
+        "Gu & Dao 2023, section 3.6 and its code",
     ),
     Rule(
         "through a function",
         _acts_through_a_function,
         lambda _: None,
+        "a scale or bias that acts through a function of itself",
+        "as it was",
         "it acts through a function of itself, such as exp(w), so what it should start from is the "
         "model's own choice",
         "",
@@ -236,6 +341,8 @@ RULES: tuple[Rule, ...] = (
         "length",
         _slot("length"),
         lambda _: None,
+        "the length g of a weight under weight normalization",
+        "as it was",
         "the length of a normalized weight's rows, which decides the size of the weight",
         "Salimans & Kingma 2016, section 2",
     ),
@@ -243,6 +350,8 @@ RULES: tuple[Rule, ...] = (
         "scale",
         _slot("scale"),
         lambda role: Ones() if role.neutral is None else _neutral(role),
+        "any other scale",
+        "1, or what makes it one (0 in 1 + w)",
         "a scale starts without effect",
         "Ioffe & Szegedy 2015; Ba et al. 2016",
     ),
@@ -250,6 +359,8 @@ RULES: tuple[Rule, ...] = (
         "slope",
         _slot("slope"),
         lambda _: Constant(0.25),
+        "PReLU's slope",
+        "0.25",
         "the slope that PReLU was published with",
         "He et al. 2015, section 2.1",
     ),
@@ -257,6 +368,8 @@ RULES: tuple[Rule, ...] = (
         "critical bias",
         lambda role: role.slot == "bias" and _biased(role),
         lambda role: Normal(std=math.sqrt(role.chain.point.bias)),  # type: ignore[union-attr]
+        "a bias in a deep plain chain at the edge of chaos",
+        "Var = σ_b², see the critical chain",
         "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
         "Schoenholz et al. 2017, section 3",
     ),
@@ -264,21 +377,102 @@ RULES: tuple[Rule, ...] = (
         "bias",
         _slot("bias", "shift", "input bias", "recurrent bias"),
         _neutral,
+        "any other bias or shift",
+        "0",
         "adds nothing at first; the weights already differ, so no symmetry is left to break",
         "Glorot & Bengio 2010, section 2.3; He et al. 2015, section 2.2",
+    ),
+    Rule(
+        "adapter in",
+        _motif("adapter in"),
+        lambda _: HeUniform(a=math.sqrt(5)),
+        "the first of two factors of low rank beside a weight",
+        "U(±1/√fan_in)",
+        "the first factor of a low-rank adapter is random, so that the second one, which is zero, "
+        "gets a gradient",
+        "Hu et al. 2021, section 4.1 and its code",
+    ),
+    Rule(
+        "adapter out",
+        _motif("adapter out"),
+        lambda _: Zeros(),
+        "the second of two factors of low rank beside a weight",
+        "W = 0",
+        "the second factor of a low-rank adapter: the model starts as it was without the adapter",
+        "Hu et al. 2021, section 4.1",
+    ),
+    Rule(
+        "router",
+        _motif("router"),
+        lambda role: HeNormal(gain=math.sqrt(0.1) * _gain(role)),
+        "a weight whose outputs are ranked to choose experts",
+        "Var = 0.1/fan_in",
+        "chooses among experts: a tenth of the usual variance, so that none is preferred for long",
+        "Fedus et al. 2021, section 2.4",
+    ),
+    Rule(
+        "DeepNorm",
+        lambda role: role.slot == "weight" and _motif("scaled skip")(role),
+        lambda role: XavierNormal(gain=(4 * role.motif.size) ** -0.25),  # type: ignore[union-attr]
+        "a weight on a branch (but queries and keys) whose skip is scaled up, under a norm layer",
+        "Xavier with gain β = (8N)^(-1/4), N layers of two branches",
+        "the skip beside its branch is scaled up, and β = (8N)^(-1/4) bounds what one update changes",
+        "Wang et al. 2022, table 2",
     ),
     Rule(
         "residual branch",
         lambda role: role.slot == "weight" and role.ends_branch and role.activation is None,
         _branch_end,
+        "a weight that writes to a residual stream of N branches",
+        "Var = E[x₀²]/(N · fan_in · E[x²]), x₀ what the stream starts with",
         "writes to a residual stream: with N branches, 1/sqrt(N) of what the stream starts with, so "
         "that the sum at most doubles in variance",
         "Radford et al. 2019, section 2.3; Zhang et al. 2019",
     ),
     Rule(
+        "query or key",
+        lambda role: role.slot == "weight" and _motif("query or key")(role),
+        lambda role: HeNormal(gain=_gain(role) * role.motif.size**-0.25),  # type: ignore[union-attr]
+        "a query or key of attention that does not divide its scores by √width",
+        "Var = 1/(√width · fan_in)",
+        "attention here does not divide its scores by the root of the width: queries and keys that "
+        "share it keep the scores at unit size",
+        "Raffel et al. 2020 and its code; Vaswani et al. 2017, section 3.2.1",
+    ),
+    Rule(
+        "ICNR",
+        _motif("sub-pixel"),
+        lambda role: ICNR(round(role.motif.size), _kept(role, _gain(role))),  # type: ignore[union-attr]
+        "a convolution before a pixel shuffle",
+        "the kernels of one channel's pixels equal",
+        "its channels become pixels: equal kernels start as nearest-neighbour upsampling, without a "
+        "checkerboard",
+        "Aitken et al. 2017",
+    ),
+    Rule(
+        "SIREN, first layer",
+        lambda role: _sine(role) > 0 and role.source == "input",
+        lambda role: Uniform(-1 / role.layout.fan_in, 1 / role.layout.fan_in),
+        "a weight between the input and sin(ω₀ ·), ω₀ of 2 or more",
+        "U(±1/fan_in)",
+        "spreads coordinates over several periods of the sine",
+        "Sitzmann et al. 2020, supplement 1.5",
+    ),
+    Rule(
+        "SIREN",
+        lambda role: _sine(role) > 0,
+        lambda role: Uniform(*_sine_bounds(role)),
+        "any other weight before sin(ω₀ ·), ω₀ of 2 or more",
+        "U(±√(6/fan_in)/ω₀)",
+        "a sine of standard normal phases follows: the same law in every layer",
+        "Sitzmann et al. 2020, section 3.2",
+    ),
+    Rule(
         "SELU",
         _before("selu"),
         lambda role: _kept(role, _gain(role)),
+        "a weight before SELU",
+        "Var = 1/fan_in (· 1/E[x²])",
         "SELU pulls mean and variance to 0 and 1 by itself if weights have variance 1/fan_in",
         "Klambauer et al. 2017, section 2",
     ),
@@ -286,6 +480,8 @@ RULES: tuple[Rule, ...] = (
         "mirrored chain",
         _mirrored,
         _looks_linear,
+        "one of 13 layers or more in a row, the odd part of whose activation is all but linear",
+        "[[W, -W], [-W, W]], W Haar times E[(φ(z) - φ(-z))²]^(-1/2)",
         "{length} layers in a row with no norm or residual sum: pairs of opposite units leave of "
         "the activation its odd part, which is all but linear, so that orthogonal weights keep "
         "signal and gradient at any depth",
@@ -297,6 +493,8 @@ RULES: tuple[Rule, ...] = (
             role.slot == "weight" and role.chain is not None and role.chain.point is not None
         ),
         _critical,
+        "one of 13 layers or more in a row whose activation has a stable critical point",
+        "W Haar times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² E[φ²] + σ_b²",
         "{length} layers in a row with no norm or residual sum: at the edge of chaos, with biases of "
         "variance {bias}, neither the signal nor its gradient grows or shrinks",
         "Schoenholz et al. 2017, section 3; Pennington et al. 2017",
@@ -305,6 +503,8 @@ RULES: tuple[Rule, ...] = (
         "isometric chain",
         lambda role: role.slot == "weight" and role.chain is not None and not role.chain.hopeless,
         lambda role: _orthogonal_for(role, _gain(role)),
+        "one of 13 layers or more in a row of linear maps",
+        "W Haar",
         "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
         "length, where a random one only keeps their mean",
         "Saxe et al. 2014, section 3",
@@ -313,6 +513,8 @@ RULES: tuple[Rule, ...] = (
         "saturating",
         _before(*SATURATING),
         lambda role: XavierNormal(gain=1.0 if _after(*SATURATING)(role) else _gain(role)),
+        "a weight before tanh, sigmoid, softsign, erf, hard tanh or hard sigmoid",
+        "Var = 2/(fan_in + fan_out)",
         "{activation} is linear around 0: a compromise between forward and backward signal",
         "Glorot & Bengio 2010, eq. 12",
     ),
@@ -320,6 +522,8 @@ RULES: tuple[Rule, ...] = (
         "ReLU",
         _after("relu", "leaky_relu"),
         lambda role: _kept(role, _gain(role)),
+        "a weight fed by ReLU or leaky ReLU of slope a",
+        "Var = 2/((1 + a²) fan_in)",
         "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
         "He et al. 2015, eq. 10 and 15",
     ),
@@ -327,6 +531,8 @@ RULES: tuple[Rule, ...] = (
         "any activation",
         lambda role: role.slot == "weight" and role.fed is not None,
         lambda role: _kept(role, _gain(role)),
+        "a weight fed by any other function φ of one signal",
+        "Var = 1/(E[φ(z)²] fan_in)",
         "fed by {fed}, which was measured: gain {gain} keeps its second moment at one",
         "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
     ),
@@ -334,6 +540,8 @@ RULES: tuple[Rule, ...] = (
         "unit signal",
         lambda role: role.slot == "weight" and abs(_gain(role) - 1) < 1e-9,
         lambda _: LeCunNormal(),
+        "a weight fed by a signal of unit size: the input, a norm layer",
+        "Var = 1/fan_in",
         "what feeds it has unit size already ({source}), and Var(w) = 1/fan_in keeps it",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
     ),
@@ -341,6 +549,8 @@ RULES: tuple[Rule, ...] = (
         "measured signal",
         _slot("weight"),
         lambda role: _kept(role, _gain(role)),
+        "a weight fed by anything else",
+        "Var = 1/(E[x²] fan_in)",
         "what feeds it ({source}) has the second moment {second}; gain {gain} makes it one",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
     ),

@@ -117,7 +117,7 @@ def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> En
         dtype.removeprefix("torch."),
         choice.reason,
         choice.source,
-        must_differ="weight" in role.slot and not role.ends_branch,
+        must_differ=role.must_differ,
         expected=expected,
     )
 

@@ -14,7 +14,9 @@ from checkers import from_bfloat16
 from isoinit import initializers
 from isoinit.errors import ArgumentError
 from isoinit.initializers import (
+    ICNR,
     Constant,
+    DecayRates,
     DeltaOrthogonal,
     Dirac,
     GateBias,
@@ -24,11 +26,14 @@ from isoinit.initializers import (
     Initializer,
     LeCunNormal,
     LeCunUniform,
+    LogFrequencies,
     LooksLinear,
     Normal,
     Ones,
     Orthogonal,
+    PriorBias,
     Sparse,
+    TimeSteps,
     TruncatedNormal,
     Uniform,
     Variational,
@@ -67,7 +72,23 @@ EACH = [
     (Sparse(density=0.4, pattern="random"), LINEAR),
     (Sparse(connections=3), LINEAR),
     (Variational(HeUniform(), scale=0.3), LINEAR),
+    (ICNR(4, Normal(std=0.1)), fans.conv((12, 3, 3, 2))),
+    (LogFrequencies((3.0, 1.0, 4.0)), fans.vector((3,))),
+    (PriorBias(0.1), fans.vector((5,))),
+    (DecayRates(), fans.vector((5, 4))),
+    (TimeSteps(), fans.vector((7,))),
 ]
+FIXED = (
+    Constant,
+    DecayRates,
+    Dirac,
+    GateBias,
+    Identity,
+    LogFrequencies,
+    Ones,
+    PriorBias,
+    Zeros,
+)
 each = pytest.mark.parametrize(("initializer", "layout"), EACH, ids=[str(row[0]) for row in EACH])
 
 
@@ -83,7 +104,7 @@ def test_each_initializer_is_in_the_table():
 def test_the_values_are_a_function_of_seed_and_name(initializer, layout, draw):
     first, again, other = (draw(initializer, layout, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    fixed = isinstance(initializer, (Constant, Zeros, Ones, GateBias, Identity, Dirac))
+    fixed = isinstance(initializer, FIXED)
     assert (first == other).all() == fixed
 
 
@@ -141,7 +162,7 @@ def test_the_promised_spread_is_finite(initializer, layout):
 
 @each
 def test_only_one_value_everywhere_is_constant(initializer, layout):
-    assert initializer.is_constant == isinstance(initializer, (Constant, Zeros, Ones))
+    assert initializer.is_constant == isinstance(initializer, (Constant, Zeros, Ones, PriorBias))
 
 
 # ---------------------------------------------------------------- data

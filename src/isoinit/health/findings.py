@@ -54,6 +54,7 @@ class Facts:
     parameters: dict[str, nn.Parameter]
 
 
+ENDS = ("weight", "scale")  # what a branch is multiplied by at its end
 APPLY = "apply isoinit.plan(model, batch), which scales each layer for the activation beside it"
 
 # A signal that changes a thousandfold between the first layer and the last leaves float16's range
@@ -101,7 +102,7 @@ def symmetry(facts: Facts) -> Iterator[Finding]:
     names = [
         name
         for name, role in facts.roles.items()
-        if "weight" in role.slot and not role.ends_branch and _units_identical(facts, role)
+        if role.must_differ and _units_identical(facts, role)
     ]
     if names:
         yield Finding(
@@ -152,8 +153,24 @@ def distinction(facts: Facts) -> Iterator[Finding]:
 
 def gradient(facts: Facts) -> Iterator[Finding]:
     """The backward signal shrinks or grows on its way from the output."""
-    came = [layer for layer in facts.measured.layers if not math.isnan(layer.gradient)]
+    shut = _behind_zero(facts)
+    came = [
+        layer
+        for layer in facts.measured.layers
+        if not math.isnan(layer.gradient) and not (layer.gradient == 0 and layer.value in shut)
+    ]
     yield from _trend(came, lambda layer: layer.gradient, "gradient", "gradients", back=True)
+
+
+def _behind_zero(facts: Facts) -> set[int]:
+    """What residual branches hold that end with zero: by design no gradient comes there at first."""
+    graph = facts.measured.graph
+    found: set[int] = set()
+    for join in graph.joins.values():
+        ends = [use.parameter for index in join.ends for use in graph.ops[index].uses]
+        if any(not facts.parameters[n].any() for n in ends if facts.roles[n].slot in ENDS):
+            found.update(v for index in graph.inside(join) for v in graph.ops[index].outputs)
+    return found
 
 
 def _trend(

@@ -2,17 +2,22 @@
 
 from isoinit.initializers.base import Initializer
 from isoinit.initializers.he import HeNormal, HeUniform
+from isoinit.initializers.icnr import ICNR
 from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
 from isoinit.initializers.looks_linear import LooksLinear
 from isoinit.initializers.orthogonal import DeltaOrthogonal, Orthogonal
+from isoinit.initializers.prior import LogFrequencies, PriorBias
 from isoinit.initializers.random import Normal, TruncatedNormal, Uniform
 from isoinit.initializers.sparse import Sparse
+from isoinit.initializers.state_space import DecayRates, TimeSteps
 from isoinit.initializers.variational import Variational
 from isoinit.initializers.xavier import XavierNormal, XavierUniform
 from isoinit.initializers.zero import Constant, Dirac, GateBias, Identity, Ones, Zeros
 
 __all__ = [
+    "ICNR",
     "Constant",
+    "DecayRates",
     "DeltaOrthogonal",
     "Dirac",
     "GateBias",
@@ -22,11 +27,14 @@ __all__ = [
     "Initializer",
     "LeCunNormal",
     "LeCunUniform",
+    "LogFrequencies",
     "LooksLinear",
     "Normal",
     "Ones",
     "Orthogonal",
+    "PriorBias",
     "Sparse",
+    "TimeSteps",
     "TruncatedNormal",
     "Uniform",
     "Variational",

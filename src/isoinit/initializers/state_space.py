@@ -1,0 +1,85 @@
+"""Where the memory of a selective state space starts: decay rates and time steps.
+
+A state decays by exp(-dt·a) a step, with a = exp(A_log) and dt = softplus(bias + ...). Rates of 1 to
+N a channel and time steps spread evenly in the logarithm give each channel states that remember from
+a few to a few thousand steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoinit.errors import ArgumentError
+from isoinit.initializers.base import Array, WholeInitializer
+from isoinit.random import Stream
+from isoinit.scale.fans import Layout
+
+
+@dataclass(frozen=True)
+class DecayRates(WholeInitializer):
+    """log(1), log(2), …, log(N) along the last axis: the logarithms of the rates of decay.
+
+    Use it for Mamba's `A_log`. The stream is not used.
+
+    Source: Gu & Dao 2023, section 3.6 ("S4D-Real"); Gu et al. 2022.
+    """
+
+    def mean_for(self, layout: Layout) -> float:
+        """The mean over the last axis."""
+        return float(self._row(layout).mean())
+
+    def std_for(self, layout: Layout) -> float:
+        """The standard deviation over the last axis."""
+        return float(self._row(layout).std())
+
+    def draw(self, stream: Stream, layout: Layout) -> Array:
+        """The same row everywhere."""
+        return np.broadcast_to(self._row(layout), layout.shape)
+
+    def _row(self, layout: Layout) -> Array:
+        if not layout.shape:
+            raise ArgumentError(f"{self} needs a parameter with states along its last axis")
+        return np.asarray(np.log(np.arange(1.0, layout.shape[-1] + 1)))
+
+
+@dataclass(frozen=True)
+class TimeSteps(WholeInitializer):
+    """softplus⁻¹(dt), with dt spread evenly in the logarithm between `low` and `high`.
+
+    Use it for the bias of Mamba's `dt_proj`, which a softplus follows.
+
+    Source: Gu & Dao 2023, section 3.6.
+
+    Raises:
+        ArgumentError: unless 0 < low < high.
+    """
+
+    low: float = 1e-3
+    high: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._require("low", low=0, above=True)
+        self._require("high", low=0, above=True)
+        if not self.low < self.high:
+            raise ArgumentError(f"{self!r}: expected low < high")
+
+    def mean_for(self, layout: Layout) -> float:
+        """The mean of the bias."""
+        return float(self._bias(np.linspace(0, 1, 4097)).mean())
+
+    def std_for(self, layout: Layout) -> float:
+        """The standard deviation of the bias."""
+        return float(self._bias(np.linspace(0, 1, 4097)).std())
+
+    def draw(self, stream: Stream, layout: Layout) -> Array:
+        """One time step an element."""
+        uniform = np.empty(math.prod(layout.shape))
+        stream.uniform(uniform)
+        return self._bias(uniform).reshape(layout.shape)
+
+    def _bias(self, share: Array) -> Array:
+        steps = self.low * (self.high / self.low) ** share
+        return np.asarray(steps + np.log(-np.expm1(-steps)))  # softplus⁻¹(y) = y + log(1 - e^-y)
