@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isoinit.calibration import measure_corrections
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.fill import Fill, fill_tensors, law_for, refuse_unfillable, resolve_seed
 from isoinit.initializers import Initializer
-from isoinit.postpone import forget, run_postponed
+from isoinit.postpone import forget, run_postponed, unfilled
 from isoinit.random import Stream
 from isoinit.report.table import fold, render
 from isoinit.scale.fans import Layout
-from isoinit.trace.names import named_parameters
+from isoinit.trace.names import named_parameters, require_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -183,6 +184,83 @@ class Plan:
         forget(fill.tensor for fill in fills)
         return model
 
+    def calibrate(
+        self,
+        model: nn.Module,
+        batch: Any,
+        seed: int = 0,
+        *,
+        target: float | Mapping[str, float] = 1.0,
+    ) -> Plan:
+        """Measure each layer's scale on data and correct it; gives a new plan, changes nothing.
+
+        The model runs once on the batch, with the weights that the plan draws under the seed. The
+        output of each weight is measured when it is made, without its bias, and the weight's scale
+        corrected so that its standard deviation, over examples and units, is the target; all layers
+        behind it see the corrected signal. The corrections are options of the new plan's
+        initializers, so that it applies anywhere with the same bits.
+
+        They are those of this draw: under the same seed a layer meets its target to within rounding
+        (and the chance of dropout), under another one only about. Left alone, with a note: weights
+        that start at zero or other fixed values, recurrent layers, embeddings, weights inside a
+        fused attention or under weight normalization, and layers whose output is zero, not finite
+        or the same everywhere on the batch.
+
+        Args:
+            model: a model with the plan's parameters; left as it was, in its train or eval mode.
+            batch: real examples, as for `isoinit.plan`, and more than a few.
+            seed: that with which the plan will be applied.
+            target: the standard deviation of outputs, which is divided by the square root of the
+                number of branches where a weight ends a residual branch; or a mapping from names to
+                targets that are taken as they are, 1.0 standing for the others.
+
+        Returns:
+            The calibrated plan; its `notes` tell what was left alone, and what is doubtful.
+
+        Raises:
+            ArgumentError: if the batch holds NaN or infinity or is of no known kind, the seed is no
+                whole number, or a target is not finite and above 0.
+            UnknownParameterError: if `target` names a parameter that the model lacks.
+            PlanError: if the plan does not fit the model, or the model holds no values.
+            TraceError: if the forward refuses the batch, with the model's own error.
+
+        Source: Mishkin & Matas 2016, algorithm 1, in one pass.
+
+        Example:
+            >>> import isoinit, torch
+            >>> model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Tanh())
+            >>> batch = torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
+            >>> plan = isoinit.plan(model, batch).calibrate(model, batch)
+            >>> print(f"{plan.apply(model)[0](batch).std():.3f}")
+            1.000
+        """
+        parameters, _ = require_parameters(model, "calibrate")
+        if seed is None:
+            raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
+        refuse_unfillable(parameters, now=True)
+        self._refuse_mismatch(parameters)
+        kept = {entry.name: parameters[entry.name] for entry in self if entry.initializer is None}
+        if names := unfilled(kept):
+            raise PlanError(
+                f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
+                "and the plan leaves it as it was: apply the plan to the model first"
+            )
+        drawn = self._draw(parameters, resolve_seed(seed))
+        initializers = {entry.name: entry.initializer for entry in self}
+        found = measure_corrections(model, parameters, drawn, initializers, batch, target)
+        entries = dict(self.entries)
+        for name, initializer in found.initializers.items():
+            reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
+            entries[name] = replace(entries[name], initializer=initializer, reason=reason)
+        notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
+        return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
+
+    def _draw(self, parameters: dict[str, nn.Parameter], seed: int) -> dict[str, nn.Parameter]:
+        """Copies of a model's parameters, filled as `apply` would fill the model."""
+        drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
+        fill_tensors(self._fills(drawn, seed))
+        return drawn
+
     def _refuse_mismatch(self, parameters: dict[str, nn.Parameter]) -> None:
         faults = [f"the plan has no entry for {n!r}" for n in parameters if n not in self.entries]
         for entry in self:
@@ -324,6 +402,11 @@ def _entry(name: str, data: dict[str, Any]) -> Entry:
     )
     _ = entry.std  # refuses an initializer that does not fit the layout
     return entry
+
+
+def _twin(parameter: nn.Parameter) -> nn.Parameter:
+    twin = parameter.detach().clone()
+    return type(parameter)(twin, requires_grad=parameter.requires_grad)
 
 
 @cache
