@@ -18,10 +18,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from isoinit.errors import ArgumentError, UnknownParameterError
+from isoinit.errors import ArgumentError
 from isoinit.graph import Graph, Op
 from isoinit.initializers import Dirac, GateBias, Identity, Initializer
 from isoinit.roles import Role, read_roles
+from isoinit.scale.fans import Layout
 from isoinit.trace import as_arguments, explained, recording, structure, trace
 from isoinit.trace.record import Recorder, tensors_in
 
@@ -62,24 +63,31 @@ def measure_corrections(
         drawn: what it runs with in their place.
         initializers: what `drawn` was filled with; None for a parameter that keeps its values.
         batch: an example, as `isoinit.trace.as_arguments` takes it.
-        target: the standard deviation that outputs shall have: see `Plan.calibrate`.
+        target: the standard deviation that outputs shall have, as for `Plan.calibrate`; a mapping
+            goes by the names of `parameters`.
 
     Raises:
         ArgumentError: if the batch holds NaN or infinity, or a target is not finite and above 0.
-        UnknownParameterError: if a target names a parameter that the model lacks.
         TraceError: if the forward fails.
     """
     args, kwargs = as_arguments(batch)
-    _refuse_targets(target, parameters)
+    _refuse_targets(target)
     tensors = [t for t in tensors_in((args, kwargs)) if _holds_numbers(t)]
     _refuse_unmeasurable(tensors)
     graph = trace(model, batch)
     roles = read_roles(graph, lambda: structure(model))
-    weights = {n: role for n, role in roles.items() if "weight" in (role.slot + role.tied)}
-    left = {n: why for n, role in weights.items() if (why := _obstacle(graph, role, initializers))}
-    ready = {n: role for n, role in weights.items() if n not in left}
-    run = _Run(ready, initializers, {n: _target(role, target) for n, role in ready.items()})
-
+    run = _Run()
+    for name, role in roles.items():
+        initializer = initializers[name]
+        if "weight" not in role.slot + role.tied:
+            continue
+        if initializer is None:
+            run.left[name] = "the plan has no initializer for it"
+        elif why := _obstacle(graph, role, initializer):
+            run.left[name] = why
+        else:
+            dtype, goal = parameters[name].dtype, _target(role, target)
+            run.ready[name] = _Weight(initializer, role.layout, dtype, goal)
     names = {id(parameter): name for name, parameter in parameters.items()}
 
     def lend(tensor: torch.Tensor) -> torch.Tensor:
@@ -94,11 +102,10 @@ def measure_corrections(
             raise explained(failure, "on the batch", model, batch) from failure
     scaled = {name: found.initializer for name, found in run.found.items()}
     factors = {name: found.factor for name, found in run.found.items()}
-    never = dict.fromkeys(
-        ready.keys() - run.found.keys() - run.left.keys(), "the run never used it"
-    )
-    untouched = _notes_of_left({**left, **run.left, **never}, list(weights))
-    return Corrections(scaled, factors, (*_doubts(tensors), *untouched, *_notes_of_found(run)))
+    never = run.ready.keys() - run.found.keys() - run.left.keys()
+    left = {**run.left, **dict.fromkeys(never, "not used by this run")}
+    notes = (*_doubts(tensors), *_notes_of_left(left, list(roles)), *_notes_of_found(run))
+    return Corrections(scaled, factors, notes)
 
 
 def _target(role: Role, target: Target) -> float:
@@ -113,11 +120,9 @@ def _target(role: Role, target: Target) -> float:
     return target / math.sqrt(role.branches) if role.ends_branch and role.branches else target
 
 
-def _refuse_targets(target: Target, parameters: Mapping[str, nn.Parameter]) -> None:
+def _refuse_targets(target: Target) -> None:
     named = target if isinstance(target, Mapping) else {"": target}
     for name, value in named.items():
-        if name and name not in parameters:
-            raise UnknownParameterError(name, list(parameters))
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not known or not 0 < value < math.inf:
             place = f"target[{name!r}]" if name else "target"
@@ -144,25 +149,31 @@ def _refuse_unmeasurable(tensors: list[torch.Tensor]) -> None:
         )
 
 
-def _obstacle(graph: Graph, role: Role, initializers: Mapping[str, Initializer | None]) -> str:
+def _obstacle(graph: Graph, role: Role, initializer: Initializer) -> str:
     """Why the scale of a weight cannot or should not be corrected; empty where it can."""
-    initializer = initializers[role.parameter]
     uses = graph.uses_of(role.parameter)
-    if initializer is None:
-        return "the plan leaves it as it was"
     if initializer.is_constant or isinstance(initializer, (Identity, Dirac, GateBias)):
-        return "it starts at fixed values, not at random"
+        return "fixed values at the start, nothing random"
     if "recurrent" in role.slot or any(op.kind == "recurrent" for op, _ in uses):
-        return "a recurrent layer applies it again and again, and is not linear in it"
+        return "recurrent, so that the output is not linear in the weight"
     if any(op.kind == "attention" for op, _ in uses):
-        return "it works inside a fused attention, whose parts are not seen"
+        return "inside a fused attention, whose parts are not seen"
     if any(use.slot != "weight" or op.kind != "map" for op, use in uses):
-        return "it is not only multiplied with a signal (it is an embedding too, say)"
+        return "not only multiplied with a signal (an embedding too, say)"
     if any(use.through for _, use in uses):
-        return "it acts through a function of itself"
+        return "used through a function of itself"
     if any(len([u for u in op.uses if u.slot == "weight"]) > 1 for op, _ in uses):
-        return "it is used as one with other weights"
+        return "used as one with other weights"
     return ""
+
+
+class _Weight(NamedTuple):
+    """A weight whose scale can be corrected, and the standard deviation its output shall have."""
+
+    initializer: Initializer
+    layout: Layout
+    dtype: torch.dtype
+    target: float
 
 
 class _Found(NamedTuple):
@@ -182,32 +193,27 @@ class _Run:
 
     recorder: Recorder
 
-    def __init__(
-        self,
-        ready: Mapping[str, Role],
-        initializers: Mapping[str, Initializer | None],
-        targets: Mapping[str, float],
-    ) -> None:
+    def __init__(self) -> None:
+        self.ready: dict[str, _Weight] = {}
         self.found: dict[str, _Found] = {}
         self.left: dict[str, str] = {}
         self.uses: dict[str, int] = {}
-        self._ready, self._initializers, self._targets = ready, initializers, targets
 
     def observe(self, op: Op, made: tuple[torch.Tensor, ...]) -> None:
         """Measure the output of a weight at its first use, and correct it at every one."""
         name = next((use.parameter for use in op.uses if use.slot == "weight"), None)
-        if name is None or name not in self._ready or op.kind != "map" or name in self.left:
+        if name is None or name not in self.ready or op.kind != "map" or name in self.left:
             return
         if not made[0].numel():  # an expert that no token went to
             return
         if any(t is made[0] for t in tensors_in(self.recorder.call[1:])):
-            self.left[name] = "its output is written into a tensor that was there before"
+            self.left[name] = "the output is written into a tensor that was there before"
             return
         rest = self._without_weight(op, name)
         self.uses[name] = self.uses.get(name, 0) + 1
         if name not in self.found:
             signal = made[0] if rest is None else made[0] - rest
-            found = self._measured(name, signal, made[0])
+            found = _measured(self.ready[name], signal, made[0])
             if isinstance(found, str):
                 self.left[name] = found
                 return
@@ -217,32 +223,6 @@ class _Run:
             made[0].mul_(factor)
         else:
             made[0].sub_(rest).mul_(factor).add_(rest)
-
-    def _measured(self, name: str, signal: torch.Tensor, output: torch.Tensor) -> _Found | str:
-        """The correction of a weight, or why there is none."""
-        if not signal.is_floating_point() or signal.numel() < 2:
-            return "its output is a single number, whose spread is not known"
-        values = signal.detach().double()
-        rms, std = values.square().mean().sqrt().item(), values.std(correction=0).item()
-        if not math.isfinite(rms):
-            return "its output is not finite on this batch"
-        if rms == 0:
-            return "its output is exactly zero on this batch"
-        # What rounding leaves of the difference of equal numbers is no spread.
-        if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().double().abs().max().item():
-            return "its output is the same number everywhere on this batch"
-        factor = self._targets[name] / std
-        initializer = self._initializers[name]
-        assert initializer is not None  # _obstacle saw to that
-        try:
-            scaled = initializer.scaled(factor)
-            held = scaled.std_for(self._ready[name].layout)
-        except ArgumentError as error:
-            return f"it cannot be scaled ({error})"
-        limits = torch.finfo(signal.dtype)
-        if not limits.tiny < held < limits.max / 16:
-            return f"a correction of ×{factor:.3g} is more than {signal.dtype} can hold"
-        return _Found(scaled, factor)
 
     def _without_weight(self, op: Op, name: str) -> torch.Tensor | None:
         """What the last call adds to the weight's work, such as a bias; None where it is nothing.
@@ -266,6 +246,37 @@ class _Run:
         with torch.random.fork_rng(devices=devices):  # attention may draw dropout
             without = tree_map(lambda t: torch.zeros_like(t) if is_weight(t) else t, (args, kwargs))
             return next(tensors_in(func(*without[0], **without[1])))
+
+
+def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _Found | str:
+    """The correction of a weight, or why there is none.
+
+    Args:
+        weight: what its scale is, and what its output shall be.
+        signal: what the weight made.
+        output: that and what the operation added to it.
+    """
+    if not signal.is_floating_point() or signal.numel() < 2:
+        return "the output is a single number, whose spread is not known"
+    values = signal.detach().double()
+    rms, std = values.square().mean().sqrt().item(), values.std(correction=0).item()
+    if not math.isfinite(rms):
+        return "the output is not finite on this batch"
+    if rms == 0:
+        return "the output is exactly zero on this batch"
+    # What rounding leaves of the difference of equal numbers is no spread.
+    if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().double().abs().max().item():
+        return "the output is the same number everywhere on this batch"
+    factor = weight.target / std
+    try:
+        scaled = weight.initializer.scaled(factor)
+        size = scaled.std_for(weight.layout)
+    except ArgumentError as error:
+        return f"no other scale is possible ({error})"
+    limits = torch.finfo(weight.dtype)
+    if not limits.tiny < size < limits.max / 16:  # the largest draws are some times as large
+        return f"a correction of ×{factor:.3g} is more than {weight.dtype} can hold"
+    return _Found(scaled, factor)
 
 
 def _doubts(tensors: list[torch.Tensor]) -> list[str]:

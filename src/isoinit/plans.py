@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from isoinit.calibration import measure_corrections
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
@@ -22,7 +25,6 @@ from isoinit.trace.names import named_parameters, require_parameters
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 FORMAT, VERSION = "isoinit plan", 1
 
@@ -245,6 +247,8 @@ class Plan:
                 f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
                 "and the plan leaves it as it was: apply the plan to the model first"
             )
+        if isinstance(target, Mapping):
+            target = {self._resolve(name): value for name, value in target.items()}
         drawn = self._draw(parameters, resolve_seed(seed))
         initializers = {entry.name: entry.initializer for entry in self}
         found = measure_corrections(model, parameters, drawn, initializers, batch, target)
@@ -373,7 +377,9 @@ class Plan:
 
 
 def _why(entry: Entry) -> str:
-    return f"{entry.reason} ({entry.source})" if entry.source else entry.reason
+    # Calibration gives each entry a factor of its own, which would give each a line of its own.
+    reason = re.sub(r"(calibrated on a batch): ×[^;]+", r"\1", entry.reason)
+    return f"{reason} ({entry.source})" if entry.source else reason
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -405,8 +411,7 @@ def _entry(name: str, data: dict[str, Any]) -> Entry:
 
 
 def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    twin = parameter.detach().clone()
-    return type(parameter)(twin, requires_grad=parameter.requires_grad)
+    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
 
 
 @cache
