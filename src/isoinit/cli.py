@@ -46,6 +46,10 @@ Method = Annotated[
     str,
     typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
 ]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="own, or one of paper:gpt2 paper:llama paper:bert paper:vit paper:resnet."),
+]
 
 
 @app.command()
@@ -79,12 +83,13 @@ def demo(
 def plan(
     target: Target,
     method: Method = "auto",
+    recipe: Recipe = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch = load_target(target, seed)
-    chosen = plan_model(model, batch, method=method)
+    chosen = plan_model(model, batch, method=method, recipe=recipe)
     print(chosen.to_json() if as_json else chosen)
 
 
@@ -121,6 +126,7 @@ def init(
         Path, typer.Option("--out", "-o", help="The safetensors file to write.", dir_okay=False)
     ],
     method: Method = "auto",
+    recipe: Recipe = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -130,10 +136,10 @@ def init(
     if not out.parent.is_dir():
         raise ArgumentError(f"--out {out}: the folder {out.parent} does not exist; create it first")
     model, batch = load_target(target, seed)
-    chosen = plan_model(model, batch, method=method)
+    chosen = plan_model(model, batch, method=method, recipe=recipe)
     chosen.apply(model, seed)
     partial = out.with_name(f".{out.name}.partial")  # never half a file under the final name
-    save_model(model, str(partial), {"isoinit_seed": str(seed), "isoinit_method": method})
+    save_model(model, str(partial), {"isoinit_seed": str(seed), "isoinit_method": recipe or method})
     partial.replace(out)
     health = None if batch is None else check_model(model, batch)
     parameters, _ = named_parameters(model)

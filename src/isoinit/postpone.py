@@ -132,7 +132,7 @@ def deferred() -> Iterator[None]:
 
 def unfilled(parameters: Mapping[str, torch.Tensor]) -> list[str]:
     """The names of the parameters that `deferred` left to a plan and that nothing has filled."""
-    return [name for name, parameter in parameters.items() if _writes_left(parameter)]
+    return [name for name, parameter in parameters.items() if writes_left(parameter)]
 
 
 def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
@@ -140,7 +140,7 @@ def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
 
     torch's generators are seeded from the stream for that, and put back.
     """
-    writes = _writes_left(parameter)
+    writes = writes_left(parameter)
     forget([parameter])
     if not writes:
         return
@@ -165,10 +165,18 @@ def forget(parameters: Iterable[torch.Tensor]) -> None:
             _left.pop(parameter, None)
 
 
-def _writes_left(parameter: torch.Tensor) -> list[Write]:
+def writes_left(parameter: torch.Tensor) -> list[Write]:
+    """What is still postponed for a parameter, in order; nothing if it was written since then."""
     with _lock:
         writes, version = _left.get(parameter, ([], 0))
     return writes if writes and version == parameter._version else []
+
+
+def postpone(parameter: torch.Tensor, function: Callable[[torch.Tensor], Any]) -> None:
+    """Postpone a write over the whole of a parameter: it runs if something reads the parameter."""
+    write = Write(function, tuple(parameter.shape), tuple(parameter.stride()), 0, (), {})
+    with _lock:
+        _left[parameter] = ([write], parameter._version)
 
 
 class _Postponer(TorchFunctionMode):
@@ -211,7 +219,7 @@ class _Postponer(TorchFunctionMode):
         if any(ref() is parameter for ref in known):
             return
         known.append(TensorWeakRef(parameter))
-        if writes := _writes_left(parameter):
+        if writes := writes_left(parameter):
             forget([parameter])
             start = int(parameter.storage_offset())
             queue = Queue(storage, parameter.dtype, [_moved(write, start) for write in writes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -12,13 +13,16 @@ from isoinit.fill import refuse_unfillable
 from isoinit.graph import Graph
 from isoinit.plans import Entry, Plan
 from isoinit.reading import Reading
+from isoinit.recipes import follow, refuse_recipe
 from isoinit.roles import Role, read_roles
 from isoinit.rules import Choice
 from isoinit.trace import require_parameters, structure, trace, trace_made_up
 from isoinit.trace.names import unwrap
 
 
-def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
+def plan(
+    model: nn.Module, batch: Any = None, *, method: str = "auto", recipe: str | None = None
+) -> Plan:
     """Choose the initializer of every parameter, with a reason and a source; changes nothing.
 
     The model's forward is run once on fake tensors, which take no memory and no time, and on the
@@ -35,10 +39,16 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
         method: "auto" for the rule book; or "zero", "random", "xavier", "he", "lecun",
             "orthogonal", "sparse" (very large networks, scarce resources) or "variational" (where
             uncertainty matters), put on every weight matrix where it can go.
+        recipe: a recipe to follow in place of the rule book. "own" is the model's own: its
+            `_init_weights`, `init_weights` or `reset_parameters` is run on memory of its own, and
+            every parameter gets the law that it was seen to draw from, with our streams. "paper:gpt2",
+            "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published ones.
 
     Raises:
-        ArgumentError: if the model has no parameters, or method or batch is of no known kind.
-        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy).
+        ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, or
+            a recipe comes with a method.
+        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
+            recipe that does not fit the model.
         TraceError: if the forward refuses the batch, with the model's own error.
 
     Example:
@@ -53,15 +63,28 @@ def plan(model: nn.Module, batch: Any = None, *, method: str = "auto") -> Plan:
     """
     parameters, aliases = require_parameters(model, "plan")
     refuse_unfillable(parameters, now=False)
+    if recipe is not None:
+        refuse_recipe(recipe, method)
     graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
-    choices = choose_all(graph, roles, method)
+    if recipe is None:
+        choices = choose_all(graph, roles, method)
+        notes = (*notes, *doubts(roles))
+    else:
+        found = follow(recipe, model, graph, roles)
+        roles = {name: role for name, (role, _) in found.items()}
+        choices = {name: choice for name, (_, choice) in found.items()}
+        if recipe == "own" and graph.how == "structure":
+            notes = ()  # what each parameter gets does not depend on how the model was read
     signals = expected(graph, choices)
     entries = {
         name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
         for name, role in roles.items()
     }
-    return Plan(entries, aliases, method, graph.how, (*notes, *doubts(roles)))
+    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
+        heads = [name for name, role in roles.items() if role.end == "output"]
+        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
+    return Plan(entries, aliases, recipe or method, graph.how, notes)
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -123,7 +146,12 @@ def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> En
 
 
 def init(
-    model: nn.Module, batch: Any = None, seed: int | None = 0, *, method: str = "auto"
+    model: nn.Module,
+    batch: Any = None,
+    seed: int | None = 0,
+    *,
+    method: str = "auto",
+    recipe: str | None = None,
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -132,6 +160,7 @@ def init(
         batch: an example input, as for `plan`.
         seed: as for `Plan.apply`.
         method: as for `plan`.
+        recipe: as for `plan`.
 
     Returns:
         The plan that was applied.
@@ -139,6 +168,6 @@ def init(
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
     """
-    chosen = plan(model, batch, method=method)
+    chosen = plan(model, batch, method=method, recipe=recipe)
     chosen.apply(model, seed)
     return chosen

@@ -1,0 +1,42 @@
+"""Recipes that are followed as they are: the model's own, and published ones."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from isoinit.errors import ArgumentError
+from isoinit.graph import Graph
+from isoinit.recipes.own import own
+from isoinit.roles import Role
+from isoinit.rules import Choice
+
+RECIPES = ("own",)
+
+
+def refuse_recipe(recipe: str, method: str) -> None:
+    """Refuse what cannot be followed, before any work.
+
+    Raises:
+        ArgumentError: for an unknown recipe, or one beside a method.
+    """
+    if recipe not in RECIPES:
+        raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}")
+    if method != "auto":
+        raise ArgumentError(
+            f"recipe={recipe!r} and method={method!r}: a recipe says what every parameter gets, so "
+            "leave method at 'auto', or plan without a recipe"
+        )
+
+
+def follow(
+    recipe: str, model: nn.Module, graph: Graph, roles: dict[str, Role]
+) -> dict[str, tuple[Role, Choice]]:
+    """What a recipe gives each parameter; the roles say what its axes mean there.
+
+    Raises:
+        PlanError: if the recipe does not fit the model, naming what is missing.
+    """
+    return own(model, roles)
+
+
+__all__ = ["RECIPES", "follow", "refuse_recipe"]
