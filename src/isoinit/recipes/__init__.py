@@ -7,10 +7,11 @@ from torch import nn
 from isoinit.errors import ArgumentError
 from isoinit.graph import Graph
 from isoinit.recipes.own import own
+from isoinit.recipes.papers import PAPERS, paper
 from isoinit.roles import Role
 from isoinit.rules import Choice
 
-RECIPES = ("own",)
+RECIPES = ("own", *PAPERS)
 
 
 def refuse_recipe(recipe: str, method: str) -> None:
@@ -36,7 +37,7 @@ def follow(
     Raises:
         PlanError: if the recipe does not fit the model, naming what is missing.
     """
-    return own(model, roles)
+    return own(model, roles) if recipe == "own" else paper(recipe, graph, roles)
 
 
 __all__ = ["RECIPES", "follow", "refuse_recipe"]
