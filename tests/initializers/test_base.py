@@ -56,6 +56,7 @@ EACH = [
     (GateBias(val=0.7, gate=2, gates=3), fans.vector((12,))),
     (Identity(gain=0.3), LINEAR),
     (Dirac(), CONV),
+    (Dirac(gain=0.5), CONV),
     (Uniform(-0.1, 0.3), CONV),
     (Normal(0.5, 0.02), fans.vector((7,))),
     (TruncatedNormal(0.1, 0.02, -1.0, 3.0), LINEAR),
@@ -63,7 +64,7 @@ EACH = [
     (XavierUniform(gain=0.1), LINEAR),
     (HeNormal(nonlinearity="gelu"), LINEAR),
     (HeUniform(a=0.25, mode="fan_avg"), CONV),
-    (LeCunNormal(), LINEAR),
+    (LeCunNormal(gain=1.2), LINEAR),
     (LooksLinear(gain=0.9), fans.linear((24, 10), 3)),
     (LeCunUniform(), fans.linear((10, 24), 2, transposed=True)),
     (Orthogonal(gain=1.3), LINEAR),
@@ -78,6 +79,8 @@ EACH = [
     (DecayRates(), fans.vector((5, 4))),
     (TimeSteps(), fans.vector((7,))),
 ]
+# What their values are is a law of its own: no other size would mean anything.
+FIXED_SIZE = (DecayRates, LogFrequencies, PriorBias, TimeSteps)
 FIXED = (
     Constant,
     DecayRates,
@@ -165,6 +168,30 @@ def test_only_one_value_everywhere_is_constant(initializer, layout):
     assert initializer.is_constant == isinstance(initializer, (Constant, Zeros, Ones, PriorBias))
 
 
+@pytest.mark.parametrize(
+    ("initializer", "layout"),
+    [row for row in EACH if not isinstance(row[0], FIXED_SIZE)],
+    ids=[str(row[0]) for row in EACH if not isinstance(row[0], FIXED_SIZE)],
+)
+@settings(deadline=None, max_examples=25)
+@given(factor=st.floats(1e-3, 1e3), dtype=st.sampled_from([np.float32, np.float64]))
+def test_scaled_values_are_the_factor_times_the_values(initializer, layout, factor, dtype, draw):
+    scaled = initializer.scaled(factor)
+    assert scaled.std_for(layout) == pytest.approx(factor * initializer.std_for(layout), rel=1e-12)
+    before, after = draw(initializer, layout, dtype), draw(scaled, layout, dtype)
+    largest = factor * np.abs(before).max()
+    np.testing.assert_allclose(after, factor * before, rtol=1e-6, atol=1e-6 * largest)
+    assert Initializer.from_dict(json.loads(json.dumps(scaled.to_dict()))) == scaled
+    assert initializer.scaled(1.0).std_for(layout) == initializer.std_for(layout)
+
+
+@each
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf])
+def test_what_is_no_factor_is_refused(initializer, layout, factor):
+    with pytest.raises(ArgumentError, match="expected a factor that is finite and above 0"):
+        initializer.scaled(factor)
+
+
 # ---------------------------------------------------------------- data
 
 
@@ -241,6 +268,8 @@ def test_an_initializer_of_ones_own():
 
     try:
         assert Initializer.from_dict(Alternating(0.5).to_dict()) == Alternating(0.5)
+        with pytest.raises(ArgumentError, match="no option that sets its size"):
+            Alternating(0.5).scaled(2.0)
     finally:
         del Initializer._by_name["Alternating"]
 

@@ -10,7 +10,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from inspect import isabstract
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ class Initializer(ABC):
     """
 
     _by_name: ClassVar[dict[str, type[Initializer]]] = {}
+    _sizes: ClassVar[tuple[str, ...]] = ()  # the options that every value is proportional to
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -84,6 +85,29 @@ class Initializer(ABC):
     def is_constant(self) -> bool:
         """Whether every unit of a layer filled by it computes the same function."""
         return False
+
+    def scaled(self, factor: float) -> Initializer:
+        """The initializer whose every value is `factor` times that of this one, from any stream.
+
+        Args:
+            factor: what to multiply by, such as the correction of a scale that was measured.
+
+        Raises:
+            ArgumentError: unless `factor` is finite and above 0; if the result is out of range, or
+                the initializer has no option that its values are proportional to.
+
+        Example:
+            >>> from isoinit import HeNormal, Uniform
+            >>> print(HeNormal(gain=2.0).scaled(1.5), Uniform(-0.5, 0.5).scaled(0.5))
+            HeNormal(gain=3) Uniform(a=-0.25, b=0.25)
+        """
+        if not 0 < factor < math.inf:
+            raise ArgumentError(
+                f"{self}.scaled({factor!r}): expected a factor that is finite and above 0"
+            )
+        if not self._sizes:
+            raise ArgumentError(f"{self}.scaled({factor!r}): it has no option that sets its size")
+        return replace(self, **{name: factor * getattr(self, name) for name in self._sizes})
 
     def to_dict(self) -> dict[str, Any]:
         """The initializer as plain JSON data; `from_dict` reads it back."""

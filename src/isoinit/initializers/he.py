@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class _He(IndependentInitializer):
     mode: str = "fan_in"
     nonlinearity: str = "leaky_relu"
     gain: float = cast("float", None)  # None only until __post_init__ has worked it out
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("a")

@@ -7,7 +7,7 @@ training has to take away again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class ICNR(WholeInitializer):
                 f"ICNR(base={self.base!r}): expected an initializer that draws weights, such as "
                 "HeNormal()"
             )
+
+    def scaled(self, factor: float) -> ICNR:
+        """With a scaled `base`."""
+        return replace(self, base=self.base.scaled(factor))
 
     def std_for(self, layout: Layout) -> float:
         """That of `base`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,23 +24,30 @@ from isoinit.scale.fans import Layout
 
 @dataclass(frozen=True)
 class _LeCun(IndependentInitializer):
+    gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
+
+    def __post_init__(self) -> None:
+        self._require("gain", low=0, above=True)
+
     def std_for(self, layout: Layout) -> float:
-        """1 / sqrt(fan_in)."""
+        """Gain / sqrt(fan_in)."""
         self._require_map(layout)
-        return 1 / math.sqrt(layout.fan_in)
+        return self.gain / math.sqrt(layout.fan_in)
 
 
 @dataclass(frozen=True)
 class LeCunNormal(_LeCun):
-    """N(0, 1/fan_in): weights before SELU.
+    """N(0, gain²/fan_in), by default N(0, 1/fan_in): weights before SELU.
 
     Use it before SELU, before a norm layer, and where no activation follows. Not before ReLU, which
-    would halve the second moment at each layer: use `HeNormal`.
+    would halve the second moment at each layer: use `HeNormal`. A gain other than one is what
+    `Plan.calibrate` measures on a batch.
 
     Source: LeCun et al. 1998, section 4.6; Klambauer et al. 2017, section 2.
 
     Raises:
-        ArgumentError: on filling a vector.
+        ArgumentError: unless `gain` is finite and above 0; on filling a vector.
 
     Example:
         >>> from isoinit.scale import fans
@@ -55,14 +62,14 @@ class LeCunNormal(_LeCun):
 
 @dataclass(frozen=True)
 class LeCunUniform(_LeCun):
-    """U(-r, r) with r = sqrt(3/fan_in): the same variance within bounds.
+    """U(-r, r) with r = gain · sqrt(3/fan_in): the same variance within bounds.
 
     Use it as `LeCunNormal`, where no weight may be far larger than the others. Not before ReLU.
 
     Source: LeCun et al. 1998, section 4.6.
 
     Raises:
-        ArgumentError: on filling a vector.
+        ArgumentError: unless `gain` is finite and above 0; on filling a vector.
     """
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:

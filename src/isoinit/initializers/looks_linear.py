@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -61,6 +62,7 @@ class LooksLinear(WholeInitializer):
 
     gain: float = 1.0
     mirror: str = "both"
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)

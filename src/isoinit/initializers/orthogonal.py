@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Orthogonal(MapsInitializer):
     """
 
     gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)
@@ -85,6 +87,7 @@ class DeltaOrthogonal(WholeInitializer):
     """
 
     gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)

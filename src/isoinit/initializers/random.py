@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Uniform(IndependentInitializer):
 
     a: float = 0.0
     b: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("a", "b")
 
     def __post_init__(self) -> None:
         self._require("a")
@@ -67,6 +68,7 @@ class Normal(IndependentInitializer):
 
     mean: float = 0.0
     std: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("mean", "std")
 
     def __post_init__(self) -> None:
         self._require("mean")
@@ -110,6 +112,7 @@ class TruncatedNormal(IndependentInitializer):
     std: float = 1.0
     a: float = -2.0
     b: float = 2.0
+    _sizes: ClassVar[tuple[str, ...]] = ("mean", "std")  # the bounds count standard deviations
 
     def __post_init__(self) -> None:
         self._require("mean")

@@ -62,6 +62,7 @@ class Sparse(MapsInitializer):
     pattern: str = "fixed"
     gain: float = 1.0
     rounds: ClassVar[bool] = True
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("density", low=0, high=1, above=True)

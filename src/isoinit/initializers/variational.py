@@ -11,7 +11,7 @@ twice the memory and more steps to train than a plain network.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,10 @@ class Variational(Initializer):
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
         """That of `base`."""
         return self.base.law(layout, dtype)
+
+    def scaled(self, factor: float) -> Initializer:
+        """With its base scaled; the share of spread stays."""
+        return replace(self, base=self.base.scaled(factor))
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw from `base`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from isoinit.scale.fans import Layout
 @dataclass(frozen=True)
 class _Xavier(IndependentInitializer):
     gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)

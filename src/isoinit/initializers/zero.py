@@ -13,12 +13,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, IndependentInitializer, WholeInitializer
+from isoinit.initializers.base import (
+    Array,
+    IndependentInitializer,
+    Initializer,
+    WholeInitializer,
+)
 from isoinit.random import Stream, laws
 from isoinit.random.philox import Law
 from isoinit.scale.fans import Layout
@@ -61,6 +66,7 @@ class Constant(_Fixed):
     """
 
     val: float
+    _sizes: ClassVar[tuple[str, ...]] = ("val",)
 
     def __post_init__(self) -> None:
         self._require("val")
@@ -81,6 +87,11 @@ class Zeros(_Fixed):
     def _value(self) -> float:
         return 0.0
 
+    def scaled(self, factor: float) -> Initializer:
+        """Itself: zero stays zero."""
+        Constant(1.0).scaled(factor)  # refuses what is no factor
+        return self
+
 
 @dataclass(frozen=True)
 class Ones(_Fixed):
@@ -92,6 +103,10 @@ class Ones(_Fixed):
     @property
     def _value(self) -> float:
         return 1.0
+
+    def scaled(self, factor: float) -> Initializer:
+        """A constant."""
+        return Constant(1.0).scaled(factor)
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ class GateBias(WholeInitializer):
     val: float = 1.0
     gate: int = 1
     gates: int = 4
+    _sizes: ClassVar[tuple[str, ...]] = ("val",)
 
     def __post_init__(self) -> None:
         self._require("val")
@@ -148,6 +164,7 @@ class Identity(WholeInitializer):
     """
 
     gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
         self._require("gain")
@@ -172,7 +189,7 @@ class Identity(WholeInitializer):
 
 @dataclass(frozen=True)
 class Dirac(WholeInitializer):
-    """A convolution that hands its input channels through: the centre tap is the identity.
+    """A convolution that hands its input channels through: the centre tap is `gain` · identity.
 
     Use it for convolutions that should start as "do nothing". Not for stacks of them without other
     weights: outputs beyond the inputs start dead.
@@ -181,7 +198,16 @@ class Dirac(WholeInitializer):
     input's are zero. For matrices use `Identity`.
 
     Source: Zagoruyko & Komodakis 2017.
+
+    Raises:
+        ArgumentError: if `gain` is not finite; if the layout is not a convolution.
     """
+
+    gain: float = 1.0
+    _sizes: ClassVar[tuple[str, ...]] = ("gain",)
+
+    def __post_init__(self) -> None:
+        self._require("gain")
 
     def std_for(self, layout: Layout) -> float:
         """The root mean square of the elements."""
@@ -191,11 +217,11 @@ class Dirac(WholeInitializer):
                 "Identity()"
             )
         _, n_out, n_in, taps = layout.maps_shape
-        return math.sqrt(min(n_out, n_in) / (n_out * n_in * taps))
+        return abs(self.gain) * math.sqrt(min(n_out, n_in) / (n_out * n_in * taps))
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The identity at the centre tap; the stream is not used."""
-        return at_centre(np.eye(*layout.maps_shape[1:3]), layout)
+        return at_centre(self.gain * np.eye(*layout.maps_shape[1:3]), layout)
 
 
 def at_centre(maps: Array, layout: Layout) -> Array:

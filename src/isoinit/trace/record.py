@@ -236,6 +236,11 @@ class Recorder(TorchFunctionMode):
         known = self._values.get(id(tensor))
         return known[1] if known else None
 
+    def names(self, tensor: torch.Tensor) -> tuple[str, ...]:
+        """The parameters that a tensor is, or was made of without the signal; empty for others."""
+        weight = self._weight(tensor)
+        return weight.names if weight else ()
+
     def _constant(self, tensor: Any) -> Constant | None:
         if not isinstance(tensor, torch.Tensor) or id(tensor) in self._values:
             return None
@@ -244,7 +249,178 @@ class Recorder(TorchFunctionMode):
         known = self._constants.get(id(tensor))
         return known[1] if known else Constant(tensor)
 
-    def names(self, tensor: torch.Tensor) -> tuple[str, ...]:
-        """The parameters that a tensor is, or was made of without the signal; empty for others."""
+    def _weight(self, tensor: Any) -> Weight | None:
+        if id(tensor) in self._values:
+            return None
+        known = self._weights.get(id(tensor))
+        return known[1] if known else None
+
+    def _value_of(self, tensor: Any) -> int | None:
+        """The number of a tensor; a parameter that is used as a signal becomes a value."""
         weight = self._weight(tensor)
-        return weight.names if weight else ()
+        if weight is None:
+            return self.value(tensor)
+        uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
+        value = self._new_value(tensor)
+        self._add("parameter", "lookup", [], [value], uses, None)
+        return value
+
+    def _producer(self, value: int) -> Op | None:
+        return next((op for op in reversed(self.ops) if value in op.outputs), None)
+
+
+def moments_of(tensor: torch.Tensor) -> Given | None:
+    """The moments of a real tensor of floating-point numbers; None for any other."""
+    if not _is_float(tensor) or not tensor.numel() or tensor.is_meta or not tensor.dim():
+        return None
+    if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
+        return None
+    with torch.no_grad():
+        values = tensor.detach().double()
+        mean, second = values.mean().item(), values.square().mean().item()
+        if not np.isfinite(second):
+            return None
+        between = tuple(range(1, values.dim() - 1)) or None
+        if values.dim() >= 4:  # images: channels first
+            between = tuple(range(2, values.dim()))
+        places = 1 if between is None else int(np.prod([values.shape[axis] for axis in between]))
+        nearby = second if between is None else values.mean(between).square().mean().item()
+        across = values.mean(0).square().mean().item()
+    return Given(
+        mean, second, _pairs(nearby, second, places), _pairs(across, second, values.shape[0])
+    )
+
+
+def _pairs(of_mean: float, second: float, count: int) -> float:
+    """The mean product of two different elements, from the mean square of the mean of all."""
+    return second if count < 2 else (count * of_mean - second) / (count - 1)
+
+
+@cache
+def function_name(func: Any) -> str:
+    """The plain name of a torch function: "add" for `torch.Tensor.__iadd__` and `add_`."""
+    name = getattr(func, "__name__", "unknown")
+    if name == "__get__":  # a property, such as Tensor.T: only the resolved name tells which
+        name = (resolve_name(func) or "unknown.__get__").split(".")[-2]
+    dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
+    plain = dunder.group(1) if dunder else name.strip("_")
+    return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+
+
+def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists, mappings and dataclasses."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
+            yield from tensors_in(item)
+    elif isinstance(tree, Mapping):
+        for item in tree.values():
+            yield from tensors_in(item)
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        for field in dataclasses.fields(tree):
+            yield from tensors_in(getattr(tree, field.name))
+
+
+def _refuse_mixed_types(name: str, args: Sequence[Any]) -> None:
+    """Fake tensors of two types can be multiplied; the real ones that they stand for cannot."""
+    floats = [a for a in args if _is_float(a)]
+    types = {a.dtype for a in floats}
+    if len(types) < 2 or not any(isinstance(a, FakeTensor) for a in floats):
+        return
+    if not torch.is_autocast_enabled(floats[0].device.type):
+        raise RuntimeError(f"{name} of {' and '.join(sorted(map(str, types)))}")
+
+
+def _fake_grouped_mm(func: Any, args: Sequence[Any], kwargs: Any) -> torch.Tensor:
+    """The fake kernel takes bfloat16 alone, but shapes are the same for every type."""
+    halves = [a.bfloat16() if _is_float(a) else a for a in args]
+    other = {key: a.bfloat16() if _is_float(a) else a for key, a in kwargs.items()}
+    result: torch.Tensor = func(*halves, **other)
+    return result.to(args[0].dtype)
+
+
+def _adds_mask(name: str, args: Sequence[Any], weight: torch.Tensor) -> bool:
+    """Whether a constant tensor is added: a table of attention biases stays one under a mask."""
+    others = [a for a in args if a is not weight]
+    return name in SUMS and len(others) == 1 and _is_float(others[0]) and others[0].numel() > 1
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _composed(weight: Weight, replay: Replay | None) -> Callable[[Array], Array] | None:
+    """A parameter's function so far, and then one more step; None if that is not elementwise."""
+    before = weight.function
+    if replay is None or not weight.single:
+        return None
+
+    def function(elements: Array) -> Array:
+        return replay([elements if before is None else before(elements)])
+
+    few = np.linspace(-2.0, 2.0, 6)
+    try:
+        with unset_fake_temporarily():
+            whole, part = function(few), function(few[:3])
+    except Exception:  # not a function of single elements
+        return None
+    same = whole.shape == few.shape and np.array_equal(whole[:3], part, equal_nan=True)
+    return function if same else None
+
+
+def _replay(
+    func: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    number_of: Callable[[torch.Tensor], int | None],
+) -> Replay | None:
+    """The call as a function of arrays; None if it reads a tensor that is not a plain number.
+
+    `number_of` gives the number of a tensor that an array will stand for, None for constants.
+    """
+    inputs: list[int] = []
+
+    def template(tree: Any) -> Any:
+        if isinstance(tree, torch.Tensor):
+            value = number_of(tree)
+            if value is not None:
+                if value not in inputs:
+                    inputs.append(value)
+                return _Placeholder(inputs.index(value))
+            return _plain_number(tree)
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(template(item) for item in tree)
+        return tree
+
+    try:
+        held_args = [template(item) for item in args]
+        held_kwargs = {key: template(item) for key, item in kwargs.items()}
+    except (TypeError, ValueError):
+        return None
+
+    def replay(arrays: Sequence[Array]) -> Array:
+        tensors = [torch.from_numpy(array.copy()) for array in arrays]  # the call may be in place
+
+        def filled(tree: Any) -> Any:
+            if isinstance(tree, _Placeholder):
+                return tensors[tree.position]
+            if isinstance(tree, (list, tuple)):
+                return type(tree)(filled(item) for item in tree)
+            return tree
+
+        with torch.no_grad():
+            result = func(*filled(held_args), **{k: filled(v) for k, v in held_kwargs.items()})
+        array = result.numpy()
+        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
+
+    return replay
+
+
+def _plain_number(tensor: torch.Tensor) -> float:
+    if tensor.numel() != 1 or tensor.device.type == "meta":
+        raise ValueError("not a plain number")
+    constant = getattr(tensor, "constant", tensor)  # fake tensors keep the value of small constants
+    if constant is None:
+        raise ValueError("a fake tensor without a value")
+    return float(constant.item())
