@@ -180,7 +180,7 @@ def test_the_plan_itself_does_not_change():
 
 def test_a_printed_plan_says_why_once():
     model, batch = deep(depth=10), normal(32, 64)
-    printed = str(isoinit.plan(model, batch).calibrate(model, batch))
+    printed = " ".join(str(isoinit.plan(model, batch).calibrate(model, batch)).split())
     assert printed.count("gain 1.414 restores it; calibrated on a batch (He et al. 2015") == 1
 
 
@@ -588,6 +588,13 @@ class TestModels:
         isoinit.plan(model, batch).calibrate(model, batch)
         assert same(before, state(model))
         assert same(gradients, {name: p.grad for name, p in model.named_parameters()})
+
+    def test_a_batch_that_the_forward_writes_into_stays(self):
+        model, batch = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(64, 64)), normal(64, 64)
+        plan, before = isoinit.plan(model, batch), batch.clone()
+        fixed = plan.calibrate(model, batch)
+        assert torch.equal(batch, before)
+        assert fixed != plan
 
     def test_wrapped_and_frozen(self):
         model, batch = deep(depth=3), normal(64, 64)

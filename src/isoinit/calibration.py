@@ -97,7 +97,7 @@ def measure_corrections(
     with recording(model, observe=run.observe, lend=lend) as (inner, recorder), torch.no_grad():
         run.recorder = recorder
         try:
-            recorder.run(inner, args, kwargs)
+            recorder.run(inner, *_copied((args, kwargs)))
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
     scaled = {name: found.initializer for name, found in run.found.items()}
@@ -132,6 +132,17 @@ def _refuse_targets(target: Target) -> None:
 def _holds_numbers(tensor: torch.Tensor) -> bool:
     """Whether its values can be looked at as they are."""
     return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
+
+
+def _copied(tree: Any) -> Any:
+    """With copies of the tensors, since a forward may write into them."""
+
+    def copied(item: Any) -> Any:
+        if not isinstance(item, torch.Tensor):
+            return item
+        return item.detach().clone().requires_grad_(item.requires_grad)
+
+    return tree_map(copied, tree)
 
 
 def _refuse_unmeasurable(tensors: list[torch.Tensor]) -> None:
