@@ -108,6 +108,18 @@ def test_graph_as_text_and_json(folder):
     assert second["fed_by"][0]["sources"][0]["op"] == first["op"]
 
 
+def test_recipes(status, folder, capsys):
+    assert status("plan", "models:alone", "--recipe", "own", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"] == "own"
+    assert found["parameters"]["0.weight"]["initializer"]["a"] == pytest.approx(-0.5)
+    assert status("plan", "models:alone", "--recipe", "paper:resnet") == 2
+    assert "no convolutions" in capsys.readouterr().err
+    assert status("plan", "models:alone", "--recipe", "own", "--method", "he") == 2
+    assert status("init", "models:alone", "--recipe", "own", "--out", "own.safetensors") == 0
+    assert load_file(folder / "own.safetensors")["0.weight"].abs().max() <= 0.5
+
+
 def test_check_answers_by_its_status(folder):
     sick = run(folder, "check", "models.py:default")
     assert sick.returncode == 1

@@ -338,6 +338,19 @@ def test_what_was_drawn(write, shape, expected):
         assert "'weight'" in entry.warning
 
 
+def scaled_and_padded(weight):
+    nn.init.normal_(weight, std=0.5)
+    weight.mul_(0.5)
+    weight[2999].zero_()
+
+
+def test_of_a_large_table_some_rows_are_enough():
+    """The row for padding lies beyond the first million elements."""
+    entry = isoinit.plan(Own(scaled_and_padded, 3000, 1000), recipe="own")["weight"]
+    assert entry.initializer == Normal(std=0.25)
+    assert entry.layout.padding == 2999
+
+
 def test_a_name_is_not_trusted(monkeypatch):
     """A fill that says one thing and does another is known by its values."""
 

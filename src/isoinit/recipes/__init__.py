@@ -6,8 +6,8 @@ from torch import nn
 
 from isoinit.errors import ArgumentError
 from isoinit.graph import Graph
-from isoinit.recipes.own import own
-from isoinit.recipes.papers import PAPERS, paper
+from isoinit.recipes.own import own_choices
+from isoinit.recipes.papers import PAPERS, paper_choices
 from isoinit.roles import Role
 from isoinit.rules import Choice
 
@@ -32,12 +32,23 @@ def refuse_recipe(recipe: str, method: str) -> None:
 def follow(
     recipe: str, model: nn.Module, graph: Graph, roles: dict[str, Role]
 ) -> dict[str, tuple[Role, Choice]]:
-    """What a recipe gives each parameter; the roles say what its axes mean there.
+    """What a recipe gives each parameter.
+
+    Args:
+        recipe: one of `RECIPES`.
+        model: the model, which is left as it was.
+        graph: what was read of it.
+        roles: what each parameter is for.
+
+    Returns:
+        By name, the role, with what the axes mean to the recipe, and the choice.
 
     Raises:
         PlanError: if the recipe does not fit the model, naming what is missing.
     """
-    return own(model, roles) if recipe == "own" else paper(recipe, graph, roles)
+    if recipe == "own":
+        return own_choices(model, roles)
+    return paper_choices(recipe, graph, roles)
 
 
 __all__ = ["RECIPES", "follow", "refuse_recipe"]

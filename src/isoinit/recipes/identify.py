@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from isoinit.initializers import (
     Uniform,
     Zeros,
 )
-from isoinit.postpone import Write
+from isoinit.postpone import ARITHMETIC, Write
 from isoinit.random import Stream
 from isoinit.recipes.rerun import is_poison, poison
 from isoinit.scale import fans
@@ -66,7 +66,7 @@ class Found:
 
 
 def from_writes(
-    shape: Sequence[int], dtype: torch.dtype, writes: Sequence[Write], seed: int = 0
+    shape: tuple[int, ...], dtype: torch.dtype, writes: Sequence[Write], seed: int = 0
 ) -> Found:
     """What the calls that fill a parameter give it.
 
@@ -81,6 +81,9 @@ def from_writes(
             return Found(None, "never writes it")
         return from_values([_draw(shape, dtype, writes, seed)])
     law = _law_of(writes[0], shape)
+    start, count = _window(shape, writes)
+    writes = [_within(write, shape, start, count) for write in writes]
+    shape = (count, *shape[1:]) if shape else shape
     seeds = range(seed, seed + _draws_for(math.prod(shape)))
     firsts = [_draw(shape, dtype, writes[:1], k) for k in seeds]
     values = firsts if len(writes) == 1 else [_draw(shape, dtype, writes, k) for k in seeds]
@@ -90,7 +93,9 @@ def from_writes(
         scale, shift = _multiple(x, y, dtype)
         moved = None if scale is None else _moved(law, scale, shift)
         if moved is not None and _bears_out(law, firsts[0] if row is None else None, x):
-            return Found(moved, f"drew {_words(moved)}", row, whole=isinstance(moved, Orthogonal))
+            padding = None if row is None else row + start
+            whole = isinstance(moved, Orthogonal)
+            return Found(moved, f"drew {_words(moved)}", padding, whole)
     runs = _runs_for(math.prod(shape))
     return from_values([_draw(shape, dtype, writes, seed + k) for k in range(runs)])
 
@@ -120,6 +125,38 @@ def from_values(runs: Sequence[torch.Tensor]) -> Found:
 def is_constant(values: torch.Tensor) -> bool:
     """Whether all elements are the same number; true of no element."""
     return not values.numel() or bool((values == values.reshape(-1)[0]).all())
+
+
+def _window(shape: tuple[int, ...], writes: Sequence[Write]) -> tuple[int, int]:
+    """The first of the rows that show all there is to see, and how many: about `SAMPLE` elements.
+
+    Calls that draw or change each element by itself do the same to any rows; those that write to a
+    part, such as the row for padding, must lie within.
+    """
+    first, *later = writes
+    elementwise = ("normal_", "uniform_", "trunc_normal_")
+    width = math.prod(shape[1:])
+    count = max(1, SAMPLE // max(width, 1))
+    names = {getattr(write.function, "__name__", "") for write in later}
+    parts = [write for write in later if tuple(write.size) != shape]
+    low = min((write.offset // width for write in parts), default=0)
+    high = max((-(-write.end // width) for write in parts), default=0)
+    if (
+        getattr(first.function, "__name__", "") not in elementwise
+        or not names <= ARITHMETIC - {"__setitem__"}
+        or high - low > count
+        or not shape
+        or count >= shape[0]
+    ):
+        return 0, shape[0] if shape else 1
+    return min(low, shape[0] - count), count
+
+
+def _within(write: Write, shape: tuple[int, ...], start: int, count: int) -> Write:
+    """The same call on some rows of the parameter."""
+    if tuple(write.size) == shape:
+        return replace(write, size=(count, *shape[1:])) if shape else write
+    return replace(write, offset=write.offset - start * math.prod(shape[1:]))
 
 
 def _draws_for(size: int) -> int:
@@ -159,16 +196,16 @@ _NUMBERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _law_of(write: Write, shape: Sequence[int]) -> Initializer | None:
+def _law_of(write: Write, shape: tuple[int, ...]) -> Initializer | None:
     """The law that a call says it draws from; None if it is none of those known here."""
     name = getattr(write.function, "__name__", "")
-    if name not in _NUMBERS or tuple(write.size) != tuple(shape):
+    if name not in _NUMBERS or tuple(write.size) != shape:
         return None
     given = {{"from": "a", "to": "b"}.get(k, k): v for k, v in write.kwargs.items()}
     numbers = {**_NUMBERS[name], **dict(zip(_NUMBERS[name], write.args, strict=False))}
     numbers.update((k, v) for k, v in given.items() if k in numbers)
     try:
-        return _LAWS[name](numbers, tuple(shape))
+        return _LAWS[name](numbers, shape)
     except (IsoinitError, ValueError, TypeError):  # no such law, or not of ours
         return None
 

@@ -17,7 +17,7 @@ from isoinit.trace.names import named_parameters
 MOST_RUNS = 16  # of the whole initialization, to collect values enough for an estimate
 
 
-def own(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Role, Choice]]:
+def own_choices(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Role, Choice]]:
     """What a model's own initialization gives each parameter.
 
     It is run on memory of its own, on the processor; the model is left as it was. What it drew is
@@ -31,6 +31,13 @@ def own(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Role, Choic
 
     Raises:
         PlanError: if the model has no initialization of its own, or it fails.
+
+    Example:
+        >>> import isoinit, torch
+        >>> table = torch.nn.Embedding(10, 4, padding_idx=0)
+        >>> entry = isoinit.plan(table, recipe="own")["weight"]
+        >>> print(entry.initializer, entry.layout.padding, entry.reason)
+        Normal() 0 its own initialization drew normal, mean 0, std 1
     """
     found, writers = _found(model)
     chosen = {}
@@ -54,7 +61,7 @@ def _found(model: nn.Module) -> tuple[dict[str, Found], dict[str, str]]:
             parameter = parameters[name]
             key = _key(parameter, what)
             if key not in met:
-                met[key] = from_writes(parameter.shape, parameter.dtype, what.writes)
+                met[key] = from_writes(tuple(parameter.shape), parameter.dtype, what.writes)
             found[name] = met[key]
     values = {name: [what.values] for name, what in seen.items() if what.values is not None}
     _run_again(model, values)

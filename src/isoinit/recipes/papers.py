@@ -247,7 +247,9 @@ PAPERS: dict[str, Paper] = {
 }
 
 
-def paper(recipe: str, graph: Graph, roles: dict[str, Role]) -> dict[str, tuple[Role, Choice]]:
+def paper_choices(
+    recipe: str, graph: Graph, roles: dict[str, Role]
+) -> dict[str, tuple[Role, Choice]]:
     """What a published recipe gives each parameter.
 
     Args:
@@ -257,6 +259,12 @@ def paper(recipe: str, graph: Graph, roles: dict[str, Role]) -> dict[str, tuple[
 
     Raises:
         PlanError: if the model lacks what the recipe speaks of; names it.
+
+    Example:
+        >>> import isoinit, torch
+        >>> isoinit.plan(torch.nn.Linear(4, 2), torch.zeros(1, 4), recipe="paper:llama")
+        Traceback (most recent call last):
+        isoinit.errors.PlanError: recipe='paper:llama' does not fit the model: it has no embedding, ...
     """
     facts = {name: _fact(graph, roles, name) for name in roles}
     missing = [what for what, has in PAPERS[recipe].needs if not any(map(has, facts.values()))]
