@@ -138,12 +138,21 @@ def test_each_layer_meets_its_target(name, mode):
     done = calibrated(fixed, plan)
     assert len(done) == expected
     fixed.apply(model)
-    ends = {e.name.removesuffix(".weight") for e in plan if "ending a residual" in e.role}
     measured = stds(model, batch)
-    branches = {"residual": 6, "MLP-Mixer": 4, "GPT-2": 6, "ViT": 6, "encoder": 4}.get(name, 1)
     for layer in done:
-        target = 1 / math.sqrt(branches) if layer in ends else 1.0
+        target = plan[f"{layer}.weight"].target
         assert measured[layer] == pytest.approx(target, rel=TARGET), layer
+
+
+@pytest.mark.parametrize("name", ["residual", "MLP-Mixer", "ViT"])
+def test_a_number_stands_for_all_layers_but_the_ends_of_branches(name):
+    model, batch = NETWORKS[name][0]()
+    plan = isoinit.plan(model, batch)
+    plan.calibrate(model, batch, target=2.0).apply(model)
+    branches = {"residual": 6, "MLP-Mixer": 4, "ViT": 6}[name]
+    for layer, found in stds(model, batch).items():
+        end = "ending a residual" in plan[f"{layer}.weight"].role
+        assert found == pytest.approx(2 / math.sqrt(branches) if end else 2.0, rel=TARGET), layer
 
 
 def test_another_seed_is_close():

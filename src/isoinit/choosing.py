@@ -52,7 +52,11 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
     for join in graph.joins.values():
         streams.setdefault(join.start, []).append(join.stream)
     propagate(graph, fill, nominal=True, seen=seen)
-    return {name: chosen.get(name) or choose(role, method) for name, role in roles.items()}
+    targets = _outputs(graph, signals)
+    return {
+        name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
+        for name, role in roles.items()
+    }
 
 
 def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
@@ -94,6 +98,11 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
         return {}
 
     signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
+    return _outputs(graph, signals)
+
+
+def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
+    """The root mean square of each layer's first output, by the name of its weight."""
     found: dict[str, float] = {}
     for op in graph.ops:
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)

@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from isoinit import demo as demonstration
+from isoinit import rules as rule_book
 from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.health import check as check_model
 from isoinit.trace import named_parameters
@@ -99,6 +100,25 @@ def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     model, batch = load_target(target, seed)
     found = read_model(model, batch)
     print(found.to_json() if as_json else found)
+
+
+@app.command()
+def explain(
+    target: Target,
+    name: Annotated[str, typer.Argument(help="The parameter's name.")],
+    method: Method = "auto",
+    recipe: Recipe = None,
+    seed: Seed = 0,
+) -> None:
+    """Tell why one parameter gets what it gets: the whole chain, from what feeds it to the formula."""
+    model, batch = load_target(target, seed)
+    print(plan_model(model, batch, method=method, recipe=recipe).explain(name))
+
+
+@app.command()
+def rules(as_json: Json = False) -> None:
+    """Print the rule book: every rule with its condition, formula, reason and paper."""
+    print(rule_book.to_json() if as_json else rule_book.to_markdown())
 
 
 @app.command()

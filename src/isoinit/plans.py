@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -20,6 +22,7 @@ from isoinit.initializers import Initializer
 from isoinit.postpone import forget, run_postponed, unfilled
 from isoinit.random import Stream
 from isoinit.report.table import fold, render
+from isoinit.rules import RULES
 from isoinit.scale.fans import Layout
 from isoinit.trace.names import named_parameters, require_parameters
 
@@ -42,6 +45,12 @@ class Entry:
         reason, source: why, and who found it out.
         expected: for the weight of a layer, the root mean square that its output is expected to have;
             None where that cannot be worked out.
+        target: the same for a standardized input, whatever the example: what the plan means it to
+            have, and `Plan.calibrate` makes of it.
+        fed, feeds: what feeds a weight, and where its output goes, in words.
+        rule, close: the rule that decided, and those that would have, had it not; "" and () where
+            the choice was yours or a recipe's.
+        numbers: what stands in the rule's formula.
         must_differ: whether it is a weight matrix whose units would stay identical if they started
             so: any but one that ends a residual branch.
     """
@@ -55,6 +64,12 @@ class Entry:
     source: str
     must_differ: bool
     expected: float | None = None
+    target: float | None = None
+    fed: str = ""
+    feeds: str = ""
+    rule: str = ""
+    close: tuple[str, ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,7 +156,14 @@ class Plan:
         except IsoinitError as error:
             raise ArgumentError(f"plan[{name!r}] = {initializer}: {error}") from None
         self.entries[entry.name] = replace(
-            entry, initializer=initializer, reason="set by hand", source="your choice"
+            entry,
+            initializer=initializer,
+            reason="set by hand",
+            source="your choice",
+            expected=None,
+            target=None,
+            rule="",
+            close=(),
         )
 
     def _resolve(self, name: str) -> str:
@@ -154,6 +176,37 @@ class Plan:
     def warnings(self) -> list[str]:
         """What is doubtful about the plan, one sentence each; empty for a good one."""
         return [*self.notes, *(entry.warning for entry in self if entry.warning)]
+
+    def explain(self, name: str) -> str:
+        """The whole chain of one choice, as text.
+
+        What feeds the parameter and what it feeds, which rule decided and which came close, the
+        formula with its numbers, and the signal that is expected before and after.
+
+        Args:
+            name: the parameter's name, or another name of a tied one.
+
+        Raises:
+            UnknownParameterError: if the plan has no such parameter.
+
+        Example:
+            >>> import isoinit, torch
+            >>> nn = torch.nn
+            >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+            >>> print(isoinit.plan(model, torch.randn(256, 8)).explain("2.weight"))
+            2.weight: weight of the output, float32 of 2×32
+              is fed   relu of weight
+              feeds    output
+              gets     HeNormal(gain=1.414), standard deviation 0.25
+              by rule  "ReLU": a weight fed by ReLU or leaky ReLU of slope a
+              formula  Var = 2/((1 + a²) fan_in)
+              where    fan_in = 32, fan_out = 2, E[x²] = 0.5
+              because  fed by relu, which takes part of the second moment; gain 1.414 restores it
+                       (He et al. 2015, eq. 10 and 15)
+              signal   root mean square 0.707 before, 1 after (for a standardized input)
+              close    "any activation", "measured signal"
+        """
+        return _explained(self[name])
 
     def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
         """Fill every parameter of a model; the same seed gives the same bits.
@@ -192,7 +245,7 @@ class Plan:
         batch: Any,
         seed: int = 0,
         *,
-        target: float | Mapping[str, float] = 1.0,
+        target: float | Mapping[str, float] | None = None,
     ) -> Plan:
         """Measure each layer's scale on data and correct it; gives a new plan, changes nothing.
 
@@ -212,9 +265,10 @@ class Plan:
             model: a model with the plan's parameters; left as it was, in its train or eval mode.
             batch: real examples, as for `isoinit.plan`, and more than a few.
             seed: that with which the plan will be applied.
-            target: the standard deviation of outputs, which is divided by the square root of the
-                number of branches where a weight ends a residual branch; or a mapping from names to
-                targets that are taken as they are, 1.0 standing for the others.
+            target: the standard deviation of outputs. By default that of each entry (`Entry.target`,
+                without the part of its bias). A number stands for all layers, divided by the square
+                root of the number of branches where a weight ends a residual branch; a mapping goes
+                from names to targets that are taken as they are, 1.0 standing for the others.
 
         Returns:
             The calibrated plan; its `notes` tell what was left alone, and what is doubtful.
@@ -230,7 +284,7 @@ class Plan:
 
         Example:
             >>> import isoinit, torch
-            >>> model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Tanh())
+            >>> model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU())
             >>> batch = torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
             >>> plan = isoinit.plan(model, batch).calibrate(model, batch)
             >>> print(f"{plan.apply(model)[0](batch).std():.3f}")
@@ -247,7 +301,9 @@ class Plan:
                 f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
                 "and the plan leaves it as it was: apply the plan to the model first"
             )
-        if isinstance(target, Mapping):
+        if target is None:
+            target = {entry.name: goal for entry in self if (goal := _own_target(entry))}
+        elif isinstance(target, Mapping):
             target = {self._resolve(name): value for name, value in target.items()}
         drawn = self._draw(parameters, resolve_seed(seed))
         initializers = {entry.name: entry.initializer for entry in self}
@@ -255,7 +311,9 @@ class Plan:
         entries = dict(self.entries)
         for name, initializer in found.initializers.items():
             reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
-            entries[name] = replace(entries[name], initializer=initializer, reason=reason)
+            entries[name] = replace(
+                entries[name], initializer=initializer, reason=reason, expected=None
+            )
         notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
 
@@ -309,6 +367,12 @@ class Plan:
                 "initializer": entry.initializer and entry.initializer.to_dict(),
                 "std": entry.std,
                 "expected": entry.expected,
+                "target": entry.target,
+                "fed": entry.fed,
+                "feeds": entry.feeds,
+                "rule": entry.rule,
+                "close": entry.close,
+                "numbers": dict(entry.numbers),
                 "reason": entry.reason,
                 "source": entry.source,
                 "dtype": entry.dtype,
@@ -376,6 +440,45 @@ class Plan:
         )
 
 
+def _own_target(entry: Entry) -> float | None:
+    """The standard deviation that the plan means a weight's work to have, without its bias."""
+    if not entry.target:
+        return None
+    bias = dict(entry.numbers).get("σ_b²", 0.0)
+    return math.sqrt(max(entry.target**2 - bias, 0.0)) or None
+
+
+def _explained(entry: Entry) -> str:
+    shape = "×".join(map(str, entry.shape)) or "one number"
+    rule = next((rule for rule in RULES if rule.name == entry.rule), None)
+    std = "" if entry.std is None else f", standard deviation {entry.std:.4g}"
+    numbers = dict(entry.numbers)
+    before = f"{math.sqrt(numbers['E[x²]']):.3g} before" if "E[x²]" in numbers else ""
+    after = "" if entry.target is None else f"{entry.target:.3g} after"
+    signal = ", ".join(part for part in (before, after) if part)
+    rows = {
+        "is fed": entry.fed,
+        "feeds": entry.feeds,
+        "gets": f"{entry.initializer or 'left as it was'}{std}",
+        "by rule": f'"{rule.name}": {rule.when}' if rule else "",
+        "formula": rule.formula if rule else "",
+        "where": ", ".join(f"{what} = {number:.4g}" for what, number in numbers.items()),
+        "because": _why(entry),
+        "signal": f"root mean square {signal} (for a standardized input)" if after else "",
+        "close": ", ".join(f'"{name}"' for name in entry.close),
+    }
+    lines = [f"{entry.name}: {entry.role}, {entry.dtype} of {shape}"]
+    for what, text in rows.items():
+        lines += textwrap.wrap(
+            text,
+            80,
+            initial_indent=f"  {what:<9}",
+            subsequent_indent=" " * 11,
+            break_long_words=False,
+        )
+    return "\n".join(lines)
+
+
 def _why(entry: Entry) -> str:
     # Calibration gives each entry a factor of its own, which would give each a line of its own.
     reason = re.sub(r"(calibrated on a batch): ×[^;]+", r"\1", entry.reason)
@@ -405,6 +508,12 @@ def _entry(name: str, data: dict[str, Any]) -> Entry:
         data["source"],
         data["must_differ"],
         data["expected"],
+        data["target"],
+        data["fed"],
+        data["feeds"],
+        data["rule"],
+        tuple(data["close"]),
+        tuple(data["numbers"].items()),
     )
     _ = entry.std  # refuses an initializer that does not fit the layout
     return entry

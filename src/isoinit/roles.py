@@ -65,6 +65,20 @@ class Role:
     start: float = 1.0
 
     @property
+    def fed_words(self) -> str:
+        """What feeds a weight: "relu of weight", "norm"; empty for others."""
+        if not self.source or self.fed is None:
+            return self.source
+        return f"{self.fed.name} of {self.source}"
+
+    @property
+    def feeds_words(self) -> str:
+        """Where a weight's output goes: "relu, then linear"; empty for others."""
+        activation = self.activation.name if self.activation else ""
+        end = "a residual stream" if self.ends_branch else self.end
+        return ", then ".join(step for step in ("norm" * self.norm, activation, end) if step)
+
+    @property
     def must_differ(self) -> bool:
         """Whether it is a weight whose units would stay identical if they started so.
 

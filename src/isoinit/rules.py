@@ -5,8 +5,9 @@ An ordered table, one row a rule; the first row that applies decides. To add a r
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +66,24 @@ class Rule:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rule book decided for one parameter; no initializer means "leave it as it was"."""
+    """What was decided for one parameter.
+
+    Attributes:
+        initializer: what it gets; None leaves it as it was.
+        reason, source: why, and who found it out.
+        rule: the name of the rule that decided; "" where none did.
+        close: the names of the rules that would have decided, had the one before them not.
+        numbers: what stands in the rule's formula for this parameter.
+        target: for a layer's weight, the root mean square that its output is meant to have.
+    """
 
     initializer: Initializer | None
     reason: str
     source: str
+    rule: str = ""
+    close: tuple[str, ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+    target: float | None = None
 
 
 def _motif(name: str) -> Callable[[Role], bool]:
@@ -556,6 +570,37 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+
+def to_markdown() -> str:
+    """The rule book as a page: the first row whose condition holds decides."""
+    head = "| rule | a parameter that is … | gets | because | source |\n|---|---|---|---|---|\n"
+    rows = (
+        f"| {rule.name} | {rule.when} | {rule.formula} | {_plain(rule.reason)} | {rule.source} |"
+        for rule in RULES
+    )
+    return head + "\n".join(rows)
+
+
+def to_json() -> str:
+    """The rule book as JSON, in the order in which rules are asked."""
+    fields = ("name", "when", "formula", "reason", "source")
+    return json.dumps([{f: getattr(rule, f) for f in fields} for rule in RULES], indent=1)
+
+
+def _plain(reason: str) -> str:
+    """A reason with what is filled in for each parameter named in words."""
+    words = {
+        "activation": "the activation",
+        "fed": "the function",
+        "gain": "g",
+        "second": "E[x²]",
+        "source": "see `explain`",
+        "length": "13 or more",
+        "bias": "σ_b²",
+    }
+    return reason.format(**words)
+
+
 METHODS = ["auto", "zero", "random", "xavier", "he", "lecun", "orthogonal", "sparse", "variational"]
 
 
@@ -617,18 +662,36 @@ def choose(role: Role, method: str = "auto") -> Choice:
     if role.slot == "unknown":
         return Choice(None, "no rule knows what it is for", "")
     initializer, rule = _first(role)
+    close = tuple(other.name for other in RULES if other is not rule and other.applies(role))
+    name = rule.name
     gain = getattr(initializer, "gain", None)
     reason = rule.reason.format(gain=f"{gain:.4g}" if gain else "1", **_facts(role))
     source = rule.source
     eligible = role.slot == "weight" if method == "variational" else role.slot in _WEIGHTS
     if method != "auto" and eligible:
         initializer = _BY_METHOD[method](role)
-        reason, source = f"method={method!r} was asked for", "your choice"
+        reason, source, name = f"method={method!r} was asked for", "your choice", ""
     if role.norm:
         reason += " (behind a norm layer)"
     if role.guess:
         reason += "; a guess from the layer's type, since no run of the model used it"
-    return Choice(initializer, reason, source)
+    return Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
+
+
+def _numbers(role: Role) -> Iterator[tuple[str, float]]:
+    """What the formulas of the rules speak of, where the role has it."""
+    if role.layout.is_map:
+        yield from (("fan_in", role.layout.fan_in), ("fan_out", role.layout.fan_out))
+    if role.slot in ("weight", "position", "token"):
+        yield "E[x²]", role.second
+    if role.ends_branch:
+        yield from (("N", role.branches), ("E[x₀²]", role.start))
+    if role.chain is not None:
+        yield "layers", role.chain.length
+        if point := role.chain.point:
+            yield from (("σ_w²", point.weight), ("σ_b²", point.bias), ("q", point.second))
+    if role.motif is not None and role.motif.size != 1:
+        yield role.motif.name, role.motif.size
 
 
 def _facts(role: Role) -> dict[str, str]:

@@ -145,6 +145,12 @@ def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> En
         choice.source,
         must_differ=role.must_differ,
         expected=expected,
+        target=choice.target,
+        fed=role.fed_words,
+        feeds=role.feeds_words,
+        rule=choice.rule,
+        close=choice.close,
+        numbers=choice.numbers,
     )
 
 

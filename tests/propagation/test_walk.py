@@ -29,12 +29,8 @@ def second(function, shape=(4, 8, 64), n_in=64):
     """The second moment of function(a, b) for unit signals a and b, as the plan of `out` expects."""
     torch.manual_seed(0)
     model = Apply(function, n_in)
-    plan = isoinit.plan(model, torch.randn(shape))
-    plan["out.weight"] = isoinit.LeCunNormal()
-    entry = plan["out.weight"]
-    return (
-        entry.expected / (isoinit.plan(model, torch.randn(shape))["out.weight"].std)
-    ) ** 2 / n_in
+    entry = isoinit.plan(model, torch.randn(shape))["out.weight"]
+    return (entry.expected / entry.std) ** 2 / n_in
 
 
 def dropout(a, _):

@@ -13,6 +13,7 @@ from isoinit.errors import PlanError, UnhealthyError
 from isoinit.fill import refuse_unfillable
 from isoinit.health.findings import Facts, Finding, judge
 from isoinit.health.measure import Layer, Loss, measure
+from isoinit.plans import Plan
 from isoinit.postpone import unfilled
 from isoinit.report.table import render
 from isoinit.roles import read_roles
@@ -58,8 +59,9 @@ class Health:
 
     def __str__(self) -> str:
         step = max(1, math.ceil(len(self.layers) / SHOWN))
+        expects = any(layer.expected is not None for layer in self.layers)
         rows = [
-            (layer.name, *(f"{x:.3g}" for x in (layer.rms, layer.spread, layer.gradient)))
+            (layer.name, *_cells(layer, expects=expects))
             for index, layer in enumerate(self.layers)
             if index % step == 0 or index == len(self.layers) - 1
         ]
@@ -67,13 +69,21 @@ class Health:
         every = f" (one in {step} shown)" if step > 1 else ""
         return render(
             f"{verdict}: the signal through {len(self.layers)} layers{every}",
-            ("layer", "output rms", "over examples", "gradient rms"),
+            ("layer", "output rms", *["expected"] * expects, "over examples", "gradient rms"),
             rows,
             warnings=[str(finding) for finding in self.findings],
         )
 
 
-def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
+def _cells(layer: Layer, *, expects: bool) -> list[str]:
+    expected = "" if layer.expected is None else f"{layer.expected:.3g}"
+    cells = [f"{x:.3g}" for x in (layer.rms, layer.spread, layer.gradient)]
+    return [cells[0], *[expected] * expects, *cells[1:]]
+
+
+def check(
+    model: nn.Module, batch: Any, *, loss: Loss | None = None, plan: Plan | None = None
+) -> Health:
     """Measure the signal through a model, forward and backward, and judge it.
 
     One forward and one backward pass on the batch. The model is as before afterwards: parameters,
@@ -85,6 +95,8 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
         loss: a function from the model's output to a scalar loss. Without one, the output's own
             `loss` is used if it has one (as `transformers` models have, given labels); else a
             random gradient of unit size is sent back from the output.
+        plan: the plan that the model was initialized with, made with a batch like this one: what it
+            expects of each layer's output then stands beside what was measured.
 
     Raises:
         ArgumentError: for a batch of another kind, a model without parameters, or a loss that is
@@ -112,6 +124,10 @@ def check(model: nn.Module, batch: Any, *, loss: Loss | None = None) -> Health:
             "call isoinit.init(model, batch) or apply a plan first"
         )
     measured = measure(model, parameters, batch, loss)
+    if plan is not None:
+        for layer in measured.layers:
+            places = (f"{layer.name}.weight", layer.name)
+            layer.expected = next((plan[name].expected for name in places if name in plan), None)
     roles = read_roles(measured.graph, lambda: structure(model))
     findings = judge(Facts(measured, roles, parameters))
     return Health(findings, measured.layers, measured.loss)

@@ -37,6 +37,7 @@ class Layer:
             standard deviation along the first axis. What is the same for every example (the work
             of biases) carries nothing; NaN for a batch of one.
         gradient: root mean square of the loss's gradient by the output; NaN where none came back.
+        expected: the root mean square that a plan expects; None without a plan that does.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Layer:
     spread: float
     largest: float
     gradient: float = math.nan
+    expected: float | None = None
 
 
 @dataclass(frozen=True)
