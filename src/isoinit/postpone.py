@@ -116,7 +116,7 @@ def deferred() -> Iterator[None]:
         tensor([1., 1.])
         >>> _ = isoinit.init(model, torch.zeros(3, 4), seed=0)
     """
-    if getattr(_here, "mode", None) is not None:
+    if is_deferring():
         yield
         return
     mode = _here.mode = _Postponer()
@@ -128,6 +128,11 @@ def deferred() -> Iterator[None]:
         hook.remove()
         _here.mode = None
         mode.leave()
+
+
+def is_deferring() -> bool:
+    """Whether this thread is inside a block of `deferred`."""
+    return getattr(_here, "mode", None) is not None
 
 
 def unfilled(parameters: Mapping[str, torch.Tensor]) -> list[str]:

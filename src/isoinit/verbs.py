@@ -74,11 +74,12 @@ def plan(
         choices = choose_all(graph, roles, method)
         notes = (*notes, *doubts(roles))
     else:
-        found = follow(recipe, model, graph, roles)
-        roles = {name: role for name, (role, _) in found.items()}
-        choices = {name: choice for name, (_, choice) in found.items()}
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
+        found, doubtful = follow(recipe, model, graph, roles)
+        notes += doubtful
+        roles = {name: role for name, (role, _) in found.items()}
+        choices = {name: choice for name, (_, choice) in found.items()}
     signals = expected(graph, choices)
     entries = {
         name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))

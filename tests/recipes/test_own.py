@@ -315,8 +315,14 @@ def zero_but_one_row(weight):
         # values alone
         (lambda w: w.copy_(torch.randn(400, 300) * 0.3), (400, 300), Normal(std=0.3)),
         (lambda w: w.copy_(torch.rand(40, 300) * 2 - 1), (40, 300), Uniform(-1.0, 1.0)),
+        (
+            lambda w: w.copy_(nn.init.trunc_normal_(torch.empty(400, 300), std=0.3, a=-0.6, b=0.6)),
+            (400, 300),
+            TruncatedNormal(std=0.3),
+        ),
         # what none of ours draws
         (lambda w: w.copy_(torch.arange(12.0)), (12,), None),
+        (lambda w: w.copy_(torch.randn(40, 1)), (40, 300), None),
         (lambda w: w.normal_().clamp_(-1, 1), (40, 300), None),
         (lambda w: w.exponential_(), (40, 300), None),
         (lambda w: nn.init.sparse_(w, 0.5), (40, 300), None),
@@ -387,6 +393,23 @@ def test_a_function_of_one_module():
     assert "Linear" in plan["body.0.bias"].source
 
 
+class ByHand(nn.Module):
+    """Initializes in its constructor, as torchvision's ResNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+
+def test_a_constructor_that_fills_cannot_be_seen():
+    plan = isoinit.plan(nn.Sequential(ByHand()), recipe="own")
+    assert any("constructor of ByHand" in w and "kaiming_normal_" in w for w in plan.warnings)
+    assert not isoinit.plan(NanoGpt(), recipe="own").warnings
+
+
 def test_a_backbone_of_transformers_under_another_head():
     class Classifier(nn.Module):
         def __init__(self):
@@ -451,6 +474,25 @@ def test_under_deferred_what_is_left_gets_its_constructors_values():
     torch.testing.assert_close(
         model.backbone.layers[1].mixer.A_log[5].detach(), torch.arange(1.0, 17.0).log()
     )
+
+
+def test_whatever_the_caller_has_set():
+    model = mamba()
+    expected = isoinit.plan(model, recipe="own").entries
+    with torch.inference_mode(), torch.device("meta"):
+        assert isoinit.plan(model, recipe="own").entries == expected
+
+
+def test_inside_deferred():
+    with isoinit.deferred(), pytest.raises(PlanError, match="after the block"):
+        isoinit.plan(nn.Linear(2, 2), recipe="own")
+
+
+def test_values_of_short_types():
+    model = Own(lambda w: w.copy_(torch.randn(400, 300) * 0.3), 400, 300).bfloat16()
+    found = isoinit.plan(model, recipe="own")["weight"].initializer
+    assert isinstance(found, Normal)
+    assert found.std == pytest.approx(0.3, rel=0.02)
 
 
 def fails(weight):

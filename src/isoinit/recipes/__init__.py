@@ -31,7 +31,7 @@ def refuse_recipe(recipe: str, method: str) -> None:
 
 def follow(
     recipe: str, model: nn.Module, graph: Graph, roles: dict[str, Role]
-) -> dict[str, tuple[Role, Choice]]:
+) -> tuple[dict[str, tuple[Role, Choice]], tuple[str, ...]]:
     """What a recipe gives each parameter.
 
     Args:
@@ -41,14 +41,15 @@ def follow(
         roles: what each parameter is for.
 
     Returns:
-        By name, the role, with what the axes mean to the recipe, and the choice.
+        By name, the role, with what the axes mean to the recipe, and the choice; and what is doubtful,
+        in sentences.
 
     Raises:
         PlanError: if the recipe does not fit the model, naming what is missing.
     """
     if recipe == "own":
         return own_choices(model, roles)
-    return paper_choices(recipe, graph, roles)
+    return paper_choices(recipe, graph, roles), ()
 
 
 __all__ = ["RECIPES", "follow", "refuse_recipe"]

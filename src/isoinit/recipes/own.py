@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from isoinit.recipes.identify import ENOUGH, Found, from_values, from_writes, is_constant
-from isoinit.recipes.rerun import Seen, rerun
+from isoinit.recipes.calls import from_writes
+from isoinit.recipes.rerun import Seen, rerun, unseen
+from isoinit.recipes.values import ENOUGH, Found, from_values, is_constant
 from isoinit.roles import Role
 from isoinit.rules import Choice
 from isoinit.scale import fans
@@ -17,7 +18,9 @@ from isoinit.trace.names import named_parameters
 MOST_RUNS = 16  # of the whole initialization, to collect values enough for an estimate
 
 
-def own_choices(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Role, Choice]]:
+def own_choices(
+    model: nn.Module, roles: dict[str, Role]
+) -> tuple[dict[str, tuple[Role, Choice]], tuple[str, ...]]:
     """What a model's own initialization gives each parameter.
 
     It is run on memory of its own, on the processor; the model is left as it was. What it drew is
@@ -29,6 +32,9 @@ def own_choices(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Rol
             `reset_parameters`; on any device, meta too.
         roles: what each parameter is for.
 
+    Returns:
+        The choices by name, and what could not be seen, in sentences.
+
     Raises:
         PlanError: if the model has no initialization of its own, or it fails.
 
@@ -39,7 +45,8 @@ def own_choices(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Rol
         >>> print(entry.initializer, entry.layout.padding, entry.reason)
         Normal() 0 its own initialization drew normal, mean 0, std 1
     """
-    found, writers = _found(model)
+    with torch.inference_mode(False), torch.device("cpu"):  # whatever the caller has set
+        found, writers = _found(model)
     chosen = {}
     for name, role in roles.items():
         what = found[name]
@@ -47,7 +54,7 @@ def own_choices(model: nn.Module, roles: dict[str, Role]) -> dict[str, tuple[Rol
         role = replace(role, layout=replace(layout, padding=what.padding))
         reason = f"its own initialization {what.seen}"
         chosen[name] = role, Choice(what.initializer, reason, writers[name])
-    return chosen
+    return chosen, unseen(model)
 
 
 def _found(model: nn.Module) -> tuple[dict[str, Found], dict[str, str]]:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from isoinit.errors import PlanError
-from isoinit.postpone import Write, deferred, forget, postpone, writes_left
+from isoinit.postpone import RANDOM, Write, deferred, forget, is_deferring, postpone, writes_left
 from isoinit.trace.isolate import untouched
 from isoinit.trace.names import named_parameters, unwrap
 
@@ -28,6 +28,9 @@ from isoinit.trace.names import named_parameters, unwrap
 CONSTRUCTORS = ("reset_parameters", "_reset_parameters")
 # What models call their own initialization; the first that is there counts.
 OWN = ("init_weights", "_init_weights", "initialize_weights", "_initialize_weights")
+
+# What a constructor may do to parameters besides random fills.
+FILLS = frozenset("constant_ zeros_ ones_ eye_ dirac_ fill_ zero_ copy_".split())
 
 # Quiet NaNs with a payload, by type: arithmetic on them gives NaN again.
 _POISON: dict[torch.dtype, tuple[torch.dtype, int]] = {
@@ -79,6 +82,31 @@ def own_calls(model: nn.Module) -> tuple[list[Call], list[Call]]:
     return layers, models
 
 
+def unseen(model: nn.Module) -> tuple[str, ...]:
+    """What the constructors of a model's own classes fill, and no method does: it is not run again.
+
+    A look at the names that such a constructor mentions: enough for a warning, and for no more.
+    """
+    found: dict[str, str] = {}
+    inside: set[int] = set()
+    for module in unwrap(model).modules():
+        kind = type(module)
+        if id(module) in inside or kind.__module__.startswith("torch."):
+            continue
+        if _is_pretrained(module) or _own_call(module) or _constructor(module):
+            inside.update(map(id, module.modules()))
+            continue
+        code = getattr(kind.__init__, "__code__", None)
+        fills = [n for n in (code.co_names if code else ()) if n in RANDOM | FILLS]
+        if fills:
+            found[kind.__name__] = ", ".join(dict.fromkeys(fills))
+    return tuple(
+        f"the constructor of {kind} fills parameters itself ({fills}); it cannot be run again, so "
+        "recipe='own' gives what the layers' own constructors give"
+        for kind, fills in found.items()
+    )
+
+
 def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
     """Run a model's own initialization on memory of its own; the model is left as it was.
 
@@ -90,8 +118,14 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
         What was seen of each parameter, by name.
 
     Raises:
-        PlanError: if the model has no initialization of its own, or it fails.
+        PlanError: if the model has no initialization of its own, or it fails; inside a block of
+            `isoinit.deferred`, which would take the fills for its own.
     """
+    if is_deferring():
+        raise PlanError(
+            "recipe='own' was asked for inside isoinit.deferred(), which postpones the very fills "
+            "that are to be seen; plan the model after the block. Nothing was changed"
+        )
     twins: dict[int, nn.Parameter] = {}
 
     def lend(tensor: torch.Tensor) -> torch.Tensor:
@@ -180,14 +214,18 @@ def _collect(
     whole = not inside and _is_pretrained(module)
     for child in module.children():
         _collect(child, met, layers, models, inside=inside or whole)
-    name = next((n for n in CONSTRUCTORS if _required(module, n) == 0), "")
-    if name:
+    if name := _constructor(module):
         layers.append(Call(f"{type(module).__name__}.{name}", getattr(module, name)))
     if whole:  # a model of `transformers` goes over all its modules, models in it too
         model: Any = module
         models.append(Call("_init_weights", model.initialize_weights))
     elif not inside and not type(module).__module__.startswith("torch."):
         models.extend(_own_call(module))
+
+
+def _constructor(module: nn.Module) -> str:
+    """The method that a layer's constructor calls last; empty if there is none."""
+    return next((name for name in CONSTRUCTORS if _required(module, name) == 0), "")
 
 
 def _own_call(module: nn.Module) -> list[Call]:
