@@ -409,7 +409,7 @@ def _replay(
                 return type(tree)(filled(item) for item in tree)
             return tree
 
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("cpu"):  # whatever device the caller has set
             result = func(*filled(held_args), **{k: filled(v) for k, v in held_kwargs.items()})
         array = result.numpy()
         return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
