@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence families signal clean
+.PHONY: demo test lint format bench evidence families signal training clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -27,9 +27,14 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
 
-# The signal expected and measured; writes docs/signal.md.
+# The signal expected and measured, and in deep networks; writes docs/signal.md and docs/deep.md.
 signal: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.signal
+	$(BIN)/python -m evidence.signal.deep
+
+# A quarter of an hour: small models trained from a plan and from their own recipe; docs/training.md.
+training: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.training
 
 # Half an hour: a small model of each family of transformers; writes docs/families.md.
 families: $(VENV)/dev.stamp

@@ -176,3 +176,18 @@ def test_every_command_has_seed_json_and_help(status, capsys, command):
     text = capsys.readouterr().out
     assert "--seed" in text
     assert "--json" in text
+
+
+def test_explain(folder):
+    found = run(folder, "explain", "models.py:default", "2.weight")
+    assert found.returncode == 0
+    assert "by rule" in found.stdout
+    missing = run(folder, "explain", "models.py:default", "nothing")
+    assert missing.returncode == 2
+    assert "nothing" in missing.stderr
+
+
+def test_rules(folder):
+    page, data = run(folder, "rules"), run(folder, "rules", "--json")
+    assert "| LayerScale |" in page.stdout
+    assert {"name", "when", "formula", "reason", "source"} == set(json.loads(data.stdout)[0])

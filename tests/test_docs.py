@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import isoinit
-from isoinit import errors, functional, variational
+from isoinit import errors, functional, rules, variational
 from isoinit.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -116,3 +116,8 @@ def test_signatures_are_those_of_the_code(entry):
     shown = [p.replace(annotation=p.empty) for p in found if p.name != "self"]
     expected = re.escape(str(inspect.Signature(shown))).replace("<factory>", r"\w+\(\)")
     assert re.fullmatch(expected, f"({arguments})")
+
+
+def test_the_page_of_rules_is_the_rule_book():
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert page.endswith(f"\n\n{rules.to_markdown()}\n")

@@ -35,7 +35,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             role = roles[name]
             near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
             if near is not None and role.slot in ("weight", "position", "token"):
-                role = replace(role, second=near.second)
+                role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             chosen[name] = choose(role, method)
@@ -46,7 +46,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
         for stream in streams.get(value, ()):
-            starts.setdefault(stream, signal.second)
+            starts.setdefault(stream, _rounded(signal.second))
 
     streams: dict[int, list[int]] = {}
     for join in graph.joins.values():
@@ -57,6 +57,11 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
         for name, role in roles.items()
     }
+
+
+def _rounded(number: float) -> float:
+    """To six digits: the last bits of a sum depend on the processor, and a plan must not."""
+    return float(f"{number:.6g}")
 
 
 def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
@@ -107,5 +112,5 @@ def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
     for op in graph.ops:
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
         if weight is not None and weight not in found and op.outputs[0] in signals:
-            found[weight] = signals[op.outputs[0]].rms
+            found[weight] = _rounded(signals[op.outputs[0]].rms)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from isoinit.chains import Chain, read_chains
@@ -34,6 +34,7 @@ class Role:
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
         guess: whether it was read from the modules alone, because no run of the model used it.
         fed: for a weight, the function that it is fed through; None where that is none, or more.
+        between: the names of the operations between that and the weight.
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
         chain: for a weight or bias, the deep plain chain that its layer is part of.
@@ -58,6 +59,7 @@ class Role:
     tied: str = ""
     guess: bool = False
     fed: Activation | None = None
+    between: tuple[str, ...] = ()
     source: str = ""
     chain: Chain | None = None
     motif: Motif | None = None
@@ -67,9 +69,8 @@ class Role:
     @property
     def fed_words(self) -> str:
         """What feeds a weight: "relu of weight", "norm"; empty for others."""
-        if not self.source or self.fed is None:
-            return self.source
-        return f"{self.fed.name} of {self.source}"
+        name = self.fed.name if self.fed else "·".join(self.between)
+        return f"{name} of {self.source}" if name and self.source else self.source
 
     @property
     def feeds_words(self) -> str:
@@ -160,11 +161,18 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     return replace(
         role,
         fed=feed.activation if feed else None,
+        between=_names(feed.steps) if feed else (),
         source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
         activation=identify(what_follows.names, what_follows.function),
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
     )
+
+
+def _names(steps: Sequence[Op]) -> tuple[str, ...]:
+    """The names of the first few operations that do more than rearrange, each once."""
+    names = [step.name for step in steps if step.kind != "move" and not step.is_neutral]
+    return tuple(dict.fromkeys(names))[:4]
 
 
 def _behind_norm(graph: Graph, op: Op) -> bool:
