@@ -53,6 +53,7 @@ def folder(tmp_path):
     (tmp_path / "models.py").write_text(MODEL)
     (tmp_path / "random.py").write_text("raise RuntimeError('shadowed')")
     (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    (tmp_path / "bits.json").write_bytes(b"\xff\xfe")
     return tmp_path
 
 
@@ -95,6 +96,24 @@ def test_a_module_and_a_model_without_a_batch(status, capsys):
     assert "guess" not in capsys.readouterr().out  # an example was made for its first layer
     assert status("graph", "models:alone") == 0
     assert "→" in capsys.readouterr().out
+
+
+def test_diff_answers_by_its_status(folder, status, capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+    plan = isoinit.plan(model, torch.zeros(1, 4))
+    plan.save(folder / "a.json")
+    plan.save(folder / "b.json")
+    plan["*.bias"] = isoinit.Ones()
+    plan.save(folder / "c.json")
+    assert status("diff", "a.json", "b.json") == 0
+    assert "the same" in capsys.readouterr().out
+    assert status("diff", "a.json", "c.json") == 1
+    assert "0.bias     initializer  Zeros   Ones" in capsys.readouterr().out
+    assert status("diff", "a.json", "c.json", "--json") == 1
+    (row,) = json.loads(capsys.readouterr().out)["differences"]
+    assert row["after"] == {"initializer": "Ones"}
+    done = run(folder, "diff", "a.json", "c.json")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_graph_as_text_and_json(folder):
@@ -157,6 +176,11 @@ WRONG = [
     (["check", "models.py:alone"], "returns a model without a batch"),
     (["init", "models.py:default"], "Missing option"),
     (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
+    (["diff", "models.py"], "Missing argument"),
+    (["diff", "none.json", "none.json"], "does not exist"),
+    (["diff", ".", "models.py"], "is a directory"),
+    (["diff", "models.py", "models.py"], "models.py: the plan is not JSON"),
+    (["diff", "bits.json", "models.py"], "bits.json: 'utf-8' codec can't decode"),
     (["fly"], "No such command"),
 ]
 

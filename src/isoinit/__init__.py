@@ -7,6 +7,7 @@ health = isoinit.check(model, batch)   # measures the signal, forward and backwa
 
 from isoinit import functional, variational
 from isoinit.activations import gain
+from isoinit.differences import Difference, Differences
 from isoinit.errors import IsoinitError
 from isoinit.health import Finding, Health, check
 from isoinit.initializers import (
@@ -49,6 +50,8 @@ __all__ = [
     "Constant",
     "DecayRates",
     "DeltaOrthogonal",
+    "Difference",
+    "Differences",
     "Dirac",
     "Entry",
     "Finding",

@@ -1,6 +1,6 @@
-"""The verbs as commands: `isoinit demo`, `plan`, `check`, `init`.
+"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `init`.
 
-Exit status: 0 healthy, 1 unhealthy, 2 wrong use.
+Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from isoinit import demo as demonstration
 from isoinit import rules as rule_book
 from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.health import check as check_model
+from isoinit.plans import Plan
 from isoinit.trace import named_parameters
 from isoinit.verbs import plan as plan_model
 from isoinit.verbs import read as read_model
@@ -40,6 +41,10 @@ Target = Annotated[
         help="package.module:function or path/to/file.py:function; the function takes nothing and "
         "returns a model, or a model and an example batch.",
     ),
+]
+PlanFile = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, readable=True, help="What Plan.save wrote."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -92,6 +97,14 @@ def plan(
     model, batch = load_target(target, seed)
     chosen = plan_model(model, batch, method=method, recipe=recipe)
     print(chosen.to_json() if as_json else chosen)
+
+
+@app.command()
+def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
+    """Show what two saved plans give differently. Exit status 1: they differ."""
+    found = Plan.load(before).diff(Plan.load(after))
+    print(found.to_json() if as_json else found)
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

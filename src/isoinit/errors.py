@@ -30,13 +30,17 @@ class PlanError(IsoinitError, ValueError):
 
 
 class UnknownParameterError(IsoinitError, KeyError):
-    """A name that no parameter has."""
+    """A name that no parameter has, or a pattern that matches none."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], kind: str = "parameter is called") -> None:
         names = list(known)
         nearest = get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f"the nearest are {', '.join(map(repr, nearest))}" if nearest else "none is near"
-        super().__init__(f"no parameter is called {name!r} among {len(names)}: {hint}")
+        if nearest:
+            hint = f"the nearest are {', '.join(map(repr, nearest))}"
+        else:
+            few = len(names) <= 8
+            hint = f"they are {', '.join(map(repr, names))}" if few else "none is near"
+        super().__init__(f"no {kind} {name!r} among {len(names)}: {hint}")
 
     def __str__(self) -> str:  # KeyError would print the repr of its argument
         return str(self.args[0])

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from isoinit.calibration import measure_corrections
+from isoinit.differences import Differences, compare
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.fill import Fill, fill_tensors, law_for, refuse_unfillable, resolve_seed
 from isoinit.initializers import Initializer
+from isoinit.overrides import choose_overrides
 from isoinit.postpone import forget, run_postponed, unfilled
 from isoinit.random import Stream
 from isoinit.report.table import fold, render
@@ -115,7 +117,7 @@ class Plan:
     """The initializer of every parameter of a model.
 
     Iterate over it for entries, in the order of the model; read one with `plan[name]`; override one
-    with `plan[name] = initializer`. Printing it shows a table.
+    with `plan[name] = initializer`, or several with a glob or `override`. Printing it shows a table.
 
     Example:
         >>> import isoinit, torch
@@ -145,26 +147,50 @@ class Plan:
     def __getitem__(self, name: str) -> Entry:
         return self.entries[self._resolve(name)]
 
-    def __setitem__(self, name: str, initializer: Initializer) -> None:
-        entry = self[name]
-        if not isinstance(initializer, Initializer):
-            raise ArgumentError(
-                f"plan[{name!r}] = {initializer!r}: expected an initializer such as isoinit.Zeros()"
+    def __setitem__(self, pattern: str, initializer: Initializer) -> None:
+        self.override({pattern: initializer})
+
+    def override(self, overrides: Mapping[str, Initializer]) -> None:
+        """Give parameters other initializers; all of the mapping, or nothing of it.
+
+        Args:
+            overrides: initializers by pattern: the name of a parameter; a glob of names, with `*`,
+                `?` and `[...]`, where `*` matches dots too; or `role:` and a role, or a glob of
+                roles. A name decides over globs and roles; the order is of no account.
+
+        Raises:
+            UnknownParameterError: for a pattern that matches nothing.
+            ArgumentError: if an initializer does not fit a parameter, two patterns give one
+                parameter different initializers, or a key or value is of another kind.
+
+        Example:
+            >>> import isoinit, torch
+            >>> plan = isoinit.plan(torch.nn.Linear(4, 2), torch.zeros(1, 4))
+            >>> plan.override({"role:weight*": isoinit.Normal(std=0.02), "bias": isoinit.Ones()})
+            >>> plan["weight"].std, plan["bias"].initializer
+            (0.02, Ones())
+        """
+        roles = {entry.name: entry.role for entry in self}
+        changed = {}
+        for name, (pattern, new) in choose_overrides(overrides, roles, self.aliases).items():
+            try:
+                new.std_for(self.entries[name].layout)
+            except IsoinitError as error:
+                raise ArgumentError(
+                    f"{pattern!r} does not fit {name!r}: {error}; nothing was changed"
+                ) from None
+            by = "" if pattern in self else f" for {pattern!r}"
+            changed[name] = replace(
+                self.entries[name],
+                initializer=new,
+                reason=f"set by hand{by}",
+                source="your choice",
+                expected=None,
+                target=None,
+                rule="",
+                close=(),
             )
-        try:
-            initializer.std_for(entry.layout)
-        except IsoinitError as error:
-            raise ArgumentError(f"plan[{name!r}] = {initializer}: {error}") from None
-        self.entries[entry.name] = replace(
-            entry,
-            initializer=initializer,
-            reason="set by hand",
-            source="your choice",
-            expected=None,
-            target=None,
-            rule="",
-            close=(),
-        )
+        self.entries.update(changed)
 
     def _resolve(self, name: str) -> str:
         resolved = self.aliases.get(name, name)
@@ -359,6 +385,30 @@ class Plan:
             fills.append(Fill(parameters[name], initializer, entry.layout, stream, law))
         return fills
 
+    def diff(self, other: Plan) -> Differences:
+        """What another plan gives differently, parameter by parameter; false if nothing.
+
+        Compared are initializers, standard deviations, shapes, layouts, types and roles; reasons
+        and sources are not. Plans without differences fill a model with the same bits.
+
+        Raises:
+            ArgumentError: if `other` is no plan.
+
+        Example:
+            >>> import isoinit, torch
+            >>> model, batch = torch.nn.Linear(4, 2), torch.zeros(1, 4)
+            >>> plan, xavier = (isoinit.plan(model, batch, method=m) for m in ("auto", "xavier"))
+            >>> for row in plan.diff(xavier):
+            ...     print(row.name, row.what, row.before, row.after)
+            weight initializer LeCunNormal() XavierNormal()
+            weight std 0.5 0.5773502691896257
+        """
+        if not isinstance(other, Plan):
+            raise ArgumentError(
+                f"other is a {type(other).__name__}; expected a Plan, such as Plan.load reads"
+            )
+        return compare(self.entries, other.entries)
+
     def to_json(self) -> str:
         """The plan as JSON that a person can read and diff."""
         parameters = {
@@ -426,7 +476,7 @@ class Plan:
         """Read a plan that `save` wrote; see `from_json` for the errors."""
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except PlanError as error:
+        except (PlanError, UnicodeDecodeError) as error:
             raise PlanError(f"{os.fspath(path)}: {error}") from None
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from isoinit.choosing import choose_all, doubts, expected
 from isoinit.errors import TraceError
 from isoinit.fill import refuse_unfillable
 from isoinit.graph import Graph
+from isoinit.initializers import Initializer
 from isoinit.plans import Entry, Plan
 from isoinit.reading import Reading
 from isoinit.recipes import follow, refuse_recipe
@@ -21,7 +23,12 @@ from isoinit.trace.names import unwrap
 
 
 def plan(
-    model: nn.Module, batch: Any = None, *, method: str = "auto", recipe: str | None = None
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    method: str = "auto",
+    recipe: str | None = None,
+    overrides: Mapping[str, Initializer] | None = None,
 ) -> Plan:
     """Choose the initializer of every parameter, with a reason and a source; changes nothing.
 
@@ -43,10 +50,12 @@ def plan(
             `_init_weights`, `init_weights` or `reset_parameters` is run on memory of its own, and
             every parameter gets the law that it was seen to draw from, with our streams. "paper:gpt2",
             "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published ones.
+        overrides: other initializers by name, glob or role, as for `Plan.override`.
 
     Raises:
-        ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, or
-            a recipe comes with a method.
+        ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, a
+            recipe comes with a method, or an override does not fit.
+        UnknownParameterError: if an override matches no parameter.
         PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
             recipe that does not fit the model.
         TraceError: if the forward refuses the batch, with the model's own error.
@@ -88,7 +97,14 @@ def plan(
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
         heads = [name for name, role in roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    return Plan(entries, aliases, recipe or method, graph.how, notes)
+    chosen = Plan(entries, aliases, recipe or method, graph.how, notes)
+    if overrides is not None:
+        chosen.override(overrides)
+        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
+        signals = expected(graph, choices)
+        for name, entry in chosen.entries.items():
+            chosen.entries[name] = replace(entry, expected=signals.get(name))
+    return chosen
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -162,6 +178,7 @@ def init(
     *,
     method: str = "auto",
     recipe: str | None = None,
+    overrides: Mapping[str, Initializer] | None = None,
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -171,6 +188,7 @@ def init(
         seed: as for `Plan.apply`.
         method: as for `plan`.
         recipe: as for `plan`.
+        overrides: as for `plan`.
 
     Returns:
         The plan that was applied.
@@ -178,6 +196,6 @@ def init(
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
     """
-    chosen = plan(model, batch, method=method, recipe=recipe)
+    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides)
     chosen.apply(model, seed)
     return chosen

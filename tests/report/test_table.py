@@ -28,3 +28,62 @@ def test_markup_in_a_name_is_shown_and_not_obeyed(monkeypatch):
     for shown in ("title [red]", "[bold]w[/bold]", "note [0]", "careful [/]"):
         assert shown in text
     assert "\x1b" not in text
+
+
+COLUMNS = ("parameter", "shape", "role")
+ROWS = [("encoder.layers.0.weight", "64×32", "weight before relu"), ("bias", "64", "bias")]
+
+
+def test_a_table_that_fits_has_one_line_a_row(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert render("title", COLUMNS, ROWS, ["note"]).splitlines() == [
+        "title",
+        "",
+        " parameter                shape  role",
+        " ──────────────────────────────────────────────────",
+        " encoder.layers.0.weight  64×32  weight before relu",
+        " bias                     64     bias",
+        "",
+        " note",
+    ]
+
+
+def test_names_get_a_line_of_their_own_where_it_does_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "27")
+    assert render("title", COLUMNS, ROWS).splitlines() == [
+        "title",
+        "",
+        " parameter",
+        "   shape  role",
+        " ──────────────────────────",
+        " encoder.layers.0.weight",
+        "   64×32  weight before",
+        "          relu",
+        " bias",
+        "   64     bias",
+    ]
+
+
+def test_a_name_longer_than_a_line_breaks_after_dots(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    lines = render("title", COLUMNS, ROWS).splitlines()
+    assert lines[lines.index(" encoder.layers.0.") + 1] == " weight"
+
+
+@pytest.mark.parametrize("width", [12, 20, 33, 80, 200])
+def test_nothing_is_cut_off(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [*ROWS, ("a" * 50, "1×" * 20, f"{'b' * 90} and words"), ("empty", "", "")]
+    lines = render("title", COLUMNS, rows, ["a note of words"], ["a warning of words"]).splitlines()
+    assert max(map(len, lines)) <= width
+    shown = "".join("".join(lines).split())
+    assert shown.count("a" * 50) == 1
+    for letters in ("1", "×", "b"):
+        found = sum(line.count(letters) for line in lines)
+        assert found >= sum("".join(row).count(letters) for row in rows)
+    assert "…" not in shown
+
+
+def test_a_table_without_rows(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert "parameter" in render("title", COLUMNS, [])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
+
+GAP = 2
 
 
 def fold(rows: Sequence[tuple[str, ...]], free: Sequence[int] = (0,)) -> list[tuple[str, ...]]:
@@ -43,27 +46,81 @@ def render(
     notes: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    """A titled table as text, as wide as the terminal, with notes and warnings beneath it."""
-    from rich.box import SIMPLE_HEAD
+    """A titled table as text, no wider than the terminal, with notes and warnings beneath it.
+
+    Where a row does not fit on one line, its first cell gets a line of its own, so that names stay
+    whole to be read and copied.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding
-    from rich.table import Table
 
     console = Console()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        # In a narrow terminal words wrap before names, which come first and are read most.
-        wraps = index > 0 and column not in ("shape", "std", "why")
-        room = 14 if wraps and console.width < 100 else None
-        table.add_column(column, overflow="fold", max_width=room, no_wrap=index > 0 and not wraps)
-    for row in rows:
-        table.add_row(*map(escape, row))
     with console.capture() as capture:
         console.print(escape(title), highlight=False, style="bold")
-        console.print(table)
+        console.print()
+        header, body = _layout(columns, rows, console.width - 1)
+        for lines, style in ((header, "bold"), (body, None)):
+            for line in lines:
+                shown = f" {line}"
+                console.print(shown, markup=False, highlight=False, style=style, soft_wrap=True)
+        console.print()
         for note in notes:
             console.print(Padding(escape(note), (0, 0, 0, 1)), highlight=False, style="dim")
         for warning in warnings:
             console.print(Padding(f"[yellow]![/yellow] {escape(warning)}", (0, 0, 0, 1)))
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines())
+
+
+def _layout(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], room: int
+) -> tuple[list[str], list[str]]:
+    """The lines of a table's header, and of its body; none longer than `room`."""
+    table = [tuple(columns), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    whole = sum(widths) + GAP * (len(widths) - 1)
+    if whole <= room:
+        header, *body = [_row(row, widths) for row in table]
+    else:
+        words = [
+            max(map(len, " ".join(cells).split() or [""])) for cells in zip(*table, strict=True)
+        ]
+        widths = _narrowed(widths[1:], words[1:], room - GAP * len(widths[1:]))
+        header, *body = [
+            [*_wrap(first, room), *(" " * GAP + line for line in _row(rest, widths))]
+            for first, *rest in table
+        ]
+    return header, ["─" * min(whole, room), *(line for lines in body for line in lines)]
+
+
+def _narrowed(widths: list[int], words: list[int], room: int) -> list[int]:
+    """Widths of columns that fit side by side: the widest gives way first, and words last of all."""
+    widths = widths.copy()
+    while sum(widths) > room and max(widths) > 1:
+        loose = [i for i, width in enumerate(widths) if width > words[i]] or range(len(widths))
+        widths[max(loose, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """One row as lines."""
+    wrapped = [_wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    return [
+        (" " * GAP)
+        .join(part.ljust(width) for part, width in zip(line, widths, strict=True))
+        .rstrip()
+        for line in zip_longest(*wrapped, fillvalue="")
+    ]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of a cell: broken at spaces, in longer words after dots, and elsewhere if it must be."""
+    lines = [""]
+    for word in re.findall(r"[^ ]* ?", text):
+        for piece in re.findall(r"[^.]*\.?", word) if len(word.rstrip()) > width else [word]:
+            if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:
+                lines.append("")
+            lines[-1] += piece
+            while len(lines[-1].rstrip()) > width:
+                lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return [line.rstrip() for line in lines]

@@ -1,0 +1,95 @@
+"""Which parameters a pattern means, and which initializer each of them gets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+
+from isoinit.errors import ArgumentError, UnknownParameterError
+from isoinit.initializers import Initializer
+
+ROLE = "role:"
+WILD = frozenset("*?[")
+
+
+def choose_overrides(
+    overrides: Mapping[str, Initializer], roles: Mapping[str, str], aliases: Mapping[str, str]
+) -> dict[str, tuple[str, Initializer]]:
+    """What each parameter that is meant gets, and by which pattern.
+
+    Args:
+        overrides: initializers by pattern: a name, a glob of names such as "*.bias", or "role:" and
+            a role or a glob of roles. A name that exists is never read as a glob, and decides over
+            all globs and roles that match it too.
+        roles: the role of every parameter, by name.
+        aliases: for each further name of a tied parameter, the name that it goes by.
+
+    Raises:
+        ArgumentError: if this is no mapping from text to initializers, or two patterns give one
+            parameter different initializers.
+        UnknownParameterError: for a pattern that matches nothing.
+
+    Example:
+        >>> from isoinit import Ones, Zeros
+        >>> roles = {"a.weight": "embedding", "a.bias": "bias", "b.bias": "bias"}
+        >>> choose_overrides({"*.bias": Zeros(), "b.bias": Ones()}, roles, {})
+        {'b.bias': ('b.bias', Ones()), 'a.bias': ('*.bias', Zeros())}
+    """
+    _refuse_other_kinds(overrides)
+    found = {pattern: _matches(pattern, roles, aliases) for pattern in overrides}
+    exact = {pattern for pattern in overrides if pattern in roles or pattern in aliases}
+    chosen: dict[str, tuple[str, Initializer]] = {}
+    # Names come first, so that a pattern finds them taken.
+    for pattern in sorted(overrides, key=lambda pattern: pattern not in exact):
+        for name in found[pattern]:
+            earlier, initializer = chosen.setdefault(name, (pattern, overrides[pattern]))
+            if initializer == overrides[pattern] or (earlier in exact) > (pattern in exact):
+                continue
+            raise ArgumentError(
+                f"{earlier!r} gives {name!r} {initializer!r} and {pattern!r} gives it "
+                f"{overrides[pattern]!r}; nothing was changed: let only one of them match, or "
+                "override the parameter by its name, which decides over globs and roles"
+            )
+    return chosen
+
+
+def _refuse_other_kinds(overrides: Mapping[str, Initializer]) -> None:
+    if not isinstance(overrides, Mapping):
+        raise ArgumentError(
+            f"overrides is a {type(overrides).__name__}; expected a mapping from a name, a glob or "
+            'a role to an initializer, such as {"*.bias": isoinit.Zeros()}'
+        )
+    for pattern, initializer in overrides.items():
+        if not isinstance(pattern, str):
+            raise ArgumentError(
+                f"overrides has the key {pattern!r}; expected the name of a parameter, a glob such "
+                'as "*.bias", or a role such as "role:embedding"'
+            )
+        if not isinstance(initializer, Initializer):
+            raise ArgumentError(
+                f"the override of {pattern!r} is {initializer!r}; expected an initializer such as "
+                "isoinit.Zeros()"
+            )
+
+
+def _matches(pattern: str, roles: Mapping[str, str], aliases: Mapping[str, str]) -> Collection[str]:
+    """The parameters that a pattern means, each by the name that it goes by.
+
+    Raises:
+        UnknownParameterError: if there are none.
+    """
+    names = [*roles, *aliases]
+    if pattern in roles or pattern in aliases:
+        return [aliases.get(pattern, pattern)]
+    if pattern.startswith(ROLE):
+        role = pattern.removeprefix(ROLE)
+        found = [name for name, its in roles.items() if its == role or fnmatchcase(its, role)]
+        if not found:
+            raise UnknownParameterError(role, dict.fromkeys(roles.values()), "role is or matches")
+        return found
+    globbed = not WILD.isdisjoint(pattern)
+    found = [name for name in names if fnmatchcase(name, pattern)] if globbed else []
+    if not found:
+        kind = "parameter matches" if globbed else "parameter is called"
+        raise UnknownParameterError(pattern, names, kind)
+    return dict.fromkeys(aliases.get(name, name) for name in found)
