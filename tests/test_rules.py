@@ -552,3 +552,9 @@ def test_the_output_bias_from_class_frequencies():
     plan["bias"] = isoinit.PriorBias(0.01)
     model = plan.apply(nn.Linear(8, 3))
     assert torch.allclose(torch.sigmoid(model.bias), torch.full((3,), 0.01))
+
+
+def test_a_bias_of_attention_scores_starts_small():
+    plan = isoinit.plan(*t5())
+    bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    assert plan[bias].initializer == isoinit.Normal(std=0.02)

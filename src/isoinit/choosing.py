@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from isoinit.graph import Graph, Op, Use
+from isoinit.graph import PRODUCTS, Graph, Op, Use
 from isoinit.initializers import Initializer
 from isoinit.propagation import Signal, propagate
 from isoinit.roles import Role
 from isoinit.rules import Choice, choose
 
+# A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
+SMALL = 4e-4
 JOINING = ("add", "cat", "concat", "stack", "where")
 
 
@@ -34,7 +36,10 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         if name not in chosen:
             role = roles[name]
             near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
-            if near is not None and role.slot in ("weight", "position", "token"):
+            beside = role.slot in ("position", "token")
+            if near is None and beside:
+                role = replace(role, second=SMALL)
+            elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
                 role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
@@ -73,7 +78,9 @@ def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
         for reader in graph.consumers.get(value := waiting.pop(0), []):
             others = [v for v in reader.inputs if v != value and v in signals]
             if others and reader.name in JOINING:
-                return signals[others[0]]
+                maker = graph.producers.get(graph.trunk(others[0]))
+                scores = maker is not None and maker.kind == "other" and maker.name in PRODUCTS
+                return None if scores else signals[others[0]]
             waiting += reader.outputs if reader.kind == "move" else []
     return None
 

@@ -281,10 +281,10 @@ RULES: tuple[Rule, ...] = (
         _slot("position", "token"),
         lambda role: Normal(std=math.sqrt(role.second)),
         "a learned position, class token or mask token",
-        "Var = E[x²] of what it joins",
-        "a learned vector that joins the signal, as large as what it joins ({second} in variance): "
-        "neither drowns the other",
-        "Vaswani et al. 2017, section 3.5; Devlin et al. 2019",
+        "Var = E[x²] of what it joins; 0.02² for a bias of attention scores",
+        "a learned vector that joins the signal, as large as what it joins ({second} in variance), so "
+        "that neither drowns the other; a bias of attention scores starts at 0.02",
+        "Vaswani et al. 2017, section 3.5; Liu et al. 2021",
     ),
     Rule(
         "ReZero",

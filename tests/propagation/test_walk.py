@@ -209,3 +209,18 @@ def test_recurrent_states_are_followed_in_time(kind):
             states.append(model.layers(batch)[0].square().mean())
     expected = plan["layers.weight_ih_l0"].expected
     assert expected == pytest.approx(torch.stack(states).mean().sqrt().item(), rel=0.2)
+
+
+def test_a_causal_mask_is_seen_where_it_is_added():
+
+    def added(a, b):
+        ordered = torch.full((8, 8), float("-inf")).triu(1)
+        return torch.softmax(a @ a.transpose(-1, -2) * 0 + ordered, -1) @ b
+
+    def passed(a, b):
+        ordered = torch.full((8, 8), float("-inf")).triu(1)
+        return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b, ordered)
+
+    expected = sum(1 / (place + 1) for place in range(8)) / 8
+    assert second(added) == pytest.approx(expected, rel=0.02)
+    assert second(passed) == pytest.approx(expected, rel=0.02)

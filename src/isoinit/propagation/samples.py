@@ -76,10 +76,14 @@ def of_moments(
 ) -> Signal:
     """Samples of these moments, Gaussian about the mean of another signal."""
     mean = like.mean
-    both = near * far / second if second else 0.0
-    products = np.array([[second, near, far], [near, second, both], [far, both, second]])
-    signal = gaussian(rng, products - mean**2, like.units)
+    signal = gaussian(rng, products_of(second, near, far) - mean**2, like.units)
     return replace(signal, rows=signal.rows + mean)
+
+
+def products_of(second: float, near: float, far: float) -> Array:
+    """The mean products of the rows; what differs in place and example is as alike as by both."""
+    both = near * far / second if second else 0.0
+    return np.array([[second, near, far], [near, second, both], [far, both, second]])
 
 
 def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:

@@ -31,6 +31,7 @@ from isoinit.propagation.samples import (
     mirrored,
     of_moments,
     part,
+    products_of,
     put_right,
 )
 
@@ -92,14 +93,10 @@ class _Walk:
         given = None if self.nominal else self.graph.given.get(value)
         if given is None or given.second <= 0:
             given = Given(0.0, 1.0, 0.0, 0.0)
-        near, far = given.nearby, given.across
-        both = near * far / given.second
-        moments = np.array(
-            [[given.second, near, far], [near, given.second, both], [far, both, given.second]]
-        )
+        products = products_of(given.second, given.nearby, given.across)
         rank = len(self.graph.sizes.get(value, ()))
         units = {1} if rank >= 4 else {max(rank - 1, 0)}
-        noise = gaussian(self.rng, moments - given.mean**2).rows + given.mean
+        noise = gaussian(self.rng, products - given.mean**2).rows + given.mean
         return Signal(noise, frozenset(units))
 
     def after(self, op: Op) -> Signal | None:
@@ -141,22 +138,8 @@ class _Walk:
         weight = filled.get("weight")
         if use is None or weight is None or use.through:
             return None
-        rank = len(self.graph.sizes.get(op.outputs[0], ()))
-        taps = use.layout.kernel
-        axis = max(rank - 1 - len(taps), 0)
-        products = fed.products
-        if len(inputs) > 1:  # bilinear: a product of two signals
-            products = products * inputs[1].products
-        elif not taps and rank - 1 not in fed.units and fed.units:
-            # It mixes places and not units; what was another unit is now another place.
-            other = fed.rows[HERE] @ np.roll(fed.rows[HERE], 1) / SAMPLES
-            products = products.copy()
-            products[HERE, NEARBY] = products[NEARBY, HERE] = other
-        elif use.layout.kind == "conv_transpose":  # other taps make the places in between
-            products = products.copy()
-            apart = math.prod(self.graph.sizes.get(op.inputs[0], (1,))[2:]) > 1
-            share = use.layout.fan_in / math.prod(use.layout.maps_shape[2:]) if apart else 0.0
-            products[HERE, NEARBY] = products[NEARBY, HERE] = products[HERE, NEARBY] * share
+        axis = max(len(self.graph.sizes.get(op.outputs[0], ())) - 1 - len(use.layout.kernel), 0)
+        products = self.read_by(op, use, inputs)
         terms = use.layout.fan_in * (1.0 if self.nominal else self.inside(op, use))
         mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
         if mirror in ("in", "both"):
@@ -167,6 +150,22 @@ class _Walk:
         draw = mirrored if mirror in ("out", "both") else gaussian
         signal = draw(self.rng, products + bias, frozenset({axis}))
         return replace(signal, rows=signal.rows + shift)
+
+    def read_by(self, op: Op, use: Use, inputs: Sequence[Signal]) -> Array:
+        """The mean products of what a weight sums over."""
+        fed = inputs[0]
+        products, near = fed.products, fed.products[HERE, NEARBY]
+        last = len(self.graph.sizes.get(op.outputs[0], ())) - 1
+        if len(inputs) > 1:  # bilinear: a product of two signals
+            return np.asarray(products * inputs[1].products)
+        if not use.layout.kernel and fed.units and last not in fed.units:
+            # It mixes places and not units; what was another unit is now another place.
+            near = float(fed.rows[HERE] @ np.roll(fed.rows[HERE], 1)) / SAMPLES
+        elif use.layout.kind == "conv_transpose":  # other taps make the places in between
+            apart = math.prod(self.graph.sizes.get(op.inputs[0], (1,))[2:]) > 1
+            near *= use.layout.fan_in / math.prod(use.layout.maps_shape[2:]) if apart else 0.0
+        products[HERE, NEARBY] = products[NEARBY, HERE] = near
+        return products
 
     def bias(self, op: Op, filled: dict[str, Initializer | None]) -> tuple[float, float]:
         """Variance and mean of an operation's bias."""
@@ -205,7 +204,10 @@ class _Walk:
         mean = initializer.mean_for(use.layout)
         variance = max(_square(initializer, use) - mean**2, 0.0) * use.layout.fan_in
         alike = {"position": [[1, 0, 1], [0, 1, 0], [1, 0, 1]], "token": np.ones((3, 3))}
-        products = np.array(alike.get(use.slot, np.eye(3)), float) * variance
+        places = op.detail.constant
+        one_row = places is not None and places[1] - places[0] ** 2 < 1e-9
+        kind = "token" if one_row else use.slot
+        products = np.array(alike.get(kind, np.eye(3)), float) * variance
         units = frozenset({max(len(self.graph.sizes.get(op.outputs[0], (1,))) - 1, 0)})
         signal = gaussian(self.rng, products, units)
         return replace(signal, rows=signal.rows + mean)
@@ -377,20 +379,20 @@ class _Walk:
         dims = op.detail.dims
         count = size[dims[0]] if dims and dims[0] < len(size) else 2
         spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
-        even = _even(count, spread, self.masked(op))
+        even = _even(count, spread, op.detail.causal or self.is_causal(op.inputs[0]))
         weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
         weights = weights / (weights.mean() * count)
         return Signal(np.minimum(weights, 1.0), signal.units, count, even)
 
-    def masked(self, op: Op) -> bool:
-        """Whether a causal mask was added or filled in on the way to a softmax."""
+    def is_causal(self, value: int) -> bool:
+        """Whether a causal mask was added or filled in on the way to a value."""
         for _ in range(6):
-            maker = self.graph.producers.get(op.inputs[0]) if op.inputs else None
+            op = self.graph.producers.get(value)
+            if op is None or op.kind not in ("move", "other") or not op.inputs:
+                return False
             if op.detail.causal:
                 return True
-            if maker is None or maker.kind not in ("move", "other"):
-                return False
-            op = maker
+            value = op.inputs[0]
         return False
 
     def product(self, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -430,8 +432,9 @@ class _Walk:
         elif len(inputs) == 1:
             inputs = [inputs[0]] * 3
         query, key, value = inputs[:3]
-        sizes = self.graph.sizes.get(op.inputs[-1], (1, 1))
-        even = _even(sizes[-2], op.detail.power * query.second * key.second, op.detail.causal)
+        sizes = self.graph.sizes.get(op.inputs[min(len(op.inputs), 3) - 1], (1, 1))
+        causal = op.detail.causal or (len(op.inputs) > 3 and self.is_causal(op.inputs[3]))
+        even = _even(sizes[-2], op.detail.power * query.second * key.second, causal)
         rank = len(self.graph.sizes.get(op.outputs[0], (1,)))
         return replace(self.attended(value, even), units=frozenset({rank - 1}))
 

@@ -60,7 +60,7 @@ def constant(
     causal = (name in ORDERS and compared) or any(known.causal for known in before)
     keeps = moved or name in BESIDE or name == "mul"  # rotary tables are scaled by one
     wave = name in WAVES or (keeps and any(known.wave for known in before))
-    real = before[0].tensor if moved and len(before) == 1 else made
+    real = before[0].tensor if moved and before else made
     return Constant(real, wave, causal)
 
 
@@ -88,7 +88,10 @@ def detail(
     first = args[0] if args else None
     constants = [c for tree in (*args, *kwargs.values()) if (c := known(tree)) is not None]
     if name in ("mul", "div", "add", "sub") and constants:
-        return Detail(constant=constants[0].moments)
+        causal = any(c.causal for c in constants)
+        return Detail(constant=constants[0].moments, causal=causal)
+    if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
+        return Detail(constant=constants[-1].moments)
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
