@@ -185,8 +185,12 @@ class _Walk:
         first = len(after) - len(use.layout.kernel)
         sides = zip(*((after, before) if spread else (before, after)), strict=True)
         share = 1.0
+        terms = math.prod(
+            use.layout.maps_shape[2:]
+        )  # the fan-in of a spread kernel is over strides
+        steps = max(round((terms / use.layout.fan_in) ** (1 / len(use.layout.kernel))), 1)
         for (n, m), taps in zip(list(sides)[first:], use.layout.kernel, strict=True):
-            stride = max(round(n / m), 1)
+            stride = steps if spread else max(round(n / m), 1)
             padding = math.floor(max((m - 1) * stride + taps - n, 0) / 2)
             places = np.arange(m)[:, None] * stride - padding + np.arange(taps)
             share *= float(((places >= 0) & (places < n)).mean())
