@@ -151,3 +151,18 @@ def test_a_check_shows_what_the_plan_expects():
         assert layer.rms == pytest.approx(layer.expected, rel=0.3)  # one draw of narrow layers
     assert "expected" in str(health)
     assert "expected" not in str(isoinit.check(model, batch))
+
+
+def test_a_residual_stream_that_starts_at_zero_is_planned():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            stream = 0 * x
+            stream = stream + self.first(torch.relu(stream))
+            return stream + self.second(torch.relu(stream))
+
+    plan = isoinit.plan(Empty(), torch.randn(4, 8))
+    assert all(entry.std > 0 for entry in plan if entry.name.endswith("weight"))

@@ -33,7 +33,6 @@ class Chain:
 
     Attributes:
         length: how many layers it has.
-        activation: the function that the layer is fed through; None for the first layer.
         mirror: where `LooksLinear` puts mirrors: "in", "out", "both", or "" where it doesn't.
         odd_gain: the gain of the odd part of that function; 1 where its inputs have no mirror.
         point: the critical point of the function that follows, where the chain rests on one.
@@ -41,7 +40,6 @@ class Chain:
     """
 
     length: int
-    activation: Activation | None = None
     mirror: str = ""
     odd_gain: float = 1.0
     point: Critical | None = None
@@ -123,14 +121,13 @@ def _chain(length: int, link: _Link | None, nexts: list[_Link]) -> Chain:
     into = link is not None and _mirrors(link, length)
     out = any(_mirrors(following, length) for following in nexts)
     mirror = {(True, True): "both", (True, False): "in", (False, True): "out"}.get((into, out), "")
-    activation = link.activation if link else None
-    odd_gain = _odd_gain(activation) if into and activation else 1.0
+    odd_gain = _odd_gain(link.activation) if into and link else 1.0
     point, hopeless = None, ""
     for following in nexts:
         if not out and not _rests(following):
             point = point or _critical(following.activation)
             hopeless = "" if point else following.activation.name
-    return Chain(length, activation, mirror, odd_gain, point, hopeless)
+    return Chain(length, mirror, odd_gain, point, hopeless)
 
 
 def _rests(link: _Link) -> bool:

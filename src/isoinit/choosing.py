@@ -50,7 +50,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
-        for stream in streams.get(value, ()):
+        for stream in streams.get(value, ()) if signal.second > 0 else ():
             starts.setdefault(stream, _rounded(signal.second))
 
     streams: dict[int, list[int]] = {}

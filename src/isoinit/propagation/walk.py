@@ -296,7 +296,7 @@ class _Walk:
             return axes is not None and any(all(u not in old for old in axes) for u in signal.units)
         return any(before[axis] != after[axis] for axis in signal.units if axis < len(before))
 
-    def averaged(self, signal: Signal, count: int, shares: Array | None = None) -> Signal:
+    def averaged(self, signal: Signal, count: int) -> Signal:
         """A mean over `count` places."""
         if self.nominal or count < 2:
             return signal
