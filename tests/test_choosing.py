@@ -166,3 +166,18 @@ def test_a_residual_stream_that_starts_at_zero_is_planned():
 
     plan = isoinit.plan(Empty(), torch.randn(4, 8))
     assert all(entry.std > 0 for entry in plan if entry.name.endswith("weight"))
+
+
+def test_what_cannot_be_followed_is_not_claimed_to_have_unit_size():
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.a, self.b = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.b(torch.relu(self.a(torch.linalg.svd(self.norm(x))[0])))
+
+    plan = isoinit.plan(Sorted(), torch.randn(8, 8))
+    assert "not followed" in plan["a.weight"].reason
+    assert "E[x²]" not in plan.explain("a.weight")
+    assert plan["b.weight"].gain == pytest.approx(math.sqrt(2))  # ReLU takes its half all the same

@@ -39,6 +39,8 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             beside = role.slot in ("position", "token")
             if near is None and beside:
                 role = replace(role, second=SMALL)
+            elif near is None and role.slot == "weight":
+                role = replace(role, followed=False)
             elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
                 role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:

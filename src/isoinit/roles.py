@@ -40,6 +40,7 @@ class Role:
         chain: for a weight or bias, the deep plain chain that its layer is part of.
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
+        followed: whether that is known; where it is not, unit size is taken for granted.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
     """
@@ -64,6 +65,7 @@ class Role:
     chain: Chain | None = None
     motif: Motif | None = None
     second: float = 1.0
+    followed: bool = True
     start: float = 1.0
 
     @property

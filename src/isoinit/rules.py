@@ -135,6 +135,8 @@ def _gain(role: Role) -> float:
     """
     measured = 1 / math.sqrt(role.second) if role.second > 0 else 1.0
     exact = role.fed.gain if role.fed else 1.0
+    if not role.followed:
+        return exact
     return exact if abs(measured / exact - 1) < 0.02 else measured
 
 
@@ -551,6 +553,16 @@ RULES: tuple[Rule, ...] = (
         "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
     ),
     Rule(
+        "unknown signal",
+        lambda role: role.slot == "weight" and not role.followed,
+        lambda role: _kept(role, _gain(role)),
+        "a weight fed by what cannot be followed",
+        "Var = 1/fan_in",
+        "what feeds it ({source}) goes through an operation that is not followed, and is taken to be "
+        "of unit size; Plan.calibrate measures it",
+        "LeCun et al. 1998, section 4.6",
+    ),
+    Rule(
         "unit signal",
         lambda role: role.slot == "weight" and abs(_gain(role) - 1) < 1e-9,
         lambda _: LeCunNormal(),
@@ -682,7 +694,7 @@ def _numbers(role: Role) -> Iterator[tuple[str, float]]:
     """What the formulas of the rules speak of, where the role has it."""
     if role.layout.is_map:
         yield from (("fan_in", role.layout.fan_in), ("fan_out", role.layout.fan_out))
-    if role.slot in ("weight", "position", "token"):
+    if role.slot in ("weight", "position", "token") and role.followed:
         yield "E[x²]", role.second
     if role.ends_branch:
         yield from (("N", role.branches), ("E[x₀²]", role.start))
