@@ -9,7 +9,8 @@ from isoinit import functional, variational
 from isoinit.activations import gain
 from isoinit.differences import Difference, Differences
 from isoinit.errors import IsoinitError
-from isoinit.health import Finding, Health, check
+from isoinit.findings import Finding
+from isoinit.health import Health, check
 from isoinit.initializers import (
     ICNR,
     Constant,

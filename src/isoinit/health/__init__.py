@@ -1,6 +1,5 @@
 """Verifies an initialization: measures the signal through a model, and judges it."""
 
 from isoinit.health.checks import Health, check
-from isoinit.health.findings import Finding
 
-__all__ = ["Finding", "Health", "check"]
+__all__ = ["Health", "check"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
-from isoinit.errors import PlanError, UnhealthyError
+from isoinit.errors import PlanError
 from isoinit.fill import refuse_unfillable
-from isoinit.health.findings import Facts, Finding, judge
+from isoinit.findings import Finding, Verdict
+from isoinit.health.findings import Facts, judge
 from isoinit.health.measure import Layer, Loss, measure
 from isoinit.plans import Plan
 from isoinit.postpone import unfilled
@@ -23,7 +23,7 @@ SHOWN = 16  # rows of a printed table; deeper models show layers at even distanc
 
 
 @dataclass(frozen=True)
-class Health:
+class Health(Verdict):
     """What a check measured and found.
 
     Attributes:
@@ -36,26 +36,10 @@ class Health:
     layers: list[Layer]
     loss: float | None
 
-    @property
-    def ok(self) -> bool:
-        """Whether no finding is an error."""
-        return not any(finding.severity == "error" for finding in self.findings)
-
-    def raise_if_unhealthy(self) -> None:
-        """Raise `UnhealthyError`, listing the errors, unless `ok`."""
-        errors = [str(finding) for finding in self.findings if finding.severity == "error"]
-        if errors:
-            raise UnhealthyError("\n".join(errors))
-
     def to_json(self) -> str:
         """The check as JSON; numbers that are not finite become null."""
-        data = {
-            "ok": self.ok,
-            "loss": self.loss,
-            "findings": [asdict(finding) for finding in self.findings],
-            "layers": [asdict(layer) for layer in self.layers],
-        }
-        return json.dumps(_plain(data), indent=1, allow_nan=False)
+        layers = [asdict(layer) for layer in self.layers]
+        return self._json(loss=self.loss, layers=layers)
 
     def __str__(self) -> str:
         step = max(1, math.ceil(len(self.layers) / SHOWN))
@@ -131,12 +115,3 @@ def check(
     roles = read_roles(measured.graph, lambda: structure(model))
     findings = judge(Facts(measured, roles, parameters))
     return Health(findings, measured.layers, measured.loss)
-
-
-def _plain(data: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(data, dict):
-        return {key: _plain(item) for key, item in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_plain(item) for item in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -13,36 +13,9 @@ from statistics import median
 import torch
 from torch import nn
 
+from isoinit.findings import Finding, listed
 from isoinit.health.measure import Layer, Measurement
 from isoinit.roles import Role
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check found.
-
-    Attributes:
-        name: a short handle, such as "vanishing signal".
-        severity: "error" makes a model unhealthy; "warning" does not.
-        where: the layers or parameters.
-        value: what was measured.
-        threshold: the limit that it broke.
-        source: why the limit matters.
-        advice: what to do.
-        sentence: all of it in words.
-    """
-
-    name: str
-    severity: str
-    where: tuple[str, ...]
-    value: float
-    threshold: float
-    source: str
-    advice: str
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.sentence}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +49,7 @@ def unmeasured(facts: Facts) -> Iterator[Finding]:
             1.0,
             "a check that saw no layer says nothing about the model",
             "check that the forward uses the weights, and runs in Python (a scripted module does not)",
-            f"{_listed(matrices)}: the forward showed no use of these weights",
+            f"{listed(matrices)}: the forward showed no use of these weights",
         )
 
 
@@ -113,14 +86,9 @@ def symmetry(facts: Facts) -> Iterator[Finding]:
             0.0,
             "units that start identical receive identical gradients and stay so",
             "draw weights at random: " + APPLY,
-            f"{_listed(names)}: all units of the layer have the same weights, so symmetry stays "
+            f"{listed(names)}: all units of the layer have the same weights, so symmetry stays "
             "unbroken and the layer learns no more than one unit",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _units_identical(facts: Facts, role: Role) -> bool:
@@ -246,7 +214,7 @@ def unused(facts: Facts) -> Iterator[Finding]:
             0.0,
             "a parameter without a gradient is never trained",
             "check that the forward uses them, or set requires_grad to False",
-            f"{_listed(names)}: no gradient comes back to these parameters on this batch",
+            f"{listed(names)}: no gradient comes back to these parameters on this batch",
         )
 
 
