@@ -89,9 +89,10 @@ def test_the_first_layer_that_is_not_finite_is_named(batch):
     with torch.no_grad():
         model[2].weight[0, 0] = float("nan")
     health = isoinit.check(model, batch)
-    (finding,) = [f for f in health.findings if f.name == "not finite"]
-    assert finding.where == ("2",)
-    with pytest.raises(UnhealthyError, match="2: the output holds NaN"):
+    holds, made = [f for f in health.findings if f.name == "not finite"]
+    assert holds.where == ("2.weight",)
+    assert made.where == ("2.weight", "2")
+    with pytest.raises(UnhealthyError, match="linear at 2 makes the first NaN in the forward pass"):
         health.raise_if_unhealthy()
 
 
@@ -157,7 +158,7 @@ class TestLoss:
     @pytest.mark.parametrize(
         ("loss", "match"),
         [
-            (lambda y: y, r"loss gave \(128, 8\); expected a tensor of one number"),
+            (lambda y: y, r"loss gave a tensor of shape \(128, 8\); expected a tensor of one number"),
             (lambda y: 1.0, "expected a tensor of one number"),
             (lambda y: y.detach().sum(), "does not depend on any parameter"),
         ],

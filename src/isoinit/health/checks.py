@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
-from isoinit.errors import PlanError
+from isoinit.errors import ArgumentError, PlanError
 from isoinit.fill import refuse_unfillable
 from isoinit.findings import Finding, Verdict
-from isoinit.health.findings import Facts, judge
-from isoinit.health.measure import Layer, Loss, measure
+from isoinit.health.facts import Facts
+from isoinit.health.jacobian import singular_values
+from isoinit.health.judge import judge
+from isoinit.health.layers import Layer
+from isoinit.health.measure import measure
+from isoinit.health.passes import Loss
+from isoinit.health.weights import Weight, measure_weights
 from isoinit.plans import Plan
 from isoinit.postpone import unfilled
 from isoinit.report.table import render
 from isoinit.roles import read_roles
-from isoinit.trace import require_parameters, structure
+from isoinit.trace import as_arguments, require_parameters, structure
+from isoinit.trace.record import tensors_in
 
 SHOWN = 16  # rows of a printed table; deeper models show layers at even distances
+OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -29,49 +38,96 @@ class Health(Verdict):
     Attributes:
         findings: errors first, then warnings; empty for a model without fault.
         layers: the signal at each layer, in the order in which they ran.
+        weights: every parameter: its scale, its effective rank, its gradient, its first step.
         loss: the loss at the start; None where a random gradient was sent back.
+        chance: the loss of a model that knows nothing, ln C; None where the loss is not the mean
+            cross-entropy over classes alone.
+        jacobian: singular values of the input–output Jacobian, largest first; empty if not asked for.
     """
 
     findings: list[Finding]
     layers: list[Layer]
+    weights: list[Weight]
     loss: float | None
+    chance: float | None
+    jacobian: tuple[float, ...] = field(default=(), repr=False)
 
     def to_json(self) -> str:
         """The check as JSON; numbers that are not finite become null."""
-        layers = [asdict(layer) for layer in self.layers]
-        return self._json(loss=self.loss, layers=layers)
+        return self._json(
+            loss=self.loss,
+            chance=self.chance,
+            layers=[asdict(layer) for layer in self.layers],
+            weights=[asdict(weight) for weight in self.weights],
+            jacobian=self.jacobian,
+        )
 
     def __str__(self) -> str:
         step = max(1, math.ceil(len(self.layers) / SHOWN))
-        expects = any(layer.expected is not None for layer in self.layers)
+        columns = self._columns()
         rows = [
-            (layer.name, *_cells(layer, expects=expects))
+            (layer.name, *(cell(layer) for cell in columns.values()))
             for index, layer in enumerate(self.layers)
             if index % step == 0 or index == len(self.layers) - 1
         ]
         verdict = "healthy" if self.ok else "unhealthy"
         every = f" (one in {step} shown)" if step > 1 else ""
         return render(
-            f"{verdict}: the signal through {len(self.layers)} layers{every}",
-            ("layer", "output rms", *["expected"] * expects, "over examples", "gradient rms"),
+            f"{verdict}: the signal through {len(self.layers)} layers{every}{self._summary()}",
+            ("layer", *columns),
             rows,
             warnings=[str(finding) for finding in self.findings],
         )
 
+    def _columns(self) -> dict[str, Callable[[Layer], str]]:
+        """What the table shows of each layer: what is measured anywhere."""
+        chosen: dict[str, Callable[[Layer], str]] = {
+            "output rms": lambda x: _number(x.rms),
+            "expected": lambda x: _number(x.expected),
+            "alike": lambda x: _number(x.correlation, "{:.2f}"),
+            "rank": lambda x: _number(x.rank, "{:.0f}"),
+            "dead": lambda x: _number(x.dead, "{:.0%}"),
+            "saturated": lambda x: _number(x.saturated, "{:.0%}"),
+            "gradient rms": lambda x: _number(x.gradient),
+        }
+        always = ("output rms", "gradient rms")
+        return {
+            name: cell
+            for name, cell in chosen.items()
+            if name in always or any(cell(layer) not in ("", "0%") for layer in self.layers)
+        }
 
-def _cells(layer: Layer, *, expects: bool) -> list[str]:
-    expected = "" if layer.expected is None else f"{layer.expected:.3g}"
-    cells = [f"{x:.3g}" for x in (layer.rms, layer.spread, layer.gradient)]
-    return [cells[0], *[expected] * expects, *cells[1:]]
+    def _summary(self) -> str:
+        parts = []
+        if self.loss is not None:
+            level = "" if self.chance is None else f" (chance: {self.chance:.4g})"
+            parts.append(f"loss {self.loss:.4g}{level}")
+        if self.jacobian:
+            low, middle, high = (self.jacobian[i] for i in (-1, len(self.jacobian) // 2, 0))
+            parts.append(f"Jacobian {low:.3g} to {high:.3g}, median {middle:.3g}")
+        return "".join(f"; {part}" for part in parts)
+
+
+def _number(value: float | None, form: str = "{:.3g}") -> str:
+    return "" if value is None or math.isnan(value) else form.format(value)
 
 
 def check(
-    model: nn.Module, batch: Any, *, loss: Loss | None = None, plan: Plan | None = None
+    model: nn.Module,
+    batch: Any,
+    *,
+    loss: Loss | None = None,
+    plan: Plan | None = None,
+    lr: float | None = None,
+    optimizer: str = "adam",
+    jacobian: bool = False,
 ) -> Health:
     """Measure the signal through a model, forward and backward, and judge it.
 
-    One forward and one backward pass on the batch. The model is as before afterwards: parameters,
-    gradients, buffers, mode, hooks and random number generators.
+    One forward and one backward pass on the batch, as a step of training would make them: in the
+    model's present mode, under the `torch.autocast` that is active, sharded or not. The model is as
+    before afterwards: parameters, gradients, buffers, mode, hooks and random number generators. No
+    second copy of it is made.
 
     Args:
         model: an initialized model.
@@ -80,11 +136,17 @@ def check(
             `loss` is used if it has one (as `transformers` models have, given labels); else a
             random gradient of unit size is sent back from the output.
         plan: the plan that the model was initialized with, made with a batch like this one: what it
-            expects of each layer's output then stands beside what was measured.
+            expects of each layer's output then stands beside what was measured, and is judged.
+        lr: the learning rate that training will start with: the first step is then compared with
+            the weights.
+        optimizer: what makes that step: "adam" (and AdamW) or "sgd".
+        jacobian: also work out the singular values of the input–output Jacobian by `torch.func`,
+            for one example. Takes a backward pass for each output; up to 2²⁴ numbers.
 
     Raises:
-        ArgumentError: for a batch of another kind, a model without parameters, or a loss that is
-            not one number or does not depend on the parameters.
+        ArgumentError: for a batch of another kind, a model without parameters, a loss that is not
+            one number or does not depend on the parameters, a learning rate that is not above zero,
+            an unknown optimizer, or a Jacobian that is too large.
         PlanError: for parameters on the meta device, of a type that cannot be trained, or built
             under `isoinit.deferred` and not filled since.
         TraceError: if the forward fails, with the model's own error.
@@ -100,6 +162,30 @@ def check(
         True
     """
     parameters, _ = require_parameters(model, "check")
+    _refuse_unready(parameters, lr, optimizer)
+    measured = measure(model, parameters, batch, loss)
+    if plan is not None:
+        for layer in measured.layers:
+            names = (f"{layer.name}.weight", layer.name)
+            layer.expected = next((plan[name].expected for name in names if name in plan), None)
+    roles = read_roles(measured.graph, lambda: structure(model))
+    weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer)
+    examples, identical = _examples(batch)
+    facts = Facts(
+        measured, weights, roles, parameters, examples, identical, _resting(model), optimizer
+    )
+    spectrum = singular_values(model, batch) if jacobian else ()
+    return Health(
+        judge(facts),
+        measured.layers,
+        list(weights.values()),
+        measured.loss,
+        measured.chance,
+        spectrum,
+    )
+
+
+def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
     refuse_unfillable(parameters, now=True)
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
@@ -107,11 +193,30 @@ def check(
             f"parameter {names[0]!r}{more} was built under isoinit.deferred and holds no values yet: "
             "call isoinit.init(model, batch) or apply a plan first"
         )
-    measured = measure(model, parameters, batch, loss)
-    if plan is not None:
-        for layer in measured.layers:
-            places = (f"{layer.name}.weight", layer.name)
-            layer.expected = next((plan[name].expected for name in places if name in plan), None)
-    roles = read_roles(measured.graph, lambda: structure(model))
-    findings = judge(Facts(measured, roles, parameters))
-    return Health(findings, measured.layers, measured.loss)
+    if lr is not None and not 0 < lr < math.inf:
+        raise ArgumentError(f"lr={lr!r}: expected a learning rate that is finite and above 0")
+    if optimizer not in OPTIMIZERS:
+        raise ArgumentError(f"optimizer={optimizer!r}: expected {' or '.join(OPTIMIZERS)}")
+
+
+def _examples(batch: Any) -> tuple[int | None, bool]:
+    """How many examples a batch holds, and whether there are several that are all the same."""
+    tensors = [t for t in tensors_in(as_arguments(batch)) if t.dim() and t.layout is torch.strided]
+    counts = {len(tensor) for tensor in tensors}
+    if len(counts) != 1:
+        return None, False
+    count = counts.pop()
+    return count, count > 1 and all(bool((t == t[:1]).all()) for t in tensors)
+
+
+def _resting(model: nn.Module) -> tuple[str, ...]:
+    """The layers in evaluation mode that would behave otherwise in training."""
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if not module.training
+        and (
+            (isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats)
+            or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
+        )
+    )

@@ -1,4 +1,4 @@
-"""Measures the signal: one forward and one backward pass, and no trace left in the model."""
+"""Measures the signal and the parameters in one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -10,44 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoinit.errors import ArgumentError
-from isoinit.graph import Graph, Kind, Op
-from isoinit.random import Stream
-from isoinit.trace import as_arguments, explained, recording
-from isoinit.trace.record import tensors_in
-
-Loss = Callable[[Any], torch.Tensor]
+from isoinit.flow import following
+from isoinit.graph import Array, Graph, Kind, Op
+from isoinit.health.layers import Layer, Probe, Ranges, dead_and_saturated, ranges
+from isoinit.health.passes import Loss, run_passes
+from isoinit.health.trouble import Trouble, find_trouble
+from isoinit.trace.record import Recorder
 
 LAYERS: tuple[Kind, ...] = (
     "map",
     "recurrent",
     "attention",
 )  # the operations whose output is a layer's signal
-
-
-@dataclass
-class Layer:
-    """The signal at the output of one layer.
-
-    Attributes:
-        name: the weight's name, without a final ".weight".
-        value: which value of the graph was measured.
-        mean, rms, largest: of the output, over the batch and all units.
-        spread: how much an output differs between examples: the root mean square over units of the
-            standard deviation along the first axis. What is the same for every example (the work
-            of biases) carries nothing; NaN for a batch of one.
-        gradient: root mean square of the loss's gradient by the output; NaN where none came back.
-        expected: the root mean square that a plan expects; None without a plan that does.
-    """
-
-    name: str
-    value: int
-    mean: float
-    rms: float
-    spread: float
-    largest: float
-    gradient: float = math.nan
-    expected: float | None = None
+CHANNELS_FIRST = ("conv", "batch_norm", "group_norm", "instance_norm")
 
 
 @dataclass(frozen=True)
@@ -56,15 +31,24 @@ class Measurement:
 
     Attributes:
         layers: in the order in which they ran; a layer used twice appears twice.
-        gradients: root mean square of the loss's gradient by each parameter; None where none came.
+        gradients: root mean square of the loss's gradient by each trained parameter; None where
+            none came.
         loss: the loss; None where a random gradient was sent back.
+        chance: the loss of a model that knows nothing, ln C; None where that is not known.
+        began: whether the forward returned anything that depends on a trained parameter.
+        outputs: how many tensors it returned.
         graph: the operations that ran.
+        trouble: what first was not finite, and the operation that made it; None where all is.
     """
 
     layers: list[Layer]
     gradients: dict[str, float | None]
     loss: float | None
+    chance: float | None
+    began: bool
+    outputs: int
     graph: Graph
+    trouble: Trouble | None
 
 
 def measure(
@@ -72,87 +56,72 @@ def measure(
 ) -> Measurement:
     """Run the model forward and backward and record the signal at each layer.
 
-    Args:
-        model: left as it was: parameters, gradients, buffers, mode and random numbers.
-        parameters: its parameters, by name.
-        batch: an example, as `isoinit.trace.as_arguments` takes it.
-        loss: from the model's output to a scalar; None uses the output's own `loss`, or else sends
-            a random gradient of unit size back from the output.
-
-    Raises:
-        TraceError: if the forward or the loss fails.
-        ArgumentError: if the loss is not one finite-or-not number that depends on the parameters.
+    Takes and raises what `isoinit.health.passes.run_passes` does. Where something is not finite,
+    the passes are run once more to find the operation that made it so.
     """
-    args, kwargs = as_arguments(batch)
     layers: list[Layer] = []
+    kept: dict[int, Ranges] = {}
 
-    def observe(op: Op, made: tuple[torch.Tensor, ...]) -> None:
+    def watch(op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
+        if not made[0].is_floating_point() or not made[0].numel():
+            return
+        output = _whole(made[0])
+        axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
-        if op.kind in LAYERS and weight is not None and made[0].is_floating_point():
-            layers.append(_layer(weight, op.outputs[0], made[0]))
+        if op.kind in LAYERS and weight is not None:
+            layers.append(Layer(weight.removesuffix(".weight") or weight, op.outputs[0]))
+            Probe(layers[-1], axis).forward(output)
+            kept[op.outputs[0]] = ranges(output, axis)
+        elif op.kind == "norm":
+            kept[op.outputs[0]] = ranges(output, axis)
 
-    trained = {name: p for name, p in parameters.items() if p.requires_grad}
-    with recording(model, observe=observe) as (inner, recorder), torch.enable_grad():
-        try:
-            output = recorder.run(inner, args, kwargs)
-            target, weights, value = _start(output, loss)
-        except ArgumentError:
-            raise
-        except Exception as failure:
-            raise explained(failure, "on the batch", model, batch) from failure
-        found: tuple[torch.Tensor | None, ...] = (None,) * len(trained)
-        if target and trained:
-            found = torch.autograd.grad(target, list(trained.values()), weights, allow_unused=True)
-        graph = recorder.graph(output, "real")
+    squares: dict[str, float] = {}
+
+    def take(name: str, gradient: torch.Tensor) -> None:
+        # A parameter may get its gradient in parts, where segments are computed again.
+        size = torch.linalg.vector_norm(_whole(gradient), dtype=torch.float64).item()
+        squares[name] = squares.get(name, 0.0) + size**2 / max(gradient.numel(), 1)
+
+    passes = run_passes(model, parameters, batch, loss, watch, take)
+    for layer in layers:
+        behind = _activation_behind(passes.graph, layer.value)
+        if behind is not None and behind[0] in kept:
+            layer.dead, layer.saturated = dead_and_saturated(kept[behind[0]], behind[1])
     gradients = {
-        name: None if gradient is None else _rms(gradient)
-        for name, gradient in zip(trained, found, strict=True)
+        name: math.sqrt(squares[name]) if name in squares else None
+        for name, parameter in parameters.items()
+        if parameter.requires_grad
     }
-    return Measurement(layers, gradients, value, graph)
-
-
-def _layer(weight: str, value: int, output: torch.Tensor) -> Layer:
-    signal = output.detach().double()
-    layer = Layer(
-        weight.removesuffix(".weight") or weight,
-        value,
-        mean=signal.mean().item(),
-        rms=_rms(signal),
-        spread=_rms(signal - signal.mean(0)) if signal.dim() and len(signal) > 1 else math.nan,
-        largest=signal.abs().max().item() if signal.numel() else 0.0,
+    sizes = [*(layer.rms for layer in layers), *(g for g in gradients.values() if g is not None)]
+    lost = passes.loss is not None and not math.isfinite(passes.loss)
+    trouble = None
+    if lost or not passes.finite or not all(map(math.isfinite, sizes)):
+        trouble = find_trouble(model, parameters, batch, loss)
+    chance = None if passes.classes is None else math.log(passes.classes)
+    return Measurement(
+        layers,
+        gradients,
+        passes.loss,
+        chance,
+        passes.began,
+        passes.outputs,
+        passes.graph,
+        trouble,
     )
-    if output.requires_grad:
-        output.register_hook(lambda gradient: setattr(layer, "gradient", _rms(gradient)))
-    return layer
 
 
-def _rms(tensor: torch.Tensor) -> float:
-    return tensor.detach().double().square().mean().sqrt().item() if tensor.numel() else 0.0
+def _activation_behind(graph: Graph, value: int) -> tuple[int, Callable[[Array], Array]] | None:
+    """The activation behind a layer, and the value that it works on: the layer's, or a norm's."""
+    way = following(graph, value)
+    if not way.names:
+        return None
+    if way.norm:
+        norm = next((i for i in sorted(graph.norms) if graph.depends(graph.norms[i], value)), None)
+        return None if norm is None else (graph.ops[norm].outputs[0], way.function)
+    return value, way.function
 
 
-def _start(
-    output: Any, loss: Loss | None
-) -> tuple[list[torch.Tensor], list[torch.Tensor | None], float | None]:
-    """Where the backward pass starts: tensors, the gradients put on them, and the loss."""
-    chosen = loss(output) if loss is not None else _own_loss(output)
-    if chosen is not None:
-        if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1:
-            found = tuple(chosen.shape) if isinstance(chosen, torch.Tensor) else type(chosen)
-            raise ArgumentError(f"loss gave {found}; expected a tensor of one number")
-        if not chosen.requires_grad:
-            raise ArgumentError("loss does not depend on any parameter that is trained")
-        return [chosen], [None], chosen.item()
-    outputs = [t for t in tensors_in(output) if t.requires_grad]
-    return outputs, [_unit_noise(tensor, index) for index, tensor in enumerate(outputs)], None
-
-
-def _own_loss(output: Any) -> Any:
-    """The loss that the model worked out itself, as `transformers` models do given labels."""
-    return output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
-
-
-def _unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:
-    """A random gradient of root mean square one, the same at every call."""
-    noise = torch.empty(tensor.numel())
-    Stream(0, "check", f"gradient {index}").normal(noise.numpy())
-    return noise.reshape(tensor.shape).to(tensor)
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A sharded tensor, gathered; any other as it is."""
+    whole: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return whole

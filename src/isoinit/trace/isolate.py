@@ -21,16 +21,44 @@ from torch.nn.utils import parametrize
 DEEPEST = 3
 
 
+class Keeper:
+    """Tensors that stay where they are during a run, and are put back as they were afterwards.
+
+    Their values are copied only when a call is about to write into them: a run needs no memory for
+    a second copy of the model.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, _Kept] = {}
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Put this tensor back at the end."""
+        self._kept.setdefault(_memory(tensor), _Kept(tensor))
+
+    def save(self, tensor: torch.Tensor) -> None:
+        """Copy what is kept in the memory of a tensor that is about to be written into."""
+        if (kept := self._kept.get(_memory(tensor))) is not None:
+            kept.save()
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for kept in self._kept.values():
+            kept.restore()
+
+
 @contextmanager
 def untouched(
     model: nn.Module, replace: Callable[[torch.Tensor], torch.Tensor | None]
-) -> Iterator[None]:
+) -> Iterator[Keeper]:
     """Lend the model other tensors, and put everything back as it was at the end.
 
     Args:
         model: the model. Inside the block its parameters, buffers and tensor attributes are those
             that `replace` gives; whatever the forward stores on its modules is undone.
         replace: the tensor to lend in place of one of the model's, or None to leave it.
+
+    Yields:
+        Who keeps the tensors that are left: to be told before something writes into one.
 
     Attributes, buffers, parameters (their values too, where they are not replaced), hooks,
     train/eval mode, the objects that modules hold, what functions near the model remember, and random
@@ -41,43 +69,60 @@ def untouched(
     generators = _generator_states()
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
-    parameters: list[_Parameter] = []
+    keeper = Keeper()
 
     def lend(tensor: torch.Tensor) -> torch.Tensor | None:
         other = replace(tensor)
         if other is None and isinstance(tensor, nn.Parameter):
-            parameters.append(_Parameter(tensor))
+            keeper.keep(tensor)
         return other
 
     try:
         with _fresh_parametrizations():
             for container in held:
                 _lend(container, lend, lent)
-            yield
+            yield keeper
     finally:
         for container, before in zip(held, contents, strict=True):
             _restore(container, before)
-        for parameter in parameters:
-            parameter.restore()
+        keeper.restore()
         for memory, misses in memories:
             if memory.cache_info().misses != misses:
                 memory.cache_clear()  # it would hand a tensor of this run to the next
         _restore_generators(generators)
 
 
-class _Parameter:
-    """A parameter that stays in the model while it runs: a forward may clamp or freeze it."""
+class _Kept:
+    """One tensor that stays: a forward may clamp it, freeze it, or put another in its place."""
 
-    def __init__(self, tensor: nn.Parameter) -> None:
+    def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
-        self.trains, self.grad = tensor.requires_grad, tensor.grad
-        self.values = None if tensor.is_meta else tensor.detach().clone()
+        self.trains = tensor.requires_grad
+        self.grad = tensor.grad if tensor.is_leaf else None
+        self.before: tuple[torch.Tensor, torch.Tensor] | None = None  # its memory, and a copy
+
+    def save(self) -> None:
+        if self.before is None and not self.tensor.is_meta:
+            memory = self.tensor.detach()
+            self.before = memory, memory.clone()
 
     def restore(self) -> None:
-        self.tensor.requires_grad_(self.trains)
-        self.tensor.grad = self.grad
-        if self.values is not None and not torch.equal(self.tensor.detach(), self.values):
-            self.tensor.data.copy_(self.values)
+        if self.before is not None:
+            memory, values = self.before
+            if memory.data_ptr() != self.tensor.data_ptr():
+                self.tensor.data = memory
+            if not torch.equal(memory, values):
+                memory.copy_(values)
+        if self.tensor.is_leaf:
+            self.tensor.requires_grad_(self.trains)
+            self.tensor.grad = self.grad
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """What tells whether two tensors share memory; of those without any of their own, identity."""
+    if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided:
+        return int(tensor.untyped_storage()._cdata)
+    return id(tensor)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ must not change its weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 from torch import nn
@@ -72,9 +73,7 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
     parameters: dict[str, nn.Parameter] = {}
     names: dict[int, str] = {}
     aliases: dict[str, str] = {}
-    found: list[tuple[str, nn.Parameter]] = []
-    _walk(model, "", set(), found)
-    for name, parameter in found:
+    for _module, _short, name, parameter in places(model):
         if id(parameter) in names:
             aliases[name] = names[id(parameter)]
         else:
@@ -83,15 +82,20 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
     return parameters, aliases
 
 
+def places(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter]]:
+    """Every place of a parameter: its module, its name there, its whole name, and itself."""
+    yield from _walk(model, "", set())
+
+
 def _walk(
-    module: nn.Module, prefix: str, path: set[int], found: list[tuple[str, nn.Parameter]]
-) -> None:
+    module: nn.Module, prefix: str, path: set[int]
+) -> Iterator[tuple[nn.Module, str, str, nn.Parameter]]:
     for name, parameter in module._parameters.items():
         if parameter is not None:
-            found.append((prefix + name, parameter))
+            yield module, name, prefix + name, parameter
     hidden = wrapped_child(module)
     for name, child in module._modules.items():
         if child is not None and id(child) not in path:  # a module may lie within itself
             path.add(id(child))
-            _walk(child, prefix if name == hidden else f"{prefix}{name}.", path, found)
+            yield from _walk(child, prefix if name == hidden else f"{prefix}{name}.", path)
             path.remove(id(child))

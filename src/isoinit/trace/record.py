@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ SHAPE_ONLY = frozenset(
 )
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
+# Calls that write into their first argument besides those whose names end in an underscore.
+WRITERS = frozenset(
+    """__setitem__ __set__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __ifloordiv__ __imod__
+    __ipow__ __imatmul__ __iand__ __ior__ __ixor__""".split()
+)
 MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".split())
 NO_DETAIL = Detail()
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
@@ -56,6 +62,30 @@ class _Placeholder:
     position: int
 
 
+T = TypeVar("T")
+
+
+class _Known(Generic[T]):
+    """What is known of tensors, by identity.
+
+    None of them is kept alive: a run under the recorder takes no more memory than it would without.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[weakref.ref[torch.Tensor], T]] = {}
+
+    def __setitem__(self, tensor: torch.Tensor, what: T) -> None:
+        self._held[id(tensor)] = (weakref.ref(tensor), what)
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        return self.get(tensor) is not None
+
+    def get(self, tensor: torch.Tensor) -> T | None:
+        """What is known of a tensor: this very one, and none that was at its place before."""
+        known = self._held.get(id(tensor))
+        return known[1] if known is not None and known[0]() is tensor else None
+
+
 class Recorder(TorchFunctionMode):
     """Records what runs inside its `with` block.
 
@@ -63,6 +93,7 @@ class Recorder(TorchFunctionMode):
         shapes: the shape of each parameter, by name.
         aliases: the other names of tied parameters, and the name that each goes by.
         observe: called with each operation and the tensors it made, as they are made.
+        before_write: called with each tensor that a call is about to write into.
     """
 
     def __init__(
@@ -70,17 +101,18 @@ class Recorder(TorchFunctionMode):
         shapes: dict[str, tuple[int, ...]],
         aliases: dict[str, str],
         observe: Observer | None = None,
+        before_write: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         super().__init__()
         self.ops: list[Op] = []
         self.call: tuple[Any, Any, Any] = (None, (), {})  # the last: function, arguments, by name
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
+        self._before_write = before_write
         self._count = self._calls = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
-        # Tensors are known by identity, so each is kept alive beside its number.
-        self._values: dict[int, tuple[torch.Tensor, int]] = {}
-        self._weights: dict[int, tuple[torch.Tensor, Weight]] = {}
-        self._constants: dict[int, tuple[torch.Tensor, Constant]] = {}
+        self._values: _Known[int] = _Known()
+        self._weights: _Known[Weight] = _Known()
+        self._constants: _Known[Constant] = _Known()
         self._given: dict[int, Given] = {}
 
     def __torch_function__(
@@ -96,6 +128,9 @@ class Recorder(TorchFunctionMode):
             )
         if name in MULTIPLY:
             _refuse_mixed_types(name, [*args, *kwargs.values()])
+        if self._before_write is not None:
+            for tensor in _written(func, args, kwargs):
+                self._before_write(tensor)
         if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
             result = _fake_grouped_mm(func, args, kwargs)
         else:
@@ -108,18 +143,18 @@ class Recorder(TorchFunctionMode):
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
-        self._weights[id(tensor)] = (tensor, Weight(tensor, (name,), self._shapes, exact=True))
+        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True)
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
         if value is None:
             self._new_value(tensor)
         else:
-            self._values[id(tensor)] = (tensor, value)
+            self._values[tensor] = value
 
     def mark_constant(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """Say that a tensor is a buffer, or stands for this real one."""
-        self._constants[id(tensor)] = (tensor, Constant(real))
+        self._constants[tensor] = Constant(real)
 
     def mark_given(self, tensor: torch.Tensor, given: Given | None) -> None:
         """Say that a tensor is part of the example, of these moments where they are known."""
@@ -153,10 +188,7 @@ class Recorder(TorchFunctionMode):
         if not values and not weights:
             before = [known for t in tensors if (known := self._constant(t)) is not None]
             for tensor in made:
-                self._constants[id(tensor)] = (
-                    tensor,
-                    constant(name, args, tensor, before, moved=moved),
-                )
+                self._constants[tensor] = constant(name, args, tensor, before, moved=moved)
             return
         replay = None
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
@@ -218,8 +250,9 @@ class Recorder(TorchFunctionMode):
             function = _composed(first, replay) if alike else None
             through = (*through, name)
         for tensor in made:
-            weight = Weight(tensor, names, self._shapes, exact, joined, through, function)
-            self._weights[id(tensor)] = (tensor, weight)
+            self._weights[tensor] = Weight(
+                tensor, names, self._shapes, exact, joined, through, function
+            )
 
     def _number(self) -> int:
         self._count += 1
@@ -227,14 +260,13 @@ class Recorder(TorchFunctionMode):
 
     def _new_value(self, tensor: torch.Tensor) -> int:
         value = self._number()
-        self._values[id(tensor)] = (tensor, value)
+        self._values[tensor] = value
         self._sizes[value] = tuple(tensor.shape)
         return value
 
     def value(self, tensor: Any) -> int | None:
         """The number of the value that a tensor holds; None for constants and parameters."""
-        known = self._values.get(id(tensor))
-        return known[1] if known else None
+        return self._values.get(tensor) if isinstance(tensor, torch.Tensor) else None
 
     def names(self, tensor: torch.Tensor) -> tuple[str, ...]:
         """The parameters that a tensor is, or was made of without the signal; empty for others."""
@@ -242,18 +274,16 @@ class Recorder(TorchFunctionMode):
         return weight.names if weight else ()
 
     def _constant(self, tensor: Any) -> Constant | None:
-        if not isinstance(tensor, torch.Tensor) or id(tensor) in self._values:
+        if not isinstance(tensor, torch.Tensor) or tensor in self._values:
             return None
-        if id(tensor) in self._weights:
+        if tensor in self._weights:
             return None
-        known = self._constants.get(id(tensor))
-        return known[1] if known else Constant(tensor)
+        return self._constants.get(tensor) or Constant(tensor)
 
     def _weight(self, tensor: Any) -> Weight | None:
-        if id(tensor) in self._values:
+        if not isinstance(tensor, torch.Tensor) or tensor in self._values:
             return None
-        known = self._weights.get(id(tensor))
-        return known[1] if known else None
+        return self._weights.get(tensor)
 
     def _value_of(self, tensor: Any) -> int | None:
         """The number of a tensor; a parameter that is used as a signal becomes a value."""
@@ -320,6 +350,23 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
             yield from tensors_in(getattr(tree, field.name))
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """The tensors that a call writes into."""
+    if kwargs.get("out") is not None:
+        yield from tensors_in(kwargs["out"])
+    if args and (_is_writer(func) or kwargs.get("inplace")):
+        yield from tensors_in(args[0])
+    if kwargs.get("max_norm") is not None:  # an embedding that clips the rows it reads
+        yield from tensors_in((args, kwargs))
+
+
+@cache
+def _is_writer(func: Any) -> bool:
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    return name in WRITERS or (in_place and name not in ("requires_grad_", "detach_"))
 
 
 def _refuse_mixed_types(name: str, args: Sequence[Any]) -> None:

@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from isoinit.errors import ArgumentError, TraceError
 from isoinit.graph import Graph
-from isoinit.trace.isolate import untouched
-from isoinit.trace.names import named_parameters, unwrap
+from isoinit.trace.isolate import Keeper, untouched
+from isoinit.trace.names import named_parameters, places, unwrap
 from isoinit.trace.record import Observer, Recorder, moments_of, tensors_in
 
 
@@ -81,7 +81,11 @@ Lender = Callable[[torch.Tensor], torch.Tensor | None]
 
 @contextmanager
 def recording(
-    model: nn.Module, *, observe: Observer | None = None, lend: Lender | None = None
+    model: nn.Module,
+    *,
+    observe: Observer | None = None,
+    lend: Lender | None = None,
+    batch: Any = None,
 ) -> Iterator[tuple[nn.Module, Recorder]]:
     """Borrow a model to run it under a recorder; everything is put back at the end.
 
@@ -90,6 +94,7 @@ def recording(
         observe: called with each operation and its tensors.
         lend: what to run with in place of each of the model's tensors. By default parameters stay
             and every other tensor is a copy, so that running statistics survive.
+        batch: what the model will be run on: its tensors are put back as they were, too.
 
     Yields:
         The model inside its wrappers, and the recorder to run it with.
@@ -97,7 +102,8 @@ def recording(
     parameters, aliases = named_parameters(model)
     by_id = {id(parameter): name for name, parameter in parameters.items()}
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    recorder = Recorder(shapes, aliases, observe)
+    kept: list[Keeper] = []
+    recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
 
     def replace(tensor: torch.Tensor) -> torch.Tensor | None:
         if lend is not None:
@@ -110,9 +116,14 @@ def recording(
             recorder.mark_constant(other, tensor)
         return other
 
-    with untouched(model, replace), torch.compiler.set_stance("force_eager"):
+    with untouched(model, replace) as keeper, torch.compiler.set_stance("force_eager"):
+        kept.append(keeper)
+        for tensor in tensors_in(batch):
+            keeper.keep(tensor)
         if lend is not None:
             _drop_sharding_hooks(model)
+        elif any(hasattr(parameter, "device_mesh") for parameter in parameters.values()):
+            _mark_gathered(model, recorder)
         yield unwrap(model), recorder
 
 
@@ -123,6 +134,22 @@ def _drop_sharding_hooks(model: nn.Module) -> None:
             for key, hook in list(hooks.items()):
                 if getattr(hook, "__module__", "").startswith("torch.distributed."):
                     del hooks[key]
+
+
+def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
+    """Sharded parameters meet the forward as whole ones, which are made just before a layer runs."""
+    held: dict[int, list[tuple[str, str]]] = {}
+    for module, short, name, _ in places(model):
+        held.setdefault(id(module), []).append((short, name))
+
+    def mark(module: nn.Module, _args: Any) -> None:
+        for short, name in held[id(module)]:
+            if (parameter := module._parameters[short]) is not None:
+                recorder.mark_parameter(parameter, name)
+
+    for module in model.modules():
+        if id(module) in held:
+            module.register_forward_pre_hook(mark)
 
 
 def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
