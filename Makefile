@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence families signal training clean
+.PHONY: demo test lint format bench evidence families signal training health clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -32,6 +32,10 @@ signal: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.signal
 	$(BIN)/python -m evidence.signal.deep
 
+# Models broken on purpose, and what the check says of them; writes docs/health.md.
+health: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.health
+
 # A quarter of an hour: small models trained from a plan and from their own recipe; docs/training.md.
 training: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.training
@@ -44,6 +48,7 @@ families: $(VENV)/dev.stamp
 evidence: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python evidence/dieharder.py
+	$(BIN)/python -m evidence.health
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -158,7 +158,10 @@ class TestLoss:
     @pytest.mark.parametrize(
         ("loss", "match"),
         [
-            (lambda y: y, r"loss gave a tensor of shape \(128, 8\); expected a tensor of one number"),
+            (
+                lambda y: y,
+                r"loss gave a tensor of shape \(128, 8\); expected a tensor of one number",
+            ),
             (lambda y: 1.0, "expected a tensor of one number"),
             (lambda y: y.detach().sum(), "does not depend on any parameter"),
         ],

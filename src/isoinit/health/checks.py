@@ -186,7 +186,10 @@ def check(
 
 
 def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
-    refuse_unfillable(parameters, now=True)
+    # Of a sharded parameter what counts is the part that lies here.
+    refuse_unfillable(
+        {n: p.to_local() if hasattr(p, "to_local") else p for n, p in parameters.items()}, now=True
+    )
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise PlanError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import vjp, vmap
+from torch.func import functional_call, vjp, vmap
 
 from isoinit.errors import ArgumentError
 from isoinit.trace import as_arguments, explained, recording
@@ -47,7 +47,8 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
         def first(example: torch.Tensor) -> torch.Tensor:
             whole = torch.cat([example[None], given[1:]])
             swapped = [_swapped(item, inputs[0], whole) for item in (args, kwargs)]
-            made = inner(*swapped[0], **swapped[1])
+            buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
+            made = functional_call(inner, buffers, *swapped)
             output = next((t for t in tensors_in(made) if t.is_floating_point() and t.dim()), None)
             if output is None:
                 raise ArgumentError(

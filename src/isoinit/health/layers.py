@@ -126,7 +126,7 @@ def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
         return math.nan, math.nan, largest, largest
     scale = largest if largest > 1e15 or 0 < largest < 1e-15 else 1.0  # squares within float32
     values = tensor.float() if scale == 1.0 else tensor.double() / scale
-    mean = values.mean(dtype=torch.float64).item()
+    mean = values.mean().item()
     square = torch.linalg.vector_norm(values).item() ** 2 / tensor.numel()
     std = math.sqrt(max(square - mean**2, 0.0))
     return mean * scale, std * scale, math.sqrt(square) * scale, largest
@@ -200,9 +200,14 @@ def _share_of_twins(outputs: torch.Tensor, gradients: torch.Tensor) -> float:
 
 def ranges(output: torch.Tensor, axis: int) -> Ranges:
     """What is to be kept of a value."""
-    signal = output.detach().float()
-    units = signal.movedim(axis, -1).flatten(0, -2) if signal.dim() > 1 else signal.reshape(1, -1)
-    low, high = torch.aminmax(units, dim=0)
+    signal = output.detach()
+    if signal.dim() < 2:
+        low = high = signal.reshape(-1)
+    else:
+        lows, highs = signal, signal
+        if axis == 1 and signal.dim() > 2:  # along the memory first: no copy of channels last
+            lows, highs = torch.aminmax(signal.flatten(2), dim=2)
+        low, high = lows.flatten(0, -2).amin(0), highs.flatten(0, -2).amax(0)
     some = signal.flatten()[:: max(1, signal.numel() // VALUES)]
     kept = (part.double().cpu().numpy() for part in (low, high, some))
     return Ranges(*kept)

@@ -93,21 +93,38 @@ def run_passes(
         count = len(made)
         del output, made
         if target and trained:
-            with _taking(trained, take):
-                _backward(target, weights, list(trained.values()))
+            with _taking(trained, take), _unmarked(_leaves(target)):
+                torch.autograd.backward(target, weights)
     return Passes(graph, value, losses.classes(value), bool(target), count, finite)
 
 
-def _backward(
-    target: list[torch.Tensor], weights: list[torch.Tensor | None], trained: list[nn.Parameter]
-) -> None:
-    """Send gradients back to the trained parameters, and to no other tensor.
+def _leaves(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The tensors that a backward pass would leave gradients on: a loss may have weights of its own.
 
-    The parts of a sharded model meet the forward as whole tensors of their own, so that the
-    parameters cannot be named there.
+    Naming those that shall get one would shut out models that compute segments again.
     """
-    sharded = any(hasattr(parameter, "device_mesh") for parameter in trained)
-    torch.autograd.backward(target, weights, inputs=None if sharded else trained)
+    found: list[torch.Tensor] = []
+    waiting, seen = [tensor.grad_fn for tensor in tensors], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
+
+
+@contextmanager
+def _unmarked(leaves: list[torch.Tensor]) -> Iterator[None]:
+    """Inside, gradients are left; at the end each tensor has the one that it had."""
+    before = [leaf.grad for leaf in leaves]
+    try:
+        yield
+    finally:
+        for leaf, gradient in zip(leaves, before, strict=True):
+            leaf.grad = gradient
 
 
 @contextmanager

@@ -11,8 +11,12 @@ from torch import nn
 
 from isoinit.graph import Graph, Op
 from isoinit.health.passes import Loss, run_passes
-from isoinit.trace.record import Recorder
+from isoinit.trace import as_arguments
+from isoinit.trace.record import Recorder, tensors_in
 from isoinit.trace.run import OURS
+
+# Minus infinity is what they are given of what is masked; what they make of it is finite.
+NORMALIZING = frozenset("softmax log_softmax logsumexp scaled_dot_product_attention".split())
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,24 @@ class Trouble:
 
 @dataclass
 class _Bad:
-    """Which values are not finite, and where each operation was called."""
+    """Which values are not finite, and which gradients; where each operation was called."""
 
     nan: set[int]
     infinite: set[int]
     lines: dict[int, str]
     back: set[int]
     came: set[int]
+    given: str
 
 
 def find_trouble(
     model: nn.Module, parameters: dict[str, nn.Parameter], batch: Any, loss: Loss | None
 ) -> Trouble | None:
     """Run the passes again and look at every value; None if all that matters is finite."""
-    bad = _Bad(set(), set(), {}, set(), set())
+    given = [t for t in tensors_in(as_arguments(batch)) if t.is_floating_point()]
+    nan = "NaN" * any(bool(t.isnan().any()) for t in given)
+    infinite = "infinity" * any(bool(t.isinf().any()) for t in given)
+    bad = _Bad(set(), set(), {}, set(), set(), nan or infinite)
 
     def watch(op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
         bad.lines[op.index] = _line()
@@ -88,10 +96,14 @@ def _forward(graph: Graph, bad: _Bad) -> Trouble | None:
     for what, values in (("NaN", bad.nan), ("infinity", bad.infinite)):
         value = next((v for v in ends if v in values), None)
         while value is not None:
-            op = graph.producers.get(value)
-            if op is None:
-                return Trouble(what, "the batch", False, "", "", ())
+            op = graph.producers[value]
             value = next((v for v in op.inputs if v in values), None)
+            if value is None and values is bad.nan and op.name not in NORMALIZING:
+                value = next((v for v in op.inputs if v in bad.infinite), None)
+                if value is not None:
+                    what, values = "infinity", bad.infinite
+            if value is None and bad.given and any(v not in graph.producers for v in op.inputs):
+                return Trouble(bad.given, "the batch", False, "", "", ())
             if value is None:
                 return _trouble(graph, op, what, bad, backward=False)
     return None

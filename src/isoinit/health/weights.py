@@ -136,7 +136,7 @@ def all_identical(values: torch.Tensor, layout: Layout) -> bool:
         return False
     axes = tuple(range(len(layout.out)))
     units = values.reshape(layout.grid).movedim(layout.out, axes).flatten(0, len(axes) - 1)
-    return bool((units == units[:1]).all())
+    return torch.equal(units[0], units[-1]) and bool((units == units[:1]).all())
 
 
 def share_of_twins(values: torch.Tensor, layout: Layout) -> float:

@@ -1,0 +1,79 @@
+"""The operation that first made a NaN or an infinity."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Net(nn.Module):
+    def __init__(self, middle):
+        super().__init__()
+        self.a, self.b, self.middle = nn.Linear(8, 8), nn.Linear(8, 4), middle
+
+    def forward(self, x):
+        return self.b(self.middle(self.a(x)))
+
+
+def found(model, batch, **more):
+    health = isoinit.check(model, batch, **more)
+    assert not health.ok
+    return next(f for f in health.findings if f.name == "not finite")
+
+
+@pytest.mark.parametrize(
+    ("middle", "op", "what"),
+    [
+        (lambda h: torch.log(h), "log", "NaN"),
+        (lambda h: torch.sqrt(h), "sqrt", "NaN"),
+        (lambda h: h / (h - h), "div", "infinity"),
+        (lambda h: torch.exp(1e4 * h.abs()), "exp", "infinity"),
+    ],
+)
+def test_forward(middle, op, what):
+    finding = found(Net(middle), normal(16, 8))
+    assert finding.where == ("a",)
+    assert finding.sentence.startswith(f"{op} at a (")
+    assert f"makes the first {what} in the forward pass" in finding.sentence
+    assert "test_trouble.py:" in finding.sentence  # the line that called it
+
+
+def test_a_mask_of_minus_infinity_is_no_trouble():
+    def masked(h):
+        scores = h.masked_fill(torch.arange(8) > 3, -math.inf)
+        return scores.softmax(-1)
+
+    assert "not finite" not in {f.name for f in isoinit.check(Net(masked), normal(16, 8)).findings}
+
+
+def test_a_row_that_is_masked_whole():
+    def masked(h):
+        return h.masked_fill(torch.ones(8, dtype=torch.bool), -math.inf).softmax(-1)
+
+    assert found(Net(masked), normal(16, 8)).sentence.startswith("softmax at a")
+
+
+def test_backward():
+    finding = found(Net(lambda h: (0 * h).sqrt()), normal(16, 8))  # its slope at 0 is infinite
+    assert finding.where == ("a",)
+    assert "on the way back" in finding.sentence
+    assert finding.sentence.startswith("sqrt at a")
+
+
+def test_the_batch_itself():
+    batch = normal(16, 8)
+    batch[3, 2] = math.nan
+    assert "the batch holds NaN" in found(Net(torch.relu), batch).sentence
+
+
+def test_a_loss_that_is_nan():
+    health = isoinit.check(Net(torch.relu), normal(16, 8), loss=lambda y: (y - y).mean() / 0)
+    assert {"loss not finite"} <= {f.name for f in health.findings}
+    assert not health.ok
