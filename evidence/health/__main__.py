@@ -11,80 +11,15 @@ nothing. Where a fault breaks several weights, one of them counts.
 from __future__ import annotations
 
 import argparse
-import copy
 import multiprocessing
-import os
-import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from evidence.health.score import Outcome, examine
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-os.environ["HF_HUB_OFFLINE"] = "1"
 DOCS = Path(__file__).parents[2] / "docs" / "health.md"
-
-
-@dataclass
-class Outcome:
-    """What the check said of one model: unbroken, and broken in each way."""
-
-    name: str
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    found: dict[str, str] = field(default_factory=dict)
-
-
-def examine(name: str) -> Outcome:
-    """Check one model as it is, and broken in each way."""
-    warnings.simplefilter("ignore")
-    import torch
-    import transformers
-    from evidence.health import faults, models
-
-    transformers.logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    model, batch, loss = models.build(name)
-    healthy = _check(model, batch, loss)
-    outcome = Outcome(name)
-    outcome.errors = [str(f) for f in healthy.findings if f.severity == "error"]
-    outcome.warnings = [str(f) for f in healthy.findings if f.severity == "warning"]
-    place = faults.find(model, batch)
-    for fault, make in faults.FAULTS.items():
-        broken = copy.deepcopy(model)
-        names = make(broken, place, batch)
-        outcome.found[fault] = (
-            _verdict(names, healthy, _check(broken, batch, loss)) if names else "n/a"
-        )
-    return outcome
-
-
-def _check(model: Any, batch: Any, loss: Any) -> Any:
-    import torch
-
-    import isoinit
-
-    torch.manual_seed(1)
-    return isoinit.check(model, batch, loss=loss)
-
-
-def _verdict(names: list[str], healthy: Any, health: Any) -> str:
-    """ "error" or "warning", the severity of the finding that names what was broken; or "missed"."""
-    before = {(f.name, f.where) for f in healthy.findings}
-    accepted = {part for name in names for part in _names_of(name)}
-    few = max(3, len(health.layers) // 10)
-    for finding in health.findings:
-        where = finding.where if len(finding.where) <= few else finding.where[:3]
-        if (finding.name, finding.where) not in before and accepted & set(where):
-            return str(finding.severity)
-    return "missed"
-
-
-def _names_of(parameter: str) -> set[str]:
-    module = parameter.rpartition(".")[0]
-    return {parameter, parameter.removesuffix(".weight"), module} - {""}
 
 
 def document(outcomes: list[Outcome], held: set[str]) -> str:
@@ -118,14 +53,14 @@ def _table(outcomes: list[Outcome]) -> list[str]:
         "|---" * (len(faults) + 3) + "|",
     ]
     for o in outcomes:
-        cells = [signs[o.found[fault]] for fault in faults]
+        cells = [signs[o.found[fault].partition(":")[0]] for fault in faults]
         rows.append(f"| {o.name} | {' | '.join(cells)} | {len(o.errors)} | {len(o.warnings)} |")
     return rows
 
 
 def _totals(outcomes: list[Outcome]) -> list[str]:
     verdicts = [v for o in outcomes for v in o.found.values() if v != "n/a"]
-    hits = sum(v != "missed" for v in verdicts)
+    hits = sum(not v.startswith("missed") for v in verdicts)
     errors = sum(v == "error" for v in verdicts)
     alarms = sum(bool(o.errors) for o in outcomes)
     said = [f"- {o.name}: {text}" for o in outcomes for text in (*o.errors, *o.warnings)]

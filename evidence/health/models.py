@@ -178,6 +178,7 @@ FIRST: dict[str, Callable[[], Made]] = {
         d_ff=4 * WIDTH,
         num_layers=LAYERS,
         num_heads=HEADS,
+        decoder_start_token_id=0,
     ),
     "Whisper": _whisper,
     "Mamba": lambda: language(
