@@ -148,9 +148,15 @@ def forgotten(model: nn.Module, place: Place, _batch: Any) -> list[str]:
     return [place.target]
 
 
-def detached(model: nn.Module, place: Place, _batch: Any) -> list[str]:
-    """A layer whose output is cut off from the gradient."""
+def detached(model: nn.Module, place: Place, batch: Any) -> list[str]:
+    """A layer whose output is cut off from the gradient; none where it is never called as a module."""
     module = model.get_submodule(place.target.rpartition(".")[0])
+    calls: list[None] = []
+    counting = module.register_forward_hook(lambda *_: calls.append(None))
+    isoinit.check(model, batch)
+    counting.remove()
+    if not calls:
+        return []
 
     def cut(_module: nn.Module, _args: Any, output: Any) -> Any:
         if isinstance(output, tuple):

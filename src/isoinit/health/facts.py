@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,6 @@ from torch import nn
 
 from isoinit.choosing import choose_all
 from isoinit.errors import IsoinitError
-from isoinit.findings import Finding
 from isoinit.health.measure import Measurement
 from isoinit.health.weights import Weight
 from isoinit.initializers import Initializer
@@ -77,14 +76,23 @@ class Facts:
                 found.update(v for index in graph.inside(join) for v in graph.ops[index].outputs)
         return frozenset(found)
 
-    def would_set(self, name: str) -> str:
-        """What a plan would set a weight's standard deviation to; empty where it would not."""
+    def planned_std(self, name: str) -> float:
+        """The standard deviation that a plan would give a parameter; zero where it gives none."""
         initializer = self.planned.get(name)
         if initializer is None:
+            return 0.0
+        try:
+            return initializer.std_for(self.roles[name].layout)
+        except IsoinitError:
+            return 0.0
+
+    def would_set(self, name: str) -> str:
+        """What a plan would set a weight's standard deviation to; empty where it would not."""
+        planned = self.planned_std(name)
+        if planned == 0:
             return ""
-        planned = initializer.std_for(self.roles[name].layout)
         now = self.weights[name].std
-        kind = type(initializer).__name__
+        kind = type(self.planned[name]).__name__
         return f"plan.apply would set {name} to std {planned:.3g} ({kind}), now {now:.3g}"
 
     def furthest(self, layers: Sequence[str]) -> str:
@@ -92,13 +100,8 @@ class Facts:
         known = {n.removesuffix(".weight"): n for n in self.roles if self.roles[n].slot == "weight"}
         far: dict[str, float] = {}
         for name in (known[layer] for layer in layers if layer in known):
-            initializer = self.planned.get(name)
-            planned = 0.0 if initializer is None else initializer.std_for(self.roles[name].layout)
-            now = self.weights[name].std
+            planned, now = self.planned_std(name), self.weights[name].std
             if planned > 0 and now > 0:
                 far[name] = max(now / planned, planned / now)
         worst = max(far, key=far.__getitem__, default="")
         return self.would_set(worst) if worst and far[worst] > 1.1 else ""
-
-
-Finder = Callable[[Facts], "list[Finding]"]

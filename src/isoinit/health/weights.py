@@ -74,7 +74,7 @@ def measure_weights(
             role, gradient = roles[name], gradients.get(name)
             rank = full = math.nan
             twins, identical = 0.0, False
-            if role.slot == "weight" and math.isfinite(rms) and values.dim() > 1:
+            if "weight" in role.slot and math.isfinite(rms) and values.dim() > 1:
                 rank, full = effective_rank(values, role.layout)
                 twins = share_of_twins(values, role.layout)
             if role.must_differ:

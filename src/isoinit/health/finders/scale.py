@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from isoinit.errors import IsoinitError
 from isoinit.findings import Finding, listed
 from isoinit.health.facts import APPLY, Facts
-from isoinit.rules import choose
+from isoinit.scale.fans import Layout
 
 # Depth-scaled recipes change from a layer to the next by less than 1.5; three times is another scale.
 APART = 3.0
@@ -17,6 +16,13 @@ WIDE = 5.0
 # What torch's defaults give is 0.41 of He's, what transformers give with 0.02 as little as 0.2.
 PLAUSIBLE = (0.2, 3.0)
 ALIKE = 1.3
+FEWEST = 4  # other weights, to tell that one does not follow their rule
+RULES: tuple[Callable[[Layout], float], ...] = (
+    lambda _: 1.0,
+    lambda layout: math.sqrt(layout.fan_in),
+    lambda layout: math.sqrt(layout.fan_out),
+    lambda layout: math.sqrt(layout.fan_in + layout.fan_out),
+)
 ENOUGH = 64  # entries for an estimate of a scale to 10 %
 
 # The gains by which published recipes multiply 1/√fan (torch.nn.init.calculate_gain).
@@ -44,7 +50,7 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
     stds = {
         name: facts.weights[name].std
         for name, role in facts.roles.items()
-        if role.slot == "weight" and math.prod(role.layout.shape) >= ENOUGH
+        if "weight" in role.slot and math.prod(role.layout.shape) >= ENOUGH
     }
     stds = {name: std for name, std in stds.items() if std > 0 and math.isfinite(std)}
     groups: dict[object, list[str]] = {}
@@ -64,6 +70,9 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
             elif (far := _implausible(facts, name, stds)) is not None:
                 size = f"{far:.3g}×" if far > 1 else f"1/{1 / far:.3g}"
                 yield name, far, f"{size} what its fan-in and activation ask for"
+            elif (odd := _odd_one_out(facts, name, stds)) is not None:
+                size = f"{odd:.3g}×" if odd > 1 else f"1/{1 / odd:.3g}"
+                yield name, odd, f"{size} that of the nearest other layer, for the same fans too"
 
 
 def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> bool:
@@ -74,11 +83,7 @@ def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> boo
 
 def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
     """How far a lone weight is from its plan; None where that or another weight bears it out."""
-    initializer = choose(facts.roles[name]).initializer
-    try:
-        planned = 0.0 if initializer is None else initializer.std_for(facts.roles[name].layout)
-    except IsoinitError:
-        return None
+    planned = facts.planned_std(name)
     if planned <= 0:
         return None
     ratio = stds[name] / planned
@@ -88,6 +93,25 @@ def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
         if other != name and max(std / stds[name], stds[name] / std) <= ALIKE:
             return None
     return ratio
+
+
+def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
+    """How far a weight is from all others of the model, by any rule that they may follow.
+
+    A recipe makes standard deviations alike as they are, or by the fan-in, the fan-out, or both. An
+    output layer may start small: what it gives is a guess (Zhang et al. 2019, section 3).
+    """
+    others = [other for other in stds if other != name]
+    if len(others) < FEWEST:
+        return None
+    nearest = []
+    for rule in RULES:
+        sizes = {n: stds[n] * rule(facts.roles[n].layout) for n in stds}
+        ratios = [sizes[name] / sizes[other] for other in others]
+        nearest.append(min(ratios, key=lambda ratio: abs(math.log(ratio))))
+    odd = min(nearest, key=lambda ratio: abs(math.log(ratio)))
+    small = odd < 1 and facts.roles[name].end == "output"
+    return None if small or 1 / APART <= odd <= APART else odd
 
 
 def wrong_gain(facts: Facts) -> Iterator[Finding]:
@@ -129,7 +153,11 @@ def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
     if tolerance > 3 * GAIN_TOLERANCE or role.activation.name == drawn:
         return None
     size = weight.std * math.sqrt(role.layout.fan_in)
-    return (drawn, role.activation.name) if abs(size / GAINS[drawn] - 1) < tolerance else None
+    if abs(size / GAINS[drawn] - 1) >= tolerance:
+        return None
+    planned = facts.planned_std(name)  # which it may be by chance, for the signal that feeds it
+    as_planned = planned > 0 and abs(weight.std / planned - 1) < tolerance
+    return None if as_planned else (drawn, role.activation.name)
 
 
 def unexpected(facts: Facts) -> Iterator[Finding]:

@@ -91,7 +91,7 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
     """Weights whose singular values are nearly all zero."""
     for name, weight in facts.weights.items():
         role = facts.roles[name]
-        if role.slot != "weight" or not math.isfinite(weight.rank) or weight.full < 4:
+        if "weight" not in role.slot or not math.isfinite(weight.rank) or weight.full < 4:
             continue
         if weight.rank < LOW * weight.full and not weight.twins:
             yield Finding(

@@ -25,8 +25,15 @@ def unused(facts: Facts) -> Iterator[Finding]:
     if not facts.measured.began:
         return
     none = [name for name, size in facts.measured.gradients.items() if size is None]
-    idle = set(facts.measured.graph.unused)
-    cut = [name for name in none if name not in idle]
+    graph = facts.measured.graph
+    idle = set(graph.unused)
+
+    def place(name: str) -> tuple[int, bool]:
+        last = max(op.index for op, _ in graph.uses_of(name))
+        return -last, "weight" not in facts.roles[name].slot
+
+    # What ran last is named first: the cut lies behind it, and the rest only in front of it.
+    cut = sorted((name for name in none if name not in idle), key=place)
     if cut:
         yield Finding(
             "detached",
@@ -37,7 +44,8 @@ def unused(facts: Facts) -> Iterator[Finding]:
             "a parameter without a gradient is never trained",
             "look for detach(), no_grad(), .data or a rounding between these parameters and the loss; "
             "or set requires_grad to False",
-            f"{listed(cut)}: the forward uses the parameter, but no gradient comes back to it",
+            f"{listed(cut)}: the forward uses the parameter, but no gradient comes back to it; the "
+            f"cut lies behind {cut[0]}",
         )
     if left := [name for name in none if name in idle]:
         yield Finding(
@@ -76,11 +84,11 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
 
 
 def starved(facts: Facts) -> Iterator[Finding]:
-    """Norm layers that multiply by zero, and do not end a residual branch."""
+    """Scales and weights that multiply by zero, and do not end a residual branch."""
     names = [
         name
         for name, role in facts.roles.items()
-        if role.slot == "scale"
+        if (role.slot == "scale" or (role.must_differ and not facts.weights[name].identical))
         and name not in facts.silent
         and facts.weights[name].largest == 0
         and not role.through
@@ -94,8 +102,8 @@ def starved(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a layer multiplied by zero tells no two examples apart",
-            "set these scales to one: " + APPLY,
-            f"{listed(names)}: the scale is zero, so that nothing passes",
+            "give a scale one and a weight random numbers: " + APPLY,
+            f"{listed(names)}: all of it is zero, so that nothing passes",
         )
 
 
