@@ -15,7 +15,7 @@ APART = 3.0
 WIDE = 5.0
 # What torch's defaults give is 0.41 of He's, what transformers give with 0.02 as little as 0.2.
 PLAUSIBLE = (0.2, 3.0)
-ALIKE = 1.3
+ALIKE, CLOSE = 1.3, 1.2
 FEWEST = 4  # other weights, to tell that one does not follow their rule
 RULES: tuple[Callable[[Layout], float], ...] = (
     lambda _: 1.0,
@@ -111,7 +111,11 @@ def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
         nearest.append(min(ratios, key=lambda ratio: abs(math.log(ratio))))
     odd = min(nearest, key=lambda ratio: abs(math.log(ratio)))
     small = odd < 1 and facts.roles[name].end == "output"
-    return None if small or 1 / APART <= odd <= APART else odd
+    if small or 1 / APART <= odd <= APART:
+        return None
+    planned = facts.planned_std(name)
+    as_planned = planned > 0 and 1 / CLOSE <= stds[name] / planned <= CLOSE
+    return None if as_planned else odd
 
 
 def wrong_gain(facts: Facts) -> Iterator[Finding]:
