@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from isoinit.auditing.writes import Twice, Watch
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.owncalls import calls_on_empty, seed_generators
 from isoinit.poison import FINITE, NAN, poison
 from isoinit.trace.isolate import tensor_attributes
@@ -193,6 +193,8 @@ def _initialize(model: nn.Module, initialize: Initialize | None) -> None:
 def _built(build: Build, where: str) -> nn.Module:
     try:
         model = build()
+    except IsoinitError:  # it has its own words
+        raise
     except Exception as error:
         raise ArgumentError(
             f"build() failed {where}: {type(error).__name__}: {error}; expected a function that "
