@@ -1,1 +1,2 @@
-def document(results): return ""
+def document(results):
+    return ""

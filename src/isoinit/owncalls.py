@@ -54,7 +54,7 @@ def seed_generators(seed: int) -> None:
     """Seed torch's, Python's and NumPy's generators, those on the processor."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the legacy generator is the global one
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the legacy generator is the global one
 
 
 def is_pretrained(module: nn.Module) -> bool:

@@ -9,8 +9,8 @@ WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Each byte of the poison. All bits set are a NaN in every type that torch trains, with a payload that
 # neither a processor nor `torch.nan` makes; arithmetic on it gives NaN again.
 NAN = 0xFF
-# The same byte over and over is a large finite number that no initializer draws: 1.5e16 in float32.
-FINITE = 0x5A
+# The same byte over and over is a number that arithmetic changes: 3.004 in float32, 32.5 in float64.
+FINITE = 0x40
 
 
 def poison(tensor: torch.Tensor, byte: int = NAN) -> None:

@@ -26,7 +26,7 @@ from isoinit.postpone import is_deferring
 from isoinit.report.table import fold, render
 from isoinit.trace.isolate import generators_kept
 
-OTHER = 0x9E3779B9  # from one seed to the other; far enough that no rank of a run has it
+OTHER = 0x9E3779B9  # from one seed to the next; no rank of a run has that one
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def audit(
 
 def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: int) -> Audit:
     straight = on_cpu(build, seed)
-    beside = None if straight is None else on_cpu(build, seed + OTHER)
+    next_seed = (seed + OTHER) % 2**63
+    beside = None if straight is None else on_cpu(build, next_seed)
     met: list[nn.Module] = []
     reasons: list[str] = []
 
@@ -173,7 +174,7 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
 
     first, writes = run(watch=True)
     second, _ = run(nan=False)
-    other, _ = run(seed=seed + OTHER)
+    other, _ = run(seed=next_seed)
     doubtful = any(
         not bool(first.tensors[name].isnan().any())
         for name in differing(first, second)

@@ -224,7 +224,7 @@ def ties(facts: Facts) -> Iterator[Finding]:
         return
     now = facts.first
     apart = [
-        (other, name)
+        (name, other)
         for other, name in facts.straight[0].aliases.items()
         if now.aliases.get(other, other) != now.aliases.get(name, name)
     ]

@@ -60,7 +60,7 @@ def on_cpu(build: Build, seed: int) -> Held | None:
     What its constructors leave unwritten is NaN, as far as torch knows of it.
 
     Raises:
-        ArgumentError: if building fails.
+        ArgumentError: if building fails, or leaves nothing that can be looked at.
     """
     seed_generators(seed)
     with CPU, _empty_is_nan():
@@ -105,14 +105,13 @@ def initialized(
     Args:
         model: without values.
         initialize: what to call; None stands for the model's own initialization.
-        nan: the poison: NaN, or a large finite number.
+        nan: the poison: NaN, or a finite number.
         seed: for the generators.
         watch: whether to see the single writes.
 
     Raises:
         ArgumentError: if a tensor cannot be given memory, or the initialization fails.
     """
-    _refuse_shapeless(model)
     try:
         model.to_empty(device=CPU)
         parameters, aliases = named_parameters(model)
@@ -138,6 +137,7 @@ def initialized(
 
 def look(model: nn.Module) -> Held:
     """What a model holds, by name."""
+    _refuse_shapeless(model)
     parameters, aliases = named_parameters(model)
     buffers, _ = named_buffers(model)
     owners: dict[str, nn.Module] = {}
