@@ -5,6 +5,7 @@ Each finder is one function from the facts to findings, one finding for all tens
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -71,8 +72,19 @@ class Facts:
 
     @cached_property
     def chance(self) -> frozenset[str]:
-        """The tensors that are random when the model is built on the processor."""
-        return frozenset() if self.straight is None else differing(*self.straight)
+        """The tensors that are random when the model is built on the processor, by all names."""
+        if self.straight is None:
+            return frozenset()
+        random = differing(*self.straight)
+        aliases = self.straight[0].aliases
+        return random | {other for other, name in aliases.items() if name in random}
+
+    def before(self, name: str) -> torch.Tensor | None:
+        """What a tensor holds when the model is built on the processor; None if not known."""
+        if self.straight is None:
+            return None
+        held = self.straight[0]
+        return held.tensors.get(held.aliases.get(name, name))
 
 
 def differing(first: Held, second: Held) -> frozenset[str]:
@@ -108,7 +120,10 @@ def never_written(facts: Facts) -> Iterator[Finding]:
         if missing.never:
             full = missing.never == facts.first.tensors[name].numel()
             (whole if full else part).append(name)
-    for names, words in _by_origin(facts, whole):
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in whole:
+        groups[_origin(facts, name)].append(name)
+    for words, names in groups.items():
         count = float(sum(facts.missing[name].never for name in names))
         yield Finding(
             "never written",
@@ -137,21 +152,11 @@ def never_written(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _by_origin(facts: Facts, names: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-    """Tensors by what their constructors know of them, with that in words."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[_origin(facts, name)].append(name)
-    for words, group in groups.items():
-        if len(group) > 1 and len(values := {_number(facts, n) for n in group} - {None}) > 1:
-            words = words.replace(str(_number(facts, group[0])), f"{values}")
-        yield group, words
-
-
 def _origin(facts: Facts, name: str) -> str:
-    if facts.straight is None or name not in facts.straight[0].tensors:
+    """What the constructors know of a tensor, in words."""
+    values = facts.before(name)
+    if values is None:
         return "what a constructor on the processor gives is not known"
-    values = facts.straight[0].tensors[name]
     if values.is_floating_point() and bool(values.isnan().all()):
         return "no constructor writes it either"
     if name in facts.chance:
@@ -162,12 +167,10 @@ def _origin(facts: Facts, name: str) -> str:
 
 def _number(facts: Facts, name: str) -> str | None:
     """The one number that a tensor is filled with when it is built on the processor."""
-    if facts.straight is None or name not in facts.straight[0].tensors:
+    values = facts.before(name)
+    if values is None or not values.numel() or not compare.is_constant(values):
         return None
-    values = facts.straight[0].tensors[name]
-    if not values.numel() or name in facts.chance or not compare.is_constant(values):
-        return None
-    return f"{values.reshape(-1)[0].item():.4g}"
+    return None if name in facts.chance else f"{values.reshape(-1)[0].item():.4g}"
 
 
 def computed(facts: Facts) -> Iterator[Finding]:
@@ -265,8 +268,11 @@ def twice(facts: Facts) -> Iterator[Finding]:
 def identical(facts: Facts) -> Iterator[Finding]:
     """Random tensors that hold the same bits, and are neither tied nor copied on purpose."""
     groups: dict[object, list[str]] = defaultdict(list)
-    for name in facts.first.tensors:
-        values = facts.first.tensors[name]
+    seen: set[int] = set()
+    for name, values in facts.first.tensors.items():
+        if values.data_ptr() in seen:
+            continue  # one memory under two tensors is a tie as well
+        seen.add(values.data_ptr())
         if name in facts.random - facts.writes.copied and _tells(values):
             again = digest(facts.other.tensors[name]) if name in facts.other.tensors else ""
             groups[values.shape, values.dtype, digest(values), again].append(name)
@@ -353,19 +359,18 @@ def ranks(facts: Facts) -> Iterator[Finding]:
 
 def differs(facts: Facts) -> Iterator[Finding]:
     """What was written, but not with what the constructor gives."""
-    if facts.straight is None:
-        return
-    there, now = facts.straight[0].tensors, facts.first.tensors
-    far, law = {}, {}
-    for name in now:
-        if name not in there or name in facts.missing:
+    far: dict[str, float] = {}
+    law: dict[str, float] = {}
+    for name, values in facts.first.tensors.items():
+        there = facts.before(name)
+        if there is None or name in facts.missing:
             continue
-        if there[name].shape != now[name].shape or there[name].dtype != now[name].dtype:
-            far[name] = float("nan")
+        if (there.shape, there.dtype) != (values.shape, values.dtype):
+            far[name] = math.inf
         elif name not in facts.chance:
-            if gap := compare.farthest(now[name], there[name]):
+            if gap := compare.farthest(values, there):
                 far[name] = gap
-        elif facts.own and (ratio := compare.other_law(now[name], there[name])) is not None:
+        elif facts.own and (ratio := compare.other_law(values, there)) is not None:
             law[name] = ratio
     if far:
         yield Finding(
