@@ -201,6 +201,12 @@ def test_a_copy_on_purpose_and_equal_tables_are_no_fault():
         nn.init.normal_(model.a.weight)
         model.b.weight.data = model.a.weight.data
 
+    def tables_over_draws(model):
+        draw(model)
+        tables(model)
+
+    findings = isoinit.audit(Net, tables_over_draws).findings
+    assert [f for f in findings if f.name == "bit-identical"] == []
     assert isoinit.audit(Net, copies).findings == []
     assert isoinit.audit(Net, one_memory).findings == []
     findings = isoinit.audit(Net, tables).findings

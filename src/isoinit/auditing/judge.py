@@ -133,8 +133,8 @@ def never_written(facts: Facts) -> Iterator[Finding]:
             0.0,
             EMPTY,
             WRITE,
-            f"{listed(names)}: no initialization writes {_it(names)}, and {_it(names)} "
-            f"hold{_s(names)} whatever the memory held ({words})",
+            f"{listed(names)}: no initialization writes {_it(names)}, and {_holds(names)} whatever "
+            f"the memory held ({words})",
         )
     for name in part:
         missing = facts.missing[name]
@@ -455,5 +455,5 @@ def _it(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
 
-def _s(names: Sequence[str]) -> str:
-    return "s" if len(names) == 1 else ""
+def _holds(names: Sequence[str]) -> str:
+    return "it holds" if len(names) == 1 else "they hold"

@@ -132,6 +132,7 @@ def initialized(
         else:
             _initialize(model, initialize)
     writes = Writes(frozenset(seen.drawn), frozenset(seen.copied), seen.twice)
+    seen.drawn.clear()  # it keeps frames alive
     return look(model), writes
 
 

@@ -57,7 +57,7 @@ class Watch(TorchDispatchMode):
         tied: the names of those that the model holds in several places.
 
     Attributes:
-        drawn: the names of the tensors that random values were drawn into.
+        drawn: the names of the tensors that random values were drawn into, and by which tool.
         copied: the names of those that got the whole of another one's values.
         twice: by name, what was written for nothing.
     """
@@ -67,7 +67,7 @@ class Watch(TorchDispatchMode):
         self._names = {key: name for name, t in tensors.items() if (key := _storage(t)) is not None}
         self._tied = frozenset(tied)
         self._last: dict[str, list[Fill]] = {}
-        self.drawn: set[str] = set()
+        self.drawn: dict[str, FrameType | None] = {}
         self.copied: set[str] = set()
         self.twice: dict[str, Twice] = {}
 
@@ -89,14 +89,22 @@ class Watch(TorchDispatchMode):
         owner = self._owner(args[0]) if writes and args else None
         if owner is None or name not in FILLS:
             return
-        if name in RANDOM:
-            self.drawn.add(owner)
-        if name == "aten::copy_" and self._owner(args[1]) not in (None, owner):
-            self.copied.add(owner)
         numbers = [repr(a) for a in args[1:] if not isinstance(a, torch.Tensor)]
         numbers += [f"{k}={v!r}" for k, v in kwargs.items() if k != "generator"]
-        law = f"{name}({', '.join(numbers)})"
-        self._fill(owner, Fill(_region(args[0]), law, *_asked()))
+        fill = Fill(_region(args[0]), f"{name}({', '.join(numbers)})", *_asked())
+        self._remember(owner, fill, name, args)
+        self._fill(owner, fill)
+
+    def _remember(self, owner: str, fill: Fill, name: str, args: Sequence[Any]) -> None:
+        """Note where the values come from: of a table copied over a draw, nothing drawn is left."""
+        if fill.region is None:
+            self.copied.discard(owner)
+            if self.drawn.get(owner) is not fill.tool or fill.tool is None:
+                self.drawn.pop(owner, None)
+        if name in RANDOM:
+            self.drawn[owner] = fill.tool
+        if name == "aten::copy_" and self._owner(args[1]) not in (None, owner):
+            self.copied.add(owner)
 
     def __exit__(self, *failure: Any) -> None:
         super().__exit__(*failure)  # type: ignore[no-untyped-call]
