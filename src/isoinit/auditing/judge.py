@@ -162,7 +162,7 @@ def _origin(facts: Facts, name: str) -> str:
     if name in facts.chance:
         return "the constructor alone draws it"
     number = _number(facts, name)
-    return f"the constructor alone gives {'its table' if number is None else f'it {number}'}"
+    return f"the constructor alone gives {'a table' if number is None else number}"
 
 
 def _number(facts: Facts, name: str) -> str | None:
