@@ -26,9 +26,9 @@ every buffer that none holds (`_move_missing_keys_from_meta_to_device` and
 
 A model loaded from a whole checkpoint is not touched by the second kind. To see that this is so, each
 family with such a finding is loaded by `from_pretrained` from its own values without those that are
-named, while `torch.empty` gives NaN: the column "loaded" says how many of the names are NaN then. "By
-hand" is the verdict of one who read the model's source, with the line; a finding is called a fault only
-there. "Latent" is a fault that the published configurations do not reach.
+named, while `torch.empty` gives NaN: the column "loaded" says how many of the names are NaN then.
+"By hand" is the verdict of one who read the model's source, with the line; a finding is called a fault
+only there. "Latent" is a fault that the published configurations do not reach.
 """
 
 
@@ -59,9 +59,7 @@ def document(results: list[dict[str, Any]]) -> str:
         "|---|---|---|",
         *(f"| {k} | {len(set(v))} | {len(v)} |" for k, v in sorted(kinds.items())),
         "",
-        "By hand: "
-        + ", ".join(f"{n} {verdict}" for verdict, n in _verdicts(run))
-        + ". Tensors named as "
+        "By hand: " + ", ".join(f"{n} {verdict}" for verdict, n in _verdicts(run)) + ". Named as "
         f"never written: {sum(len(f['where']) for f in unwritten)}; unwritten after `from_pretrained` "
         f"without them: {sum(len(r['left_empty']) for r in run)}.",
         "",
