@@ -178,6 +178,15 @@ def test_what_is_computed_from_unwritten_memory(change):
     assert finding.value == 16
 
 
+def test_an_initialization_that_takes_memory_itself():
+    def half(model):
+        model.to_empty(device="cpu")
+        nn.init.normal_(model.a.weight)
+
+    finding = only(isoinit.audit(Net, half))
+    assert (finding.name, finding.where) == ("computed from nothing", ("b.weight",))
+
+
 def test_identical_tensors():
     def alike(model):
         for layer in (model.a, model.b):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +125,8 @@ def initialized(
         ) from error
     seed_generators(seed)
     seen = Watch(tensors, tuple(aliases.values()))
-    with CPU, torch.no_grad():
+    # Memory that the initialization takes itself is told from written one in the same way.
+    with CPU, torch.no_grad(), _empty_is_nan() if nan else nullcontext():
         if watch:
             with seen:
                 _initialize(model, initialize)
