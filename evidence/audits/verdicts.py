@@ -45,9 +45,10 @@ VERDICTS: tuple[tuple[str, str, str, str, str], ...] = (
         "never written",
         r"position_embeddings",
         "fault",
-        "`ViTMAEEmbeddings.initialize_weights` (273) returns at once if its convolution was "
-        "initialized, which it always was, as children come first; also on the processor the frozen "
-        "position embeddings stay zero, and never are the sines that are meant",
+        "`ViTMAEEmbeddings.initialize_weights` (273) returns at once if its convolution is marked as "
+        "initialized, which it always is, as children come first. So also on the processor the frozen "
+        "position embeddings are zero, and never the sines that are meant (tried: with the mark "
+        "taken off they are)",
     ),
     (
         "sam2_video sam3_tracker_video sam3_video edgetam_video",

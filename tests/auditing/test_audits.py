@@ -463,6 +463,7 @@ REFUSED = [
     (lambda: 1 / 0, None, r"build\(\) failed on the processor: ZeroDivisionError"),
     (nn.Identity, None, "has no parameters and no buffers"),
     (lambda: nn.LazyLinear(3), None, "'weight' has no shape yet"),
+    (lambda: torch.jit.script(nn.Linear(2, 2)), None, "before torch.jit.script"),
     (lambda: SHARED, None, "the same model twice"),
     (Net, "normal", "initialize is a str; expected a function of the model"),
     (Net, lambda m: 1 / 0, r"initialize\(model\) failed .* ZeroDivisionError"),

@@ -206,6 +206,11 @@ def _built(build: Build, where: str) -> nn.Module:
         raise ArgumentError(
             f"build() returned a {type(model).__name__}; expected a torch.nn.Module"
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ArgumentError(
+            "build() returned a scripted module, whose tensors cannot be replaced; audit the model "
+            "before torch.jit.script"
+        )
     return model
 
 
@@ -213,7 +218,8 @@ def _refuse_shapeless(model: nn.Module) -> None:
     tensors = named_parameters(model)[0] | named_buffers(model)[0]
     if not tensors:
         raise ArgumentError(
-            f"{type(model).__name__} has no parameters and no buffers: there is nothing to audit"
+            f"{type(model).__name__} has no parameters and no buffers: there is nothing to audit "
+            "(quantized layers hold none that are seen: audit the model before it is quantized)"
         )
     for name, tensor in tensors.items():
         if is_lazy(tensor):
