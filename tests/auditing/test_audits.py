@@ -397,6 +397,16 @@ def test_values_that_follow_no_seed():
     finding = only(isoinit.audit(lambda: nn.Linear(4, 4, bias=False), draw))
     assert (finding.name, finding.severity) == ("not seeded", "warning")
 
+    def codes():
+        model = nn.Module()
+        model.register_buffer("codes", torch.zeros(8, dtype=torch.int64))
+        return model
+
+    def draw_codes(model):
+        model.codes.copy_(torch.from_numpy(np.random.default_rng().integers(9, size=8)))
+
+    assert {f.name for f in isoinit.audit(codes, draw_codes).findings} >= {"not seeded"}
+
 
 def test_a_parametrized_weight_that_is_reset_through_its_layer():
     """`reset_parameters` fills the weight that was computed, and not what it is computed from."""

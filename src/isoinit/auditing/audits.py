@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
 
+from isoinit.auditing.compare import missing
 from isoinit.auditing.judge import Facts, differing, judge
 from isoinit.auditing.poisoned import (
     Held,
@@ -176,18 +177,17 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
     second, _ = run(nan=False)
     other, _ = run(seed=next_seed)
     doubtful = any(
-        not bool(first.tensors[name].isnan().any())
+        missing(first.tensors[name], second.tensors[name]).computed
+        and not bool(first.tensors[name].isnan().any())
         for name in differing(first, second)
-        if first.tensors[name].is_floating_point()
     )
     again = run()[0] if any(gathered(doubtful)) else None
     pair = None if straight is None or beside is None else (straight, beside)
     own = initialize is None
     facts = Facts(first, second, other, again, pair, writes, Parts(), own, reasons[0])
-    parts = compare_ranks(first, facts.random)
-    facts = Facts(first, second, other, again, pair, writes, parts, own, reasons[0])
+    facts = replace(facts, parts=compare_ranks(first, facts.random))
     findings = _on_all_ranks(judge(facts))
-    what = "its own initialization" if initialize is None else "initialize"
+    what = "its own initialization" if own else "initialize"
     return Audit(type(met[0]).__name__, what, findings, _tensors(facts, findings))
 
 
