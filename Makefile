@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence families signal training health clean
+.PHONY: demo test lint format bench evidence families audits signal training health clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -43,6 +43,10 @@ training: $(VENV)/dev.stamp
 # Half an hour: a small model of each family of transformers; writes docs/families.md.
 families: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.families
+
+# A quarter of an hour: an audit of a small model of each family of transformers; writes docs/audits.md.
+audits: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.audits
 
 # What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
 evidence: $(VENV)/dev.stamp

@@ -35,6 +35,12 @@ def alone():
     return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
 
 
+def forgets():
+    model = nn.Linear(4, 4)
+    model.scale = nn.Parameter(torch.ones(4))
+    return model
+
+
 def needs(argument):
     return argument
 
@@ -148,6 +154,15 @@ def test_check_answers_by_its_status(folder):
     assert json.loads(well.stdout)["ok"] is True
 
 
+def test_audit_answers_by_its_status(status, capsys):
+    assert status("audit", "models:default") == 0  # a batch beside the model is left alone
+    assert capsys.readouterr().out.startswith("nothing forgotten")
+    assert status("audit", "models:forgets", "--json", "--seed", "3") == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["where"] == ["scale"]
+    assert status("audit", "models:forgets") == 1
+    assert "never written" in capsys.readouterr().out
+
+
 def test_init_writes_what_apply_would(folder):
     done = run(folder, "init", "models.py:default", "-o", "w.safetensors", "--seed", "3", "--json")
     assert done.returncode == 0
@@ -174,6 +189,9 @@ WRONG = [
     (["plan", "models.py:default", "--seed", "x"], "integer"),
     (["plan"], "Missing argument"),
     (["check", "models.py:alone"], "returns a model without a batch"),
+    (["audit", "models.py:missing"], "has no function called 'missing'"),
+    (["audit", "models.py:needs"], "expected a function without arguments"),
+    (["audit", "models.py:number"], "returned a int; expected a torch.nn.Module"),
     (["init", "models.py:default"], "Missing option"),
     (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
     (["diff", "models.py"], "Missing argument"),
@@ -194,7 +212,7 @@ def test_wrong_use_exits_with_two_and_says_what_to_do(folder, status, capfd, arg
     assert not list(Path(folder).glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "check", "init"])
+@pytest.mark.parametrize("command", ["demo", "plan", "check", "audit", "init"])
 def test_every_command_has_seed_json_and_help(status, capsys, command):
     assert status(command, "--help") == 0
     text = capsys.readouterr().out

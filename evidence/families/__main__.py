@@ -11,18 +11,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import multiprocessing
-import os
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
+from evidence.sweep import sweep, words
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: configs are made, weights are random
-LIMIT_S = 240
 DOCS = Path(__file__).parents[2] / "docs" / "families.md"
 
 
@@ -44,7 +39,7 @@ def read_family(family: str) -> dict[str, Any]:
             model, config = configs.build(family, reduce)
             batch = fitting(copy.deepcopy(model), config)  # a forward may leave a cache behind
         except Exception as error:  # another model's failure, whatever it is, is what we note
-            why = why or _words(error)
+            why = why or words(error)
             continue
         return facts | {"runs": True, "batch": sorted(batch)} | _reading(model, batch)
     return facts | {"runs": False, "why": why}
@@ -59,7 +54,7 @@ def _reading(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     try:
         graph = trace(model, batch)
     except IsoinitError as error:
-        return {"how": "not", "why": _words(error)}
+        return {"how": "not", "why": words(error)}
     seconds = time.perf_counter() - start
     plan = isoinit.plan(model, batch)
     sizes = {name: p.numel() for name, p in model.named_parameters()}
@@ -77,49 +72,6 @@ def _reading(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(error: Any) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text.replace("|", "/")[:600]
-
-
-def sweep(families: list[str], jobs: int) -> list[dict[str, Any]]:
-    """Each family in a process of its own, some at a time."""
-    import transformers  # noqa: F401  # once, and not in each process
-
-    import isoinit  # noqa: F401
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(track(pool.map(_apart, families), "reading", total=len(families)))
-
-
-def _apart(family: str) -> dict[str, Any]:
-    """What became of a family, in a process that may crash or be stopped."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(family, sender))
-    process.start()
-    sender.close()
-    try:
-        if receiver.poll(LIMIT_S):
-            return dict(receiver.recv())
-        return {"family": family, "runs": False, "why": f"took more than {LIMIT_S} s"}
-    except EOFError:
-        process.join()
-        return {"family": family, "runs": False, "why": f"its process ended: {process.exitcode}"}
-    finally:
-        process.kill()
-        process.join()
-
-
-def _send(family: str, sender: Any) -> None:
-    try:
-        sender.send(read_family(family))
-    except Exception as error:  # isoinit's own fault: it counts as not read
-        sender.send(
-            {"family": family, "class": "", "runs": True, "how": "not", "why": _words(error)}
-        )
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,7 +83,12 @@ def main() -> None:
     from evidence.families import configs
     from evidence.families.table import document
 
-    results = sweep(options.families or configs.families(), options.jobs)
+    found = sweep(read_family, options.families or configs.families(), options.jobs, "reading")
+    # What isoinit itself failed on counts as not read.
+    results = [
+        r if "failed" not in r else r | {"runs": True, "how": "not", "why": r["failed"]}
+        for r in found
+    ]
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     text = document(results)

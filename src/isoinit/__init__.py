@@ -3,10 +3,12 @@
 plan = isoinit.plan(model, batch)      # every parameter: initializer, std, role, reason, source
 plan.apply(model, seed=0)              # the same bits on any number of threads, in any order
 health = isoinit.check(model, batch)   # measures the signal, forward and backward
+isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
 """
 
 from isoinit import functional, variational
 from isoinit.activations import gain
+from isoinit.auditing import Audit, audit
 from isoinit.differences import Difference, Differences
 from isoinit.errors import IsoinitError
 from isoinit.findings import Finding
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ICNR",
+    "Audit",
     "Constant",
     "DecayRates",
     "DeltaOrthogonal",
@@ -81,6 +84,7 @@ __all__ = [
     "XavierNormal",
     "XavierUniform",
     "Zeros",
+    "audit",
     "check",
     "deferred",
     "functional",

@@ -1,4 +1,4 @@
-"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `init`.
+"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `audit`, `init`.
 
 Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
 """
@@ -9,9 +9,10 @@ import importlib
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -20,6 +21,7 @@ from torch import nn
 
 from isoinit import demo as demonstration
 from isoinit import rules as rule_book
+from isoinit.auditing import audit as audit_model
 from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.health import check as check_model
 from isoinit.plans import Plan
@@ -153,6 +155,19 @@ def check(
 
 
 @app.command()
+def audit(
+    target: Target,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
+    function = find_target(target)
+    found = audit_model(lambda: _call(function, target)[0], seed=seed)
+    print(found.to_json() if as_json else found)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@app.command()
 def init(
     target: Target,
     out: Annotated[
@@ -201,6 +216,17 @@ def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:
     Raises:
         ArgumentError: if it does not import, fails, or returns something else.
     """
+    function = find_target(target)
+    torch.manual_seed(seed)
+    return _call(function, target)
+
+
+def find_target(target: str) -> Callable[[], Any]:
+    """Import a target, and do not call it.
+
+    Raises:
+        ArgumentError: if it does not import.
+    """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise ArgumentError(
@@ -209,7 +235,12 @@ def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:
     function = getattr(_import(place, target), name, None)
     if not callable(function):
         raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
-    torch.manual_seed(seed)
+    return cast("Callable[[], Any]", function)
+
+
+def _call(function: Callable[[], Any], target: str) -> tuple[nn.Module, Any]:
+    """What a target's function returns: a model, and a batch or None."""
+    name = target.rpartition(":")[2]
     try:
         made = function()
     except Exception as error:

@@ -18,8 +18,9 @@ from torch import nn
 
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer, Normal, Orthogonal, TruncatedNormal, Uniform
+from isoinit.poison import poison
 from isoinit.postpone import ARITHMETIC, Write
-from isoinit.recipes.rerun import is_poison, poison
+from isoinit.recipes.rerun import is_poison
 from isoinit.recipes.values import (
     ENOUGH,
     FAR,

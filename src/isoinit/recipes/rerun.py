@@ -8,37 +8,29 @@ else is run: constants, tables, values computed from other values.
 
 from __future__ import annotations
 
-import functools
-import inspect
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from isoinit.errors import PlanError
+from isoinit.owncalls import (
+    CONSTRUCTORS,
+    OWN,
+    Call,
+    constructor_of,
+    is_pretrained,
+    own_call,
+    own_calls,
+    seed_generators,
+)
+from isoinit.poison import poison
 from isoinit.postpone import RANDOM, Write, deferred, forget, is_deferring, postpone, writes_left
 from isoinit.trace.isolate import untouched
 from isoinit.trace.names import named_parameters, unwrap
 
-# What torch's layers call at the end of their constructors.
-CONSTRUCTORS = ("reset_parameters", "_reset_parameters")
-# What models call their own initialization; the first that is there counts.
-OWN = ("init_weights", "_init_weights", "initialize_weights", "_initialize_weights")
-
 # What a constructor may do to parameters besides random fills.
 FILLS = frozenset("constant_ zeros_ ones_ eye_ dirac_ fill_ zero_ copy_".split())
-
-# Quiet NaNs with a payload, by type: arithmetic on them gives NaN again.
-_POISON: dict[torch.dtype, tuple[torch.dtype, int]] = {
-    torch.float64: (torch.int64, 0x7FF8150171501715),
-    torch.float32: (torch.int32, 0x7FC15017),
-    torch.bfloat16: (torch.int16, 0x7FD1),
-    torch.float16: (torch.int16, 0x7E51),
-}
 
 
 @dataclass(frozen=True)
@@ -56,32 +48,6 @@ class Seen:
     by: str
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of an initialization that a model has."""
-
-    name: str
-    run: Callable[[], Any]
-
-
-def poison(region: torch.Tensor) -> None:
-    """Fill with a NaN that no initializer makes."""
-    whole, bits = _POISON[region.dtype]
-    region.detach().view(whole).fill_(bits)
-
-
-def own_calls(model: nn.Module) -> tuple[list[Call], list[Call]]:
-    """What initializes a model: the layers' own `reset_parameters`, then what the model adds.
-
-    That is the order of construction: a layer fills itself when it is made, and the model goes over
-    its layers when all are there. Children come before parents.
-    """
-    layers: list[Call] = []
-    models: list[Call] = []
-    _collect(unwrap(model), set(), layers, models, inside=False)
-    return layers, models
-
-
 def unseen(model: nn.Module) -> tuple[str, ...]:
     """What the constructors of a model's own classes fill, and no method does: it is not run again.
 
@@ -93,7 +59,7 @@ def unseen(model: nn.Module) -> tuple[str, ...]:
         kind = type(module)
         if id(module) in inside or kind.__module__.startswith("torch."):
             continue
-        if _is_pretrained(module) or _own_call(module) or _constructor(module):
+        if is_pretrained(module) or own_call(module) or constructor_of(module):
             inside.update(map(id, module.modules()))
             continue
         code = getattr(kind.__init__, "__code__", None)
@@ -147,7 +113,7 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
                 f"neither it nor a layer has a method {', '.join(OWN + CONSTRUCTORS[:1])}; plan it "
                 "without a recipe. Nothing was changed"
             )
-        _seed(seed)
+        seed_generators(seed)
         owners = {
             id(p): m for m in model.modules() for p in m._parameters.values() if p is not None
         }
@@ -186,12 +152,6 @@ def _forget_flags(model: nn.Module) -> None:
         vars(module).pop("_is_hf_initialized", None)
 
 
-def _seed(seed: int) -> None:
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the legacy generator is the global one
-
-
 def _run(calls: list[Call]) -> None:
     with deferred():
         for call in calls:
@@ -202,55 +162,3 @@ def _run(calls: list[Call]) -> None:
                     f"recipe='own': the model's own {call.name} failed: {type(error).__name__}: "
                     f"{error}; nothing was changed. Plan the model without a recipe, or mend it"
                 ) from error
-
-
-def _collect(
-    module: nn.Module, met: set[int], layers: list[Call], models: list[Call], *, inside: bool
-) -> None:
-    """The calls of a module and of those in it, each module once; `inside` a model that sees to it."""
-    if id(module) in met:
-        return
-    met.add(id(module))
-    whole = not inside and _is_pretrained(module)
-    for child in module.children():
-        _collect(child, met, layers, models, inside=inside or whole)
-    if name := _constructor(module):
-        layers.append(Call(f"{type(module).__name__}.{name}", getattr(module, name)))
-    if whole:  # a model of `transformers` goes over all its modules, models in it too
-        model: Any = module
-        models.append(Call("_init_weights", model.initialize_weights))
-    elif not inside and not type(module).__module__.startswith("torch."):
-        models.extend(_own_call(module))
-
-
-def _constructor(module: nn.Module) -> str:
-    """The method that a layer's constructor calls last; empty if there is none."""
-    return next((name for name in CONSTRUCTORS if _required(module, name) == 0), "")
-
-
-def _own_call(module: nn.Module) -> list[Call]:
-    """A method that initializes the whole module, or one that is to be applied to each in it."""
-    for name in OWN:
-        required = _required(module, name)
-        if required == 0:
-            return [Call(name, getattr(module, name))]
-        if required == 1 and name.startswith("_"):
-            return [Call(name, functools.partial(module.apply, getattr(module, name)))]
-    return []
-
-
-def _required(module: nn.Module, name: str) -> int:
-    """How many arguments a method of a module's class must be given; -1 if there is none."""
-    if not callable(getattr(type(module), name, None)):  # a wrapper would answer for what it wraps
-        return -1
-    parameters = inspect.signature(getattr(module, name)).parameters.values()
-    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return sum(p.default is p.empty and p.kind not in free for p in parameters)
-
-
-def _is_pretrained(module: nn.Module) -> bool:
-    """Whether it is a model of `transformers`, which is not imported to find out."""
-    return any(
-        c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.")
-        for c in type(module).__mro__
-    )

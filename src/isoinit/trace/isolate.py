@@ -216,6 +216,36 @@ def _lend(
                 container[place] = other
 
 
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put torch's, Python's and NumPy's random number generators back at the end."""
+    states = _generator_states()
+    try:
+        yield
+    finally:
+        _restore_generators(states)
+
+
+def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that a module holds as neither parameters nor buffers, by where they lie in it."""
+    found: dict[str, torch.Tensor] = {}
+    registered = ("_parameters", "_buffers", "_modules")
+    waiting = [(name, v, 0) for name, v in vars(module).items() if name not in registered]
+    while waiting:
+        name, value, depth = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif isinstance(value, nn.Module):  # one that a list hides from its parent
+            waiting += [(f"{name}.{key}", v, depth) for key, v in value.named_parameters()]
+        elif depth < DEEPEST and isinstance(value, (list, tuple, deque)):
+            waiting += [(f"{name}[{i}]", v, depth + 1) for i, v in enumerate(value)]
+        elif depth < DEEPEST and isinstance(value, dict):
+            waiting += [(f"{name}[{key!r}]", v, depth + 1) for key, v in value.items()]
+        elif depth < DEEPEST and _is_plain(value):
+            waiting += [(f"{name}.{key}", v, depth + 1) for key, v in vars(value).items()]
+    return found
+
+
 def _generator_states() -> dict[str, Any]:
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),

@@ -7,12 +7,16 @@ must not change its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import TypeVar
 
+import torch
 from torch import nn
 
 from isoinit.errors import ArgumentError
+
+T = TypeVar("T", bound=torch.Tensor)
 
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
 WRAPPERS = {
@@ -70,29 +74,44 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
         Parameters by name, in the order of `model.named_parameters()`, and for each further name
         of a tied parameter the name that it goes by.
     """
-    parameters: dict[str, nn.Parameter] = {}
+    return _once(
+        (prefix + name, parameter)
+        for prefix, module in named_modules(model)
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    )
+
+
+def named_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Every buffer once, those too that are not saved, as `named_parameters` does parameters."""
+    return _once(
+        (prefix + name, buffer)
+        for prefix, module in named_modules(model)
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    )
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module under each of its names, parents first, with what stands before its tensors."""
+    return _walk(model, "", set())
+
+
+def _once(found: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]:
+    tensors: dict[str, T] = {}
     names: dict[int, str] = {}
     aliases: dict[str, str] = {}
-    for _module, _short, name, parameter in places(model):
-        if id(parameter) in names:
-            aliases[name] = names[id(parameter)]
+    for name, tensor in found:
+        if id(tensor) in names:
+            aliases[name] = names[id(tensor)]
         else:
-            names[id(parameter)] = name
-            parameters[name] = parameter
-    return parameters, aliases
+            names[id(tensor)] = name
+            tensors[name] = tensor
+    return tensors, aliases
 
 
-def places(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Parameter]]:
-    """Every place of a parameter: its module, its name there, its whole name, and itself."""
-    yield from _walk(model, "", set())
-
-
-def _walk(
-    module: nn.Module, prefix: str, path: set[int]
-) -> Iterator[tuple[nn.Module, str, str, nn.Parameter]]:
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            yield module, name, prefix + name, parameter
+def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    yield prefix, module
     hidden = wrapped_child(module)
     for name, child in module._modules.items():
         if child is not None and id(child) not in path:  # a module may lie within itself

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from isoinit.errors import ArgumentError, TraceError
 from isoinit.graph import Graph
 from isoinit.trace.isolate import Keeper, untouched
-from isoinit.trace.names import named_parameters, places, unwrap
+from isoinit.trace.names import named_modules, named_parameters, unwrap
 from isoinit.trace.record import Observer, Recorder, moments_of, tensors_in
 
 
@@ -138,18 +138,15 @@ def _drop_sharding_hooks(model: nn.Module) -> None:
 
 def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
     """Sharded parameters meet the forward as whole ones, which are made just before a layer runs."""
-    held: dict[int, list[tuple[str, str]]] = {}
-    for module, short, name, _ in places(model):
-        held.setdefault(id(module), []).append((short, name))
+    prefixes = {id(module): prefix for prefix, module in named_modules(model)}
 
     def mark(module: nn.Module, _args: Any) -> None:
-        for short, name in held[id(module)]:
-            if (parameter := module._parameters[short]) is not None:
-                recorder.mark_parameter(parameter, name)
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                recorder.mark_parameter(parameter, prefixes[id(module)] + name)
 
     for module in model.modules():
-        if id(module) in held:
-            module.register_forward_pre_hook(mark)
+        module.register_forward_pre_hook(mark)
 
 
 def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
