@@ -47,6 +47,18 @@ def refuses():
     return nn.Linear(4, 4), torch.zeros(2, 5)
 '''
 
+SLOW = """
+import torch
+from torch import nn
+
+
+def slow():  # a hundredfold over seven layers: a warning, no error
+    layers = [nn.Linear(32, 32, bias=False) for _ in range(7)]
+    for layer in layers:
+        layer.weight.data = torch.eye(32) / 100 ** (1 / 6)
+    return nn.Sequential(*layers), torch.randn(16, 32)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -148,6 +160,16 @@ def test_check_answers_by_its_status(folder):
     assert json.loads(well.stdout)["ok"] is True
 
 
+def test_annotations_and_strictness(folder, status, capsys):
+    assert status("check", "models.py:default", "--github") == 1
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("::")]
+    assert any(x.startswith("::error title=isoinit%3A vanishing") for x in lines)
+    (folder / "slow.py").write_text(SLOW)
+    assert status("check", "slow.py:slow") == 0
+    assert status("check", "slow.py:slow", "--strict") == 1
+    assert status("check", "models.py:healthy", "--github", "--strict") == 0
+
+
 def test_init_writes_what_apply_would(folder):
     done = run(folder, "init", "models.py:default", "-o", "w.safetensors", "--seed", "3", "--json")
     assert done.returncode == 0
@@ -174,6 +196,7 @@ WRONG = [
     (["plan", "models.py:default", "--seed", "x"], "integer"),
     (["plan"], "Missing argument"),
     (["check", "models.py:alone"], "returns a model without a batch"),
+    (["check", "models.py:default", "--json", "--github"], "choose one of them"),
     (["init", "models.py:default"], "Missing option"),
     (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
     (["diff", "models.py"], "Missing argument"),

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
@@ -21,6 +21,7 @@ from torch import nn
 from isoinit import demo as demonstration
 from isoinit import rules as rule_book
 from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.findings import Verdict
 from isoinit.health import check as check_model
 from isoinit.plans import Plan
 from isoinit.trace import named_parameters
@@ -48,6 +49,10 @@ PlanFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Github = Annotated[
+    bool, typer.Option("--github", help="Add a line a finding that GitHub Actions shows.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
 Method = Annotated[
     str,
     typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
@@ -139,6 +144,8 @@ def check(
     target: Target,
     seed: Seed = 0,
     as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
 ) -> None:
     """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
     model, batch = load_target(target, seed)
@@ -147,9 +154,7 @@ def check(
             f"{target} returns a model without a batch; check runs the model, so return (model, "
             "batch)"
         )
-    health = check_model(model, batch)
-    print(health.to_json() if as_json else health)
-    raise typer.Exit(0 if health.ok else 1)
+    _answer(check_model(model, batch), as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -185,6 +190,16 @@ def init(
         for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
             print(f"  {line}")
     raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
+    """Print a verdict, and exit with the status that it deserves."""
+    if as_json and github:
+        raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
+    print(verdict.to_json() if as_json else verdict)
+    if github and verdict.findings:
+        print(verdict.annotations())
+    raise typer.Exit(1 if verdict.failures(strict=strict) else 0)
 
 
 def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:
