@@ -1,5 +1,6 @@
-"""What pytest leaves out: the GPU's kernels, where Triton is not installed."""
+"""What pytest leaves out: the GPU's kernels without Triton, the callback without Lightning."""
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("triton") else ["src/isoinit/random/triton.py"]
+NEEDS = {"src/isoinit/random/triton.py": "triton", "src/isoinit/lightning.py": "pytorch_lightning"}
+collect_ignore = [path for path, package in NEEDS.items() if not find_spec(package)]

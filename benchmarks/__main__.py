@@ -36,6 +36,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "whole_model": ("Planning and filling a whole model", (None,)),
     "trace": ("Planning models of transformers", (1,)),
     "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
+    "checking": ("Checking a model, beside one training step", (1,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

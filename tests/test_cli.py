@@ -53,6 +53,18 @@ def refuses():
     return nn.Linear(4, 4), torch.zeros(2, 5)
 '''
 
+SLOW = """
+import torch
+from torch import nn
+
+
+def slow():  # a hundredfold over seven layers: a warning, no error
+    layers = [nn.Linear(32, 32, bias=False) for _ in range(7)]
+    for layer in layers:
+        layer.weight.data = torch.eye(32) / 100 ** (1 / 6)
+    return nn.Sequential(*layers), torch.randn(16, 32)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -163,6 +175,16 @@ def test_audit_answers_by_its_status(status, capsys):
     assert "never written" in capsys.readouterr().out
 
 
+def test_annotations_and_strictness(folder, status, capsys):
+    assert status("check", "models.py:default", "--github") == 1
+    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("::")]
+    assert any(x.startswith("::error title=isoinit%3A vanishing") for x in lines)
+    (folder / "slow.py").write_text(SLOW)
+    assert status("check", "slow.py:slow") == 0
+    assert status("check", "slow.py:slow", "--strict") == 1
+    assert status("check", "models.py:healthy", "--github", "--strict") == 0
+
+
 def test_init_writes_what_apply_would(folder):
     done = run(folder, "init", "models.py:default", "-o", "w.safetensors", "--seed", "3", "--json")
     assert done.returncode == 0
@@ -192,6 +214,7 @@ WRONG = [
     (["audit", "models.py:missing"], "has no function called 'missing'"),
     (["audit", "models.py:needs"], "expected a function without arguments"),
     (["audit", "models.py:number"], "returned a int; expected a torch.nn.Module"),
+    (["check", "models.py:default", "--json", "--github"], "choose one of them"),
     (["init", "models.py:default"], "Missing option"),
     (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
     (["diff", "models.py"], "Missing argument"),

@@ -6,7 +6,16 @@ import sys
 
 def test_numba_rich_and_typer_are_not_imported_with_isoinit():
     heavy = ["numba", "triton", "rich", "typer", "matplotlib", "safetensors", "torch._dynamo"]
+    heavy += ["pytest", "lightning", "pytorch_lightning", "tensorboard"]
     code = f"import sys, isoinit; print([m for m in {heavy} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_pytest_plugin_does_not_import_torch():
+    code = (
+        "import sys, isoinit_pytest; print([m for m in ['torch', 'isoinit'] if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

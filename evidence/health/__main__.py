@@ -34,6 +34,12 @@ def document(outcomes: list[Outcome], held: set[str]) -> str:
         "the model has no place for this fault. The last two columns count findings on the unbroken",
         "model.",
         "",
+        "The first run, before any threshold was set by one, found 176 of 195 faults in the first twenty",
+        "models and 93 of 99 in the other ten, with no error on an unbroken model in either. What the",
+        "first twenty showed was mended: weights of recurrent layers were not looked at, a cut named all",
+        "that lies before it, and a lone weight could hide behind its plan. Nothing was changed for the",
+        "other ten.",
+        "",
     ]
     for title, names in (
         ("Twenty models that were there when thresholds were set", False),

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import torch
 import typer
@@ -23,6 +23,7 @@ from isoinit import demo as demonstration
 from isoinit import rules as rule_book
 from isoinit.auditing import audit as audit_model
 from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.findings import Verdict
 from isoinit.health import check as check_model
 from isoinit.plans import Plan
 from isoinit.trace import named_parameters
@@ -50,6 +51,10 @@ PlanFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Github = Annotated[
+    bool, typer.Option("--github", help="Add a line a finding that GitHub Actions shows.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
 Method = Annotated[
     str,
     typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
@@ -141,6 +146,12 @@ def check(
     target: Target,
     seed: Seed = 0,
     as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
+    lr: Annotated[
+        float | None, typer.Option(help="Compare the first step with the weights.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
 ) -> None:
     """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
     model, batch = load_target(target, seed)
@@ -149,9 +160,8 @@ def check(
             f"{target} returns a model without a batch; check runs the model, so return (model, "
             "batch)"
         )
-    health = check_model(model, batch)
-    print(health.to_json() if as_json else health)
-    raise typer.Exit(0 if health.ok else 1)
+    health = check_model(model, batch, lr=lr, optimizer=optimizer)
+    _answer(health, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -159,12 +169,13 @@ def audit(
     target: Target,
     seed: Seed = 0,
     as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
 ) -> None:
     """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
     function = find_target(target)
     found = audit_model(lambda: _call(function, target)[0], seed=seed)
-    print(found.to_json() if as_json else found)
-    raise typer.Exit(0 if found.ok else 1)
+    _answer(found, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -200,6 +211,16 @@ def init(
         for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
             print(f"  {line}")
     raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
+    """Print a verdict, and exit with the status that it deserves."""
+    if as_json and github:
+        raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
+    print(verdict.to_json() if as_json else verdict)
+    if github and verdict.findings:
+        print(verdict.annotations())
+    raise typer.Exit(1 if verdict.failures(strict=strict) else 0)
 
 
 def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:

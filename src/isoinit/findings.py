@@ -47,13 +47,41 @@ class Verdict:
     @property
     def ok(self) -> bool:
         """Whether no finding is an error."""
-        return not any(finding.severity == "error" for finding in self.findings)
+        return not self.failures()
 
-    def raise_if_unhealthy(self) -> None:
-        """Raise `UnhealthyError`, listing the errors, unless `ok`."""
-        errors = [str(finding) for finding in self.findings if finding.severity == "error"]
-        if errors:
-            raise UnhealthyError("\n".join(errors))
+    def failures(self, *, strict: bool = False) -> list[Finding]:
+        """The findings that fail a model: the errors, and the warnings too where one is strict."""
+        return [f for f in self.findings if strict or f.severity == "error"]
+
+    def raise_if_unhealthy(self, *, strict: bool = False) -> None:
+        """Raise `UnhealthyError`, listing the `failures`, if there are any."""
+        if failures := self.failures(strict=strict):
+            raise UnhealthyError("\n".join(map(str, failures)))
+
+    def to_json(self) -> str:
+        """The verdict as JSON; numbers that are not finite become null."""
+        return self._json()
+
+    def annotations(self) -> str:
+        """The findings as workflow commands, which GitHub Actions shows on a pull request.
+
+        One line a finding. What a line may not hold is escaped as in GitHub's own toolkit
+        (`escapeData` and `escapeProperty` in actions/toolkit, packages/core/src/command.ts).
+
+        Example:
+            >>> import isoinit, torch
+            >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 2))
+            >>> for parameter in model.parameters():
+            ...     _ = torch.nn.init.zeros_(parameter)
+            >>> lines = isoinit.check(model, torch.randn(32, 8)).annotations().splitlines()
+            >>> any(line.startswith("::error title=isoinit%3A symmetry::") for line in lines)
+            True
+        """
+        return "\n".join(
+            f"::{f.severity} title={_property(f'isoinit: {f.name}')}::"
+            + _data(f"{f.sentence}; {f.advice}")
+            for f in self.findings
+        )
 
     def _json(self, **more: Any) -> str:
         """The verdict and more as JSON; numbers that are not finite become null."""
@@ -66,6 +94,14 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _plain(data: Any) -> Any:

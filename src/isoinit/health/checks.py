@@ -22,6 +22,7 @@ from isoinit.health.passes import Loss
 from isoinit.health.weights import Weight, measure_weights
 from isoinit.plans import Plan
 from isoinit.postpone import unfilled
+from isoinit.report import board
 from isoinit.report.table import render
 from isoinit.roles import read_roles
 from isoinit.trace import as_arguments, require_parameters, structure
@@ -61,6 +62,16 @@ class Health(Verdict):
             weights=[asdict(weight) for weight in self.weights],
             jacobian=self.jacobian,
         )
+
+    def log(self, writer: Any, step: int = 0) -> None:
+        """Write the check to TensorBoard: findings as text, and curves through depth.
+
+        Args:
+            writer: a `torch.utils.tensorboard.SummaryWriter`, or anything with its `add_scalar` and
+                `add_text`.
+            step: of the training; 0 is its start.
+        """
+        board.log(writer, self.findings, self.layers, step)
 
     def __str__(self) -> str:
         step = max(1, math.ceil(len(self.layers) / SHOWN))

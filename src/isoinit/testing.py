@@ -1,0 +1,43 @@
+"""For tests of your models: `assert_healthy`, in pytest, unittest or any other runner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from isoinit.health import Health, check
+
+
+def assert_healthy(model: nn.Module, batch: Any, *, strict: bool = False, **options: Any) -> Health:
+    """Check a model, and fail with what was found, in sentences, unless it is healthy.
+
+    pytest shows the table of layers beneath the failure, as for `assert isoinit.check(...).ok`.
+
+    Args:
+        model: an initialized model.
+        batch: real examples, as for `isoinit.check`.
+        strict: whether warnings fail, too.
+        options: the other arguments of `isoinit.check`.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        AssertionError: if the check found an error.
+        IsoinitError: as `isoinit.check` does.
+
+    Example:
+        >>> import isoinit, torch
+        >>> from isoinit.testing import assert_healthy
+        >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
+        >>> batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+        >>> _ = isoinit.init(model, batch)
+        >>> assert_healthy(model, batch).ok
+        True
+    """
+    __tracebackhide__ = True  # pytest then points at the line of the test
+    health = check(model, batch, **options)
+    if failures := health.failures(strict=strict):
+        raise AssertionError("\n".join(map(str, failures)))
+    return health

@@ -1,0 +1,28 @@
+"""The pytest plugin: beneath a failed test stands what a check or an audit in it had found.
+
+Every pytest run on a machine with isoinit imports this file, so it stands beside the package:
+importing the package would import torch.
+"""
+
+import sys
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the verdicts with findings that the failed line, or a name beside it, held.
+
+    pytest keeps the parts of a failed `assert` among the frame's local values, so that
+    `assert isoinit.check(model, batch).ok` is explained, too.
+    """
+    report = yield
+    module = sys.modules.get("isoinit.findings")
+    if call.excinfo is not None and report.failed and module is not None:
+        held = call.excinfo.traceback[-1].frame.f_locals.values()
+        verdicts = {id(x): x for x in held if isinstance(x, module.Verdict) and x.findings}
+        report.sections += [("isoinit", str(verdict)) for verdict in verdicts.values()]
+    return report

@@ -1,0 +1,77 @@
+"""What pytest and unittest show of a failed check."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from isoinit.testing import assert_healthy
+
+TESTS = """
+import torch, isoinit
+from torch import nn
+from isoinit.testing import assert_healthy
+
+def sick():
+    torch.manual_seed(0)
+    layers = [x for _ in range(20) for x in (nn.Linear(32, 32), nn.ReLU())]
+    return nn.Sequential(*layers), torch.randn(64, 32)
+
+def test_helper():
+    assert_healthy(*sick())
+
+def test_plain():
+    assert isoinit.check(*sick()).ok
+
+def test_raises():
+    isoinit.check(*sick()).raise_if_unhealthy()
+
+def test_other():
+    health = 3
+    assert health == 4
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """What a real pytest prints, by test."""
+    folder = tmp_path_factory.mktemp("tests")
+    (folder / "test_models.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "isoinit_pytest", "-q", "test_models.py"]
+    environment = {**os.environ, "COLUMNS": "120"}
+    run = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    _, *parts = run.stdout.partition("short test summary")[0].split("____ test_")
+    return {part.split()[0]: part for part in parts}
+
+
+def test_the_helper_fails_in_sentences_at_the_line_of_the_test(shown):
+    assert "AssertionError: error: " in shown["helper"]
+    assert "shrink by" in shown["helper"]
+    assert "check(model, batch" not in shown["helper"]  # no line of isoinit's own
+
+
+@pytest.mark.parametrize("name", ["helper", "plain", "raises"])
+def test_the_table_of_layers_stands_beneath(shown, name):
+    table = shown[name].partition("- isoinit -")[2]
+    assert "unhealthy: the signal through 20 layers" in table
+    assert "shrink by" in table
+    assert "output rms" in table
+    assert " 38 " in table
+
+
+def test_other_failures_are_left_alone(shown):
+    assert "- isoinit -" not in shown["other"]
+
+
+def test_without_pytest():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with pytest.raises(AssertionError, match="symmetry stays unbroken"):
+        assert_healthy(model, torch.randn(8, 4))
