@@ -44,6 +44,7 @@ from isoinit.initializers import (
 from isoinit.plans import Entry, Plan
 from isoinit.postpone import deferred
 from isoinit.reading import Reading
+from isoinit.variational import FromPosterior
 from isoinit.verbs import init, plan, read
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ __all__ = [
     "Dirac",
     "Entry",
     "Finding",
+    "FromPosterior",
     "GateBias",
     "HeNormal",
     "HeUniform",

@@ -53,6 +53,34 @@ def choose_overrides(
     return chosen
 
 
+def match_patterns(
+    patterns: Collection[str], roles: Mapping[str, str], aliases: Mapping[str, str]
+) -> dict[str, str]:
+    """The pattern that decides for each parameter: its name, or else the first that matches.
+
+    Args:
+        patterns: as the keys of `choose_overrides`.
+        roles: as there.
+        aliases: as there.
+
+    Raises:
+        ArgumentError: for a pattern that is no text.
+        UnknownParameterError: for one that matches nothing.
+
+    Example:
+        >>> match_patterns(["*.bias", "*", "b.bias"], {"a.bias": "", "b.bias": "", "c": ""}, {})
+        {'b.bias': 'b.bias', 'a.bias': '*.bias', 'c': '*'}
+    """
+    for pattern in patterns:
+        _refuse_other_key(pattern)
+    found = {pattern: _matches(pattern, roles, aliases) for pattern in patterns}
+    decides: dict[str, str] = {}
+    for pattern in sorted(patterns, key=lambda p: p not in roles and p not in aliases):
+        for name in found[pattern]:
+            decides.setdefault(name, pattern)
+    return decides
+
+
 def _refuse_other_kinds(overrides: Mapping[str, Initializer]) -> None:
     if not isinstance(overrides, Mapping):
         raise ArgumentError(
@@ -60,16 +88,20 @@ def _refuse_other_kinds(overrides: Mapping[str, Initializer]) -> None:
             'a role to an initializer, such as {"*.bias": isoinit.Zeros()}'
         )
     for pattern, initializer in overrides.items():
-        if not isinstance(pattern, str):
-            raise ArgumentError(
-                f"overrides has the key {pattern!r}; expected the name of a parameter, a glob such "
-                'as "*.bias", or a role such as "role:embedding"'
-            )
+        _refuse_other_key(pattern)
         if not isinstance(initializer, Initializer):
             raise ArgumentError(
                 f"the override of {pattern!r} is {initializer!r}; expected an initializer such as "
                 "isoinit.Zeros()"
             )
+
+
+def _refuse_other_key(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise ArgumentError(
+            f"a pattern is {pattern!r}; expected the name of a parameter, a glob such as "
+            '"*.bias", or a role such as "role:embedding"'
+        )
 
 
 def _matches(pattern: str, roles: Mapping[str, str], aliases: Mapping[str, str]) -> Collection[str]:

@@ -173,6 +173,7 @@ class Plan:
         roles = {entry.name: entry.role for entry in self}
         changed = {}
         for name, (pattern, new) in choose_overrides(overrides, roles, self.aliases).items():
+            new = new.for_parameter(name)
             try:
                 new.std_for(self.entries[name].layout)
             except IsoinitError as error:
@@ -256,7 +257,7 @@ class Plan:
         seed = resolve_seed(seed)
         parameters, _ = named_parameters(model)
         refuse_unfillable(parameters, now=True)
-        self._refuse_mismatch(parameters)
+        self.refuse_mismatch(parameters)
         fills = self._fills(parameters, seed)
         for entry in self:
             if entry.initializer is None:
@@ -320,7 +321,7 @@ class Plan:
         if seed is None:
             raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
         refuse_unfillable(parameters, now=True)
-        self._refuse_mismatch(parameters)
+        self.refuse_mismatch(parameters)
         kept = {entry.name: parameters[entry.name] for entry in self if entry.initializer is None}
         if names := unfilled(kept):
             raise PlanError(
@@ -349,7 +350,12 @@ class Plan:
         fill_tensors(self._fills(drawn, seed))
         return drawn
 
-    def _refuse_mismatch(self, parameters: dict[str, nn.Parameter]) -> None:
+    def refuse_mismatch(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Refuse a model whose parameters are not those of the plan.
+
+        Raises:
+            PlanError: naming what differs.
+        """
         faults = [f"the plan has no entry for {n!r}" for n in parameters if n not in self.entries]
         for entry in self:
             tensor = parameters.get(entry.name)

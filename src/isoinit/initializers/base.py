@@ -81,6 +81,10 @@ class Initializer(ABC):
         """
         return None
 
+    def for_parameter(self, name: str) -> Initializer:
+        """What a plan gives the parameter of this name: itself, unless it depends on the name."""
+        return self
+
     @property
     def is_constant(self) -> bool:
         """Whether every unit of a layer filled by it computes the same function."""

@@ -1,21 +1,46 @@
 """Parameters as learned distributions: a network that knows where it is unsure.
 
-`convert` turns the weights of linear and convolutional layers into Gaussians whose mean and spread
-are trained (Blundell et al. 2015), `kl` is the term to add to the loss, and `predict` runs a model
-many times and reports the mean and the spread of its outputs.
+from isoinit import variational
+
+variational.convert(model, isoinit.plan(model, batch))    # weights become Gaussians
+loss = variational.elbo(nll, model, n_data=50_000)        # what to train on
+variational.predict(model, x, likelihood="logits")        # the answer, and how sure it is
 
 Use it where a wrong but confident answer is costly, or to say which inputs are unlike the training
 data. Not where only accuracy counts: it takes twice the memory, noisier gradients and more steps,
 and a deep ensemble of plain networks is often the better calibrated one (Ovadia et al. 2019).
 
-Known limits. Every weight has a Gaussian of its own, so correlations between weights are lost
-(mean field): such a network is overconfident between two clusters of data and can only be trusted
-to be unsure far away from both (Foong et al. 2019). Noise is drawn once for a whole batch, which
-makes gradients noisier than a draw for every example would (Kingma et al. 2015). Biases, norm
-layers, embeddings and recurrent layers keep single values.
+Known limit. Every weight has a Gaussian of its own, so correlations between weights are lost (mean
+field): such a network is overconfident between two clusters of data and can only be trusted to be
+unsure far away from both (Foong et al. 2019).
 """
 
-from isoinit.variational.convert import GaussianWeight, convert, kl
+from isoinit.variational.convert import convert
+from isoinit.variational.from_posterior import FromPosterior
+from isoinit.variational.gaussian import GaussianWeight
+from isoinit.variational.loss import at_prior, elbo, kl
+from isoinit.variational.plain import freeze, posterior, sample
 from isoinit.variational.predict import Prediction, predict
+from isoinit.variational.priors import NormalPrior, ScaleMixture
+from isoinit.variational.scores import Scores, score
+from isoinit.variational.starts import Regression, Trained
 
-__all__ = ["GaussianWeight", "Prediction", "convert", "kl", "predict"]
+__all__ = [
+    "FromPosterior",
+    "GaussianWeight",
+    "NormalPrior",
+    "Prediction",
+    "Regression",
+    "ScaleMixture",
+    "Scores",
+    "Trained",
+    "at_prior",
+    "convert",
+    "elbo",
+    "freeze",
+    "kl",
+    "posterior",
+    "predict",
+    "sample",
+    "score",
+]

@@ -1,114 +1,112 @@
-"""Turns the weights of a plain model into Gaussians that training learns, and counts their cost.
-
-A weight becomes a draw μ + softplus(ρ)·ε with ε ~ N(0, 1), so that gradients reach μ and ρ through
-the draw (Blundell et al. 2015, section 3.2). μ stays the layer's own parameter, moved to
-`layer.parametrizations.weight.original`; ρ is `layer.parametrizations.weight[0].rho`.
-"""
+"""Turns the parameters of a plain model into Gaussians that training learns."""
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar, cast
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
-import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
 from isoinit.errors import ArgumentError, PlanError
-from isoinit.initializers import Variational
+from isoinit.fill import refuse_unfillable, resolve_seed
+from isoinit.overrides import match_patterns
 from isoinit.plans import Plan
-from isoinit.trace.names import named_parameters, unwrap
+from isoinit.trace.names import named_modules, named_parameters, require_parameters, unwrap
+from isoinit.variational import layers
+from isoinit.variational.gaussian import GaussianWeight, Noise, held_distributions
+from isoinit.variational.noise import Draws
+from isoinit.variational.priors import (
+    START,
+    NormalPrior,
+    PriorLike,
+    build_prior,
+    require_number,
+)
+from isoinit.variational.starts import Begin, Regression, Trained, begin_at, planned_spread
 from isoinit.verbs import plan as make_plan
 
-LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-
 Model = TypeVar("Model", bound=nn.Module)
+Chosen: TypeAlias = (
+    "Literal['weights', 'all'] | str | Sequence[str] | Callable[[str, nn.Parameter], bool]"
+)
 
 
-class GaussianWeight(nn.Module):
-    """A weight's distribution N(mean, σ²) with σ = softplus(ρ), under the prior N(0, prior_std²).
+@dataclass(frozen=True)
+class _Holder:
+    """A module's own name for a parameter."""
 
-    A parametrization for `torch.nn.utils.parametrize`: every access of the layer's weight draws it
-    anew from torch's default generator, in train and in eval mode.
-
-    Args:
-        mean: the layer's weight, whose shape, type, device and `requires_grad` ρ takes.
-        spread: σ at the start, above 0, in the weight's own units.
-        prior_std: the prior's standard deviation, in the same units. It is a buffer, so that a
-            saved model keeps the prior that it was trained under.
-    """
-
-    rho: nn.Parameter
-    prior_std: torch.Tensor
-
-    def __init__(self, mean: torch.Tensor, spread: float, prior_std: float) -> None:
-        super().__init__()
-        # softplus⁻¹(σ) = log(e^σ - 1), in a form that neither overflows nor cancels.
-        rho = spread + math.log(-math.expm1(-spread))
-        self.rho = nn.Parameter(torch.full_like(mean, rho), requires_grad=mean.requires_grad)
-        prior = torch.tensor(prior_std, dtype=_wide(mean), device=mean.device)
-        self.register_buffer("prior_std", prior)
-
-    def forward(self, mean: torch.Tensor) -> torch.Tensor:
-        """One draw of the weight, differentiable in mean and ρ."""
-        return mean + F.softplus(self.rho) * torch.randn_like(mean)
-
-    def kl(self, mean: torch.Tensor) -> torch.Tensor:
-        """KL(N(mean, σ²) ‖ N(0, prior_std²)) summed over the elements: a scalar, in nats.
-
-        Computed in float32 at least: a sum of millions of terms has no digits left in bfloat16.
-        """
-        # E_q[log q - log p] with E_q[(w - μ)²] = σ² and E_q[w²] = σ² + μ²:
-        # log(s/σ) + (σ² + μ²)/(2s²) - 1/2 (Blundell et al. 2015, eq. 1, in closed form).
-        mean, sigma = mean.to(_wide(mean)), F.softplus(self.rho.to(_wide(self.rho)))
-        ratio, shift = sigma / self.prior_std, mean / self.prior_std
-        return ((ratio.square() + shift.square() - 1) / 2 - ratio.log()).sum()
+    module: nn.Module
+    attribute: str
 
 
 def convert(
     model: Model,
     plan: Plan | None = None,
     *,
+    start: Trained | Regression | None = None,
     scale: float = 0.1,
-    prior_std: float = 1.0,
+    prior: PriorLike | Mapping[str, PriorLike] | None = None,
+    noise: Noise = "common",
+    parameters: Chosen = "weights",
     seed: int | None = 0,
+    inplace: bool = True,
 ) -> Model:
-    """Initialize a model and make its linear and convolutional weights learned Gaussians, in place.
+    """Initialize a model and make its weights distributions that training learns.
 
-    The plan is applied to all of the model. Each weight of an `nn.Linear` or of a convolution (1d
-    to 3d, transposed too, and subclasses) then gets as its mean the planned draw divided by
-    sqrt(1 + scale²), and as its spread the planned std times scale/sqrt(1 + scale²). A sampled
-    weight so has the planned variance in all, and the sampled network keeps the planned signal at
-    any depth and width; a constant spread, the habit elsewhere, drowns wide layers in noise.
+    The plan is applied to all of the model. Each chosen parameter then gets a Gaussian for every
+    element. A weight that is planned with standard deviation s gets as its mean the planned draw
+    divided by sqrt(1 + scale²), and the spread scale·s/sqrt(1 + scale²): a sampled weight so has the
+    planned variance in all, and the sampled network keeps the planned signal at any depth and width.
+    A constant spread, the habit elsewhere, drowns wide layers in noise.
 
-    Every forward draws new weights from torch's default generator (`torch.manual_seed` governs),
-    in eval mode too. A layer that is used twice in a forward is drawn twice; under
-    `torch.nn.utils.parametrize.cached()` it is drawn once. Make the optimizer after converting, so
-    that it sees the spreads, and wrap the model (DDP, FSDP) after converting.
+    Any parameter of any module can be chosen, also shared ones, which are converted once and stay
+    shared. The layers keep their classes' attributes, types and devices; the parameter `p` of a layer
+    moves to `layer.parametrizations.p`, and reading `layer.p` draws it.
+
+    A forward of the model is one draw of all its weights, in train and in eval mode; layers called by
+    themselves draw for each call. The draw comes from torch's default generator, so that
+    `torch.manual_seed` governs. Make the optimizer after converting, so that it sees the spreads, and
+    wrap the model (DDP, FSDP2, compile) after converting.
 
     Args:
-        model: a plain model on any device but meta; it is initialized, so earlier values are lost.
-        plan: the plan of the plain model, best from an example: `isoinit.plan(model, batch)`. A
-            weight planned as `Variational(base, scale)` is used so; any other initializer that
-            draws becomes the base of one. None plans from the modules alone, which is a guess.
-        scale: spread over mean, above 0, where the plan says nothing. At 0.1 one percent of a
-            weight's variance is noise: enough for the spreads to learn, and the network starts
-            about as good as a plain one.
-        prior_std: the prior's standard deviation, above 0, in units of the weights. 1 is wide for
-            most layers: it hardly holds the means, and widens the spreads until the data resist.
+        model: a plain model on any device but meta. It is initialized, so that earlier values are
+            lost, unless `start` keeps them.
+        plan: the plan of the plain model, best from an example: `isoinit.plan(model, batch)`. A weight
+            planned as `Variational(base, scale)` is used so. None plans without an example.
+        start: None for the plan; `Trained()` for the values that the model has; `Regression(x, y)` for
+            what each layer learns from data.
+        scale: spread over mean, above 0, where the plan says nothing. At 0.1 one percent of a weight's
+            variance is noise: the network starts about as good as a plain one, and ends well
+            calibrated. 0.5 to 1 makes it more unsure on inputs unlike the training data.
+        prior: what holds the distributions: a standard deviation for a normal around zero, a
+            `NormalPrior`, a `ScaleMixture` or one of `torch.distributions`; or a mapping to these from
+            names, globs and roles as in `Plan.override`, of which a name or else the first that
+            matches decides, and which must match every chosen parameter. By default a normal of
+            standard deviation 1, around zero, or around the trained values for `Trained()`. That is
+            wide for most layers: it hardly holds the means, and widens the spreads until the data
+            resist.
+        noise: "common" for one draw a batch; "local" (the local reparameterization trick) or "flipout"
+            for noise of each example's own in linear and convolutional layers, which makes gradients
+            less noisy and costs a second product. All other parameters have common noise.
+        parameters: "weights" for every weight matrix, kernel and table; "all" for biases and norm
+            layers too; a name or glob, or several; or a function of name and parameter.
         seed: of the means, as for `Plan.apply`: the same seed gives the same bits.
+        inplace: whether to convert this model, or a copy of it.
 
     Returns:
-        The model.
+        The model, or its copy.
 
     Raises:
-        ArgumentError: for a `scale` or `prior_std` out of range; a model without such layers; a
-            weight that is shared, already converted, or computed from other parameters; or a model
-            already wrapped in DDP or FSDP.
-        PlanError: if the plan does not fit the model, or plans such a weight as a constant or not
-            at all. Nothing was changed in either case.
+        ArgumentError: for an argument out of range; a chosen parameter that is frozen, integer,
+            computed from others, or a distribution already; a prior that does not fit a parameter; a
+            model already wrapped in DDP or FSDP.
+        UnknownParameterError: for a pattern that matches nothing.
+        PlanError: if the plan does not fit the model. Nothing was changed in any case.
 
     Source: Blundell et al. 2015, section 3.2; the initial spread is derived in
         `isoinit.initializers.variational`.
@@ -120,171 +118,211 @@ def convert(
         >>> bool((layer.weight == layer.weight).all())  # two draws
         False
         >>> sorted(name for name, _ in layer.named_parameters())
-        ['bias', 'parametrizations.weight.0.rho', 'parametrizations.weight.original']
+        ['bias', 'parametrizations.weight.0.log_std', 'parametrizations.weight.original']
     """
-    _require_positive("prior_std", prior_std)
-    _require_positive("scale", scale)
-    layers = _convertible(model)
+    require_number("convert", "scale", scale, above=0)
+    _require_kinds(plan, start, noise)
+    known, aliases = require_parameters(model, "convert")
+    _refuse_wrapped(model)
+    _refuse_converted(model)
     plan = make_plan(model) if plan is None else plan
-    if not isinstance(plan, Plan):
-        raise ArgumentError(f"plan is a {type(plan).__name__}; expected an isoinit.Plan or None")
-    starts = {name: _start(plan, name, scale) for name in layers}
-    plan.apply(model, seed)
-    for name, layer in layers.items():
-        shrink, spread = starts[name]
-        mean = cast("nn.Parameter", layer._parameters["weight"])
-        with torch.no_grad():
-            mean.mul_(shrink)
-        gaussian = GaussianWeight(mean, spread, prior_std)
-        # unsafe=True skips torch's trial call, which would draw from the default generator.
-        parametrize.register_parametrization(layer, "weight", gaussian, unsafe=True)
+    chosen = _choose(parameters, known, aliases, plan)
+    holders = _holders(model, known, chosen)
+    refuse_unfillable(known, now=True)
+    plan.refuse_mismatch(known)
+    calls = start.read(model) if isinstance(start, Regression) else {}
+    seed = resolve_seed(seed)
+    begins = {name: begin_at(plan, name, scale, start, known[name]) for name in chosen}
+    if prior is None:
+        prior = NormalPrior(1.0, START if isinstance(start, Trained) else 0.0)
+    wanted = _priors(prior, _roles(chosen, plan), aliases)
+    for name in chosen:  # a rehearsal, so that a prior that does not fit is found before any write
+        build_prior(wanted[name], known[name], planned_spread(plan, name), name)
+    if not inplace:
+        model = copy.deepcopy(model)
+        known, _ = named_parameters(model)
+        holders = _holders(model, known, chosen)
+    if not isinstance(start, Trained):
+        plan.apply(model, seed)
+    draws = Draws()
+    root = unwrap(model)
+    root.register_forward_pre_hook(draws.begin)
+    root.register_forward_hook(draws.end, always_call=True)
+    for name in chosen:
+        mean, begin = known[name], begins[name]
+        log_std = _start(mean, begin)
+        built = build_prior(wanted[name], mean, planned_spread(plan, name), name)
+        padding = plan[name].layout.padding
+        fast = [
+            h for h in holders[name] if type(h.module) in layers.EXACT and h.attribute == "weight"
+        ]
+        own = noise if fast and len(holders[name]) == 1 else "common"
+        gaussian = GaussianWeight(log_std, built, name, draws, own, padding)
+        for holder in holders[name]:
+            _register(holder, gaussian, fast=holder in fast)
+    _hook_layers(model, draws)
+    if isinstance(start, Regression):
+        start.regress(model, calls, seed)
     return model
 
 
-def kl(model: nn.Module) -> torch.Tensor:
-    """The divergence of all converted weights from their prior, to be added to the loss.
-
-    The sum over weights of KL(N(mean, σ²) ‖ N(0, prior_std²)), in closed form and without a forward
-    pass. For a loss that is the *mean* over examples add `temperature * kl(model) / n`, with n the
-    number of training examples (not of the batch). Temperature 1 is Bayes' rule, yet with a small
-    data set the many weights can outweigh the few examples, so that the network underfits; 0.1 or
-    less is common there, at the price of spreads below those of Bayes' rule (Wenzel et al. 2020).
-
-    Returns:
-        A scalar in nats, differentiable, float32 or wider, on the device of the first such weight.
-
-    Raises:
-        ArgumentError: if no weight is converted.
-
-    Source: Blundell et al. 2015, eq. 1 and section 3.4, with the Gaussian case in closed form.
-
-    Example:
-        >>> import torch
-        >>> from isoinit import variational
-        >>> layer = variational.convert(torch.nn.Linear(4, 2), prior_std=0.1)
-        >>> variational.kl(layer).shape, bool(variational.kl(layer) > 0)
-        (torch.Size([]), True)
-    """
-    weights = [cast("ParametrizationList", _parametrization(layer)) for layer in converted(model)]
-    terms = [cast("GaussianWeight", weight[0]).kl(weight.original) for weight in weights]
-    return torch.stack([term.to(terms[0].device) for term in terms]).sum()
+def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
+    """Shrink the mean in place; the logarithm of the first spread."""
+    with torch.no_grad():
+        mean.mul_(begin.shrink)
+    log_std = begin.std(mean.detach()).log().to(mean.dtype)
+    return nn.Parameter(log_std.expand_as(mean).contiguous())
 
 
-def converted(model: nn.Module) -> list[nn.Module]:
-    """The layers whose weight is a distribution, in the order of the model.
-
-    Raises:
-        ArgumentError: if there are none.
-    """
-    layers = [layer for layer in model.modules() if _is_converted(layer)]
-    if not layers:
-        raise ArgumentError(
-            f"{type(model).__name__} has no weight that is a distribution; call "
-            "isoinit.variational.convert(model) first"
-        )
-    return layers
+def _register(holder: _Holder, gaussian: GaussianWeight, *, fast: bool) -> None:
+    module, attribute = holder.module, holder.attribute
+    # unsafe=True skips torch's trial call, which would draw from the default generator.
+    parametrize.register_parametrization(module, attribute, gaussian, unsafe=True)
+    if fast:
+        layers.install(module)
+    if isinstance(module, nn.RNNBase):  # its kernels read a list that is made once
+        vars(module).pop("_flat_weights", None)
+        kind: Any = type(module)
+        kind._flat_weights = property(_drawn_weights, _keep_drawing)
 
 
-def _convertible(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers to convert, by the name of their weight; refuses what cannot be converted."""
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
-    _refuse_distributed(model)
-    parameters, aliases = named_parameters(model)
-    names = {id(parameter): name for name, parameter in parameters.items()}
-    layers: dict[str, nn.Module] = {}
-    for path, layer in unwrap(model).named_modules():
-        if isinstance(layer, LAYERS):
-            weight = layer._parameters.get("weight")
-            name = names.get(id(weight), f"{path}.weight".removeprefix("."))
-            others = [alias for alias, first in aliases.items() if first == name]
-            if fault := _fault(layer, others):
-                raise ArgumentError(f"nothing was changed: {name!r} {fault}")
-            layers[name] = layer
-    if not layers:
-        raise ArgumentError(
-            f"{type(model).__name__} has no nn.Linear and no convolution, whose weights are what "
-            "can become distributions"
-        )
-    return layers
+def _drawn_weights(module: nn.RNNBase) -> list[torch.Tensor | None]:
+    return [getattr(module, name, None) for name in module._flat_weights_names]
 
 
-def _fault(layer: nn.Module, others: list[str]) -> str:
-    if _is_converted(layer):
-        return "is a distribution already: convert a model once"
-    if (parts := _parametrization(layer)) is not None:
-        kinds = ", ".join(type(part).__name__ for part in parts)
-        return (
-            f"is computed by a parametrization ({kinds}): remove it first, with "
-            "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
-        )
-    if layer._parameters.get("weight") is None:
-        return (
-            "is no parameter of its layer, but computed from others (by weight norm or pruning, "
-            "say): undo that first"
-        )
-    if others:
-        return (
-            f"is shared with {', '.join(map(repr, others))}, and shared weights cannot become "
-            "distributions yet: give each layer a weight of its own"
-        )
-    return ""
+def _keep_drawing(module: nn.RNNBase, weights: object) -> None:
+    """The list is never set: every reading of it draws."""
 
 
-def _refuse_distributed(model: nn.Module) -> None:
-    """Their wrappers list the parameters once, at the start: ρ would never be synchronized."""
+def _hook_layers(model: nn.Module, draws: Draws) -> None:
+    for _, module in named_modules(model):
+        hooked = any(h == draws.enter for h in module._forward_pre_hooks.values())
+        if held_distributions(module) and not hooked:
+            module.register_forward_pre_hook(draws.enter)
+            module.register_forward_hook(draws.leave, always_call=True)
+
+
+def _require_kinds(plan: Any, start: Any, noise: Any) -> None:
+    if plan is not None and not isinstance(plan, Plan):
+        raise ArgumentError(f"plan is a {type(plan).__name__}; expected an isoinit.Plan or None")
+    if start is not None and not isinstance(start, (Trained, Regression)):
+        raise ArgumentError(f"start={start!r}: expected None, Trained() or Regression(x, y)")
+    if noise not in get_args(Noise):
+        kinds = ", ".join(map(repr, get_args(Noise)))
+        raise ArgumentError(f"convert(noise={noise!r}): expected one of {kinds}")
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    """Their wrappers list the parameters once, at the start: spreads would never be synchronized."""
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ArgumentError(
+                "the model is scripted, and what it computes is fixed: convert before torch.jit"
+            )
         for cls in type(module).__mro__:
-            if cls.__name__ in ("DistributedDataParallel", "FullyShardedDataParallel"):
+            if cls.__name__ in (
+                "DistributedDataParallel",
+                "FullyShardedDataParallel",
+                "FSDPModule",
+            ):
                 raise ArgumentError(
                     f"the model is wrapped in {cls.__name__} already, which would not synchronize "
                     "the new parameters; convert first, then wrap"
                 )
 
 
-def _start(plan: Plan, name: str, scale: float) -> tuple[float, float]:
-    """What the drawn weight is multiplied by to make the mean, and the first σ."""
-    if name not in plan:
-        raise PlanError(
-            f"nothing was changed: the plan has no entry for {name!r}; make the plan from this "
-            "model"
+def _refuse_converted(model: nn.Module) -> None:
+    for prefix, module in named_modules(model):
+        for attribute in held_distributions(module):
+            raise ArgumentError(
+                f"nothing was changed: {prefix + attribute!r} is a distribution already: convert a "
+                "model once, with all parameters that you mean"
+            )
+
+
+def _choose(
+    parameters: Chosen, known: Mapping[str, nn.Parameter], aliases: Mapping[str, str], plan: Plan
+) -> list[str]:
+    """The names of the chosen parameters, in the order of the model."""
+    if callable(parameters):
+        names = [name for name, parameter in known.items() if parameters(name, parameter)]
+    elif parameters == "all":
+        names = list(known)
+    elif parameters == "weights":
+        names = [name for name in known if name in plan and plan[name].layout.is_map]
+        if missing := [name for name in known if name not in plan]:
+            raise PlanError(
+                f"nothing was changed: the plan has no entry for {missing[0]!r}; make the plan from "
+                "this model"
+            )
+    else:
+        patterns = [parameters] if isinstance(parameters, str) else list(parameters)
+        matched = match_patterns(patterns, _roles(known, plan), aliases)
+        names = [name for name in known if name in matched]
+    if not names:
+        raise ArgumentError(
+            f"parameters={parameters!r} chooses none of the model's {len(known)} parameters; name "
+            'some, or use "all"'
         )
-    entry = plan[name]
-    planned = entry.initializer
-    if planned is None or planned.is_constant:
-        found = "left as it was" if planned is None else f"filled with {planned}"
-        raise PlanError(
-            f"nothing was changed: {name!r} is to be {found}, which gives no scale for its spread; "
-            f"set plan[{name!r}] to an initializer that draws, such as isoinit.HeNormal()"
+    return names
+
+
+def _roles(names: Iterable[str], plan: Plan) -> dict[str, str]:
+    return {name: plan[name].role if name in plan else "" for name in names}
+
+
+def _priors(
+    prior: PriorLike | Mapping[str, PriorLike],
+    chosen: Mapping[str, str],
+    aliases: Mapping[str, str],
+) -> dict[str, PriorLike]:
+    """The prior of every chosen parameter."""
+    if not isinstance(prior, Mapping):
+        return dict.fromkeys(chosen, prior)
+    found = match_patterns(prior, chosen, aliases)
+    if missing := [name for name in chosen if name not in found]:
+        raise ArgumentError(
+            f"nothing was changed: no pattern of the priors matches {missing[0]!r}; add one, such as "
+            '"*" for the rest'
         )
-    if not isinstance(planned, Variational):
-        planned = Variational(base=planned, scale=scale)
-    spread = planned.spread_for(entry.layout)
-    if not 0 < spread < math.inf:
-        raise PlanError(
-            f"nothing was changed: {planned} gives {name!r} a spread of {spread:g}; expected a "
-            "finite one above 0, so give it an initializer whose values vary"
-        )
-    return planned.shrink, spread
+    return {name: prior[found[name]] for name in chosen}
 
 
-def _require_positive(name: str, value: float) -> None:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (known and 0 < value < math.inf):
-        raise ArgumentError(f"convert({name}={value!r}): expected a finite number above 0")
+def _holders(
+    model: nn.Module, known: Mapping[str, nn.Parameter], chosen: list[str]
+) -> dict[str, list[_Holder]]:
+    """The modules that hold each chosen parameter; refuses what cannot be a distribution."""
+    names = {id(known[name]): name for name in chosen}
+    held: dict[str, list[_Holder]] = {name: [] for name in chosen}
+    for name, holder in _walk(model, names):
+        if holder not in held[name]:
+            held[name].append(holder)
+    faults = {name: _fault(known[name], held[name]) for name in chosen}
+    for name, fault in faults.items():
+        if fault:
+            raise ArgumentError(f"nothing was changed: {name!r} {fault}")
+    return held
 
 
-def _is_converted(layer: nn.Module) -> bool:
-    parts = _parametrization(layer)
-    return parts is not None and isinstance(parts[0], GaussianWeight)
+def _walk(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[str, _Holder]]:
+    for _, module in named_modules(model):
+        for attribute, parameter in module._parameters.items():
+            if id(parameter) in names:
+                yield names[id(parameter)], _Holder(module, attribute)
 
 
-def _parametrization(layer: nn.Module) -> ParametrizationList | None:
-    # Read from _modules: the attributes of a compiled layer's wrapper are those of the layer.
-    held = layer._modules.get("parametrizations")
-    parts = held._modules.get("weight") if isinstance(held, nn.ModuleDict) else None
-    return parts if isinstance(parts, ParametrizationList) else None
-
-
-def _wide(tensor: torch.Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+def _fault(parameter: nn.Parameter, holders: list[_Holder]) -> str:
+    leave = "or leave it out: parameters=lambda name, p: p.requires_grad"
+    for holder in holders:
+        if isinstance(holder.module, ParametrizationList):
+            kinds = ", ".join(type(part).__name__ for part in holder.module)
+            return (
+                f"belongs to a parametrization ({kinds}): remove it first, with "
+                "torch.nn.utils.parametrize.remove_parametrizations, or leave it out by parameters="
+            )
+    if not parameter.is_floating_point():
+        kind = str(parameter.dtype).removeprefix("torch.")
+        return f"is of type {kind}, which has no Gaussian: convert before quantizing, {leave}"
+    if not parameter.requires_grad and not isinstance(parameter, nn.UninitializedParameter):
+        return f"is frozen, so that nothing would learn its spread: unfreeze it, {leave}"
+    return ""

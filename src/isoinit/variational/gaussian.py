@@ -1,0 +1,127 @@
+"""A parameter's distribution: a Gaussian for each element, whose mean and spread training learns.
+
+A weight becomes a draw mean + exp(log_std)·ε with ε ~ N(0, 1), so that gradients reach both through
+the draw (Blundell et al. 2015, section 3.2). The mean stays the layer's own parameter, moved to
+`layer.parametrizations.weight.original`; the logarithm of the spread is
+`layer.parametrizations.weight[0].log_std`.
+
+Blundell's spread is softplus(ρ). For spreads well below 1, as all are here, that is exp(ρ) to first
+order; the exponential takes a fifth of the time, its logarithm in the divergence is free and exact,
+and a step of it is a relative change of the spread at any size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from isoinit.trace.names import named_modules
+from isoinit.variational.noise import Draws, normals
+from isoinit.variational.priors import Prior, wide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Noise = Literal["common", "local", "flipout"]
+
+
+class GaussianWeight(nn.Module):
+    """A parametrization that draws the parameter: the same draw for the whole of a forward.
+
+    Args:
+        log_std: the logarithm of each element's standard deviation, of the parameter's shape.
+        prior: what the distribution is held against.
+        name: the parameter's, which keys its random numbers.
+        draws: which draw is in force; shared by all distributions of a model.
+        noise: whether a linear or convolutional layer uses one draw for a whole batch ("common"),
+            or noise for each example.
+        padding: the row of a lookup table that stands for "nothing" and has no distribution.
+    """
+
+    def __init__(
+        self,
+        log_std: nn.Parameter,
+        prior: Prior,
+        name: str,
+        draws: Draws,
+        noise: Noise = "common",
+        padding: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.log_std = log_std
+        self.prior = prior
+        self.name = name
+        self.draws = draws
+        self.noise = noise
+        self.padding = padding
+
+    def forward(self, mean: torch.Tensor) -> torch.Tensor:
+        """The parameter under the draw in force, differentiable in mean and spread."""
+        drawn = self.draws.held(self.name)
+        if drawn is None:
+            drawn = self.drawn(mean)
+            self.draws.hold(self.name, drawn)
+        return drawn
+
+    def drawn(self, mean: torch.Tensor) -> torch.Tensor:
+        """The same, made anew."""
+        return torch.addcmul(mean, self.std(), self.deviates(mean))
+
+    def deviates(self, mean: torch.Tensor) -> torch.Tensor:
+        """The standard normal numbers of the draw in force."""
+        index = self.draws.current()
+        noise = normals(index, mean.shape, self.name, mean.dtype, mean.device)
+        if self.padding is not None:
+            noise.select(0, self.padding).zero_()
+        return noise
+
+    def std(self) -> torch.Tensor:
+        """The standard deviation of every element."""
+        return self.log_std.exp()
+
+    def kl(self, mean: torch.Tensor) -> torch.Tensor:
+        """KL(posterior ‖ prior) of every element, in nats, in float32 at least."""
+        # A sum of millions of terms has no digits left in bfloat16.
+        divergence = self.prior.kl(mean.to(wide(mean)), self.log_std.to(wide(mean)))
+        if self.padding is not None:
+            rows = torch.arange(len(divergence), device=divergence.device)
+            divergence = divergence[rows != self.padding]
+        return divergence
+
+    def extra_repr(self) -> str:
+        """What printing the model shows."""
+        return f"{self.name}, {tuple(self.log_std.shape)}, noise={self.noise!r}"
+
+
+def distributions(model: nn.Module) -> Iterator[tuple[GaussianWeight, torch.Tensor]]:
+    """Every distribution of a model once, with its mean, in the order of the model."""
+    seen: set[int] = set()
+    for _, module in named_modules(model):
+        for attribute in held_distributions(module):
+            parts = distribution_of(module, attribute)
+            assert parts is not None
+            if id(parts[0]) not in seen:
+                seen.add(id(parts[0]))
+                yield parts
+
+
+def held_distributions(module: nn.Module) -> list[str]:
+    """The names of a module's own parameters that are distributions."""
+    # Read from _modules: the attributes of a compiled layer's wrapper are those of the layer.
+    held = module._modules.get("parametrizations")
+    names = held._modules if isinstance(held, nn.ModuleDict) else {}
+    return [name for name in names if distribution_of(module, name) is not None]
+
+
+def distribution_of(
+    module: nn.Module, attribute: str
+) -> tuple[GaussianWeight, torch.Tensor] | None:
+    """The distribution and mean of one of a module's parameters; None if it is a plain one."""
+    held = module._modules.get("parametrizations")
+    parts = held._modules.get(attribute) if isinstance(held, nn.ModuleDict) else None
+    if not isinstance(parts, ParametrizationList) or not isinstance(parts[0], GaussianWeight):
+        return None
+    return parts[0], cast("torch.Tensor", parts.original)
