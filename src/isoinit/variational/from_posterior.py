@@ -1,4 +1,4 @@
-"""New initial weights from a learned posterior: a fresh network, or an ensemble, starts where one ended."""
+"""New initial weights from a learned posterior: an ensemble, or a fresh network, starts there."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class FromPosterior(Initializer):
 
     Each parameter of a plan is drawn from the distribution that the parameter of the same name has
     learned; one that has a single value there (a bias, in most models) gets that value. Under other
-    seeds the draws are other networks of the posterior: the members of an ensemble, or fresh starts for
-    a network of the same architecture.
+    seeds the draws are other networks of the posterior: the members of an ensemble, or fresh starts
+    for a network of the same architecture.
 
     Args:
         source: a model that `isoinit.variational.convert` has converted, or the path of its saved
-            `state_dict` (by `torch.save`, or a .safetensors file). A plan can only be saved with a path.
+            `state_dict` (by `torch.save`, or a .safetensors file), with which plans can be saved.
         parameter: the parameter's name; the plan fills it in.
 
     Raises:
-        ArgumentError: if the source has no distribution; if a parameter of the plan is missing in it, or
-            has another shape. Nothing was changed then.
+        ArgumentError: if the source has no distribution; if a parameter of the plan is missing in it,
+            or has another shape. Nothing was changed then.
 
     Example:
         >>> import isoinit, torch
@@ -182,7 +182,7 @@ def _read(path: str) -> _Posterior:
 
 
 @lru_cache(maxsize=4)
-def _read_once(path: str, modified: int, size: int) -> _Posterior:
+def _read_once(path: str, *_: int) -> _Posterior:
     try:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file

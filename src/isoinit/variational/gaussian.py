@@ -12,7 +12,7 @@ and a step of it is a relative change of the spread at any size.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -68,12 +68,13 @@ class GaussianWeight(nn.Module):
 
     def drawn(self, mean: torch.Tensor) -> torch.Tensor:
         """The same, made anew."""
-        return torch.addcmul(mean, self.std(), self.deviates(mean))
+        drawn: torch.Tensor = torch.addcmul(mean, self.std(), self.deviates(mean))
+        return drawn
 
     def deviates(self, mean: torch.Tensor) -> torch.Tensor:
         """The standard normal numbers of the draw in force."""
         index = self.draws.current()
-        noise = normals(index, mean.shape, self.name, mean.dtype, mean.device)
+        noise: torch.Tensor = normals(index, mean.shape, self.name, mean.dtype, mean.device)
         if self.padding is not None:
             noise.select(0, self.padding).zero_()
         return noise
@@ -124,4 +125,4 @@ def distribution_of(
     parts = held._modules.get(attribute) if isinstance(held, nn.ModuleDict) else None
     if not isinstance(parts, ParametrizationList) or not isinstance(parts[0], GaussianWeight):
         return None
-    return parts[0], cast("torch.Tensor", parts.original)
+    return parts[0], parts.original

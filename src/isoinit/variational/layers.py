@@ -4,8 +4,8 @@ A draw of the weights that a whole batch shares makes the gradients of its examp
 noise. Two ways give each example its own, at the price of a second product:
 
 - "local" samples the output in place of the weight: for an input x it is normal with mean xμᵀ and
-  variance x²(σ²)ᵀ (Kingma et al. 2015, section 2.1). Exact where a weight meets each example once; along
-  a sequence or an image each place gets noise of its own, which the weights would share.
+  variance x²(σ²)ᵀ (Kingma et al. 2015, section 2.1). Exact where a weight meets each example
+  once; along a sequence or an image each place gets noise of its own, which weights would share.
 - "flipout" turns the signs of one draw, for each example by a vector at the input and one at the
   output: x∘s times the draw's deviation, ∘r (Wen et al. 2018, eq. 4). Signs are shared along sequences
   and images, so that it is exact for each example by itself.
@@ -44,7 +44,7 @@ def _forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     gaussian, mean = parts
     bias = cast("torch.Tensor | None", layer.bias)
     convolution = isinstance(layer, nn.modules.conv._ConvNd)
-    product: _Product = layer._conv_forward if convolution else F.linear
+    product = cast("_Product", layer._conv_forward if convolution else F.linear)
     if gaussian.noise == "common":
         return product(x, cast("torch.Tensor", layer.weight), bias)
     # One number a place and channel, or (*, features); what comes before is a batch, or nothing.

@@ -51,8 +51,8 @@ def elbo(
     """The loss to minimize: the negative evidence lower bound for one example.
 
     nll + temperature · warm-up · KL / n_data, in nats. Temperature 1 is Bayes' rule. With a few
-    thousand examples the many weights then outweigh the data, and the network underfits or falls back
-    to its prior; at 0.1 it is trusted to fit, with spreads below those of Bayes' rule (Wenzel et al. 2020).
+    thousand examples the many weights then outweigh the data, and the network underfits or falls
+    back to its prior; at 0.1 it fits, with spreads below those of Bayes' rule (Wenzel et al. 2020).
 
     Args:
         nll: the negative log-likelihood of a batch, the *mean* over its examples, such as
@@ -60,8 +60,9 @@ def elbo(
         model: the model that `convert` has converted, wrapped or not.
         n_data: how many examples the training set has (not the batch).
         temperature: the weight of the divergence, at least 0.
-        step, warmup_steps: with both, the divergence's weight grows from 0 to whole over the first
-            steps, counted from 0, so that the data come first (Sønderby et al. 2016).
+        step: the number of the step, counted from 0; only needed for a warm-up.
+        warmup_steps: over how many steps the divergence's weight grows from 0 to whole, so that the
+            data come first (Sønderby et al. 2016).
 
     Raises:
         ArgumentError: for a value out of range, an nll that is no single number, or a model without
@@ -147,4 +148,4 @@ def converted(model: nn.Module) -> list[tuple[GaussianWeight, torch.Tensor]]:
 
 def _whole(value: torch.Tensor) -> torch.Tensor:
     """A sharded value gathered; others as they are."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[no-any-return]
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

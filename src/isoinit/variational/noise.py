@@ -40,23 +40,38 @@ def normals(
 
 @normals.register_fake
 def _(
-    index: torch.Tensor, shape: Sequence[int], name: str, dtype: torch.dtype, device: torch.device
+    _: torch.Tensor, shape: Sequence[int], __: str, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
     return torch.empty(tuple(shape), dtype=dtype, device=device)
 
 
 @normals.register_vmap
 def _(
-    info: Any, in_dims: tuple[int | None, ...], index: torch.Tensor, *rest: Any
+    _: Any, in_dims: tuple[int | None, ...], index: torch.Tensor, *rest: Any
 ) -> tuple[torch.Tensor, int]:
     if in_dims[0] is None:
         raise AssertionError("a batched call without a batch")  # torch would not come here
     return torch.stack([normals(one, *rest) for one in index.unbind(in_dims[0])]), 0
 
 
+@torch.library.custom_op("isoinit::new_index_", mutates_args=("out",))
+def _new_index(out: torch.Tensor) -> None:
+    out.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64))
+
+
+@_new_index.register_fake
+def _(_: torch.Tensor) -> None: ...
+
+
 def new_index() -> torch.Tensor:
     """The next draw's index, from torch's default generator."""
-    return torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu")
+    if not torch.compiler.is_compiling():
+        return torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu")
+    # Compiled code has a generator of its own, so that the number comes from an operation that the
+    # compiler cannot see into; and not make one of two of them, because each writes to its own memory.
+    index = torch.empty((), dtype=torch.int64, device="cpu")
+    _new_index(index)
+    return index
 
 
 class Draws:

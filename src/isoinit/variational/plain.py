@@ -64,7 +64,7 @@ def sample(model: Model, seed: int | None = None) -> Model:
     draws = converted(model)[0][0].draws
     with draws.fixed(torch.tensor(resolve_seed(seed) % 2**63)):
         drawn = {g.name: g.drawn(mean).detach() for g, mean in converted(model)}
-    return _plain(model, lambda gaussian, mean: drawn[gaussian.name].clone())
+    return _plain(model, lambda gaussian, _: drawn[gaussian.name].clone())
 
 
 def freeze(model: Model) -> Model:
@@ -81,7 +81,7 @@ def freeze(model: Model) -> Model:
         torch.Size([1, 2])
     """
     converted(model)
-    return _plain(model, lambda gaussian, mean: mean.detach().clone())
+    return _plain(model, lambda _, mean: mean.detach().clone())
 
 
 def _plain(model: Model, value: Callable[[GaussianWeight, torch.Tensor], torch.Tensor]) -> Model:

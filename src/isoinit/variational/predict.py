@@ -36,7 +36,7 @@ class Prediction:
             for "normal", the probabilities for "logits".
         mean: the average answer: (examples, ...).
         total, epistemic, aleatoric: variances, of the shape of the mean, in the square of its units.
-        entropy: for "logits", (examples,): of the average probabilities, in nats; the total uncertainty.
+        entropy: for "logits", (examples,): of the average probabilities, in nats.
         mutual_information: for "logits", (examples,): the entropy less the mean entropy within a draw:
             the part of it that is epistemic, 0 where all draws agree.
     """
@@ -223,9 +223,8 @@ def _stacked(outputs: list[Any], likelihood: str) -> torch.Tensor:
             f"the model returned {kind}; expected one floating-point tensor for "
             f"likelihood={likelihood!r}: wrap the model in a module that returns the part to average"
         )
-    return torch.stack(
-        [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
-    )
+    wide = torch.promote_types(first.dtype, torch.float32)
+    return torch.stack([tensor.to(wide) for tensor in tensors])
 
 
 def _values(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
@@ -236,7 +235,7 @@ def _values(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
     return Prediction(draws, draws.mean(0), epistemic + aleatoric, epistemic, aleatoric)
 
 
-def _normal(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
+def _normal(outputs: list[Any], _: float | torch.Tensor) -> Prediction:
     if not isinstance(outputs[0], tuple) or len(outputs[0]) != 2:
         raise ArgumentError(
             f'the model returned {type(outputs[0]).__name__}; likelihood="normal" expects a pair of '
@@ -248,7 +247,7 @@ def _normal(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
     return Prediction(draws, draws.mean(0), epistemic + aleatoric, epistemic, aleatoric)
 
 
-def _logits(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
+def _logits(outputs: list[Any], _: float | torch.Tensor) -> Prediction:
     logits = _stacked(outputs, "logits")
     axis = 2 if logits.ndim > 3 else -1
     logs = logits.log_softmax(axis)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -250,7 +249,9 @@ class _Parts(nn.Module):
 
     def build(self) -> Distribution:
         nested = {key: cast("_Parts", module).build() for key, module in self._modules.items()}
-        return self.kind(**self._buffers, **nested, **self.constants, validate_args=False)
+        kind: Any = self.kind
+        built: Distribution = kind(**self._buffers, **nested, **self.constants, validate_args=False)
+        return built
 
 
 def _argument(prior: Distribution, key: str) -> Any:
@@ -301,10 +302,3 @@ def require_number(
     bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
     wanted = f"a finite number {' and '.join(bounds)}".rstrip()
     raise ArgumentError(f"{owner}({name}={value!r}): expected {wanted}{hint}")
-
-
-def choose_prior(
-    prior: PriorLike | Mapping[str, PriorLike], name: str, matches: Mapping[str, str]
-) -> PriorLike:
-    """The prior of one parameter, from one for all or one by pattern (`matches`: by parameter)."""
-    return prior[matches[name]] if isinstance(prior, Mapping) else prior

@@ -96,7 +96,7 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
             f"nothing was changed: {entry.initializer} gives {name!r} a spread of {spread:g}; "
             "expected a finite one above 0"
         )
-    return Begin(shrink, lambda mean: torch.full((), spread, dtype=torch.float64))
+    return Begin(shrink, lambda _: torch.full((), spread, dtype=torch.float64))
 
 
 def _share_of(mean: torch.Tensor, start: Trained, planned: float) -> torch.Tensor:
@@ -109,8 +109,8 @@ def planned_spread(plan: Plan, name: str) -> float:
     """The standard deviation that a parameter was planned with.
 
     What starts at a constant has none, and gets that of the constant, for a scale; or, at zero, the
-    one of a LeCun weight: a bias moves its unit as much as one of the unit's weights does, and a vector
-    by itself has a length of 1.
+    one of a LeCun weight: a bias moves its unit as much as one of the unit's weights does, and a
+    vector by itself has a length of 1.
 
     Raises:
         PlanError: if the plan has no entry for it.
@@ -154,8 +154,8 @@ class Regression:
         noise_std: for "values": the noise of a target, in units of the targets' standard deviation.
 
     The inner layers are given standardized targets, so that the functions between layers see a usual
-    signal; each of their units is given one of the targets, in turn. A layer of fan-in d solves a d × d system
-    for each unit.
+    signal; each of their units is given one of the targets, in turn. A layer of fan-in d solves a
+    d × d system for each unit.
 
     Source: Rossi, Michiardi, Filippone 2019 (I-BLM); class numbers as in Milios et al. 2018, eq. 4.
         The standardized targets of inner layers are ours.
@@ -325,7 +325,7 @@ def _rows(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     size = layer.in_channels * math.prod(layer.kernel_size)
     kernel = torch.eye(size, dtype=x.dtype, device=x.device)
     patches = layer._conv_forward(x, kernel.reshape(size, -1, *layer.kernel_size), None)
-    return cast("torch.Tensor", patches).flatten(2).transpose(1, 2)
+    return patches.flatten(2).transpose(1, 2)
 
 
 def _write(target: torch.Tensor, values: torch.Tensor) -> None:
