@@ -37,6 +37,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "trace": ("Planning models of transformers", (1,)),
     "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
     "checking": ("Checking a model, beside one training step", (1,)),
+    "variational": ("Weights as distributions", (2,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

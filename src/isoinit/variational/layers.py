@@ -52,10 +52,9 @@ def _forward(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     inputs, outputs = (-spots - 1, -spots - 1) if convolution else (-1, -1)
     if gaussian.noise == "local":
         return _local(product, x, mean, gaussian, bias)
-    deviation = gaussian.std() * gaussian.deviates(mean)
     shared = product(x, mean, bias)
     before = _signs(x, inputs, f"{gaussian.name}/in", convolution, spots)
-    own = product(x * before, deviation, None)
+    own = product(x * before, gaussian.deviation(mean), None)
     return shared + own * _signs(own, outputs, f"{gaussian.name}/out", convolution, spots)
 
 
