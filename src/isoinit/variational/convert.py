@@ -215,11 +215,11 @@ def _require_kinds(plan: Any, start: Any, noise: Any) -> None:
 def _refuse_wrapped(model: nn.Module) -> None:
     """Their wrappers list the parameters once, at the start: spreads would never be synchronized."""
     for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ArgumentError(
-                "the model is scripted, and what it computes is fixed: convert before torch.jit"
-            )
         for cls in type(module).__mro__:
+            if cls.__name__ == "ScriptModule":
+                raise ArgumentError(
+                    "the model is scripted, and what it computes is fixed: convert before torch.jit"
+                )
             if cls.__name__ in (
                 "DistributedDataParallel",
                 "FullyShardedDataParallel",

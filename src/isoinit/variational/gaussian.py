@@ -138,12 +138,10 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def jvp(
         ctx: Any, mean: torch.Tensor | None, log_std: torch.Tensor | None, _: Any
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         (deviation,) = ctx.saved_tensors
-        moved = None if log_std is None else log_std * deviation
-        if mean is None or moved is None:
-            return moved if mean is None else mean, moved
-        return mean + moved, moved
+        moved = torch.zeros_like(deviation) if log_std is None else log_std * deviation
+        return moved if mean is None else mean + moved, moved
 
 
 def distributions(model: nn.Module) -> Iterator[tuple[GaussianWeight, torch.Tensor]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from isoinit.errors import ArgumentError, IsoinitWarning
 from isoinit.fill import resolve_seed
@@ -113,6 +114,11 @@ def predict(
     if not isinstance(noise_std, torch.Tensor):
         require_number("predict", "noise_std", noise_std, above=-1e-300, hint=", at least 0")
     weights = [gaussian for gaussian, _ in converted(model)]
+    if parametrize._cache_enabled:
+        raise ArgumentError(
+            "predict was called inside torch.nn.utils.parametrize.cached(), where every forward "
+            "repeats the same draw; call it outside"
+        )
     _warn_if_at_prior(model)
     first = new_index() if seed is None else torch.tensor(resolve_seed(seed) % 2**63)
     with torch.no_grad():

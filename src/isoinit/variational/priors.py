@@ -256,8 +256,10 @@ class _Parts(nn.Module):
 
 def _argument(prior: Distribution, key: str) -> Any:
     """What a distribution was made with: kept under the same name, or under it with a stroke."""
-    if key in ("probs", "logits") and key not in vars(prior):
-        return None  # the other one of the two was given
+    if key in ("probs", "logits"):  # one of the two was given; the other may have been worked out
+        return (
+            vars(prior)[key] if key == ("probs" if "probs" in vars(prior) else "logits") else None
+        )
     for kept in (key, f"_{key}"):
         if hasattr(prior, kept):
             return getattr(prior, kept)
