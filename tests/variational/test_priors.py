@@ -31,7 +31,11 @@ def divergence(prior, mean, std):
 def test_normal_is_that_of_torch(mean, spread, prior, centre):
     found = divergence(NormalPrior(prior, centre), mean, spread)
     means = torch.full((2, 3), mean, dtype=torch.float64)
-    expected = d.kl_divergence(d.Normal(means, spread), d.Normal(centre, prior))
+    laws = (
+        d.Normal(means, torch.full_like(means, spread)),
+        d.Normal(*means.new_tensor([centre, prior])),
+    )
+    expected = d.kl_divergence(*laws)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -50,7 +54,7 @@ MIXTURE = d.MixtureSameFamily(
 
 @pytest.mark.parametrize(
     "prior",
-    [ScaleMixture(0.25, 1.0, 0.1), d.StudentT(3.0), MIXTURE, d.Independent(d.Cauchy(0.0, 1.0), 0)],
+    [ScaleMixture(0.25, 1.0, 0.1), d.StudentT(3.0), MIXTURE, d.Cauchy(0.0, 1.0)],
 )
 def test_others_are_estimated_without_bias(prior):
     """30,000 estimates against quadrature: 4.9 standard errors, one seed in 10**6."""
@@ -77,14 +81,15 @@ def test_a_tied_mean_leaves_the_mean_free():
     layer = convert(nn.Linear(3, 2), prior=NormalPrior(mean="tied"))
     kl(layer).backward()
     parts = layer.parametrizations.weight
-    assert not parts.original.grad.any()
+    assert parts.original.grad is None
     assert parts[0].log_std.grad.all()
 
 
 def test_a_prior_centred_at_the_start():
     layer = convert(nn.Linear(3, 2), prior=NormalPrior(0.5, "start"), scale=0.2)
     sigma = posterior(layer)["weight"].stddev.double() / 0.5
-    torch.testing.assert_close(kl(layer).item(), ((sigma**2 - 1) / 2 - sigma.log()).sum().item())
+    expected = ((sigma**2 - 1) / 2 - sigma.log()).sum().item()
+    assert kl(layer).item() == pytest.approx(expected, rel=1e-5)
     assert not layer.parametrizations.weight[0].prior.mean.requires_grad
 
 
@@ -147,8 +152,15 @@ def test_a_prior_is_saved_and_loaded(kind, tmp_path):
         (lambda: ScaleMixture(narrow=-1.0), "narrow=-1.0"),
         (lambda: ScaleMixture(samples=0), "samples=0"),
         (lambda: convert(nn.Linear(4, 3), prior=d.Normal(torch.zeros(5), 1.0)), r"\(5,\)"),
+        (
+            lambda: convert(nn.Linear(4, 3), prior=d.Independent(d.Normal(0.0, 1.0), 0)),
+            "NormalPrior",
+        ),
         (lambda: convert(nn.Linear(4, 3), prior=d.Dirichlet(torch.ones(4))), "event shape"),
-        (lambda: convert(nn.Linear(4, 3), prior=d.Normal(torch.tensor(0.0), 1e200)), "1e\\+200"),
+        (
+            lambda: convert(nn.Linear(4, 3), prior=d.Normal(torch.tensor(0.0), 1e200)),
+            "scale inf.*float32",
+        ),
     ],
 )
 def test_refused(make, words):

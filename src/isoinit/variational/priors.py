@@ -199,10 +199,11 @@ class _Any(_Sampled):
 
     def __init__(self, prior: Distribution, start: torch.Tensor, name: str) -> None:
         super().__init__(name)
-        if (
-            prior.event_shape
-            or torch.broadcast_shapes(prior.batch_shape, start.shape) != start.shape
-        ):
+        try:
+            fits = torch.broadcast_shapes(prior.batch_shape, start.shape) == start.shape
+        except RuntimeError:
+            fits = False
+        if prior.event_shape or not fits:
             raise ArgumentError(
                 f"the prior of {name!r} has batch shape {tuple(prior.batch_shape)} and event shape "
                 f"{tuple(prior.event_shape)}; expected one of single numbers, of a shape that "
