@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torchbnn
@@ -57,7 +58,7 @@ def prediction() -> list[Row]:
     x = torch.randn(BATCH, sizes[0])
 
     def chain(linear: Callable[[int, int], nn.Module]) -> list[nn.Module]:
-        pairs = [(linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        pairs = [(linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
         return [module for pair in pairs for module in pair][:-1]
 
     model = nn.Sequential(*chain(nn.Linear))

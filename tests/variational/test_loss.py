@@ -5,6 +5,7 @@ implementation fails under another seed.
 """
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from isoinit.variational import at_prior, convert, elbo, kl, posterior
 
 
 def mlp(*sizes, dtype=None):
-    pairs = [(nn.Linear(a, b, dtype=dtype), nn.ReLU()) for a, b in zip(sizes, sizes[1:])]  # noqa: B905
+    pairs = [(nn.Linear(a, b, dtype=dtype), nn.ReLU()) for a, b in pairwise(sizes)]
     return nn.Sequential(*[m for pair in pairs for m in pair][:-1])
 
 

@@ -219,8 +219,8 @@ def _of_state(state: Mapping[str, Any], path: str) -> _Posterior:
     for key, value in state.items():
         if not isinstance(value, torch.Tensor):
             continue
-        at, _, attribute = f".{key}".rpartition(".parametrizations.")
-        if not attribute:
+        at, found_in, attribute = f".{key}".rpartition(".parametrizations.")
+        if not found_in:
             found[key] = _Moments(value, None)
         elif attribute.endswith(".original"):
             log_std = state.get(key.removesuffix(".original") + _SIGMA)

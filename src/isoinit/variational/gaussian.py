@@ -120,7 +120,7 @@ class _Draw(torch.autograd.Function):
         return mean + deviation, deviation
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def setup_context(ctx: Any, _: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1])
         ctx.save_for_forward(output[1])

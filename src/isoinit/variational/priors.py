@@ -279,11 +279,11 @@ def _in_range(value: torch.Tensor, start: torch.Tensor, name: str, what: str) ->
     if not value.is_floating_point():
         return value
     kept = value.to(wide(start))
-    lost = (value != 0) & ((kept.square() == 0) | ~kept.square().isfinite())
-    if bool(lost.any()) or not bool(kept.isfinite().all()):
+    lost = ~kept.square().isfinite() | ((value != 0) & (kept == 0))
+    if bool(lost.any()):
         kind = str(kept.dtype).removeprefix("torch.")
         raise ArgumentError(
-            f"the prior of {name!r} has {what} {value[lost].flatten()[0] if lost.any() else value}, "
+            f"the prior of {name!r} has {what} {value[lost].flatten()[0]}, "
             f"which is out of the range of {kind}; expected numbers whose squares it can hold"
         )
     return kept
