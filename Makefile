@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence families audits signal training health clean
+.PHONY: demo test lint format bench evidence peers families audits signal training health variational clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -24,8 +24,16 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp peers
 	$(BIN)/python -m benchmarks
+
+# What benchmarks and evidence are compared with; without what these would bring along and do not need.
+peers: $(VENV)/dev.stamp
+	$(PIP) --no-deps bayesian-torch torchbnn
+
+# A quarter of an hour: networks of distributions beside their peers; writes docs/variational.md.
+variational: $(VENV)/dev.stamp peers
+	$(BIN)/python -m evidence.variational
 
 # The signal expected and measured, and in deep networks; writes docs/signal.md and docs/deep.md.
 signal: $(VENV)/dev.stamp
@@ -49,10 +57,11 @@ audits: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.audits
 
 # What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
-evidence: $(VENV)/dev.stamp
+evidence: $(VENV)/dev.stamp peers
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python evidence/dieharder.py
 	$(BIN)/python -m evidence.health
+	$(BIN)/python -m evidence.variational
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

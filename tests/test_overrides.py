@@ -146,7 +146,7 @@ WRONG = [
     ({"*.bias": 0.0}, ArgumentError, r"override of '\*\.bias' is 0\.0; expected an initializer"),
     ({"*.bias": None}, ArgumentError, "is None; expected an initializer"),
     ({"*.bias": Zeros}, ArgumentError, "expected an initializer such as isoinit.Zeros()"),
-    ({0: Zeros()}, ArgumentError, "the key 0; expected the name of a parameter, a glob"),
+    ({0: Zeros()}, ArgumentError, "found the key 0; expected the name of a parameter, a glob"),
     ([("*.bias", Zeros())], ArgumentError, "overrides is a list; expected a mapping"),
     ("*.bias", ArgumentError, "overrides is a str; expected a mapping"),
 ]

@@ -99,7 +99,7 @@ def _refuse_other_kinds(overrides: Mapping[str, Initializer]) -> None:
 def _refuse_other_key(pattern: object) -> None:
     if not isinstance(pattern, str):
         raise ArgumentError(
-            f"a pattern is {pattern!r}; expected the name of a parameter, a glob such as "
+            f"found the key {pattern!r}; expected the name of a parameter, a glob such as "
             '"*.bias", or a role such as "role:embedding"'
         )
 

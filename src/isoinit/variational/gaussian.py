@@ -12,7 +12,7 @@ and a step of it is a relative change of the spread at any size.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -70,7 +70,9 @@ class GaussianWeight(nn.Module):
         """The same, made anew."""
         if torch.compiler.is_compiling():  # which fuses the products by itself
             return mean + self.deviation(mean)
-        return cast("torch.Tensor", _Draw.apply(mean, self.log_std, self._noise(mean))[0])
+        draw: Any = _Draw
+        drawn: torch.Tensor = draw.apply(mean, self.log_std, self._noise(mean))[0]
+        return drawn
 
     def deviation(self, mean: torch.Tensor) -> torch.Tensor:
         """How far the draw in force is from the mean."""

@@ -87,7 +87,7 @@ class ScaleMixture:
 
     share: float = 0.5
     std: float = 1.0
-    narrow: float = math.exp(-6)
+    narrow: float = 0.0025
     samples: int = 1
 
     def __post_init__(self) -> None:

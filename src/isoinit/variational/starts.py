@@ -21,6 +21,7 @@ from isoinit.random import Stream
 from isoinit.trace import as_arguments
 from isoinit.trace.names import named_modules
 from isoinit.variational.gaussian import distribution_of, distributions
+from isoinit.variational.mirrors import restoring_gain
 from isoinit.variational.priors import require_number
 
 
@@ -89,7 +90,7 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
     entry = plan[name]
     scale = entry.initializer.scale if isinstance(entry.initializer, Variational) else scale
     # A sampled weight then has the planned variance in all. What is no map keeps its mean.
-    shrink = 1 / math.sqrt(1 + scale**2) if entry.layout.is_map else 1.0
+    shrink = restoring_gain(entry, scale) / math.sqrt(1 + scale**2) if entry.layout.is_map else 1.0
     spread = shrink * scale * total
     if not 0 < spread < math.inf:
         raise PlanError(

@@ -1,0 +1,1 @@
+"""What networks of distributions are claimed to do, shown beside their peers."""

@@ -1,0 +1,46 @@
+"""Networks of distributions beside their peers; writes docs/variational.md.
+
+    python -m evidence.variational [signal] [digits] [uci] [between] [--sweep]
+
+`--sweep` chooses settings on validation data (a quarter of an hour) and writes nothing. The peers are
+installed by `make peers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from evidence.variational import between, digits, signal, uci
+
+DOCS = Path(__file__).parents[2] / "docs" / "variational.md"
+TOPICS = {"signal": signal, "digits": digits, "uci": uci, "between": between}
+HEAD = """# Networks of distributions, measured
+
+Written by `python -m evidence.variational`. Every setting was chosen on validation data split off the
+training data (`--sweep`), never on test data. The peers ran in the same run, with the settings of
+their own documentation.
+"""
+
+
+def main() -> None:
+    """Run the topics that are asked for, and write the page if all ran."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("topics", nargs="*", choices=[[], *TOPICS], default=[])
+    parser.add_argument("--sweep", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # such small products are slower on two
+    names = arguments.topics or list(TOPICS)
+    if arguments.sweep:
+        for name in names:
+            if hasattr(TOPICS[name], "sweep"):
+                TOPICS[name].sweep()
+        return
+    parts = [TOPICS[name].report() for name in names]
+    if not arguments.topics:
+        DOCS.write_text("\n".join([HEAD, *(line for part in parts for line in part)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
