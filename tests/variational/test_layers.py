@@ -22,7 +22,7 @@ CASES = {
     "conv2d, one example": (lambda: nn.Conv2d(3, 4, 3), (3, 4, 4)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2, dilation=2), (2, 2, 4, 4, 4)),
 }
-DRAWS = 4000
+DRAWS = 1200
 
 
 def moments(layer, x):

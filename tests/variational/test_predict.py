@@ -35,7 +35,7 @@ def test_std_is_unbiased_in_its_square():
     layer = convert(nn.Linear(4, 2))
     x = torch.ones(1, 4)
     torch.manual_seed(0)
-    few = torch.stack([predict(layer, x, samples=2).std ** 2 for _ in range(2000)]).mean()
+    few = torch.stack([predict(layer, x, samples=2).std ** 2 for _ in range(700)]).mean()
     many = (predict(layer, x, samples=4000).std ** 2).mean()
     assert abs(few / many - 1) < 0.15
 
@@ -180,14 +180,14 @@ class Row(nn.Module):
 
 
 def test_drawing_outputs_gives_the_moments_of_drawing_weights():
-    """20,000 draws each; the means within 4.9 standard errors, the spreads within 5 %."""
+    """3,000 draws each; the means within 4.9 standard errors, the spreads within 9 % (4.9 of 1.8)."""
     x = torch.randn(6, 4)
     fast = convert(chain(), isoinit.plan(chain(), x), scale=0.8)
     slow = convert(chain(Row()), isoinit.plan(chain(Row()), x), scale=0.8)
-    one, other = (predict(model, x, 20_000, seed=0) for model in (fast, slow))
-    error = ((one.epistemic + other.epistemic) / 20_000).sqrt()
+    one, other = (predict(model, x, 3000, seed=0) for model in (fast, slow))
+    error = ((one.epistemic + other.epistemic) / 3000).sqrt()
     assert ((one.mean - other.mean).abs() < 4.9 * error).all()
-    assert ((one.std / other.std - 1).abs() < 0.05).all()
+    assert ((one.std / other.std - 1).abs() < 0.09).all()
 
 
 @pytest.mark.parametrize("extra", [(), (Row(),)])
