@@ -144,26 +144,27 @@ def convert(
         holders = _holders(model, known, chosen)
     if not isinstance(start, Trained):
         plan.apply(model, seed)
-    draws = Draws()
-    root = unwrap(model)
-    root.register_forward_pre_hook(draws.begin)
-    root.register_forward_hook(draws.end, always_call=True)
+    draws = _hook_root(model)
     for name in chosen:
-        mean, begin = known[name], begins[name]
-        log_std = _start(mean, begin)
+        mean = known[name]
+        log_std = _start(mean, begins[name])
         built = build_prior(wanted[name], mean, planned_spread(plan, name), name)
         padding = plan[name].layout.padding
-        fast = [
-            h for h in holders[name] if type(h.module) in layers.EXACT and h.attribute == "weight"
-        ]
-        own = noise if fast and len(holders[name]) == 1 else "common"
+        own = noise if _is_fast(holders[name]) else "common"
         gaussian = GaussianWeight(log_std, built, name, draws, own, padding)
         for holder in holders[name]:
-            _register(holder, gaussian, fast=holder in fast)
+            _register(holder, gaussian)
     _hook_layers(model, draws)
     if isinstance(start, Regression):
         start.regress(model, calls, seed)
     return model
+
+
+def _is_fast(holders: list[_Holder]) -> bool:
+    """Whether noise of each example's own can be made: for an exact layer's own weight."""
+    first = holders[0]
+    exact = type(first.module) in layers.EXACT and first.attribute == "weight"
+    return exact and len(holders) == 1
 
 
 def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
@@ -174,11 +175,12 @@ def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
     return nn.Parameter(log_std.expand_as(mean).contiguous())
 
 
-def _register(holder: _Holder, gaussian: GaussianWeight, *, fast: bool) -> None:
+def _register(holder: _Holder, gaussian: GaussianWeight) -> None:
     module, attribute = holder.module, holder.attribute
+    exact = type(module) in layers.EXACT and attribute == "weight"
     # unsafe=True skips torch's trial call, which would draw from the default generator.
     parametrize.register_parametrization(module, attribute, gaussian, unsafe=True)
-    if fast:
+    if exact:
         layers.install(module)
     if isinstance(module, nn.RNNBase):  # its kernels read a list that is made once
         vars(module).pop("_flat_weights", None)
@@ -192,6 +194,13 @@ def _drawn_weights(module: nn.RNNBase) -> list[torch.Tensor | None]:
 
 def _keep_drawing(module: nn.RNNBase, weights: object) -> None:
     """The list is never set: every reading of it draws."""
+
+
+def _hook_root(model: nn.Module) -> Draws:
+    draws, root = Draws(), unwrap(model)
+    root.register_forward_pre_hook(draws.begin)
+    root.register_forward_hook(draws.end, always_call=True)
+    return draws
 
 
 def _hook_layers(model: nn.Module, draws: Draws) -> None:
