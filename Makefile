@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence peers families audits signal training health variational clean
+.PHONY: demo test lint format bench evidence peers families audits signal training health variational sparse clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -29,11 +29,15 @@ bench: $(VENV)/dev.stamp peers
 
 # What benchmarks and evidence are compared with; without what these would bring along and do not need.
 peers: $(VENV)/dev.stamp
-	$(PIP) --no-deps bayesian-torch torchbnn
+	$(PIP) --no-deps bayesian-torch torchbnn sparsimony
 
 # A quarter of an hour: networks of distributions beside their peers; writes docs/variational.md.
 variational: $(VENV)/dev.stamp peers
 	$(BIN)/python -m evidence.variational
+
+# Ten minutes: networks with sparse weights beside dense ones and peers; writes docs/sparse.md.
+sparse: $(VENV)/dev.stamp peers
+	$(BIN)/python -m evidence.sparse
 
 # The signal expected and measured, and in deep networks; writes docs/signal.md and docs/deep.md.
 signal: $(VENV)/dev.stamp
@@ -62,6 +66,7 @@ evidence: $(VENV)/dev.stamp peers
 	$(BIN)/python evidence/dieharder.py
 	$(BIN)/python -m evidence.health
 	$(BIN)/python -m evidence.variational
+	$(BIN)/python -m evidence.sparse
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

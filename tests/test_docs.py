@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import isoinit
-from isoinit import errors, functional, rules, variational
+from isoinit import errors, functional, rules, sparse, variational
 from isoinit.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +18,7 @@ DOCS = [
     path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if path.is_file()
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROOMS = {room.__name__: room for room in (functional, sparse, variational)}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -89,19 +90,16 @@ def documented():
     module, names = isoinit, False
     for line in (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
-            named = {"`isoinit.functional`": functional, "`isoinit.variational`": variational}
-            module = named.get(line[3:], isoinit)
+            module = ROOMS.get(line[3:].strip("`"), isoinit)
         names = line.startswith("|") and (names or line.startswith("| Name |"))
         if names and (found := re.match(r"\| `([\w.]+)(?:\((.*?)\))?` \|", line)):
             yield module, found[1], found[2]
 
 
-@pytest.mark.parametrize(
-    "module", [isoinit, functional, variational], ids=lambda module: module.__name__
-)
+@pytest.mark.parametrize("module", [isoinit, *ROOMS.values()], ids=lambda module: module.__name__)
 def test_the_reference_names_every_public_name(module):
     names = {name for where, name, _ in documented() if where is module}
-    assert set(module.__all__) - {"functional", "variational"} <= names
+    assert set(module.__all__) - {room.rpartition(".")[2] for room in ROOMS} <= names
 
 
 @pytest.mark.parametrize("entry", list(documented()), ids=lambda entry: entry[1])

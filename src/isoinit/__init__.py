@@ -6,7 +6,7 @@ health = isoinit.check(model, batch)   # measures the signal, forward and backwa
 isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
 """
 
-from isoinit import functional, variational
+from isoinit import functional, sparse, variational
 from isoinit.activations import gain
 from isoinit.auditing import Audit, audit
 from isoinit.differences import Difference, Differences
@@ -33,6 +33,7 @@ from isoinit.initializers import (
     Orthogonal,
     PriorBias,
     Sparse,
+    SparseOrthogonal,
     TimeSteps,
     TruncatedNormal,
     Uniform,
@@ -79,6 +80,7 @@ __all__ = [
     "PriorBias",
     "Reading",
     "Sparse",
+    "SparseOrthogonal",
     "TimeSteps",
     "TruncatedNormal",
     "Uniform",
@@ -94,5 +96,6 @@ __all__ = [
     "init",
     "plan",
     "read",
+    "sparse",
     "variational",
 ]

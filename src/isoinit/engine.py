@@ -43,13 +43,13 @@ class Engine:
         """
         global _done
         _done = min(_done + work, _PATIENCE)
-        if _done < _PATIENCE or _numba_fault():
+        if _done < _PATIENCE or numba_fault():
             return self.definition
         return import_module(self.kernels)
 
 
 @lru_cache(maxsize=1)
-def _numba_fault() -> str:
+def numba_fault() -> str:
     """Why Numba cannot be used, said once; empty if it can."""
     try:
         import_module("isoinit.compiled")

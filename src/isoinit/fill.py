@@ -179,7 +179,7 @@ def fill_tensor(
     if target.numel():
         if law is None:
             _ask_for_huge_pages(target)
-            initializer.fill(_as_array(target), stream, layout)
+            initializer.fill(as_array(target), stream, layout)
         else:
             _draw_there(target, law, stream)
         if layout.padding is not None:
@@ -247,7 +247,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return type(tensor) in _OWN and tensor.is_cpu and tensor.is_contiguous()
 
 
-def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().reshape(-1).view(np.uint16)

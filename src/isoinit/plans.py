@@ -258,13 +258,25 @@ class Plan:
         parameters, _ = named_parameters(model)
         refuse_unfillable(parameters, now=True)
         self.refuse_mismatch(parameters)
+        self.fill(parameters, seed)
+        return model
+
+    def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
+        """Fill some of the plan's parameters, which fit it, as `apply` fills all of a model's.
+
+        Args:
+            parameters: those to fill, by name.
+            seed: as for `apply`.
+
+        Raises:
+            PlanError: if an initializer does not fit a parameter; nothing was changed then.
+        """
         fills = self._fills(parameters, seed)
-        for entry in self:
-            if entry.initializer is None:
-                run_postponed(parameters[entry.name], Stream(seed, entry.name))
+        for name, parameter in parameters.items():
+            if self.entries[name].initializer is None:
+                run_postponed(parameter, Stream(seed, name))
         fill_tensors(fills)
         forget(fill.tensor for fill in fills)
-        return model
 
     def calibrate(
         self,
@@ -373,22 +385,23 @@ class Plan:
                 "or apply it to the model that it was made from"
             )
 
-    def _fills(self, parameters: dict[str, nn.Parameter], seed: int) -> list[Fill]:
+    def _fills(self, parameters: Mapping[str, nn.Parameter], seed: int) -> list[Fill]:
         """What to fill with what.
 
         Raises:
             PlanError: if something cannot be: such as bounds between which a type has no value.
         """
         fills = []
-        for name, entry in self.entries.items():
+        for name, parameter in parameters.items():
+            entry = self.entries[name]
             if (initializer := entry.initializer) is None:
                 continue
             try:
-                law = law_for(parameters[name], initializer, entry.layout)
+                law = law_for(parameter, initializer, entry.layout)
             except IsoinitError as error:
                 raise PlanError(f"nothing was changed: {name!r}: {error}") from None
             stream = Stream(seed, name)
-            fills.append(Fill(parameters[name], initializer, entry.layout, stream, law))
+            fills.append(Fill(parameter, initializer, entry.layout, stream, law))
         return fills
 
     def diff(self, other: Plan) -> Differences:

@@ -288,6 +288,8 @@ def _operation(op: Op) -> str:
     stack, n_out, n_in, _ = use.layout.maps_shape
     if use.layout.kind == "embedding":
         return f"{op.name} {n_in}×{n_out}"
+    if use.layout.kind == "kept":
+        return f"{op.name} of {n_out} weights"
     kernel = " " + "×".join(map(str, use.layout.kernel)) if use.layout.kernel else ""
     sizes = f"{stack}×({n_in}→{n_out})" if stack > 1 else f"{n_in}→{n_out}"
     return f"{op.name} {sizes}{kernel}"

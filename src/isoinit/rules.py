@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from isoinit.initializers import (
     XavierNormal,
     Zeros,
 )
+from isoinit.initializers.base import WholeInitializer
 from isoinit.roles import Role
 
 SATURATING = ("tanh", "sigmoid", "softsign", "erf", "hardtanh", "hardsigmoid")
@@ -673,6 +674,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if role.slot == "unknown":
         return Choice(None, "no rule knows what it is for", "")
+    if role.layout.kind == "kept":
+        role = replace(role, chain=None)  # whose matrices are no longer to be had
     initializer, rule = _first(role)
     close = tuple(other.name for other in RULES if other is not rule and other.applies(role))
     name = rule.name
@@ -683,6 +686,9 @@ def choose(role: Role, method: str = "auto") -> Choice:
     if method != "auto" and eligible:
         initializer = _BY_METHOD[method](role)
         reason, source, name = f"method={method!r} was asked for", "your choice", ""
+    if role.layout.kind == "kept" and isinstance(initializer, WholeInitializer):
+        initializer = HeNormal(gain=_plain_gain(role))
+        reason += "; what a sparse weight keeps is drawn one by one, at the scale of its own inputs"
     if role.norm:
         reason += " (behind a norm layer)"
     if role.guess:

@@ -33,6 +33,8 @@ from isoinit.initializers import (
     Orthogonal,
     PriorBias,
     Sparse,
+    SparseInitializer,
+    SparseOrthogonal,
     TimeSteps,
     TruncatedNormal,
     Uniform,
@@ -72,6 +74,11 @@ EACH = [
     (Sparse(density=0.4, gain=2.0), CONV),
     (Sparse(density=0.4, pattern="random"), LINEAR),
     (Sparse(connections=3), LINEAR),
+    (Sparse(pattern="block2"), LINEAR),
+    (Sparse(pattern="1:5"), LINEAR),
+    (Sparse(0.4), fans.embedding((9, 10), padding=2)),
+    (SparseOrthogonal(0.4, gain=0.9), LINEAR),
+    (SparseOrthogonal(0.4, mirror="both"), LINEAR),
     (Variational(HeUniform(), scale=0.3), LINEAR),
     (ICNR(4, Normal(std=0.1)), fans.conv((12, 3, 3, 2))),
     (LogFrequencies((3.0, 1.0, 4.0)), fans.vector((3,))),
@@ -96,7 +103,10 @@ each = pytest.mark.parametrize(("initializer", "layout"), EACH, ids=[str(row[0])
 
 
 def test_each_initializer_is_in_the_table():
-    public = {getattr(initializers, name) for name in initializers.__all__} - {Initializer}
+    public = {getattr(initializers, name) for name in initializers.__all__} - {
+        Initializer,
+        SparseInitializer,
+    }
     assert {type(row[0]) for row in EACH} == public
 
 

@@ -86,6 +86,55 @@ def test_what_is_not_zero_is_normal(options, gain, draw):
     assert stats.kstest(values, stats.norm(0, gain / math.sqrt(40)).cdf).pvalue > 1e-6
 
 
+def test_units_of_a_random_pattern_are_scaled_by_their_own_inputs(draw):
+    """Σw² of a unit has mean 1 whatever its k: the few and the many alike (4.9 standard errors)."""
+    weight = draw(Sparse(density=0.02, pattern="random"), fans.linear((4000, 400))).astype(float)
+    counts, sums = (weight != 0).sum(1), np.square(weight).sum(1)
+    for some in (counts <= 5, counts >= 12):
+        error = math.sqrt((2 / counts[some]).mean() / some.sum())
+        assert sums[some].mean() == pytest.approx(1, abs=4.9 * error)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"), [("fixed", 0.1), ("random", 0.1), ("block20", 0.1), ("1:4", 0.25)]
+)
+def test_patterns_keep_their_share_and_the_scale(pattern, kept, draw):
+    initializer = Sparse(pattern=pattern)
+    weight = draw(initializer, DENSE).astype(np.float64)
+    assert (weight != 0).mean() == pytest.approx(kept, rel=0.02)
+    assert (weight != 0).any(0).all()
+    variance = np.square(weight).sum(1)
+    assert variance.mean() == pytest.approx(1, abs=4.9 * math.sqrt(3 / (400 * kept) / 600))
+    assert initializer.std_for(DENSE) == pytest.approx(1 / 20)
+
+
+def test_a_table_keeps_a_share_of_each_row(draw):
+    """A row of 200 numbers keeps 20, of variance 10: those of a dense row of variance 1."""
+    table = draw(Sparse(density=0.1), fans.embedding((500, 200), padding=3)).astype(np.float64)
+    assert ((table != 0).sum(1) == 20).all()
+    values = table[table != 0]
+    assert stats.kstest(values, stats.norm(0, math.sqrt(10)).cdf).pvalue > 1e-6
+
+
+def test_what_is_kept_is_drawn_without_the_rest():
+    """A layer of 10¹² weights: ten inputs for each of its million units."""
+    layout = fans.linear((10**6, 10**6))
+    kept, values = Sparse(connections=2).draw_kept(Stream(0, "w"), layout, np.dtype(np.float32))
+    assert len(values) == len(kept.columns) == 2 * 10**6
+    assert len(np.unique(kept.columns)) == 10**6
+
+
+@pytest.mark.parametrize("pattern", ["fixed", "random", "block20", "2:4"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_the_kept_values_are_those_of_the_whole_parameter(pattern, dtype):
+    initializer = Sparse(pattern=pattern)
+    kept, values = initializer.draw_kept(Stream(5, "w"), DENSE, np.dtype(dtype))
+    whole = np.empty(600 * 400, dtype)
+    initializer.fill(whole, Stream(5, "w"), DENSE)
+    assert np.count_nonzero(whole) == np.count_nonzero(values)
+    assert (whole.reshape(600, 400)[kept.rows, kept.columns] == values).all()
+
+
 def test_a_strided_transposed_convolution_scales_by_the_taps_that_reach_an_output(draw):
     """In 32·16 of the kernel, 32·4 reach an output; half of them are zero: Var = 1/64."""
     layout = fans.conv_transpose((32, 64, 4, 4), stride=2)
@@ -144,7 +193,7 @@ def test_a_weight_does_not_depend_on_its_place(connections):
         ({"density": 0}, "density=0"),
         ({"density": 1.5}, "density=1.5"),
         ({"density": math.nan}, "density=nan"),
-        ({"density": None}, "density=None"),
+        ({"density": "0.1"}, "density='0.1'"),
         ({"connections": 0}, "connections=0"),
         ({"connections": 1.5}, "connections=1.5"),
         ({"connections": True}, "connections=True"),

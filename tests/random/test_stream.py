@@ -128,7 +128,7 @@ def test_import_does_not_load_numba():
 def test_without_numba_the_numbers_are_the_same(monkeypatch):
     expected = drawn("normal", 120_000)
     monkeypatch.setitem(sys.modules, "isoinit.compiled", None)
-    engine._numba_fault.cache_clear()
+    engine.numba_fault.cache_clear()
     try:
         with pytest.warns(IsoinitWarning, match="install numba"):
             first = drawn("normal", 120_000)
@@ -136,7 +136,7 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch):
             warnings.simplefilter("error")
             second = drawn("normal", 120_000)
     finally:
-        engine._numba_fault.cache_clear()
+        engine.numba_fault.cache_clear()
     assert np.array_equal(first, expected)
     assert np.array_equal(second, expected)
 

@@ -8,7 +8,8 @@ from isoinit.initializers.looks_linear import LooksLinear
 from isoinit.initializers.orthogonal import DeltaOrthogonal, Orthogonal
 from isoinit.initializers.prior import LogFrequencies, PriorBias
 from isoinit.initializers.random import Normal, TruncatedNormal, Uniform
-from isoinit.initializers.sparse import Sparse
+from isoinit.initializers.sparse import Sparse, SparseInitializer
+from isoinit.initializers.sparse_orthogonal import SparseOrthogonal
 from isoinit.initializers.state_space import DecayRates, TimeSteps
 from isoinit.initializers.variational import Variational
 from isoinit.initializers.xavier import XavierNormal, XavierUniform
@@ -34,6 +35,8 @@ __all__ = [
     "Orthogonal",
     "PriorBias",
     "Sparse",
+    "SparseInitializer",
+    "SparseOrthogonal",
     "TimeSteps",
     "TruncatedNormal",
     "Uniform",

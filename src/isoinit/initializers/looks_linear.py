@@ -85,21 +85,21 @@ class LooksLinear(WholeInitializer):
 
     def std_for(self, layout: Layout) -> float:
         """The root mean square of the elements."""
-        n_out, n_in = self.halves(layout)
         taps = layout.maps_shape[3]
-        return self._gain(n_out, n_in) / math.sqrt(max(n_out, n_in) * taps)
+        return self.gain_for(layout) / math.sqrt(max(self.halves(layout)) * taps)
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """One Haar matrix a map, and its mirror images."""
         n_out, n_in = self.halves(layout)
         maps = np.empty((layout.maps_shape[0], n_out, n_in))
-        haar(maps, stream, self._gain(n_out, n_in))
+        haar(maps, stream, self.gain_for(layout))
         if self.mirror != "in":
             maps = np.concatenate([maps, -maps], axis=1)
         if self.mirror != "out":
             maps = np.concatenate([maps, -maps], axis=2)
         return at_centre(maps, layout) if layout.taps else layout.from_maps(maps[..., None])
 
-    def _gain(self, n_out: int, n_in: int) -> float:
-        """More outputs than inputs share the length: the variance of each is put right."""
+    def gain_for(self, layout: Layout) -> float:
+        """The length of W's vectors: more outputs than inputs share it, which is put right."""
+        n_out, n_in = self.halves(layout)
         return self.gain * math.sqrt(max(1.0, n_out / n_in))

@@ -5,51 +5,91 @@ with the layer's width and units start different from each other. A unit that su
 fan_in needs Var(w) = gain²/k for the same signal: the dense rule's scale would shrink it by
 sqrt(density) a layer, to nothing in a deep network (Evci et al. 2022, section 3).
 
-Use it for very large layers, and before training with a fixed sparsity. The tensor stays dense in
-memory here. Densities so low that most inputs reach no unit lose information: keep k at 10 or more
-unless the layer is much wider than its input.
+Use it for very large layers, and before training with a fixed sparsity. On a plain parameter zeros
+take as much memory as other numbers; `isoinit.sparse.convert` stores and computes what is kept alone.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from isoinit.errors import ArgumentError
-from isoinit.initializers.base import Array, MapsInitializer
+from isoinit.initializers.base import Array, MapsInitializer, store
+from isoinit.patterns import Kept, Pattern, parse, shape_of
 from isoinit.random import Stream
 from isoinit.scale.fans import Layout
 
-PATTERNS = ("fixed", "random")
-
 _CACHED = 2**17  # elements that stay in the cache between zeros and values
+DENSITY = 0.1
+
+
+class SparseInitializer(MapsInitializer):
+    """An initializer that says which weights it keeps, and draws nothing for the others."""
+
+    rounds: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def rule(self) -> Pattern:
+        """Which weights are kept, as a pattern that trained weights can be cut to."""
+
+    @abstractmethod
+    def draw_kept(self, stream: Stream, layout: Layout, dtype: np.dtype[Any]) -> tuple[Kept, Array]:
+        """The kept weights' places and values; nothing of the parameter's whole size is made.
+
+        Args:
+            stream: the parameter's random numbers.
+            layout: one that `std_for` accepts.
+            dtype: float32, float64 or float16, or uint16, which stands for bfloat16.
+        """
+
+    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+        """Zeros, and the kept weights at their places."""
+        kept, values = self.draw_kept(stream, layout, maps.dtype)
+        table = layout.kind == "embedding"
+        weights = np.empty(math.prod(layout.shape), maps.dtype) if table else maps.reshape(-1)
+        size, rows = kept.size, len(kept.starts) - 1
+        flat = kept.columns + kept.rows.astype(np.intp) * size
+        together = max(1, _CACHED // max(size, 1))
+        for first in range(0, rows, together):
+            last = min(first + together, rows)
+            some = slice(kept.starts[first], kept.starts[last])
+            piece = weights[first * size : last * size]
+            piece[:] = 0
+            piece[flat[some] - first * size] = values[some]
+        if table:
+            maps[:] = layout.to_maps(weights.reshape(layout.shape))
 
 
 @dataclass(frozen=True)
-class Sparse(MapsInitializer):
-    """Normal weights on a random share `density` of the connections, zero elsewhere.
+class Sparse(SparseInitializer):
+    """Normal weights on a share `density` of the connections, zero elsewhere.
 
-    Use it for very large layers, and before training with a fixed sparsity. Not for narrow layers:
-    of the inputs, a share of about exp(-k · outputs/inputs) reaches no unit.
+    Use it for very large layers, and before training with a fixed sparsity. Every unit keeps some
+    input, and every input reaches some unit if there are enough weights for that.
 
     Args:
-        density: the share of non-zero weights, in (0, 1].
+        density: the share of non-zero weights, in (0, 1]; by default 0.1, or what an N:M pattern says.
         connections: non-zero weights a unit, in place of `density`: 15 in Martens' recipe. Units
             with fewer inputs take all of them.
         pattern: "fixed" gives each unit the same number of inputs; "random" keeps each weight with
-            probability `density`, so that units differ and a few may have none.
+            probability `density`, so that units differ; "block16" (or another side) keeps whole
+            squares; "2:4" (N:M) keeps N of every M neighbouring inputs.
         gain: the activation's gain; sqrt(2) for ReLU, `isoinit.gain(function)` for any other.
 
-    Non-zero weights are N(0, gain²/k), with k the (expected) number of inputs of a unit.
+    Non-zero weights are N(0, gain²/k), with k the number of inputs that their unit keeps. Of a lookup
+    table it is a row that keeps its share of numbers.
 
-    Source: Martens 2010, section 5; scale: Evci et al. 2022.
+    Source: Martens 2010, section 5; scale by a unit's own inputs: Evci et al. 2022.
 
     Raises:
-        ArgumentError: for a density outside (0, 1], connections below 1, connections with the
-            random pattern, an unknown pattern, or a gain not above 0; on filling a vector.
+        ArgumentError: for a density outside (0, 1], connections below 1, an unknown pattern or one
+            that they contradict, or a gain not above 0; on a vector, or a shape that blocks or N:M do
+            not divide.
 
     Example:
         >>> from isoinit.scale import fans
@@ -57,34 +97,29 @@ class Sparse(MapsInitializer):
         100
     """
 
-    density: float = 0.1
+    density: float | None = None
     connections: int | None = None
     pattern: str = "fixed"
     gain: float = 1.0
-    rounds: ClassVar[bool] = True
     _sizes: ClassVar[tuple[str, ...]] = ("gain",)
 
     def __post_init__(self) -> None:
-        self._require("density", low=0, high=1, above=True)
+        if self.density is not None:
+            self._require("density", low=0, high=1, above=True)
         self._require("gain", low=0, above=True)
-        if self.pattern not in PATTERNS:
-            raise ArgumentError(
-                f"Sparse(pattern={self.pattern!r}): expected one of {', '.join(PATTERNS)}"
-            )
         if self.connections is not None:
-            if self.pattern == "random":
-                raise ArgumentError(
-                    "Sparse(connections=..., pattern='random'): a random pattern has no fixed "
-                    "number of connections; give a density, or use pattern='fixed'"
-                )
             self._require("connections", low=1, whole=True)
+        _ = self.rule
+
+    @property
+    def rule(self) -> Pattern:
+        """Which weights are kept."""
+        return parse(self.pattern, self.density, self.connections, DENSITY)
 
     def inputs(self, layout: Layout) -> int:
         """The number of non-zero weights a unit has (expects, for the random pattern)."""
-        self._require_map(layout)
-        _, _, n_in, taps = layout.maps_shape
-        wanted = self.connections or round(self.density * n_in * taps)
-        return min(max(wanted, 1), n_in * taps)
+        _, rows, size = shape_of(layout)
+        return round(self.rule.count(rows, size))
 
     def std_for(self, layout: Layout) -> float:
         """The root mean square of all elements, zeros included: gain/sqrt(fan_in).
@@ -92,41 +127,21 @@ class Sparse(MapsInitializer):
         Sparse or dense, the sum over a unit's inputs has the same variance.
         """
         self._require_map(layout)
+        self.inputs(layout)  # refuses a shape that the pattern does not divide
         return self.gain / math.sqrt(layout.fan_in)
 
-    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
-        """Normals, and zeros at places drawn from a stream of their own.
-
-        Whichever are fewer of a unit's weights, the zeros or the others, have their places drawn.
-        """
-        stack, n_out, n_in, taps = maps.shape
-        units, size = stack * n_out, n_in * taps
-        weights, mask = maps.reshape(-1), stream.child("mask")
-        fixed = self.pattern == "fixed"
-        kept = self.inputs(layout) if fixed else self.density * size
+    def draw_kept(self, stream: Stream, layout: Layout, dtype: np.dtype[Any]) -> tuple[Kept, Array]:
+        """Places from a stream of their own, and a normal number for each."""
+        kept = self.rule.draw(stream.child("mask"), *shape_of(layout))
+        values = np.empty(len(kept.columns), dtype)
+        counts = kept.counts
         # The fans count a unit's true inputs: a strided transposed convolution sums fewer than its
         # kernel holds, sparse or not.
-        std = self.gain / math.sqrt(layout.fan_in * kept / size)
-        if not fixed:
-            stream.normal(weights, std=std)
-            weights[mask.words(0, weights.size) >= self.density * 2.0**32] = 0
-        elif 2 * kept > size:
-            stream.normal(weights, std=std)
-            weights[_flat(mask.subsets(units, size, size - kept), size)] = 0
+        stds = self.gain / np.sqrt(layout.fan_in * np.maximum(counts, 1) / max(kept.size, 1))
+        if counts.size and (counts == counts[0]).all():
+            stream.normal(values, std=float(stds[0]))
         else:
-            values = np.empty(units * kept, weights.dtype)
-            stream.normal(values, std=std)
-            values, places = values.reshape(units, kept), mask.subsets(units, size, kept)
-            together = max(1, _CACHED // size)
-            for first in range(0, units, together):
-                some = slice(first, first + together)
-                piece = weights[first * size : (first + together) * size]
-                piece[:] = 0
-                piece[_flat(places[some], size)] = values[some]
-
-
-def _flat(places: Array, size: int) -> Array:
-    """Places in runs of `size` elements, one run a row, as indices into all of them."""
-    flat = places.astype(np.intp)
-    flat += np.arange(len(places))[:, None] * size
-    return flat
+            normals = np.empty(len(values), np.float32)
+            stream.normal(normals)
+            store(np.repeat(stds, counts) * normals, values)
+        return kept, values

@@ -24,7 +24,7 @@ class Layout:
 
     Attributes:
         shape: the tensor's shape, as it is stored.
-        kind: "linear", "conv", "conv_transpose", "bilinear", "embedding" or "vector".
+        kind: "linear", "conv", "conv_transpose", "bilinear", "embedding", "kept" or "vector".
         grid: `shape` with packed axes pulled apart, such as (4, h, i) for the (4h, i) of an LSTM.
         stack, out, in_, taps: which axes of `grid` hold independent maps (gates, groups, packed
             projections), outputs, inputs, and kernel positions.
@@ -204,6 +204,22 @@ def embedding(shape: Sequence[int], bag: int = 1, padding: int | None = None) ->
     shape = _checked(shape, 2, "an embedding's table")
     row = None if padding is None else padding % shape[0]
     return Layout(shape, "embedding", shape, (), (1,), (0,), (), float(bag), float(shape[1]), row)
+
+
+def kept(shape: Sequence[int], whole: Layout) -> Layout:
+    """The weights that a sparse parameter keeps, in a line: (kept,).
+
+    Its fans are those of the parameter as a whole, times the share that is kept: means over units.
+    Which weight lies where is not told, so that only what draws each weight by itself can fill it.
+
+    Example:
+        >>> kept((2000,), linear((100, 400))).fan_in
+        20.0
+    """
+    shape = tuple(int(n) for n in shape)
+    share = math.prod(shape) / max(math.prod(whole.shape), 1)
+    fans = whole.fan_in * share, whole.fan_out * share
+    return Layout(shape, "kept", shape, (), tuple(range(len(shape))), (), (), *fans)
 
 
 def vector(shape: Sequence[int]) -> Layout:

@@ -35,6 +35,8 @@ class Weight:
         joined: whether it is several parameters side by side, perhaps rearranged.
         through: the operations that a single parameter went through before its use: ("neg", "exp").
         function: the same as a function of the parameter's elements; None where it is none.
+        kept: the shape of the parameter itself, if it holds what a sparse weight keeps; `shapes` then
+            has that of the weight.
     """
 
     tensor: torch.Tensor
@@ -44,6 +46,7 @@ class Weight:
     joined: bool = False
     through: tuple[str, ...] = ()
     function: Callable[[Array], Array] | None = None
+    kept: tuple[int, ...] | None = None
 
     @property
     def single(self) -> bool:
@@ -64,7 +67,8 @@ class Weight:
             shape = self.shapes[name]
             whole = self.single or self.joined or name in alike[:1]
             if whole or (factors and len(shape) == self.tensor.dim()):
-                found.append(Use(name, slot, layout(shape), self.through, self.neutral(slot)))
+                its = layout(shape) if self.kept is None else fans.kept(self.kept, layout(shape))
+                found.append(Use(name, slot, its, self.through, self.neutral(slot)))
             else:
                 # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
                 slot_of = "length" if "weight_norm" in self.through else "other"
@@ -372,6 +376,29 @@ def _scores(call: Call) -> list[Step]:
     return [Step(call.name, "other", inputs, tuple(uses))]
 
 
+def _sparse_linear(call: Call) -> list[Step]:
+    """`isoinit.sparse_linear(x, values, [columns, starts, ..., begins])`, by rows and by columns."""
+    weight = call.weight(call.get(1, "values"))
+    if weight is None:
+        return []
+    places = call.get(2, "places")
+    whole = fans.linear((len(places[1]) - 1, len(places[-1]) - 1))
+    uses = weight.uses("weight", lambda shape: fans.kept(shape, whole))
+    return [Step("sparse_linear", "map", call.values(call.get(0, "x")), tuple(uses))]
+
+
+def _sparse_embedding(call: Call) -> list[Step]:
+    """`sparse_embedding(index, values, columns, shape, padding)`."""
+    weight = call.weight(call.get(1, "values"))
+    if weight is None:
+        return []
+    inputs = call.values(call.get(0, "index"))
+    slot = "table" if inputs else "position"
+    whole = fans.embedding(call.get(3, "shape"))
+    uses = weight.uses(slot, lambda shape: fans.kept(shape, whole))
+    return [Step("embedding", "lookup", inputs, tuple(uses))]
+
+
 def _norm(weight_at: int, bias_at: int | None) -> Reader:
     def reader(call: Call) -> list[Step]:
         uses = call.vector_uses(call.get(weight_at, "weight"), "scale")
@@ -465,6 +492,8 @@ READERS: dict[str, Reader] = {
     "linear": _linear,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv),
+    "sparse_linear.default": _sparse_linear,
+    "sparse_embedding": _sparse_embedding,
     "bilinear": _bilinear,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addbmm"), _product),
     "einsum": _einsum,

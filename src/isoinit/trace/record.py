@@ -237,6 +237,12 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         """A tensor made of parameters alone: a view of one, or a function of some."""
         first = weights[0]
+        if name == "scatter_kept":  # by `isoinit.sparse`: what a weight keeps, and its zeros
+            for tensor in made:
+                shapes = {**self._shapes, first.names[0]: tuple(tensor.shape)}
+                stored = tuple(first.tensor.shape)
+                self._weights[tensor] = Weight(tensor, first.names, shapes, exact=True, kept=stored)
+            return
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
         moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
         exact = moved and first.exact
@@ -249,9 +255,11 @@ class Recorder(TorchFunctionMode):
             alike = all(weight.tensor is first.tensor for weight in weights)
             function = _composed(first, replay) if alike else None
             through = (*through, name)
+        alone = len(weights) == 1
+        shapes, kept = (first.shapes, first.kept) if alone else (self._shapes, None)
         for tensor in made:
             self._weights[tensor] = Weight(
-                tensor, names, self._shapes, exact, joined, through, function
+                tensor, names, shapes, exact, joined, through, function, kept
             )
 
     def _number(self) -> int:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.conversion import (
+    Chosen,
+    Holder,
+    choose_parameters,
+    holders_of,
+    parametrized,
+    refuse_wrapped,
+    roles_of,
+)
+from isoinit.errors import ArgumentError
 from isoinit.fill import refuse_unfillable, resolve_seed
 from isoinit.overrides import match_patterns
 from isoinit.plans import Plan
@@ -31,17 +38,6 @@ from isoinit.variational.starts import Begin, Regression, Trained, begin_at, pla
 from isoinit.verbs import plan as make_plan
 
 Model = TypeVar("Model", bound=nn.Module)
-Chosen: TypeAlias = (
-    "Literal['weights', 'all'] | str | Sequence[str] | Callable[[str, nn.Parameter], bool]"
-)
-
-
-@dataclass(frozen=True)
-class _Holder:
-    """A module's own name for a parameter."""
-
-    module: nn.Module
-    attribute: str
 
 
 def convert(
@@ -123,10 +119,10 @@ def convert(
     require_number("convert", "scale", scale, above=0)
     _require_kinds(plan, start, noise)
     known, aliases = require_parameters(model, "convert")
-    _refuse_wrapped(model)
+    refuse_wrapped(model)
     _refuse_converted(model)
     plan = make_plan(model) if plan is None else plan
-    chosen = _choose(parameters, known, aliases, plan)
+    chosen = choose_parameters(parameters, known, aliases, plan)
     holders = _holders(model, known, chosen)
     refuse_unfillable(known, now=True)
     plan.refuse_mismatch(known)
@@ -135,7 +131,7 @@ def convert(
     begins = {name: begin_at(plan, name, scale, start, known[name]) for name in chosen}
     if prior is None:
         prior = NormalPrior(1.0, START if isinstance(start, Trained) else 0.0)
-    wanted = _priors(prior, _roles(chosen, plan), aliases)
+    wanted = _priors(prior, roles_of(chosen, plan), aliases)
     for name in chosen:  # a rehearsal, so that a prior that does not fit is found before any write
         build_prior(wanted[name], known[name], planned_spread(plan, name), name)
     if not inplace:
@@ -160,7 +156,7 @@ def convert(
     return model
 
 
-def _is_fast(holders: list[_Holder]) -> bool:
+def _is_fast(holders: list[Holder]) -> bool:
     """Whether noise of each example's own can be made: for an exact layer's own weight."""
     first = holders[0]
     exact = type(first.module) in layers.EXACT and first.attribute == "weight"
@@ -175,25 +171,12 @@ def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
     return nn.Parameter(log_std.expand_as(mean).contiguous())
 
 
-def _register(holder: _Holder, gaussian: GaussianWeight) -> None:
+def _register(holder: Holder, gaussian: GaussianWeight) -> None:
     module, attribute = holder.module, holder.attribute
     exact = type(module) in layers.EXACT and attribute == "weight"
-    # unsafe=True skips torch's trial call, which would draw from the default generator.
-    parametrize.register_parametrization(module, attribute, gaussian, unsafe=True)
+    parametrized(module, attribute, gaussian)
     if exact:
         layers.install(module)
-    if isinstance(module, nn.RNNBase):  # its kernels read a list that is made once
-        vars(module).pop("_flat_weights", None)
-        kind: Any = type(module)
-        kind._flat_weights = property(_drawn_weights, _keep_drawing)
-
-
-def _drawn_weights(module: nn.RNNBase) -> list[torch.Tensor | None]:
-    return [getattr(module, name, None) for name in module._flat_weights_names]
-
-
-def _keep_drawing(module: nn.RNNBase, weights: object) -> None:
-    """The list is never set: every reading of it draws."""
 
 
 def _hook_root(model: nn.Module) -> Draws:
@@ -221,25 +204,6 @@ def _require_kinds(plan: Any, start: Any, noise: Any) -> None:
         raise ArgumentError(f"convert(noise={noise!r}): expected one of {kinds}")
 
 
-def _refuse_wrapped(model: nn.Module) -> None:
-    """Their wrappers list the parameters once, at the start: spreads would never be synchronized."""
-    for module in model.modules():
-        for cls in type(module).__mro__:
-            if cls.__name__ == "ScriptModule":
-                raise ArgumentError(
-                    "the model is scripted, and what it computes is fixed: convert before torch.jit"
-                )
-            if cls.__name__ in (
-                "DistributedDataParallel",
-                "FullyShardedDataParallel",
-                "FSDPModule",
-            ):
-                raise ArgumentError(
-                    f"the model is wrapped in {cls.__name__} already, which would not synchronize "
-                    "the new parameters; convert first, then wrap"
-                )
-
-
 def _refuse_converted(model: nn.Module) -> None:
     for prefix, module in named_modules(model):
         for attribute in held_distributions(module):
@@ -247,37 +211,6 @@ def _refuse_converted(model: nn.Module) -> None:
                 f"nothing was changed: {prefix + attribute!r} is a distribution already: convert a "
                 "model once, with all parameters that you mean"
             )
-
-
-def _choose(
-    parameters: Chosen, known: Mapping[str, nn.Parameter], aliases: Mapping[str, str], plan: Plan
-) -> list[str]:
-    """The names of the chosen parameters, in the order of the model."""
-    if callable(parameters):
-        names = [name for name, parameter in known.items() if parameters(name, parameter)]
-    elif parameters == "all":
-        names = list(known)
-    elif parameters == "weights":
-        names = [name for name in known if name in plan and plan[name].layout.is_map]
-        if missing := [name for name in known if name not in plan]:
-            raise PlanError(
-                f"nothing was changed: the plan has no entry for {missing[0]!r}; make the plan from "
-                "this model"
-            )
-    else:
-        patterns = [parameters] if isinstance(parameters, str) else list(parameters)
-        matched = match_patterns(patterns, _roles(known, plan), aliases)
-        names = [name for name in known if name in matched]
-    if not names:
-        raise ArgumentError(
-            f"parameters={parameters!r} chooses none of the model's {len(known)} parameters; name "
-            'some, or use "all"'
-        )
-    return names
-
-
-def _roles(names: Iterable[str], plan: Plan) -> dict[str, str]:
-    return {name: plan[name].role if name in plan else "" for name in names}
 
 
 def _priors(
@@ -299,13 +232,9 @@ def _priors(
 
 def _holders(
     model: nn.Module, known: Mapping[str, nn.Parameter], chosen: list[str]
-) -> dict[str, list[_Holder]]:
+) -> dict[str, list[Holder]]:
     """The modules that hold each chosen parameter; refuses what cannot be a distribution."""
-    names = {id(known[name]): name for name in chosen}
-    held: dict[str, list[_Holder]] = {name: [] for name in chosen}
-    for name, holder in _walk(model, names):
-        if holder not in held[name]:
-            held[name].append(holder)
+    held = holders_of(model, known, chosen)
     faults = {name: _fault(known[name], held[name]) for name in chosen}
     for name, fault in faults.items():
         if fault:
@@ -313,14 +242,7 @@ def _holders(
     return held
 
 
-def _walk(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[str, _Holder]]:
-    for _, module in named_modules(model):
-        for attribute, parameter in module._parameters.items():
-            if id(parameter) in names:
-                yield names[id(parameter)], _Holder(module, attribute)
-
-
-def _fault(parameter: nn.Parameter, holders: list[_Holder]) -> str:
+def _fault(parameter: nn.Parameter, holders: list[Holder]) -> str:
     leave = "or leave it out: parameters=lambda name, p: p.requires_grad"
     for holder in holders:
         if isinstance(holder.module, ParametrizationList):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from isoinit.conversion import unparametrized
 from isoinit.fill import resolve_seed
 from isoinit.trace.names import named_modules
 from isoinit.variational.gaussian import GaussianWeight, distribution_of, held_distributions
@@ -97,33 +98,9 @@ def _plain(model: Model, value: Callable[[GaussianWeight, torch.Tensor], torch.T
                 values[gaussian.name] = nn.Parameter(value(gaussian, mean), mean.requires_grad)
             plain[attribute] = values[gaussian.name]
         if plain:
-            _restore(module, plain)
+            unparametrized(module, plain)
         _unhook(module)
     return twin
-
-
-def _restore(module: nn.Module, plain: Mapping[str, nn.Parameter]) -> None:
-    """Give a converted module its plain class and parameters back.
-
-    Not by torch's own function, which changes the class: a copy shares it with the original.
-    """
-    held = cast("nn.ModuleDict", module._modules["parametrizations"])
-    kind = type(module)
-    base = kind.__bases__[0]
-    for attribute in plain:
-        del held[attribute]
-    if held:  # of another kind, such as weight normalization of another parameter
-        rest = {key: item for key, item in vars(kind).items() if key not in {*plain, "forward"}}
-        module.__class__ = type(kind.__name__, (base,), rest)
-    else:
-        del module._modules["parametrizations"]
-        module.__class__ = base
-    if isinstance(module, nn.RNNBase):
-        vars(module)["_flat_weights"] = [None] * len(module._flat_weights_names)
-    for attribute, parameter in plain.items():
-        module.register_parameter(attribute, parameter)
-    if isinstance(module, nn.RNNBase):
-        module._init_flat_weights()
 
 
 def _unhook(module: nn.Module) -> None:

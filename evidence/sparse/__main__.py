@@ -1,0 +1,43 @@
+"""Networks with sparse weights beside dense ones and their peers; writes docs/sparse.md.
+
+    python -m evidence.sparse [signal] [digits] [width] [--sweep]
+
+`--sweep` chooses settings on validation data (some minutes) and writes nothing. The peer `sparsimony`
+is installed by `make peers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evidence.sparse import digits, signal, width
+
+DOCS = Path(__file__).parents[2] / "docs" / "sparse.md"
+TOPICS = {"signal": signal, "digits": digits, "width": width}
+HEAD = """# Networks with sparse weights, measured
+
+Written by `python -m evidence.sparse`. The settings of training were chosen on validation data split
+off the training data (`--sweep`), never on test data. Both sides of a comparison ran in the same run,
+on the same processors; memory is the most that was resident in a process of its own, over what was
+before the network was built. Times of single layers are in
+[the benchmarks](../benchmarks/results.md).
+"""
+
+
+def main() -> None:
+    """Run the topics that are asked for, and write the page if all ran."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("topics", nargs="*", choices=[[], *TOPICS], default=[])
+    parser.add_argument("--sweep", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.sweep:
+        digits.sweep()
+        return
+    parts = [TOPICS[name].report() for name in arguments.topics or TOPICS]
+    if not arguments.topics:
+        DOCS.write_text("\n".join([HEAD, *(line for part in parts for line in part)]))
+
+
+if __name__ == "__main__":
+    main()

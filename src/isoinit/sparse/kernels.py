@@ -1,0 +1,417 @@
+# mypy: ignore-errors
+# ruff: noqa: ARG001
+# Numba has no types, and its signatures are fixed.
+"""Products of a sparse matrix with batches, compiled by Numba.
+
+A batch is cut into panels of some examples (lanes), and a panel stores the examples side by side for
+each feature: (panels, features, lanes). Then one weight multiplies a run of neighbouring numbers, and
+the sum of a unit stays in registers while its inputs go by. A dense product needs every weight; this
+one needs as many of these steps as there are weights kept, each at about half of the speed.
+
+The code of a row is written as LLVM instructions, because loops in Numba do not keep the lanes in
+registers. How many lanes there are is told by the length of a tuple, which is part of its type.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from isoinit.compiled import kernel, share, widest_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DOTS = (
+    8  # of one row, together: as many as the numbers of a vector, whose sums are then transposed
+)
+_CACHE, _AT_LEAST = 2**16, 24  # bytes of a panel, and weights of a row, that are worked on together
+_INT64, _INT32 = ir.IntType(64), ir.IntType(32)
+
+
+def _address(context, builder, kind, array, at):
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+
+def _load(builder, address, vector, align):
+    value = builder.load(builder.bitcast(address, vector.as_pointer()))
+    value.align = align
+    return value
+
+
+def _store(builder, value, address, align):
+    builder.store(value, builder.bitcast(address, value.type.as_pointer())).align = align
+
+
+def _fma(builder, a, b, c):
+    wide = isinstance(a.type, ir.VectorType)
+    kind = "f32" if isinstance(a.type.element if wide else a.type, ir.FloatType) else "f64"
+    name = f"llvm.fma.v{a.type.count}{kind}" if wide else f"llvm.fma.{kind}"
+    fma = builder.module.globals.get(name)
+    if fma is None:
+        fma = ir.Function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(fma, [a, b, c])
+
+
+def _everywhere(builder, number, vector):
+    undefined = ir.Constant(vector, ir.Undefined)
+    single = builder.insert_element(undefined, number, _INT32(0))
+    first = ir.Constant(ir.VectorType(_INT32, vector.count), None)
+    return builder.shuffle_vector(single, undefined, first)
+
+
+@intrinsic
+def _sum_row(typingctx, values, columns, first, last, limit, x, x_at, y, y_at, fresh, lanes):
+    """``y[y_at + l]`` += sum of ``values[k] * x[x_at + columns[k], l]``; from zero if `fresh`.
+
+    Over `first` <= k < `last` while columns are below the limit; gives the k at which it stopped.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        kinds = signature.args
+        values, columns, first, last, limit, x, x_at, y, y_at, fresh, _ = arguments
+        element, count = context.get_value_type(kinds[5].dtype), kinds[10].count
+        vector, align = ir.VectorType(element, count), context.get_abi_sizeof(element)
+        place = _address(context, builder, kinds[7], y, y_at)
+        zero = ir.Constant(vector, None)
+        begin = builder.select(fresh, zero, _load(builder, place, vector, align))
+        before = builder.block
+        names = ("ask", "look", "term", "done")
+        ask, look, term, done = (builder.append_basic_block(name) for name in names)
+        builder.branch(ask)
+        builder.position_at_end(ask)
+        k, total = builder.phi(_INT64), builder.phi(vector)
+        builder.cbranch(builder.icmp_signed("<", k, last), look, done)
+        builder.position_at_end(look)
+        column = builder.load(_address(context, builder, kinds[1], columns, k))
+        column = column if column.type == _INT64 else builder.sext(column, _INT64)
+        builder.cbranch(builder.icmp_signed("<", column, limit), term, done)
+        builder.position_at_end(term)
+        start = builder.add(x_at, builder.mul(column, _INT64(count)))
+        inputs = _load(builder, _address(context, builder, kinds[5], x, start), vector, align)
+        value = builder.load(_address(context, builder, kinds[0], values, k))
+        product = _fma(builder, _everywhere(builder, value, vector), inputs, total)
+        for phi, start, following in (
+            (k, first, builder.add(k, _INT64(1))),
+            (total, begin, product),
+        ):
+            phi.add_incoming(start, before)
+            phi.add_incoming(following, term)
+        builder.branch(ask)
+        builder.position_at_end(done)
+        _store(builder, total, place, align)
+        return k
+
+    at = types.int64
+    given = (values, columns, at, at, at, x, at, y, at, types.boolean, lanes)
+    return types.int64(*given), codegen
+
+
+@intrinsic
+def _add_dots(typingctx, g, g_at, columns, first, last, x, x_at, out, out_at, lanes):
+    """``out[out_at + t]`` += the product of ``g[g_at]`` and ``x[x_at + columns[first + t]]``, t < 8.
+
+    Where there are fewer than eight before `last`, the rest repeat the last one.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        kinds = signature.args
+        g, g_at, columns, first, last, x, x_at, out, out_at, _ = arguments
+        element, count = context.get_value_type(kinds[5].dtype), kinds[9].count
+        vector, align = ir.VectorType(element, _DOTS), context.get_abi_sizeof(element)
+        end = builder.sub(last, _INT64(1))
+        starts = []
+        for t in range(_DOTS):
+            k = builder.add(first, _INT64(t))
+            k = builder.select(builder.icmp_signed("<", k, end), k, end)
+            column = builder.load(_address(context, builder, kinds[2], columns, k))
+            column = column if column.type == _INT64 else builder.sext(column, _INT64)
+            starts.append(builder.add(x_at, builder.mul(column, _INT64(count))))
+        sums = [ir.Constant(vector, None)] * _DOTS
+        for lane in range(0, count, _DOTS):
+            here = _INT64(lane)
+            left = _address(context, builder, kinds[0], g, builder.add(g_at, here))
+            left = _load(builder, left, vector, align)
+            for t, start in enumerate(starts):
+                right = _address(context, builder, kinds[5], x, builder.add(start, here))
+                sums[t] = _fma(builder, left, _load(builder, right, vector, align), sums[t])
+        halves = [
+            ir.Constant(ir.VectorType(_INT32, _DOTS), list(range(odd, 2 * _DOTS, 2)))
+            for odd in (0, 1)
+        ]
+        while len(sums) > 1:  # neighbours are added and packed: 8 vectors to 4, 2, 1
+            sums = [
+                builder.fadd(*(builder.shuffle_vector(a, b, half) for half in halves))
+                for a, b in zip(sums[::2], sums[1::2], strict=True)
+            ]
+        place = _address(context, builder, kinds[7], out, out_at)
+        _store(builder, builder.fadd(_load(builder, place, vector, align), sums[0]), place, align)
+        return context.get_dummy_value()
+
+    at = types.int64
+    return types.void(g, at, columns, at, at, x, at, out, at, lanes), codegen
+
+
+@kernel
+def _multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, first, last, lanes):
+    """Rows `first` to `last` of W·x for all panels, `tile` columns at a time."""
+    widest_vectors()
+    wide = len(lanes)
+    reached = np.empty(last - first, np.int64)
+    for panel in range(panels):
+        x_at = panel * size * wide
+        for row in range(first, last):
+            reached[row - first] = starts[row]
+        for left in range(0, size, tile):
+            for row in range(first, last):
+                y_at = (panel * rows + row) * wide
+                k, stop = reached[row - first], np.int64(starts[row + 1])
+                reached[row - first] = _sum_row(
+                    values, columns, k, stop, left + tile, x, x_at, y, y_at, left == 0, lanes
+                )
+
+
+@kernel
+def _correlate_rows(g, x, columns, starts, out, panels, size, rows, first, last, lanes):
+    """What each kept weight of rows `first` to `last` contributes: g·x summed over examples."""
+    widest_vectors()
+    wide = len(lanes)
+    few = np.empty(_DOTS, out.dtype)
+    for panel in range(panels):
+        x_at = panel * size * wide
+        for row in range(first, last):
+            g_at = (panel * rows + row) * wide
+            k, stop = np.int64(starts[row]), np.int64(starts[row + 1])
+            while k + _DOTS <= stop:
+                _add_dots(g, g_at, columns, k, stop, x, x_at, out, k, lanes)
+                k += _DOTS
+            if k < stop:
+                few[:] = 0
+                _add_dots(g, g_at, columns, k, stop, x, x_at, few, np.int64(0), lanes)
+                for t in range(stop - k):
+                    out[k + t] += few[t]
+
+
+@intrinsic
+def _add_eights(typingctx, values, columns, first, eights, x):
+    """The sum of ``values[k] * x[columns[k]]`` over `eights` runs of eight from k = `first` on.
+
+    Eight sums at a time, since each alone would wait for itself. Columns are read some at once and
+    taken apart by shifts: what limits this is how many loads a processor begins in a cycle.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        kinds = signature.args
+        values, columns, first, eights, x = arguments
+        element, number = (context.get_value_type(kinds[i].dtype) for i in (4, 1))
+        together = 64 // number.width
+        before = builder.block
+        ask, term, done = (builder.append_basic_block(name) for name in ("ask", "term", "done"))
+        builder.branch(ask)
+        builder.position_at_end(ask)
+        run = builder.phi(_INT64)
+        sums = [builder.phi(element) for _ in range(_DOTS)]
+        builder.cbranch(builder.icmp_signed("<", run, eights), term, done)
+        builder.position_at_end(term)
+        k = builder.add(first, builder.mul(run, _INT64(_DOTS)))
+        new = []
+        for t, total in enumerate(sums):
+            if t % together == 0:
+                at = _address(context, builder, kinds[1], columns, builder.add(k, _INT64(t)))
+                packed = _load(builder, at, _INT64, number.width // 8)
+            shift = _INT64(number.width * (t % together))
+            column = builder.and_(builder.lshr(packed, shift), _INT64(2**number.width - 1))
+            value = _address(context, builder, kinds[0], values, builder.add(k, _INT64(t)))
+            inputs = _address(context, builder, kinds[4], x, column)
+            new.append(_fma(builder, builder.load(value), builder.load(inputs), total))
+        for phi, start, following in (
+            (run, _INT64(0), builder.add(run, _INT64(1))),
+            *(
+                (total, ir.Constant(element, 0.0), value)
+                for total, value in zip(sums, new, strict=True)
+            ),
+        ):
+            phi.add_incoming(start, before)
+            phi.add_incoming(following, term)
+        builder.branch(ask)
+        builder.position_at_end(done)
+        while len(sums) > 1:
+            sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        return sums[0]
+
+    return x.dtype(values, columns, types.int64, types.int64, x), codegen
+
+
+@kernel
+def _multiply_one(values, columns, starts, x, y, first, last):
+    """Rows `first` to `last` of W·x for one example."""
+    for row in range(first, last):
+        k, stop = np.int64(starts[row]), np.int64(starts[row + 1])
+        eights = (stop - k) // _DOTS
+        total = _add_eights(values, columns, k, eights, x)
+        for rest in range(k + eights * _DOTS, stop):
+            total += values[rest] * x[columns[rest]]
+        y[row] = total
+
+
+@kernel
+def _pack_rows(x, out, first, last, wide):
+    """Panels `first` to `last` of a batch (examples, features); missing examples are zero."""
+    examples, size = x.shape
+    side = 16  # squares of numbers that stay in the cache while they are turned
+    for panel in range(first, last):
+        for left in range(0, size, side):
+            right = min(left + side, size)
+            for lane in range(wide):
+                example = panel * wide + lane
+                if example < examples:
+                    for j in range(left, right):
+                        out[panel, j, lane] = x[example, j]
+                else:
+                    for j in range(left, right):
+                        out[panel, j, lane] = 0
+
+
+@kernel
+def _unpack_rows(x, out, first, last, wide):
+    """The reverse of `_pack_rows`."""
+    examples, size = out.shape
+    side = 16
+    for panel in range(first, last):
+        for left in range(0, size, side):
+            right = min(left + side, size)
+            for lane in range(min(wide, examples - panel * wide)):
+                example = panel * wide + lane
+                for j in range(left, right):
+                    out[example, j] = x[panel, j, lane]
+
+
+@kernel
+def _gather(values, order, out, first, last):
+    for k in range(np.uint64(first), np.uint64(last)):
+        out[k] = values[order[k]]
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins with a cache line: of vectors that do not, every other one lies in two."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def lanes_for(examples: int) -> int:
+    """How many examples a panel holds: as many as registers do, or fewer for a small batch."""
+    return 16 if examples <= 16 else 32 if examples <= 32 else 64
+
+
+def pack(x: NDArray[Any], lanes: int, threads: int) -> NDArray[Any]:
+    """A batch (examples, features) in panels."""
+    panels = -(-len(x) // lanes)
+    out = _aligned((panels, x.shape[1], lanes), x.dtype)
+    share(_pack_rows, [(x, out, p, p + 1, lanes) for p in range(panels)], threads)
+    return out
+
+
+def unpack(x: NDArray[Any], out: NDArray[Any], threads: int) -> None:
+    """Panels back into a batch."""
+    lanes = x.shape[2]
+    share(_unpack_rows, [(x, out, p, p + 1, lanes) for p in range(len(x))], threads)
+
+
+def multiply(
+    values: NDArray[Any],
+    columns: NDArray[Any],
+    starts: NDArray[Any],
+    x: NDArray[Any],
+    threads: int,
+) -> NDArray[Any]:
+    """W·x: from panels (panels, size, lanes) to panels (panels, rows, lanes)."""
+    panels, size, lanes = x.shape
+    rows = len(starts) - 1
+    y = _aligned((panels, rows, lanes), x.dtype)
+    flat, out, tag, tile = x.reshape(-1), y.reshape(-1), (0,) * lanes, _tile(x, starts)
+    share(
+        _multiply_rows,
+        [
+            (values, columns, starts, flat, out, panels, size, rows, tile, a, b, tag)
+            for a, b in _pieces(starts, threads)
+        ],
+        threads,
+    )
+    return y
+
+
+def correlate(
+    g: NDArray[Any],
+    x: NDArray[Any],
+    columns: NDArray[Any],
+    starts: NDArray[Any],
+    threads: int,
+) -> NDArray[Any]:
+    """The gradient of each kept weight, from the panels of an output's gradient and of an input."""
+    panels, size, lanes = x.shape
+    out = np.zeros(len(columns), x.dtype)
+    flat_g, flat_x, tag = g.reshape(-1), x.reshape(-1), (0,) * lanes
+    share(
+        _correlate_rows,
+        [
+            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], a, b, tag)
+            for a, b in _pieces(starts, threads)
+        ],
+        threads,
+    )
+    return out
+
+
+def multiply_one(
+    values: NDArray[Any],
+    columns: NDArray[Any],
+    starts: NDArray[Any],
+    x: NDArray[Any],
+    threads: int,
+) -> NDArray[Any]:
+    """W·x for one example."""
+    y = np.empty(len(starts) - 1, x.dtype)
+    pieces = [(values, _unsigned(columns), starts, x, y, a, b) for a, b in _pieces(starts, threads)]
+    share(_multiply_one, pieces, threads)
+    return y
+
+
+def gather(values: NDArray[Any], order: NDArray[Any], threads: int) -> NDArray[Any]:
+    """``values[order]``."""
+    out = np.empty(len(order), values.dtype)
+    step = max(2**16, -(-len(order) // (4 * threads)))
+    edges = [*range(0, len(order), step), len(order)]
+    share(_gather, [(values, _unsigned(order), out, a, b) for a, b in pairwise(edges)], threads)
+    return out
+
+
+def _unsigned(numbers: NDArray[Any]) -> NDArray[Any]:
+    return numbers.view(numbers.dtype.str.replace("i", "u"))
+
+
+def _tile(x: NDArray[Any], starts: NDArray[Any]) -> int:
+    """How many columns are worked on together: their numbers stay in the cache while all rows go by.
+
+    But so many that a row has some weights among them: it begins and ends at a cost.
+    """
+    cached = _CACHE // (x.shape[2] * x.itemsize)
+    a_row = starts[-1] / max(len(starts) - 1, 1)
+    return max(cached, int(_AT_LEAST * x.shape[1] / max(a_row, 1)), 1)
+
+
+def _pieces(starts: NDArray[Any], threads: int) -> list[tuple[int, int]]:
+    """Runs of rows that hold about equally many weights."""
+    rows = len(starts) - 1
+    if threads == 1:
+        return [(0, rows)]
+    cuts = np.linspace(0, starts[-1], 4 * threads + 1)[1:-1]
+    inner = np.unique(np.clip(np.searchsorted(starts, cuts), 0, rows)).tolist()
+    edges = sorted({0, *inner, rows})
+    return list(pairwise(edges))
