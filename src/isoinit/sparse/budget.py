@@ -40,7 +40,7 @@ def spread_budget(
         >>> from isoinit.scale import fans
         >>> layers = {"wide": fans.linear((400, 400)), "narrow": fans.linear((10, 400))}
         >>> {name: round(share, 3) for name, share in spread_budget(layers, 0.05, "er").items()}
-        {'wide': 0.041, 'narrow': 0.417}
+        {'wide': 0.034, 'narrow': 0.695}
     """
     if spread not in SPREADS:
         raise ArgumentError(f"spread={spread!r}: expected one of {', '.join(SPREADS)}")
