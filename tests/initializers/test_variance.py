@@ -58,7 +58,11 @@ def p_value(squares, count, kurtosis):
     return erfc(abs(squares / count - 1) * math.sqrt(count / (kurtosis - 1) / 2))
 
 
-@pytest.mark.parametrize(("initializer", "variance"), RECIPES, ids=lambda value: "" if callable(value) else str(value)[:60])
+@pytest.mark.parametrize(
+    ("initializer", "variance"),
+    RECIPES,
+    ids=lambda value: "" if callable(value) else str(value)[:60],
+)
 def test_the_variance(initializer, variance):
     kurtosis = 9 / 5 if "Uniform" in type(initializer).__name__ else 3
     total, count = 0.0, 0
