@@ -38,7 +38,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
     "checking": ("Checking a model, beside one training step", (1,)),
     "variational": ("Weights as distributions", (2,)),
-    "sparse_training": ("A sparse layer beside a dense one", (1, 2)),
+    "sparse_training": ("A sparse layer beside a dense one", (1,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

@@ -101,30 +101,20 @@ def training(dense: nn.Linear) -> list[Row]:
 
 def peers(dense: nn.Linear) -> list[Row]:
     """Other ways to train a sparse layer."""
-    rows = []
-    layer, masked = ours(), pruned(dense, DENSITY)
-    for batch in BATCHES:
-        mine, case = step(layer, batch), name(DENSITY, batch)
-        rows += [
-            compare(case, mine, "torch.sparse.mm of CSR", step(Csr(layer), batch), 5),
-            compare(case, mine, "torch.nn.utils.prune", step(masked, batch), 5),
-        ]
-    return rows
+    layer, case = ours(), name(DENSITY, BATCHES[0])
+    mine = step(layer, BATCHES[0])
+    others = {
+        "torch.sparse.mm of CSR": Csr(layer),
+        "torch.nn.utils.prune": pruned(dense, DENSITY),
+    }
+    return [compare(case, mine, kind, step(other, BATCHES[0]), 3) for kind, other in others.items()]
 
 
-def bfloat16() -> list[Row]:
-    kind = torch.bfloat16
+def bfloat16() -> Row:
+    kind, batch = torch.bfloat16, BATCHES[0]
     dense, layer = nn.Linear(WIDTH, WIDTH, dtype=kind), ours(dtype=kind)
-    return [
-        compare(
-            name(DENSITY, batch, ", bfloat16"),
-            step(layer, batch, kind),
-            DENSE,
-            step(dense, batch, kind),
-            5,
-        )
-        for batch in BATCHES
-    ]
+    case = name(DENSITY, batch, ", bfloat16")
+    return compare(case, step(layer, batch, kind), DENSE, step(dense, batch, kind), 3)
 
 
 def forwards(dense: nn.Linear) -> list[Row]:
@@ -143,4 +133,4 @@ if __name__ == "__main__":
         torch.set_num_threads(int(sys.argv[1]))
     torch.manual_seed(0)
     plain = nn.Linear(WIDTH, WIDTH)
-    emit(training(plain) + peers(plain) + bfloat16() + forwards(plain))
+    emit(training(plain) + peers(plain) + [bfloat16()] + forwards(plain))
