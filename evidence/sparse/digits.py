@@ -126,7 +126,7 @@ def wide() -> list[str]:
         f"Networks 64-{WIDE}-{WIDE}-10. The two wide layers are sparse; units of the first keep at",
         f"least {networks.LEAST * networks.PIXELS:g} pixels. Means of {len(SEEDS)} seeds, each with",
         "its own test digits, ± the standard deviation over seeds. The memory is that of building and",
-        "of one epoch.",
+        "of one epoch. All of the training is to be told from the time of an epoch and their number.",
         "",
         "| network | accuracy, % | seconds an epoch | MiB | setting |",
         "|---|---:|---:|---:|---|",
