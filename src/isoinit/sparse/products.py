@@ -229,9 +229,11 @@ def _backward_by_kernels(
     packed = kernels.pack(gradient, lanes, threads)
     to_batch, to_values = x.new_empty(0), values.new_empty(0)
     if wanted[0]:
-        turned = kernels.gather(kept, order, threads)
         part = np.empty(tuple(x.shape), gradient.dtype)
-        kernels.unpack(kernels.multiply(turned, rows, begins, packed, threads), part, threads)
+        by_columns = kernels.gather(kept, order, threads)
+        turned = kernels.multiply(by_columns, rows, begins, packed, threads)
+        del by_columns  # as large as the weights, and the other gradient needs memory
+        kernels.unpack(turned, part, threads)
         to_batch = torch.from_numpy(part).to(x.dtype)
     if wanted[1]:
         inputs = kernels.pack(_arrays(x)[0], lanes, threads)
