@@ -10,6 +10,7 @@ from isoinit import functional, sparse, variational
 from isoinit.activations import gain
 from isoinit.auditing import Audit, audit
 from isoinit.differences import Difference, Differences
+from isoinit.entries import Entry
 from isoinit.errors import IsoinitError
 from isoinit.findings import Finding
 from isoinit.health import Health, check
@@ -42,9 +43,10 @@ from isoinit.initializers import (
     XavierUniform,
     Zeros,
 )
-from isoinit.plans import Entry, Plan
+from isoinit.plans import Plan
 from isoinit.postpone import deferred
 from isoinit.reading import Reading
+from isoinit.slicing import fill_slice
 from isoinit.variational import FromPosterior
 from isoinit.verbs import init, plan, read
 
@@ -91,6 +93,7 @@ __all__ = [
     "audit",
     "check",
     "deferred",
+    "fill_slice",
     "functional",
     "gain",
     "init",

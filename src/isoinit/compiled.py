@@ -68,11 +68,13 @@ if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of it
 
 
 def available_threads() -> int:
-    """The processors that this process may use."""
+    """The processors that this process may use, its share where ranks share a machine."""
     try:
-        return len(os.sched_getaffinity(0))
+        processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not every system has affinities
-        return os.cpu_count() or 1
+        processors = os.cpu_count() or 1
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "")  # set by torchrun
+    return max(1, processors // int(ranks)) if ranks.isdigit() and int(ranks) else processors
 
 
 def share(work: Callable[..., None], pieces: Iterable[tuple[Any, ...]], threads: int) -> None:

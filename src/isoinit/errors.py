@@ -29,6 +29,10 @@ class PlanError(IsoinitError, ValueError):
     """A plan does not fit the model, or a plan file cannot be read. Nothing was written."""
 
 
+class RankError(IsoinitError, RuntimeError):
+    """Ranks of a distributed run differ, or one of them failed. Nothing was written."""
+
+
 class UnknownParameterError(IsoinitError, KeyError):
     """A name that no parameter has, or a pattern that matches none."""
 

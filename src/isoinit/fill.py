@@ -8,6 +8,7 @@ number of threads, or the wrappers around the model.
 from __future__ import annotations
 
 import ctypes
+import functools
 import operator
 import sys
 import warnings
@@ -24,6 +25,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from isoinit.errors import ArgumentError, IsoinitWarning, PlanError
 from isoinit.initializers import Initializer
+from isoinit.pieces import Piece
 from isoinit.random import Stream, laws
 from isoinit.random.philox import Job, Law, key_words
 from isoinit.random.stream import fill_together
@@ -37,6 +39,8 @@ _ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.bfloat16: np.dtype(np.uint16),
 }
 _OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
+_LAUNCHES = 256  # runs that are drawn one by one on a device
+_ROWS = 2**25  # elements that are drawn there to cut a part out of
 _SMALL = 100_000  # elements; above, what a call costs does not show
 
 
@@ -111,19 +115,20 @@ def _fault(tensor: torch.Tensor, *, now: bool) -> str:
             f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
         )
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
-        return "is a sharded DTensor: apply the plan before the model is sharded"
+        return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
     return ""
 
 
 class Fill(NamedTuple):
-    """One tensor to fill in place: on any device, of any strides, of the layout's shape.
+    """One tensor to fill in place: on any device, of any strides.
 
     Attributes:
-        tensor: float32, float64, float16 or bfloat16.
+        tensor: float32, float64, float16 or bfloat16; what this process holds of a parameter.
         initializer: what to fill it with.
-        layout: what its axes mean.
+        layout: what the whole parameter's axes mean.
         stream: its random numbers.
         law: the initializer's for this layout and type: see `law_for`.
+        piece: which part of the parameter the tensor is; None for all of it.
     """
 
     tensor: torch.Tensor
@@ -131,6 +136,7 @@ class Fill(NamedTuple):
     layout: Layout
     stream: Stream
     law: Law | None
+    piece: Piece | None = None
 
 
 def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
@@ -151,10 +157,11 @@ def fill_tensors(fills: Iterable[Fill]) -> None:
     """Fill them; many small ones with one call of a kernel, which saves most of what a call costs."""
     together: dict[torch.dtype, list[Job]] = {}
     filled = []
-    for tensor, initializer, layout, stream, law in fills:
+    for tensor, initializer, layout, stream, law, piece in fills:
         size = tensor.numel()
-        if law is None or size > _SMALL or layout.padding is not None or not _is_plain(tensor):
-            fill_tensor(tensor, initializer, layout, stream)
+        simple = law is not None and layout.padding is None and tensor.shape == layout.shape
+        if law is None or size > _SMALL or not (simple and _is_plain(tensor)):
+            fill_tensor(tensor, initializer, layout, stream, piece)
         else:
             job = Job(stream.key(), law, tensor.data_ptr(), size)
             together.setdefault(tensor.dtype, []).append(job)
@@ -166,9 +173,14 @@ def fill_tensors(fills: Iterable[Fill]) -> None:
 
 
 def fill_tensor(
-    tensor: torch.Tensor, initializer: Initializer, layout: Layout, stream: Stream
+    tensor: torch.Tensor,
+    initializer: Initializer,
+    layout: Layout,
+    stream: Stream,
+    piece: Piece | None = None,
 ) -> None:
-    """Fill one tensor in place: the arguments are those of `Fill`."""
+    """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
+    piece = piece or Piece.whole(layout.shape)
     there = type(tensor) in _OWN and _draws_on(tensor.device)
     law = initializer.law(layout, _ARRAYS[tensor.dtype]) if there else None
     home = torch.device("cpu") if law is None else tensor.device
@@ -179,16 +191,46 @@ def fill_tensor(
     if target.numel():
         if law is None:
             _ask_for_huge_pages(target)
-            initializer.fill(as_array(target), stream, layout)
+            initializer.fill_piece(as_array(target), stream, layout, piece)
         else:
-            _draw_there(target, law, stream)
-        if layout.padding is not None:
-            target[layout.padding] = 0
+            draw_piece(functools.partial(_draw_there, law, stream), target, piece)
+            for some in layout.padded(piece):
+                target.view(-1)[some] = 0
     if plain:  # written behind autograd's back, which must know all the same
         torch.autograd.graph.increment_version(tensor)
     else:
         with torch.no_grad():
             tensor.copy_(target)
+
+
+def draw_piece(
+    draw: Callable[[torch.Tensor, int], None], target: torch.Tensor, piece: Piece
+) -> None:
+    """Fill a part of a tensor where only runs of elements can be drawn.
+
+    Few long runs are drawn in their place; of many short ones whole rows are drawn, as many at once
+    as take little memory, and the part is cut out of them.
+
+    Args:
+        draw: fills a flat tensor with the elements of the whole from an index on.
+        target: contiguous: the part.
+        piece: which part.
+    """
+    firsts, lengths = next(piece.runs())
+    if len(firsts) <= _LAUNCHES:
+        done = 0
+        for first, length in zip(firsts.tolist(), lengths.tolist(), strict=True):
+            draw(target.view(-1)[done : done + length], first)
+            done += length
+        return
+    done = 0
+    for some in piece.bands(_ROWS):
+        first, last = some.rows
+        rows = target.new_empty(last - first)
+        draw(rows, first)
+        size = some.held[0]
+        some.take(rows, target.view(piece.held)[done : done + size])
+        done += size
 
 
 def _ask_for_huge_pages(tensor: torch.Tensor) -> None:
@@ -212,12 +254,12 @@ def _madvise() -> Callable[..., int] | None:
     return cast("Callable[..., int]", function)
 
 
-def _draw_there(tensor: torch.Tensor, law: Law, stream: Stream) -> None:
-    """Draw on the tensor's own device."""
+def _draw_there(law: Law, stream: Stream, flat: torch.Tensor, start: int) -> None:
+    """Draw on the tensor's own device, elements from `start` on."""
     from isoinit.random import triton  # loading it is slow
 
-    with torch.cuda.device_of(tensor):
-        triton.fill(key_words(stream.key()), law, tensor.view(-1), 0)
+    with torch.cuda.device_of(flat):
+        triton.fill(key_words(stream.key()), law, flat, start)
 
 
 @lru_cache(maxsize=64)
@@ -227,7 +269,8 @@ def _draws_on(device: torch.device) -> bool:
         return False
     try:
         import_module("isoinit.random.triton")
-        _draw_there(torch.empty(1, device=device), laws.normal(0.0, 1.0), Stream(0, "rehearsal"))
+        one = torch.empty(1, device=device)
+        _draw_there(laws.normal(0.0, 1.0), Stream(0, "rehearsal"), one, 0)
     except ImportError:  # no Triton
         return False
     except Exception as error:  # whatever it is, the processor makes the same numbers

@@ -57,6 +57,12 @@ def seed_generators(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the legacy generator is the global one
 
 
+def forget_marks(model: nn.Module) -> None:
+    """Drop the marks by which `transformers` skips what it has initialized."""
+    for module in model.modules():
+        vars(module).pop("_is_hf_initialized", None)
+
+
 def is_pretrained(module: nn.Module) -> bool:
     """Whether it is a model of `transformers`, which is not imported to find out."""
     return any(

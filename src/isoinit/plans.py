@@ -7,109 +7,29 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
+from isoinit.applying import apply, fill, refuse_mismatch
 from isoinit.calibration import measure_corrections
 from isoinit.differences import Differences, compare
+from isoinit.entries import Entry
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
-from isoinit.fill import Fill, fill_tensors, law_for, refuse_unfillable, resolve_seed
+from isoinit.fill import refuse_unfillable, resolve_seed
 from isoinit.initializers import Initializer
 from isoinit.overrides import choose_overrides
-from isoinit.postpone import forget, run_postponed, unfilled
-from isoinit.random import Stream
+from isoinit.postpone import unfilled
 from isoinit.report.table import fold, render
 from isoinit.rules import RULES
-from isoinit.scale.fans import Layout
-from isoinit.trace.names import named_parameters, require_parameters
-
-if TYPE_CHECKING:
-    import torch
+from isoinit.spread import held
+from isoinit.trace.names import require_parameters
 
 FORMAT, VERSION = "isoinit plan", 1
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one parameter gets, and why.
-
-    Attributes:
-        name: the parameter's name, as it is without wrappers.
-        role: what it is for, in words: "weight before relu", "norm scale", "embedding".
-        initializer: what it is filled with; None leaves it as it was.
-        layout: what its axes mean, and its shape.
-        dtype: its type, such as "float32".
-        reason, source: why, and who found it out.
-        expected: for the weight of a layer, the root mean square that its output is expected to have;
-            None where that cannot be worked out.
-        target: the same for a standardized input, whatever the example: what the plan means it to
-            have, and `Plan.calibrate` makes of it.
-        fed, feeds: what feeds a weight, and where its output goes, in words.
-        rule, close: the rule that decided, and those that would have, had it not; "" and () where
-            the choice was yours or a recipe's.
-        numbers: what stands in the rule's formula.
-        must_differ: whether it is a weight matrix whose units would stay identical if they started
-            so: any but one that ends a residual branch.
-    """
-
-    name: str
-    role: str
-    initializer: Initializer | None
-    layout: Layout
-    dtype: str
-    reason: str
-    source: str
-    must_differ: bool
-    expected: float | None = None
-    target: float | None = None
-    fed: str = ""
-    feeds: str = ""
-    rule: str = ""
-    close: tuple[str, ...] = ()
-    numbers: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The parameter's shape."""
-        return self.layout.shape
-
-    @property
-    def std(self) -> float | None:
-        """The standard deviation of an element; None where the parameter is left as it was."""
-        return None if self.initializer is None else self.initializer.std_for(self.layout)
-
-    @property
-    def fan_in(self) -> float | None:
-        """Terms that add up in one output; None for vectors."""
-        return self.layout.fan_in if self.layout.is_map else None
-
-    @property
-    def fan_out(self) -> float | None:
-        """Outputs that one input reaches; None for vectors."""
-        return self.layout.fan_out if self.layout.is_map else None
-
-    @property
-    def gain(self) -> float | None:
-        """The gain of the initializer; None if it has none."""
-        return getattr(self.initializer, "gain", None)
-
-    @property
-    def warning(self) -> str:
-        """What is wrong with the entry; empty if nothing is."""
-        if self.initializer is None:
-            return f"{self.name!r} is left as it was: {self.reason}"
-        if self.must_differ and self.initializer.is_constant:
-            return (
-                f"{self.name!r} is a weight matrix filled with {self.initializer}: all its units "
-                "compute the same and receive the same gradient, so symmetry stays unbroken and the "
-                "layer learns no more than one unit; give it a random or orthogonal initializer"
-            )
-        return ""
 
 
 @dataclass
@@ -235,30 +155,61 @@ class Plan:
         """
         return _explained(self[name])
 
-    def apply(self, model: nn.Module, seed: int | None = 0) -> nn.Module:
-        """Fill every parameter of a model; the same seed gives the same bits.
+    def apply(
+        self,
+        model: nn.Module,
+        seed: int | None = 0,
+        *,
+        only_missing: Mapping[str, Any] | None = None,
+        buffers: bool | Callable[[], nn.Module] = True,
+    ) -> nn.Module:
+        """Fill every parameter of a model; the same seed gives the same bits, however it is spread.
+
+        The model may be whole or one rank's part of it: DTensors of any placement (`fully_shard`,
+        tensor and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, a pipeline
+        stage that holds only some of the plan's parameters. Each rank draws its own part, so no
+        weights are communicated. Ranks that share a model compare plan and seed first, so all of
+        them must call this.
+
+        Parameters and buffers on the meta device get memory: on their mesh's kind of device, or else
+        on torch's default device. Buffers that came without values, then or by `to_empty`, get those
+        that the model's own initialization gives them.
 
         The whole plan is checked against the model before the first write. A parameter that the plan
         leaves as it was keeps its values; built under `isoinit.deferred`, it gets now what its
         constructor would have given it, drawn from torch's generators under the seed and its name.
 
         Args:
-            model: a model with the plan's parameters, wrapped or not, on any device but meta.
+            model: a model with the plan's parameters or some of them, wrapped or not, on any device.
             seed: any whole number; None takes one from torch's default generator, so that
                 `torch.manual_seed` governs.
+            only_missing: a checkpoint's `state_dict`: parameters that are in it are left as they
+                are, for `load_state_dict` to fill, before or after; those on the meta device stay
+                there.
+            buffers: where values come from for buffers without: True for the model's own
+                initialization; a function that builds the model anew, for a model whose constructor
+                alone computes them; False leaves them as they are.
 
         Returns:
             The model, filled in place.
 
         Raises:
-            PlanError: if names, shapes or types differ, or a parameter cannot hold initial values;
-                nothing was changed then.
+            PlanError: if names, shapes or types differ, a parameter cannot hold initial values, a
+                buffer has no values and none can be found, or `only_missing` does not fit; nothing
+                was changed then.
+            RankError: if another rank has another plan or seed, or failed; nothing was changed then.
+
+        Example:
+            >>> import isoinit, torch
+            >>> with torch.device("meta"):
+            ...     model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2))
+            >>> plan = isoinit.plan(model, torch.zeros(3, 4))
+            >>> _ = plan.apply(model, seed=0)
+            >>> model[1].weight.device, model[1].running_var
+            (device(type='cpu'), tensor([1., 1.]))
         """
         seed = resolve_seed(seed)
-        parameters, _ = named_parameters(model)
-        refuse_unfillable(parameters, now=True)
-        self.refuse_mismatch(parameters)
-        self.fill(parameters, seed)
+        apply(self.entries, self.aliases, self.digest, model, seed, only_missing, buffers)
         return model
 
     def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
@@ -271,12 +222,20 @@ class Plan:
         Raises:
             PlanError: if an initializer does not fit a parameter; nothing was changed then.
         """
-        fills = self._fills(parameters, seed)
-        for name, parameter in parameters.items():
-            if self.entries[name].initializer is None:
-                run_postponed(parameter, Stream(seed, name))
-        fill_tensors(fills)
-        forget(fill.tensor for fill in fills)
+        fill({name: (self.entries[name], held(name, p)) for name, p in parameters.items()}, seed)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what decides the values: plans of one digest fill a model with the same bits.
+
+        Example:
+            >>> import isoinit, torch
+            >>> model = torch.nn.Linear(4, 2)
+            >>> isoinit.plan(model).digest == isoinit.plan(model, torch.zeros(1, 4)).digest
+            True
+        """
+        facts = [(e.name, e.initializer, e.layout, e.dtype) for e in self]
+        return blake2b(repr(sorted(facts, key=str)).encode(), digest_size=16).hexdigest()
 
     def calibrate(
         self,
@@ -341,10 +300,11 @@ class Plan:
                 "and the plan leaves it as it was: apply the plan to the model first"
             )
         if target is None:
-            target = {entry.name: goal for entry in self if (goal := _own_target(entry))}
+            target = {entry.name: goal for entry in self if (goal := entry.own_target)}
         elif isinstance(target, Mapping):
             target = {self._resolve(name): value for name, value in target.items()}
-        drawn = self._draw(parameters, resolve_seed(seed))
+        drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
+        self.fill(drawn, resolve_seed(seed))
         initializers = {entry.name: entry.initializer for entry in self}
         found = measure_corrections(model, parameters, drawn, initializers, batch, target)
         entries = dict(self.entries)
@@ -356,53 +316,13 @@ class Plan:
         notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
 
-    def _draw(self, parameters: dict[str, nn.Parameter], seed: int) -> dict[str, nn.Parameter]:
-        """Copies of a model's parameters, filled as `apply` would fill the model."""
-        drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
-        fill_tensors(self._fills(drawn, seed))
-        return drawn
-
     def refuse_mismatch(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """Refuse a model whose parameters are not those of the plan.
 
         Raises:
             PlanError: naming what differs.
         """
-        faults = [f"the plan has no entry for {n!r}" for n in parameters if n not in self.entries]
-        for entry in self:
-            tensor = parameters.get(entry.name)
-            if tensor is None:
-                faults.append(f"the model has no parameter {entry.name!r}")
-            elif tensor.shape != entry.layout.shape:
-                shape = tuple(tensor.shape)
-                faults.append(f"{entry.name!r} has shape {shape}, the plan expects {entry.shape}")
-            elif (found := _name(tensor.dtype)) != entry.dtype:
-                faults.append(f"{entry.name!r} is {found}, the plan expects {entry.dtype}")
-        if faults:
-            more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-            raise PlanError(
-                f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
-                "or apply it to the model that it was made from"
-            )
-
-    def _fills(self, parameters: Mapping[str, nn.Parameter], seed: int) -> list[Fill]:
-        """What to fill with what.
-
-        Raises:
-            PlanError: if something cannot be: such as bounds between which a type has no value.
-        """
-        fills = []
-        for name, parameter in parameters.items():
-            entry = self.entries[name]
-            if (initializer := entry.initializer) is None:
-                continue
-            try:
-                law = law_for(parameter, initializer, entry.layout)
-            except IsoinitError as error:
-                raise PlanError(f"nothing was changed: {name!r}: {error}") from None
-            stream = Stream(seed, name)
-            fills.append(Fill(parameter, initializer, entry.layout, stream, law))
-        return fills
+        refuse_mismatch(self.entries, parameters)
 
     def diff(self, other: Plan) -> Differences:
         """What another plan gives differently, parameter by parameter; false if nothing.
@@ -430,26 +350,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON that a person can read and diff."""
-        parameters = {
-            entry.name: {
-                "role": entry.role,
-                "initializer": entry.initializer and entry.initializer.to_dict(),
-                "std": entry.std,
-                "expected": entry.expected,
-                "target": entry.target,
-                "fed": entry.fed,
-                "feeds": entry.feeds,
-                "rule": entry.rule,
-                "close": entry.close,
-                "numbers": dict(entry.numbers),
-                "reason": entry.reason,
-                "source": entry.source,
-                "dtype": entry.dtype,
-                "must_differ": entry.must_differ,
-                "layout": asdict(entry.layout),
-            }
-            for entry in self
-        }
+        parameters = {entry.name: entry.to_dict() for entry in self}
         header = {"format": FORMAT, "version": VERSION, "method": self.method, "how": self.how}
         rest = {"notes": self.notes, "aliases": self.aliases, "parameters": parameters}
         return json.dumps({**header, **rest}, indent=1)
@@ -476,7 +377,9 @@ class Plan:
                 "the plan again, or use the isoinit that wrote it"
             )
         try:
-            entries = {name: _entry(name, item) for name, item in data["parameters"].items()}
+            entries = {
+                name: Entry.from_dict(name, item) for name, item in data["parameters"].items()
+            }
             notes = tuple(map(str, data.get("notes", ())))
             return cls(entries, dict(data["aliases"]), data["method"], data["how"], notes)
         except (KeyError, TypeError, AttributeError, ArgumentError) as error:
@@ -507,14 +410,6 @@ class Plan:
             notes=[f"{number} {why}" for why, number in reasons.items()],
             warnings=self.warnings,
         )
-
-
-def _own_target(entry: Entry) -> float | None:
-    """The standard deviation that the plan means a weight's work to have, without its bias."""
-    if not entry.target:
-        return None
-    bias = dict(entry.numbers).get("σ_b²", 0.0)
-    return math.sqrt(max(entry.target**2 - bias, 0.0)) or None
 
 
 def _explained(entry: Entry) -> str:
@@ -562,36 +457,5 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     return shape, initializer, std, entry.role
 
 
-def _entry(name: str, data: dict[str, Any]) -> Entry:
-    layout: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in data["layout"].items()
-    }
-    initializer = data["initializer"]
-    entry = Entry(
-        name,
-        data["role"],
-        None if initializer is None else Initializer.from_dict(initializer),
-        Layout(**layout),
-        data["dtype"],
-        data["reason"],
-        data["source"],
-        data["must_differ"],
-        data["expected"],
-        data["target"],
-        data["fed"],
-        data["feeds"],
-        data["rule"],
-        tuple(data["close"]),
-        tuple(data["numbers"].items()),
-    )
-    _ = entry.std  # refuses an initializer that does not fit the layout
-    return entry
-
-
 def _twin(parameter: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
-
-
-@cache
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -9,11 +9,13 @@ from typing import Any
 from torch import nn
 
 from isoinit.choosing import choose_all, doubts, expected
+from isoinit.entries import Entry
 from isoinit.errors import TraceError
 from isoinit.fill import refuse_unfillable
 from isoinit.graph import Graph
 from isoinit.initializers import Initializer
-from isoinit.plans import Entry, Plan
+from isoinit.materialize import note_meta
+from isoinit.plans import Plan
 from isoinit.reading import Reading
 from isoinit.recipes import follow, refuse_recipe
 from isoinit.roles import Role, read_roles
@@ -74,6 +76,7 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     parameters, aliases = require_parameters(model, "plan")
+    note_meta(model)
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import FrozenInstanceError, dataclass, fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ from isoinit.initializers import (
     Zeros,
 )
 from isoinit.initializers.base import WholeInitializer, store
+from isoinit.pieces import Piece
 from isoinit.random import Stream
 from isoinit.scale import fans
 
@@ -143,6 +145,48 @@ def test_any_piece_is_that_piece_of_the_whole(initializer, layout, data):
     initializer.fill(whole, stream, layout)
     initializer.fill(piece, stream, layout, start)
     np.testing.assert_array_equal(piece, whole[start : start + count])
+
+
+@each
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_any_part_is_that_part_of_the_whole(initializer, layout, data):
+    """However it is cut along its axes, or of the flattened tensor."""
+    piece, flat = Piece.whole(layout.shape), Piece.whole((math.prod(layout.shape),))
+    for axis in range(len(layout.shape)):
+        parts = data.draw(st.integers(1, 3))
+        index = data.draw(st.integers(0, parts - 1))
+        cut = data.draw(st.sampled_from([Piece.shard, partial(Piece.strided_shard, factor=2)]))
+        piece = cut(piece, axis, parts, index)
+    flat = flat.shard(0, 3, 1).shard(0, 2, 0)
+    dtype = data.draw(st.sampled_from([np.float32, np.float64, np.float16, np.uint16]))
+    stream = Stream(3, "weight")
+    whole = np.empty(math.prod(layout.shape), dtype)
+    initializer.fill_piece(whole, stream, layout, Piece.whole(layout.shape))
+    plain = np.empty_like(whole)
+    initializer.fill(plain, stream, layout)
+    if layout.padding is None:  # which is zero in a piece, and left to others in a fill
+        np.testing.assert_array_equal(whole, plain)
+    for part in (piece, flat):
+        found = np.empty(math.prod(part.held), dtype)
+        initializer.fill_piece(found, stream, layout, part)
+        runs = [np.arange(a, a + n) for batch in part.runs() for a, n in zip(*batch, strict=True)]
+        elements = np.concatenate(runs) if runs else np.empty(0, int)
+        np.testing.assert_array_equal(found, whole[elements])
+
+
+def test_a_row_that_stands_for_padding_is_zero_in_any_part():
+    layout = fans.embedding((9, 4), padding=5)
+    whole = np.empty(36, np.float32)
+    HeNormal().fill_piece(whole, Stream(0, "table"), layout, Piece.whole((9, 4)))
+    assert not whole[20:24].any()
+    assert whole[:20].all()
+    assert whole[24:].all()
+    for part in (Piece.whole((9, 4)).shard(1, 2, 1), Piece.whole((36,)).shard(0, 3, 1)):
+        found = np.empty(math.prod(part.held), np.float32)
+        HeNormal().fill_piece(found, Stream(0, "table"), layout, part)
+        runs = [np.arange(a, a + n) for batch in part.runs() for a, n in zip(*batch, strict=True)]
+        np.testing.assert_array_equal(found, whole[np.concatenate(runs)])
 
 
 ELEMENTWISE = [row for row in EACH if not isinstance(row[0], WholeInitializer)]

@@ -117,6 +117,46 @@ def test_available_threads_without_affinity(monkeypatch):
     assert compiled.available_threads() >= 1
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [("2", 4), ("3", 2), ("16", 1), ("0", 8), ("x", 8)])
+def test_ranks_on_one_machine_share_its_processors(monkeypatch, ranks, expected):
+    monkeypatch.setattr(compiled.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert compiled.available_threads() == expected
+
+
+@st.composite
+def runs(draw):
+    """Where runs of elements start, and their lengths: in any order, some in one block."""
+    starts = draw(st.lists(st.integers(0, 6000) | st.integers(2**40, 2**40 + 3000), min_size=1))
+    lengths = [draw(st.integers(0, 1500) | st.just(1)) for _ in starts]
+    return np.array(starts, np.int64), np.array(lengths, np.int64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), runs=runs())
+def test_runs_have_the_bits_of_the_whole(dtype, data, runs):
+    law = data.draw(laws(dtype))
+    starts, lengths = runs
+    fast, plain = np.zeros(lengths.sum(), dtype), np.zeros(lengths.sum(), dtype)
+    kernels.fill_runs(KEY, law, fast, starts, lengths)
+    philox.fill_runs(KEY, law, plain, starts, lengths)
+    assert fast.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_share_runs(dtype):
+    starts = np.arange(3000, dtype=np.int64)[::-1] * 2000
+    lengths = np.full(3000, 300, np.int64)
+    found = [np.zeros(lengths.sum(), dtype) for _ in range(2)]
+    for out, threads in zip(found, (1, 3), strict=True):
+        kernels.fill_runs(KEY, NORMALS, out, starts, lengths, threads)
+    assert found[0].tobytes() == found[1].tobytes()
+    one = np.zeros(300, dtype)
+    kernels.fill(KEY, NORMALS, one, int(starts[17]))
+    assert found[0][17 * 300 : 18 * 300].tobytes() == one.tobytes()
+
+
 def job_for(array, law, name):
     return Job(Stream(0, name).key(), law, array.ctypes.data, array.size)
 

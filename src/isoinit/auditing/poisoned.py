@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from isoinit.auditing.writes import Twice, Watch
 from isoinit.errors import ArgumentError, IsoinitError
-from isoinit.owncalls import calls_on_empty, seed_generators
+from isoinit.owncalls import calls_on_empty, forget_marks, seed_generators
 from isoinit.poison import FINITE, NAN, poison
 from isoinit.trace.isolate import tensor_attributes
 from isoinit.trace.names import named_buffers, named_modules, named_parameters
@@ -92,8 +92,7 @@ def without_values(build: Build, *, comes_so: bool) -> tuple[nn.Module, str]:
             why = f"{type(cause).__name__}: {cause}"
     with CPU:
         model = _built(build, "on the processor")
-    for module in model.modules():  # `transformers` would skip what it has initialized
-        vars(module).pop("_is_hf_initialized", None)
+    forget_marks(model)
     return model, why
 
 

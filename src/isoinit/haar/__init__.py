@@ -17,7 +17,7 @@ from isoinit.random import Stream
 _engine: Final = Engine(reflectors, "isoinit.haar.kernels")
 
 
-def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0) -> None:
+def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0, first: int = 0) -> None:
     """Fill `out`, a stack of matrices, with `gain` times matrices uniform over all semi-orthogonal.
 
     A matrix takes the stream's next k·n normal numbers, k its shorter side and n its longer one.
@@ -26,6 +26,7 @@ def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0) -> None:
         out: (stack, rows, columns), contiguous, of float32 or float64, the type of the arithmetic.
         stream: the random numbers.
         gain: the length of the shorter side's vectors.
+        first: which of the stream's matrices is the first.
     """
     stack, *sides = out.shape
     k, n = sorted(sides)
@@ -33,6 +34,6 @@ def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0) -> None:
         return
     # The normal numbers of single precision lie where the result will: fresh memory is slow.
     normals = out.reshape(-1) if out.dtype == np.float32 else np.empty(out.size, np.float32)
-    stream.normal(normals)
+    stream.normal(normals, start=first * k * n)
     work = k * (1000 + stack * n * k // 6)  # measured
     _engine.pick(work).multiply_out(normals.reshape(stack, k, n), out, gain)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoinit.errors import ArgumentError
+from isoinit.pieces import Piece
 from isoinit.random import Stream
 from isoinit.random.philox import Law, bfloat16_bits
 from isoinit.scale.fans import Layout
@@ -67,6 +68,36 @@ class Initializer(ABC):
         Raises:
             ArgumentError: if the layout is not one that this initializer can fill.
         """
+
+    def fill_piece(self, out: Array, stream: Stream, layout: Layout, piece: Piece) -> None:
+        """Write a part of the parameter into `out`, and zeros where a row stands for padding.
+
+        Elements that depend on each other are drawn as far as `fill` needs it, and dropped again.
+
+        Args:
+            out: as for `fill`: the part's elements in C order.
+            stream: the parameter's random numbers.
+            layout: what the axes of the whole parameter mean.
+            piece: which part: of a tensor of the parameter's shape, or of one that is flattened.
+
+        Raises:
+            ArgumentError: if the layout is not one that this initializer can fill.
+        """
+        law = self.law(layout, out.dtype)
+        if law is not None:
+            done = 0
+            for starts, lengths in piece.runs():
+                size = int(lengths.sum())
+                stream.fill_runs(out[done : done + size], law, starts, lengths)
+                done += size
+        elif out.size:
+            first, last = piece.rows
+            rows = out if last - first == out.size else np.empty(last - first, out.dtype)
+            self.fill(rows, stream, layout, first)
+            if rows is not out:
+                piece.take(rows, out.reshape(piece.held))
+        for some in layout.padded(piece):
+            out[some] = 0
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
         """The law that every element is drawn from by itself; None if they depend on each other.
@@ -220,12 +251,13 @@ class MapsInitializer(WholeInitializer):
     """
 
     rounds: ClassVar[bool] = False
+    by_map: ClassVar[bool] = False  # whether it can write some maps without the others
 
     @abstractmethod
-    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+    def write(self, maps: Array, stream: Stream, layout: Layout, first: int = 0) -> None:
         """Write the whole parameter into `maps`: (stack, out, in, taps), contiguous.
 
-        `std_for` accepted the layout.
+        `std_for` accepted the layout. If it can write some maps `by_map`, these begin at `first`.
         """
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
@@ -238,12 +270,19 @@ class MapsInitializer(WholeInitializer):
         """Write straight into `out` if it is the whole parameter, map by map; else copy a piece."""
         self.std_for(layout)  # refuses a layout that does not fit
         direct = self.rounds or out.dtype in (np.float32, np.float64)
-        if direct and layout.stores_maps and out.size == math.prod(layout.shape):
-            self.write(out.reshape(layout.maps_shape), stream, layout)
+        stack, *sides = layout.maps_shape
+        first, last, size = 0, stack, math.prod(sides)
+        if self.by_map and layout.stores_maps and size:
+            first, last = start // size, -(-(start + out.size) // size)
+        shape = (last - first, *sides)
+        if direct and layout.stores_maps and out.size == math.prod(shape):
+            self.write(out.reshape(shape), stream, layout, first)
             return
-        maps = np.empty(layout.maps_shape, out.dtype if direct else np.float32)
-        self.write(maps, stream, layout)
-        piece = layout.from_maps(maps).reshape(-1)[start : start + out.size]
+        maps = np.empty(shape, out.dtype if direct else np.float32)
+        self.write(maps, stream, layout, first)
+        some = maps if last - first < stack else layout.from_maps(maps)
+        begin = start - first * size
+        piece = some.reshape(-1)[begin : begin + out.size]
         if direct:
             out[:] = piece
         else:

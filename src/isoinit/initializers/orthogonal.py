@@ -55,6 +55,7 @@ class Orthogonal(MapsInitializer):
 
     gain: float = 1.0
     _sizes: ClassVar[tuple[str, ...]] = ("gain",)
+    by_map: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)
@@ -65,10 +66,10 @@ class Orthogonal(MapsInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         return self.gain / math.sqrt(max(n_out, n_in * taps))
 
-    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+    def write(self, maps: Array, stream: Stream, layout: Layout, first: int = 0) -> None:
         """One Haar matrix a block."""
         stack, n_out, n_in, taps = maps.shape
-        haar(maps.reshape(stack, n_out, n_in * taps), stream, self.gain)
+        haar(maps.reshape(stack, n_out, n_in * taps), stream, self.gain, first)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class SparseInitializer(MapsInitializer):
             dtype: float32, float64 or float16, or uint16, which stands for bfloat16.
         """
 
-    def write(self, maps: Array, stream: Stream, layout: Layout) -> None:
+    def write(self, maps: Array, stream: Stream, layout: Layout, first: int = 0) -> None:
         """Zeros, and the kept weights at their places."""
         kept, values = self.draw_kept(stream, layout, maps.dtype)
         table = layout.kind == "embedding"

@@ -303,6 +303,24 @@ def _fill_words(k0, k1, c2, c3, out, start):
         done += count
 
 
+@njit
+def _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates):
+    """The first `stop` deviates of a block."""
+    if kind == FIXED:
+        deviates[:] = _f32(-0.0)
+        return
+    _words(keys, c2, c3, block, words, min(stop, LANE))
+    if kind == UNIFORM:
+        _uniform(words, deviates, stop)
+    elif kind == NORMAL:
+        _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
+    # The smaller of the two probabilities that an element can invert is never below these.
+    elif min(below, above) > _CENTRE_LEAST:
+        _truncated_centre(words, below, above, step, deviates, stop)
+    else:
+        _truncated_whole(words, below, above, step, deviates, stop)
+
+
 @kernel
 def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
     widest_vectors()
@@ -311,8 +329,6 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
     # What is larger than a cache goes past it, so that memory is not read before it is written.
     whole = out.ctypes.data + np.int64(_u64(-start) % _u64(BLOCK)) * out.itemsize
     streams = out.size * out.itemsize > _STREAMED and whole % 64 == 0
-    # The smaller of the two probabilities that an element can invert is never below these.
-    central = min(below, above) > _CENTRE_LEAST
     done = 0
     while done < out.size:
         element = start + _u64(done)
@@ -320,19 +336,8 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
         count = min(BLOCK - first, out.size - done)
         # A small parameter needs only the beginning of its block; in whole vectors.
         stop = (first + count + 63) // 64 * 64
-        width = min(stop, LANE)
-        if kind != FIXED:
-            _words(keys, c2, c3, element // _u64(BLOCK), words, width)
-        if kind == FIXED:
-            deviates[:] = _f32(-0.0)
-        elif kind == UNIFORM:
-            _uniform(words, deviates, stop)
-        elif kind == NORMAL:
-            _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
-        elif central:
-            _truncated_centre(words, below, above, step, deviates, stop)
-        else:
-            _truncated_whole(words, below, above, step, deviates, stop)
+        block = element // _u64(BLOCK)
+        _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates)
         for i in range(stop):
             values[i] = _value(out, deviates[i], scale, shift, low, high)
         if streams and count == BLOCK:
@@ -343,6 +348,31 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
                 here[i] = part[i]
         done += count
     _fence()
+
+
+@kernel
+def _fill_runs(
+    k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, starts, lengths
+):
+    """Runs of elements, one behind the other in `out`; a block that serves several is made once."""
+    widest_vectors()
+    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    values, done, made = np.empty(BLOCK, out.dtype), 0, np.int64(-1)
+    for run in range(starts.size):
+        at, end = starts[run], starts[run] + lengths[run]
+        while at < end:
+            block, first = at // BLOCK, at % BLOCK
+            count = min(BLOCK - first, end - at)
+            if block != made:
+                _block(keys, c2, c3, kind, below, above, step, _u64(block), BLOCK, words, deviates)
+                for i in range(BLOCK):
+                    values[i] = _value(out, deviates[i], scale, shift, low, high)
+                made = block
+            part, here = values[first : first + count], out[done : done + count]
+            for i in range(count):
+                here[i] = part[i]
+            at += count
+            done += count
 
 
 @kernel
@@ -383,10 +413,14 @@ def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
             _fill_piece(key, law, values, start + at)
             part[:] = values
     else:
-        real: Any = float if out.dtype == np.float64 else _f32
-        scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
-        chances = (_f32(law.below), _f32(law.above), _f32(law.step))
-        _fill_values(*counter, law.kind, *scaling, *chances, out, _u64(start))
+        _fill_values(*counter, *_numbers(law, out.dtype), out, _u64(start))
+
+
+def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """A law as the kernels take it: its scaling in the arithmetic of the values' type."""
+    real: Any = float if dtype == np.float64 else _f32
+    scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
+    return law.kind, *scaling, _f32(law.below), _f32(law.above), _f32(law.step)
 
 
 def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
@@ -403,6 +437,40 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None 
     cuts = [start, *range(whole + size, stop, size), stop]
     pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
     share(_fill_piece, pieces, threads)
+
+
+def fill_runs(
+    key: Key,
+    law: Law,
+    out: NDArray[Any],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    threads: int | None = None,
+) -> None:
+    """Write runs of a parameter's elements, one behind the other, into ``out``."""
+    threads = threads or available_threads()
+    ends = np.cumsum(lengths)
+    several = threads > 1 and out.size >= 2 * _PIECE
+    cuts = (
+        np.searchsorted(ends, np.linspace(0, out.size, 16 * threads + 1)[1:-1]) if several else []
+    )
+    pieces = [
+        (key, law, out[ends[a] - lengths[a] : ends[b - 1]], starts[a:b], lengths[a:b])
+        for a, b in pairwise([0, *cuts, len(starts)])
+        if a < b
+    ]
+    share(_runs_piece, pieces, threads)
+
+
+def _runs_piece(
+    key: Key, law: Law, out: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    # Numba has no float16 on a CPU.
+    values = np.empty(out.size, np.float32) if out.dtype == np.float16 else out
+    counter = [_u64(word) for word in key]
+    _fill_runs(*counter, *_numbers(law, values.dtype), values, starts, lengths)
+    if values is not out:
+        out[:] = values
 
 
 def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:

@@ -340,6 +340,20 @@ def fill(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
             finish(_deviates(words, law).reshape(-1)[inside], law, here)
 
 
+def fill_runs(
+    key: Key,
+    law: Law,
+    out: NDArray[Any],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> None:
+    """Write runs of a parameter's elements, one behind the other, into ``out``."""
+    done = 0
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        fill(key, law, out[done : done + length], start)
+        done += length
+
+
 def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
     """Do the jobs one after another; ``dtype`` is that of all their memory."""
     for job in jobs:

@@ -104,6 +104,22 @@ class Stream:
         laws.dtype_of(out)
         _run(out, start, self.key(), law)
 
+    def fill_runs(
+        self, out: NDArray[Any], law: Law, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> None:
+        """Fill ``out`` with runs of elements, one behind the other, each from its start on.
+
+        Raises:
+            TypeError: ``out`` is not such an array as the class describes.
+        """
+        laws.dtype_of(out)
+        if len(starts) == 1 or law.kind == FIXED:
+            _run(out, int(starts[0]), self.key(), law)
+            return
+        work = out.size + 4 * philox.BLOCK * len(starts)
+        words = philox.key_words(self.key())
+        _engine.pick(work).fill_runs(words, law, out, starts, lengths)
+
     def uniform(
         self, out: NDArray[Any], start: int = 0, low: float = 0.0, high: float = 1.0
     ) -> None:

@@ -19,6 +19,7 @@ from isoinit.owncalls import (
     OWN,
     Call,
     constructor_of,
+    forget_marks,
     is_pretrained,
     own_call,
     own_calls,
@@ -105,7 +106,7 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
 
     parameters, _ = named_parameters(model)
     with untouched(model, lend), torch.device("cpu"), torch.no_grad():
-        _forget_flags(model)
+        forget_marks(model)
         layers, models = own_calls(model)
         if not layers and not models:
             raise PlanError(
@@ -144,12 +145,6 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
 
 def _state(twin: nn.Parameter) -> tuple[list[Write], int]:
     return writes_left(twin), twin._version
-
-
-def _forget_flags(model: nn.Module) -> None:
-    """`transformers` skips what is marked as initialized; the marks come back with the rest."""
-    for module in model.modules():
-        vars(module).pop("_is_hf_initialized", None)
 
 
 def _run(calls: list[Call]) -> None:

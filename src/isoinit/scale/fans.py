@@ -9,13 +9,14 @@ of layer, and the fans come out of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from isoinit.errors import ArgumentError
+from isoinit.pieces import Piece
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class Layout:
         """Whether the stored order is that of the maps: stack, out, in, taps."""
         order = self.stack + self.out + self.in_ + self.taps
         return order == tuple(range(len(order)))
+
+    def padded(self, piece: Piece) -> Iterator[slice]:
+        """Where in a flat part of the tensor the row lies that stays zero."""
+        if self.padding is not None:
+            row = math.prod(self.shape[1:])
+            first = self.padding % self.shape[0] * row
+            yield from piece.within(first, first + row)
 
     def from_maps(self, maps: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Put maps of shape (stack, out, in, taps) back into the stored shape."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from isoinit.conversion import Chosen, Holder, choose_parameters, refuse_wrapped, roles_of
+from isoinit.entries import Entry
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
 from isoinit.fill import as_array, refuse_unfillable, resolve_seed
 from isoinit.initializers import (
@@ -28,7 +29,7 @@ from isoinit.initializers import (
 from isoinit.initializers.sparse import DENSITY
 from isoinit.overrides import match_patterns
 from isoinit.patterns import Kept, parse, shape_of
-from isoinit.plans import Entry, Plan
+from isoinit.plans import Plan
 from isoinit.random import Stream
 from isoinit.scale.fans import Layout
 from isoinit.sparse.budget import spread_budget

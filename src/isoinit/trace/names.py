@@ -7,7 +7,7 @@ must not change its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from torch import nn
 from isoinit.errors import ArgumentError
 
 T = TypeVar("T", bound=torch.Tensor)
+V = TypeVar("V")
 
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
 WRAPPERS = {
@@ -118,3 +119,13 @@ def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str,
             path.add(id(child))
             yield from _walk(child, prefix if name == hidden else f"{prefix}{name}.", path)
             path.remove(id(child))
+
+
+def plain_names(state: Mapping[str, V]) -> dict[str, V]:
+    """A checkpoint's entries by the names that they have without wrappers."""
+    hidden = set(WRAPPERS.values()) - {"module"}  # which may be the name of a layer
+    prefix = "module." if state and all(name.startswith("module.") for name in state) else ""
+    return {
+        ".".join(part for part in name.removeprefix(prefix).split(".") if part not in hidden): value
+        for name, value in state.items()
+    }

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
+from isoinit.entries import Entry
 from isoinit.initializers import Initializer, LooksLinear, Variational
-from isoinit.plans import Entry
 
 
 def restoring_gain(entry: Entry, scale: float) -> float:

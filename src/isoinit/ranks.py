@@ -1,0 +1,105 @@
+"""What the ranks of a distributed run tell each other before any of them writes.
+
+Values need no communication: each rank draws its own part. But a rank with another seed or plan would
+draw parts of other weights, and nobody would know. So ranks compare a few words, and a rank that fails
+tells the others instead of leaving them to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from isoinit.errors import RankError
+
+Facts = Mapping[str, str]
+T = TypeVar("T")
+
+
+def agree(find: Callable[[], tuple[Facts, T]], groups: Iterable[Any]) -> T:
+    """Find some facts on every rank, and go on only if they are the same on all.
+
+    Args:
+        find: what finds this rank's facts, each by its name, and something else. What it raises is
+            raised here, and told to the other ranks.
+        groups: process groups to compare in, one after another: those of a mesh's dimensions
+            together reach all ranks of it. The ranks of a group must call this alike.
+
+    Returns:
+        What else was found.
+
+    Raises:
+        RankError: naming the ranks whose facts differ, the rank that failed and its error, or that a
+            rank is gone.
+    """
+    try:
+        found, rest = find()
+    except Exception as error:
+        _gathered((("", f"{type(error).__name__}: {error}"),), groups)
+        raise
+    seen = _gathered(tuple(found.items()), groups)
+    for facts, ranks in seen.items():
+        if facts[0][0] == "":
+            raise RankError(f"nothing was changed: {_named(ranks)} failed: {facts[0][1]}")
+    if len(seen) > 1:
+        raise RankError(_differences(seen))
+    return rest
+
+
+def gathered(mine: Any, group: Any = None) -> list[Any]:
+    """What each rank of a group has; just this one's where there is no other.
+
+    Raises:
+        RankError: if a rank is gone.
+    """
+    import torch.distributed as dist  # slow to load where nobody distributes
+
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
+        return [mine]
+    everyone: list[Any] = [None] * dist.get_world_size(group)
+    try:
+        dist.all_gather_object(everyone, mine, group)
+    except Exception as error:  # each backend has its own
+        raise RankError(
+            f"a rank is gone, or does something else than this one: {error}; nothing was changed. "
+            "Look for the error of the rank that stopped first, and call this on all ranks alike"
+        ) from error
+    return everyone
+
+
+def _gathered(
+    mine: tuple[tuple[str, str], ...], groups: Iterable[Any]
+) -> dict[tuple[tuple[str, str], ...], list[int]]:
+    """Who says what, over all the groups: the ranks by what they say."""
+    import torch.distributed as dist
+
+    initialized = dist.is_available() and dist.is_initialized()
+    seen = {mine: {dist.get_rank() if initialized else 0}}
+    for group in groups:
+        for other in gathered(seen, group):
+            for facts, ranks in other.items():
+                seen.setdefault(facts, set()).update(ranks)
+    return {facts: sorted(ranks) for facts, ranks in seen.items()}
+
+
+def _differences(seen: Mapping[tuple[tuple[str, str], ...], list[int]]) -> str:
+    """What differs: most ranks' facts are taken for right."""
+    usual = max(seen, key=lambda facts: len(seen[facts]))
+    lines = []
+    for facts, ranks in seen.items():
+        if facts != usual:
+            differ = [
+                f"{name} {found!r} and not {dict(usual).get(name)!r}"
+                for name, found in facts
+                if found != dict(usual).get(name)
+            ]
+            lines.append(f"{_named(ranks)} with {', '.join(differ)}")
+    return (
+        f"nothing was changed: {'; '.join(lines)} (as {_named(seen[usual])}): every rank must be "
+        "given the same plan and the same seed, by the same version"
+    )
+
+
+def _named(ranks: list[int]) -> str:
+    few = ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" * (len(ranks) > 8))
+    return f"rank{'s' * (len(ranks) > 1)} {few}"

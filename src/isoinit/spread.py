@@ -1,0 +1,156 @@
+"""Where the parameters of a model lie, however it is spread over processes.
+
+Read are DTensors of any placement (tensor parallel, `fully_shard`, expert parallel, on meshes of any
+number of dimensions) and the flat parameters of `FullyShardedDataParallel`. Everything else is whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoinit.errors import PlanError
+from isoinit.pieces import Piece
+from isoinit.trace.names import named_modules, named_parameters
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process holds of a tensor.
+
+    Attributes:
+        tensor: as the model has it: a parameter, plain or sharded.
+        memory: this process's part, to read and write: of the shape `piece.held`, or flat.
+        piece: which part of the whole that is.
+        shape: of the whole.
+        groups: the process groups of the ranks that hold the other parts, or copies.
+        counts: whether no rank before this one holds the same part.
+    """
+
+    tensor: torch.Tensor
+    memory: torch.Tensor
+    piece: Piece
+    shape: tuple[int, ...]
+    groups: tuple[Any, ...] = ()
+    counts: bool = True
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the elements."""
+        return self.memory.dtype
+
+
+def held_parameters(model: nn.Module) -> tuple[dict[str, Held], dict[str, str]]:
+    """This process's part of every parameter, as `named_parameters` names them.
+
+    Raises:
+        PlanError: if a parameter is spread in a way that is not known.
+    """
+    flat: dict[str, Held] = {}
+    shared: dict[str, str] = {}
+    inside: set[int] = set()  # the tensors that stand for flat parameters
+    prefixes = {id(module): prefix for prefix, module in named_modules(model)}
+    for module in model.modules():
+        if _is(module, "FullyShardedDataParallel"):
+            inside.update(id(p) for m in module.modules() for p in m._parameters.values())
+            flat.update(_flat(module, prefixes))
+            shared.update(_shared(module, prefixes))
+    named, aliases = named_parameters(model)
+    plain = {name: held(name, p) for name, p in named.items() if id(p) not in inside}
+    others = {name: first for name, first in aliases.items() if first in plain}
+    return plain | flat, others | shared
+
+
+def held(name: str, tensor: torch.Tensor) -> Held:
+    """This process's part of one tensor.
+
+    Raises:
+        PlanError: if it is spread in a way that is not known; `name` is used to say so.
+    """
+    shape = tuple(tensor.shape)
+    if type(tensor).__name__ != "DTensor":  # importing the class would be slow
+        return Held(tensor, tensor.detach(), Piece.whole(shape), shape)
+    sharded: Any = tensor
+    mesh = sharded.device_mesh
+    with torch.no_grad():
+        memory = sharded.to_local()
+    groups = tuple(mesh.get_group(n) for n in range(mesh.ndim) if mesh.size(n) > 1)
+    at = mesh.get_coordinate()
+    if at is None:  # this rank has no part in it
+        return Held(tensor, memory, Piece.whole(shape).shard(0, 1, 1), shape, groups, counts=False)
+    piece, counts = Piece.whole(shape), True
+    for placement, size, index in zip(sharded.placements, mesh.shape, at, strict=True):
+        kind = type(placement).__name__
+        if kind == "Replicate":
+            counts = counts and index == 0
+        elif kind == "Shard":
+            piece = piece.shard(placement.dim % len(shape), size, index)
+        elif kind == "_StridedShard":
+            axis, factor = placement.dim % len(shape), placement.split_factor
+            piece = piece.strided_shard(axis, size, index, factor)
+        else:
+            raise PlanError(
+                f"nothing was changed: parameter {name!r} is a DTensor placed as {placement}; "
+                "expected Replicate or Shard on each dimension of its mesh: parameters are not sums "
+                "of parts"
+            )
+    if piece.held != tuple(memory.shape) and math.prod(piece.held) + memory.numel() > 0:
+        raise PlanError(
+            f"nothing was changed: parameter {name!r} of shape {shape} is a DTensor placed as "
+            f"{sharded.placements} on a mesh of {tuple(mesh.shape)}, where this rank should hold "
+            f"{piece.held} and holds {tuple(memory.shape)}: how it is cut is not known here"
+        )
+    return Held(tensor, memory, piece, shape, groups, counts)
+
+
+def groups_of(model: nn.Module, parts: Iterable[Held]) -> list[Any]:
+    """The groups of ranks that hold the same model, in an order that is the same on all of them."""
+    copies = [m.process_group for m in model.modules() if _is(m, "DistributedDataParallel")]
+    parted = [group for part in parts for group in part.groups]
+    return list({id(group): group for group in copies + parted}.values())
+
+
+def _is(module: nn.Module, name: str) -> bool:
+    """Whether it is one of torch's wrappers, which are not imported to find out."""
+    return any(
+        c.__name__ == name and c.__module__.startswith("torch.") for c in type(module).__mro__
+    )
+
+
+def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
+    """The parameters that lie in a module's flat one, one behind another, cut anywhere."""
+    if (handle := module._handle) is None:
+        return
+    flat = handle.flat_param
+    memory = flat.detach().view(-1)
+    pairs = [(module.process_group, handle.uses_sharded_strategy)]
+    if (between := getattr(module, "_inter_node_pg", None)) is not None:
+        pairs.append((between, False))
+    groups = tuple(group for group, _ in pairs if group.size() > 1)
+    counts = all(shards or group.rank() == 0 for group, shards in pairs)
+    facts = zip(
+        flat._param_infos, flat._shapes, flat._shard_param_infos, flat._contiguities, strict=True
+    )
+    for info, shape, part, contiguous in facts:
+        name = prefixes[id(info.module)] + info.param_name
+        if not contiguous:
+            raise PlanError(
+                f"nothing was changed: parameter {name!r} was not contiguous when it was made part of "
+                "a flat parameter; make the model contiguous before it is wrapped"
+            )
+        first, count = part.intra_param_start_idx or 0, part.numel_in_shard or 0
+        at = part.offset_in_shard or 0
+        piece = Piece((math.prod(shape),), (((first, first + count),),))
+        yield name, Held(flat, memory[at : at + count], piece, tuple(shape), groups, counts)
+
+
+def _shared(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, str]]:
+    if module._handle is not None:
+        for info in module._handle.flat_param._shared_param_infos:
+            first = prefixes[id(info.prim_module)] + info.prim_param_name
+            yield prefixes[id(info.module)] + info.param_name, first
