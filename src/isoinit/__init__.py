@@ -13,6 +13,7 @@ from isoinit.differences import Difference, Differences
 from isoinit.entries import Entry
 from isoinit.errors import IsoinitError
 from isoinit.findings import Finding
+from isoinit.fingerprints import Fingerprint, fingerprint
 from isoinit.health import Health, check
 from isoinit.initializers import (
     ICNR,
@@ -63,6 +64,7 @@ __all__ = [
     "Dirac",
     "Entry",
     "Finding",
+    "Fingerprint",
     "FromPosterior",
     "GateBias",
     "HeNormal",
@@ -94,6 +96,7 @@ __all__ = [
     "check",
     "deferred",
     "fill_slice",
+    "fingerprint",
     "functional",
     "gain",
     "init",

@@ -290,6 +290,17 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return type(tensor) in _OWN and tensor.is_cpu and tensor.is_contiguous()
 
 
+def array_type(dtype: torch.dtype) -> np.dtype[Any]:
+    """The type of the array that `as_array` gives.
+
+    Raises:
+        PlanError: if it is none that can hold initial values.
+    """
+    if dtype not in _ARRAYS:
+        raise PlanError(f"{dtype} cannot hold initial values; expected one of {list(_ARRAYS)}")
+    return _ARRAYS[dtype]
+
+
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
     if tensor.dtype == torch.bfloat16:

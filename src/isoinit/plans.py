@@ -21,6 +21,7 @@ from isoinit.differences import Differences, compare
 from isoinit.entries import Entry
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.fill import refuse_unfillable, resolve_seed
+from isoinit.fingerprints import Fingerprint, planned_fingerprint
 from isoinit.initializers import Initializer
 from isoinit.overrides import choose_overrides
 from isoinit.postpone import unfilled
@@ -236,6 +237,18 @@ class Plan:
         """
         facts = [(e.name, e.initializer, e.layout, e.dtype) for e in self]
         return blake2b(repr(sorted(facts, key=str)).encode(), digest_size=16).hexdigest()
+
+    def fingerprint(self, seed: int = 0) -> Fingerprint:
+        """The fingerprint of the weights that the plan draws under a seed; needs no model.
+
+        Equal to `isoinit.fingerprint(model)` of any model that it was applied to, on any number of
+        ranks. Parameters that the plan leaves as they were are not in it. Takes as long as drawing
+        the weights, and memory for some megabytes of them, or for the largest that is drawn whole.
+
+        Args:
+            seed: as for `apply`.
+        """
+        return planned_fingerprint(self, resolve_seed(seed))
 
     def calibrate(
         self,

@@ -28,16 +28,16 @@ class Held:
         memory: this process's part, to read and write: of the shape `piece.held`, or flat.
         piece: which part of the whole that is.
         shape: of the whole.
-        groups: the process groups of the ranks that hold the other parts, or copies.
-        counts: whether no rank before this one holds the same part.
+        parts: the process groups whose ranks hold other parts.
+        copies: the process groups whose ranks hold the same.
     """
 
     tensor: torch.Tensor
     memory: torch.Tensor
     piece: Piece
     shape: tuple[int, ...]
-    groups: tuple[Any, ...] = ()
-    counts: bool = True
+    parts: tuple[Any, ...] = ()
+    copies: tuple[Any, ...] = ()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -79,40 +79,45 @@ def held(name: str, tensor: torch.Tensor) -> Held:
     mesh = sharded.device_mesh
     with torch.no_grad():
         memory = sharded.to_local()
-    groups = tuple(mesh.get_group(n) for n in range(mesh.ndim) if mesh.size(n) > 1)
     at = mesh.get_coordinate()
     if at is None:  # this rank has no part in it
-        return Held(tensor, memory, Piece.whole(shape).shard(0, 1, 1), shape, groups, counts=False)
-    piece, counts = Piece.whole(shape), True
-    for placement, size, index in zip(sharded.placements, mesh.shape, at, strict=True):
-        kind = type(placement).__name__
-        if kind == "Replicate":
-            counts = counts and index == 0
-        elif kind == "Shard":
-            piece = piece.shard(placement.dim % len(shape), size, index)
+        return Held(tensor, memory, Piece.whole(shape).shard(0, 1, 1), shape)
+    piece = Piece.whole(shape)
+    parts: list[Any] = []
+    copies: list[Any] = []
+    for n, placement in enumerate(sharded.placements):
+        kind, size = type(placement).__name__, mesh.size(n)
+        if kind == "Shard":
+            piece = piece.shard(placement.dim % len(shape), size, at[n])
         elif kind == "_StridedShard":
             axis, factor = placement.dim % len(shape), placement.split_factor
-            piece = piece.strided_shard(axis, size, index, factor)
-        else:
+            piece = piece.strided_shard(axis, size, at[n], factor)
+        elif kind != "Replicate":
             raise PlanError(
                 f"nothing was changed: parameter {name!r} is a DTensor placed as {placement}; "
                 "expected Replicate or Shard on each dimension of its mesh: parameters are not sums "
                 "of parts"
             )
+        if size > 1:
+            (copies if kind == "Replicate" else parts).append(mesh.get_group(n))
     if piece.held != tuple(memory.shape) and math.prod(piece.held) + memory.numel() > 0:
         raise PlanError(
             f"nothing was changed: parameter {name!r} of shape {shape} is a DTensor placed as "
             f"{sharded.placements} on a mesh of {tuple(mesh.shape)}, where this rank should hold "
             f"{piece.held} and holds {tuple(memory.shape)}: how it is cut is not known here"
         )
-    return Held(tensor, memory, piece, shape, groups, counts)
+    return Held(tensor, memory, piece, shape, tuple(parts), tuple(copies))
 
 
 def groups_of(model: nn.Module, parts: Iterable[Held]) -> list[Any]:
     """The groups of ranks that hold the same model, in an order that is the same on all of them."""
-    copies = [m.process_group for m in model.modules() if _is(m, "DistributedDataParallel")]
-    parted = [group for part in parts for group in part.groups]
-    return list({id(group): group for group in copies + parted}.values())
+    shared = [group for part in parts for group in (*part.parts, *part.copies)]
+    return list({id(group): group for group in copies_of(model) + shared}.values())
+
+
+def copies_of(model: nn.Module) -> list[Any]:
+    """The groups of ranks that each hold a copy of a part of the model: those of DDP."""
+    return [m.process_group for m in model.modules() if _is(m, "DistributedDataParallel")]
 
 
 def _is(module: nn.Module, name: str) -> bool:
@@ -128,11 +133,11 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
         return
     flat = handle.flat_param
     memory = flat.detach().view(-1)
-    pairs = [(module.process_group, handle.uses_sharded_strategy)]
-    if (between := getattr(module, "_inter_node_pg", None)) is not None:
-        pairs.append((between, False))
-    groups = tuple(group for group, _ in pairs if group.size() > 1)
-    counts = all(shards or group.rank() == 0 for group, shards in pairs)
+    shards = handle.uses_sharded_strategy
+    groups = [(module.process_group, shards), (getattr(module, "_inter_node_pg", None), False)]
+    shared = [(group, cut) for group, cut in groups if group is not None and group.size() > 1]
+    parts = tuple(group for group, cut in shared if cut)
+    copies = tuple(group for group, cut in shared if not cut)
     facts = zip(
         flat._param_infos, flat._shapes, flat._shard_param_infos, flat._contiguities, strict=True
     )
@@ -146,7 +151,7 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
         first, count = part.intra_param_start_idx or 0, part.numel_in_shard or 0
         at = part.offset_in_shard or 0
         piece = Piece((math.prod(shape),), (((first, first + count),),))
-        yield name, Held(flat, memory[at : at + count], piece, tuple(shape), groups, counts)
+        yield name, Held(flat, memory[at : at + count], piece, tuple(shape), parts, copies)
 
 
 def _shared(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, str]]:
