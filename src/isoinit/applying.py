@@ -45,9 +45,10 @@ def apply(
         return facts, found
 
     names, values = agree(prepare, groups_of(model, held.values()))
-    give_memory(model, [held[name].tensor for name in held if name not in names])
+    if any(part.tensor.is_meta for part in held.values()):
+        give_memory(model, [held[name].tensor for name in held if name not in names])
+        held, _ = held_parameters(model)
     restore_buffers(model, values)
-    held, _ = held_parameters(model)
     fill({name: (entries[aliases.get(name, name)], held[name]) for name in names}, seed)
 
 
