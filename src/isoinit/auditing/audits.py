@@ -19,11 +19,12 @@ from isoinit.auditing.poisoned import (
     on_cpu,
     without_values,
 )
-from isoinit.auditing.ranks import Parts, compare_ranks, gathered
+from isoinit.auditing.ranks import Parts, compare_ranks
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.fill import resolve_seed
 from isoinit.findings import Finding, Verdict
 from isoinit.postpone import is_deferring
+from isoinit.ranks import agree
 from isoinit.report.table import fold, render
 from isoinit.trace.isolate import generators_kept
 
@@ -181,7 +182,7 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
         and not bool(first.tensors[name].isnan().any())
         for name in differing(first, second)
     )
-    again = run()[0] if any(gathered(doubtful)) else None
+    again = run()[0] if any(agree(doubtful)) else None
     pair = None if straight is None or beside is None else (straight, beside)
     own = initialize is None
     facts = Facts(first, second, other, again, pair, writes, Parts(), own, reasons[0])
@@ -194,7 +195,7 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
 def _on_all_ranks(mine: list[Finding]) -> list[Finding]:
     """What any rank found, errors first; the verdict is the same on all of them."""
     found: dict[object, Finding] = {}
-    for rank in gathered(mine):
+    for rank in agree(mine):
         for finding in rank:
             found.setdefault((finding.name, finding.where), finding)
     return sorted(found.values(), key=lambda finding: finding.severity)

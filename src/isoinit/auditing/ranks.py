@@ -6,15 +6,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from isoinit.auditing.poisoned import Held
 from isoinit.poison import bits
-
-T = TypeVar("T")
+from isoinit.ranks import agree
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,9 @@ class Parts:
     unlike: tuple[str, ...] = ()
 
 
-def gathered(mine: T) -> list[T]:
-    """What each rank has; just this one's outside of a distributed run."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [mine]
-    everyone: list[T | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
-    return [each for each in everyone if each is not None]
-
-
 def compare_ranks(held: Held, random: Collection[str]) -> Parts:
     """Gather what every rank holds, and compare."""
-    ranks = gathered(dict(_parts(held, random)))
+    ranks = agree(dict(_parts(held, random)))
     same: list[str] = []
     different: list[str] = []
     unlike: list[str] = []
