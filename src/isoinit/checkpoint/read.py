@@ -120,7 +120,7 @@ def _from_file(path: Path, place: int, dtype: torch.dtype) -> Callable[[], Reade
     def read(out: Array, start: int) -> None:
         with path.open("rb") as file:
             file.seek(place + start * dtype.itemsize)
-            if file.readinto(memoryview(out.view(np.uint8))) != out.nbytes:
+            if file.readinto(out.view(np.uint8).data) != out.nbytes:
                 raise ValueError(f"{path} ends too early")
 
     return lambda: read

@@ -207,8 +207,8 @@ def _with_values(buffers: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if empty := [name for name, buffer in buffers.items() if buffer.is_meta]:
         raise PlanError(
             f"nothing was written: buffers {', '.join(map(repr, empty))} are on the meta device and "
-            "have no values: build the model on the processor under isoinit.deferred(), which takes no "
-            "memory for parameters and gives buffers their values"
+            "have no values: build the model on the processor under isoinit.deferred(), which takes "
+            "no memory for parameters and gives buffers their values"
         )
     return buffers
 
@@ -224,5 +224,6 @@ def _refuse_without_values(parameters: dict[str, nn.Parameter]) -> None:
     if sharded:
         raise PlanError(
             f"nothing was written: parameters {', '.join(map(repr, sharded))} are sharded, and the "
-            "plan leaves them as they were: give them initializers, or write before the model is sharded"
+            "plan leaves them as they were: give them initializers, or write before "
+            "sharding"
         )

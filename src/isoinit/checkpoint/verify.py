@@ -158,9 +158,10 @@ def _about_names(
     found: Found, expected: Mapping[str, Stored], plan: Plan, record: Mapping[str, Any] | None
 ) -> Iterator[Finding]:
     undrawn = {} if record is None else record["tensors"]
+    advice = "verify with the plan of this model" if record is None else "write it again"
     for name in dict.fromkeys([*expected, *undrawn]):
         if name not in found.tensors and not _under_alias(name, plan, expected):
-            yield _finding("missing tensor", name, f"{name!r} is missing", "write it again")
+            yield _finding("missing tensor", name, f"{name!r} is missing", advice)
     for name in found.tensors:
         if name in expected or name in undrawn:
             continue
