@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,4 +92,10 @@ def _count(room: int, left: int) -> int:
 
 
 def _write(out: BinaryIO, views: list[Any]) -> int:
-    return sum(out.write(view) for view in views)
+    start = out.tell()
+    size = sum(out.write(view) for view in views)
+    if hasattr(os, "posix_fadvise"):
+        # Linux then starts to bring the pages to the disk, which would wait for the end otherwise.
+        with suppress(OSError):  # not every file system does
+            os.posix_fadvise(out.fileno(), start, size, os.POSIX_FADV_DONTNEED)
+    return size
