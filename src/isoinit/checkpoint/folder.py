@@ -77,7 +77,8 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
             "another folder, or remove this one"
         )
     missing = [file for file in files if not (folder / file.name).exists()]
-    _refuse_changed(folder, [file for file in files if file not in missing])
+    # The record has no size of the plan, whose notes may change where its numbers do not.
+    _refuse_changed(folder, [f for f in files if f not in missing and f.name in record["files"]])
     for file in files:
         partial_name(folder / file.name).unlink(missing_ok=True)
     needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
