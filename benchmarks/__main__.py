@@ -39,6 +39,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "checking": ("Checking a model, beside one training step", (1,)),
     "variational": ("Weights as distributions", (2,)),
     "sparse_training": ("A sparse layer beside a dense one", (1,)),
+    "checkpoint": ("Writing a checkpoint", (2,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

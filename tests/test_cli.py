@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -153,8 +154,8 @@ def test_recipes(status, folder, capsys):
     assert status("plan", "models:alone", "--recipe", "paper:resnet") == 2
     assert "no convolutions" in capsys.readouterr().err
     assert status("plan", "models:alone", "--recipe", "own", "--method", "he") == 2
-    assert status("init", "models:alone", "--recipe", "own", "--out", "own.safetensors") == 0
-    assert load_file(folder / "own.safetensors")["0.weight"].abs().max() <= 0.5
+    assert status("init", "models:alone", "--recipe", "own", "--out", "own") == 0
+    assert load_file(folder / "own" / "model.safetensors")["0.weight"].abs().max() <= 0.5
 
 
 def test_check_answers_by_its_status(folder):
@@ -186,16 +187,68 @@ def test_annotations_and_strictness(folder, status, capsys):
 
 
 def test_init_writes_what_apply_would(folder):
-    done = run(folder, "init", "models.py:default", "-o", "w.safetensors", "--seed", "3", "--json")
+    done = run(folder, "init", "models.py:default", "-o", "c", "--seed", "3", "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["parameters"] == 20 * (32 * 32 + 32)
+    told = json.loads(done.stdout)
+    assert (told["directory"], told["tensors"], told["ok"]) == ("c", 40, None)
     layers = [x for _ in range(20) for x in (torch.nn.Linear(32, 32), torch.nn.ReLU())]
     model = torch.nn.Sequential(*layers)
     isoinit.init(model, torch.randn(16, 32), seed=3)
-    written = load_file(folder / "w.safetensors")
+    written = load_file(folder / "c" / "model.safetensors")
     assert written.keys() == model.state_dict().keys()
     assert all(torch.equal(written[name], t) for name, t in model.state_dict().items())
-    assert sorted(p.name for p in folder.iterdir() if "safetensors" in p.name) == ["w.safetensors"]
+    assert sorted(p.name for p in (folder / "c").iterdir()) == sorted(told["files"])
+    assert sorted(p.name for p in folder.iterdir() if "safetensors" in p.name) == []
+
+
+def test_init_checks_where_it_is_asked_to(status, capsys):
+    assert status("init", "models:default", "-o", "c", "--check", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    assert status("init", "models:default", "-o", "z", "--check", "--method", "zero") == 1
+    assert status("init", "models:default", "-o", "z", "--method", "zero") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert status("init", "models:default", "-o", "z", "--seed", "1") == 2
+    assert "z holds another checkpoint" in capsys.readouterr().err
+
+
+def test_verify_answers_by_its_status(folder, status, capsys):
+    assert status("init", "models:default", "-o", "c", "--format", "dcp", "--seed", "2") == 0
+    assert status("verify", "c") == 0
+    assert "bit for bit" in capsys.readouterr().out
+    assert status("verify", "c", "--seed", "3", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["where"] == ["0.weight"]
+    assert status("verify", "c", "--plan", "c/isoinit_plan.json", "--github", "--strict") == 0
+
+
+def test_init_under_a_launcher(folder):
+    """As torchrun starts it: two processes share the work, and the first one says so."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [
+        str(Path(sys.executable).with_name("isoinit")),
+        "init",
+        "models.py:default",
+        "-o",
+        "c",
+    ]
+    command += ["--max-shard-size", "20KB"]
+    launched = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**launched, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0]
+    assert told[0].startswith("c: 40 tensors")
+    assert told[1] == ""
+    assert isoinit.verify_checkpoint(folder / "c").ok
 
 
 WRONG = [
@@ -216,7 +269,18 @@ WRONG = [
     (["audit", "models.py:number"], "returned a int; expected a torch.nn.Module"),
     (["check", "models.py:default", "--json", "--github"], "choose one of them"),
     (["init", "models.py:default"], "Missing option"),
-    (["init", "models.py:default", "-o", "no/such/folder/w.safetensors"], "does not exist"),
+    (["init", "models.py:default", "-o", "no/such/folder"], "does not exist"),
+    (["init", "models.py:default", "-o", "w.safetensors"], "name of a file; expected a folder"),
+    (["init", "models.py:default", "-o", "bits.json"], "is a file; expected a folder"),
+    (
+        ["init", "models.py:default", "-o", "c", "--format", "pt"],
+        "expected one of safetensors, dcp",
+    ),
+    (["init", "models.py:default", "-o", "c", "--max-shard-size", "big"], "max_shard_size='big'"),
+    (["init", "models.py:alone", "-o", "c", "--check"], "returns a model without a batch"),
+    (["verify", "none"], "is no folder"),
+    (["verify", "."], "pass the plan"),
+    (["verify", ".", "--plan", "bits.json"], "can't decode"),
     (["diff", "models.py"], "Missing argument"),
     (["diff", "none.json", "none.json"], "does not exist"),
     (["diff", ".", "models.py"], "is a directory"),
@@ -232,10 +296,10 @@ def test_wrong_use_exits_with_two_and_says_what_to_do(folder, status, capfd, arg
     error = capfd.readouterr().err
     assert words in " ".join(error.replace("│", " ").split())
     assert "Traceback" not in error
-    assert not list(Path(folder).glob("*.safetensors"))
+    assert not list(Path(folder).rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("command", ["demo", "plan", "check", "audit", "init"])
+@pytest.mark.parametrize("command", ["demo", "plan", "check", "audit", "init", "verify"])
 def test_every_command_has_seed_json_and_help(status, capsys, command):
     assert status(command, "--help") == 0
     text = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Ranks that differ, fail or are gone are found before anything is written; none is left waiting."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -11,8 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import isoinit
-from isoinit.errors import PlanError, RankError
-from isoinit.ranks import agree
+from isoinit.errors import ArgumentError, PlanError, RankError
+from isoinit.ranks import agree, gathered, joined, rank_and_size, together
 from ranks import on_ranks
 
 X = torch.ones(2, 6)
@@ -129,6 +130,48 @@ def counted(rank):
 
 def test_a_plain_model_is_one_ranks_own_affair():
     on_ranks(2, counted)
+
+
+def fail_as_one(rank):
+    assert gathered({"rank": rank} if rank else None) == [None, {"rank": 1}, {"rank": 2}]
+    with together("working"):
+        pass
+    error, words = RankError, "working failed on rank 1: ValueError: on rank 1 alone"
+    if rank == 1:
+        error, words = ValueError, "on rank 1 alone"
+    with pytest.raises(error, match=words), together("working"):  # noqa: PT012
+        if rank == 1:
+            raise ValueError("on rank 1 alone")
+    assert gathered(rank) == [0, 1, 2]  # in step as before
+
+
+def test_together():
+    on_ranks(3, fail_as_one)
+
+
+def lost_in_the_middle(rank):
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(RankError, match="a rank is gone"), together("working"):
+        time.sleep(0.2)
+    return "told"
+
+
+def test_a_rank_that_is_killed():
+    assert on_ranks(2, lost_in_the_middle, together=False) == ["told"]
+
+
+def test_alone(monkeypatch):
+    assert rank_and_size() == (0, 1)
+    assert gathered(None) == [None]
+    with joined(), together("working"):
+        assert not dist.is_initialized()
+    with pytest.raises(KeyError), together("working"):
+        raise KeyError("x")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ArgumentError, match="WORLD_SIZE is 2 and there is no process group"):
+        rank_and_size()
 
 
 def test_outside_of_a_run():

@@ -4,11 +4,13 @@ plan = isoinit.plan(model, batch)      # every parameter: initializer, std, role
 plan.apply(model, seed=0)              # the same bits on any number of threads, in any order
 health = isoinit.check(model, batch)   # measures the signal, forward and backward
 isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
+isoinit.write_checkpoint(plan, model, folder)  # the same bits to files, without memory for the model
 """
 
 from isoinit import functional, sparse, variational
 from isoinit.activations import gain
 from isoinit.auditing import Audit, audit
+from isoinit.checkpoint import Verified, Written, verify_checkpoint, write_checkpoint
 from isoinit.differences import Difference, Differences
 from isoinit.entries import Entry
 from isoinit.errors import IsoinitError
@@ -89,6 +91,8 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "Variational",
+    "Verified",
+    "Written",
     "XavierNormal",
     "XavierUniform",
     "Zeros",
@@ -104,4 +108,6 @@ __all__ = [
     "read",
     "sparse",
     "variational",
+    "verify_checkpoint",
+    "write_checkpoint",
 ]

@@ -1,4 +1,4 @@
-"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `audit`, `init`.
+"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `audit`, `init`, `verify`.
 
 Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
 """
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, NoReturn, cast
@@ -22,10 +23,15 @@ from torch import nn
 from isoinit import demo as demonstration
 from isoinit import rules as rule_book
 from isoinit.auditing import audit as audit_model
+from isoinit.checkpoint import verify_checkpoint, write_checkpoint
+from isoinit.checkpoint.progress import shown
 from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.fill import refuse_unfillable
 from isoinit.findings import Verdict
 from isoinit.health import check as check_model
 from isoinit.plans import Plan
+from isoinit.postpone import deferred
+from isoinit.ranks import joined, rank_and_size, together
 from isoinit.trace import named_parameters
 from isoinit.verbs import plan as plan_model
 from isoinit.verbs import read as read_model
@@ -156,10 +162,7 @@ def check(
     """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
     model, batch = load_target(target, seed)
     if batch is None:
-        raise ArgumentError(
-            f"{target} returns a model without a batch; check runs the model, so return (model, "
-            "batch)"
-        )
+        raise _no_batch(target, "check")
     health = check_model(model, batch, lr=lr, optimizer=optimizer)
     _answer(health, as_json=as_json, github=github, strict=strict)
 
@@ -181,36 +184,85 @@ def audit(
 @app.command()
 def init(
     target: Target,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The safetensors file to write.", dir_okay=False)
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
     method: Method = "auto",
     recipe: Recipe = None,
     seed: Seed = 0,
+    max_shard_size: Annotated[
+        str, typer.Option(help="Bytes of tensors a file, such as 5GB or 1GiB.")
+    ] = "5GB",
+    file_format: Annotated[
+        str, typer.Option("--format", help="safetensors, or dcp for torch.distributed.checkpoint.")
+    ] = "safetensors",
+    check: Annotated[
+        bool, typer.Option("--check", help="Then apply the plan in memory, and check the model.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Plan a model, apply the plan, and write its parameters and buffers to a file."""
-    from safetensors.torch import save_model
+    """Write a model's initial parameters to a checkpoint, without the model in memory.
 
-    if not out.parent.is_dir():
-        raise ArgumentError(f"--out {out}: the folder {out.parent} does not exist; create it first")
-    model, batch = load_target(target, seed)
-    chosen = plan_model(model, batch, method=method, recipe=recipe)
-    chosen.apply(model, seed)
-    partial = out.with_name(f".{out.name}.partial")  # never half a file under the final name
-    save_model(model, str(partial), {"isoinit_seed": str(seed), "isoinit_method": recipe or method})
-    partial.replace(out)
-    health = None if batch is None else check_model(model, batch)
-    parameters, _ = named_parameters(model)
-    count = sum(parameter.numel() for parameter in parameters.values())
+    Run it again to go on after a stop; run it under torchrun to share the work.
+    """
+    with joined():
+        rank, _ = rank_and_size()
+        with together("planning the model"):
+            with deferred():
+                model, batch = load_target(target, seed)
+            if check:
+                _refuse_unrunnable(target, model, batch)
+            chosen = plan_model(model, batch, method=method, recipe=recipe)
+        with shown(visible=rank == 0 and not as_json) as progress:
+            written = write_checkpoint(
+                chosen,
+                model,
+                out,
+                seed,
+                max_shard_size=max_shard_size,
+                format=file_format,
+                progress=progress,
+            )
+    if rank > 0:
+        return
+    health = check_model(chosen.apply(model, seed), batch) if check else None
     if as_json:
         ok = None if health is None else health.ok
-        print(json.dumps({"file": str(out), "parameters": count, "seed": seed, "ok": ok}, indent=1))
+        print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
     else:
-        print(f"{out}: {count:,} parameters, seed {seed}")
+        print(written)
         for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
             print(f"  {line}")
     raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="A folder that holds a checkpoint.")],
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", exists=True, dir_okay=False, help="What Plan.save wrote."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="By default the one stored there.")] = None,
+    as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
+) -> None:
+    """Compare a checkpoint with what its plan draws, bit for bit. Exit status 1: it differs."""
+    chosen = None if plan_file is None else Plan.load(plan_file)
+    found = verify_checkpoint(directory, chosen, seed)
+    _answer(found, as_json=as_json, github=github, strict=strict)
+
+
+def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
+    """Refuse what could be written and then not be checked."""
+    if batch is None:
+        raise _no_batch(target, "--check")
+    refuse_unfillable(named_parameters(model)[0], now=True)
+
+
+def _no_batch(target: str, what: str) -> ArgumentError:
+    return ArgumentError(
+        f"{target} returns a model without a batch; {what} runs the model, so return (model, batch)"
+    )
 
 
 def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:

@@ -52,3 +52,7 @@ class UnknownParameterError(IsoinitError, KeyError):
 
 class UnhealthyError(IsoinitError, RuntimeError):
     """A check found at least one error; the message lists them."""
+
+
+class CheckpointError(IsoinitError, RuntimeError):
+    """A checkpoint could not be written to its end; what is whole of it is kept."""

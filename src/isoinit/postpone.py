@@ -147,19 +147,40 @@ def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
     """
     writes = writes_left(parameter)
     forget([parameter])
+    _run(writes, parameter, stream)
+
+
+def as_constructed(parameter: torch.Tensor, stream: Stream) -> torch.Tensor:
+    """What `run_postponed` would make of a parameter, which stays as it is.
+
+    Returns:
+        The parameter itself if nothing was postponed; else memory of its own.
+    """
+    writes = writes_left(parameter)
+    if not writes:
+        return parameter
+    twin = torch.empty_strided(
+        parameter.size(), parameter.stride(), dtype=parameter.dtype, device=parameter.device
+    ).copy_(parameter.detach())
+    _run(writes, twin, stream)
+    return twin
+
+
+def _run(writes: Sequence[Write], tensor: torch.Tensor, stream: Stream) -> None:
+    """Run postponed writes on a tensor, with torch's generators seeded from the stream."""
     if not writes:
         return
     low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
     seed = low | (high & 0x7FFFFFFF) << 32
-    devices = [parameter.device] if parameter.is_cuda else []
+    devices = [tensor.device] if tensor.is_cuda else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
         for device in devices:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         for write in writes:
-            offset = parameter.storage_offset() + write.offset
-            region = parameter.as_strided(write.size, write.stride, offset)
+            offset = tensor.storage_offset() + write.offset
+            region = tensor.as_strided(write.size, write.stride, offset)
             write.function(region, *write.args, **write.kwargs)
 
 

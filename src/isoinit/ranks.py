@@ -1,4 +1,4 @@
-"""What the ranks of a distributed run tell each other before any of them writes.
+"""What the processes of a distributed run do together: agree before they write, and fail as one.
 
 Values need no communication: each rank draws its own part. But a rank with another seed or plan would
 draw parts of other weights, and nobody would know. So ranks compare a few words, and a rank that fails
@@ -7,10 +7,15 @@ tells the others instead of leaving them to wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 
-from isoinit.errors import RankError
+import torch.distributed as dist
+
+from isoinit.errors import ArgumentError, RankError
 
 Facts = Mapping[str, str]
 T = TypeVar("T")
@@ -46,35 +51,91 @@ def agree(find: Callable[[], tuple[Facts, T]], groups: Iterable[Any]) -> T:
     return rest
 
 
-def gathered(mine: Any, group: Any = None) -> list[Any]:
-    """What each rank of a group has; just this one's where there is no other.
+def gathered(mine: T, group: Any = None) -> list[T]:
+    """What each rank of a group has, in their order; just this one's where there is no other.
 
     Raises:
         RankError: if a rank is gone.
     """
-    import torch.distributed as dist  # slow to load where nobody distributes
-
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
+    if not _initialized() or dist.get_world_size(group) == 1:
         return [mine]
     everyone: list[Any] = [None] * dist.get_world_size(group)
     try:
         dist.all_gather_object(everyone, mine, group)
     except Exception as error:  # each backend has its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RankError(
-            f"a rank is gone, or does something else than this one: {error}; nothing was changed. "
-            "Look for the error of the rank that stopped first, and call this on all ranks alike"
+            f"a rank is gone, or does something else than this one ({reason}). Look for the error of "
+            "the rank that stopped first, and call this on all ranks alike"
         ) from error
     return everyone
+
+
+@contextmanager
+def together(doing: str, group: Any = None) -> Iterator[None]:
+    """A block that every rank runs; what one of them raises, all raise.
+
+    Args:
+        doing: what the block does, for the message on the other ranks.
+        group: the ranks; None for all.
+
+    Raises:
+        RankError: if the block failed on another rank, with that rank's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        with suppress(RankError):  # this rank's own error says more than that another is gone
+            gathered(f"{type(error).__name__}: {error}", group)
+        raise
+    failed = [(rank, why) for rank, why in enumerate(gathered("", group)) if why]
+    if failed:
+        raise RankError("; ".join(f"{doing} failed on rank {rank}: {why}" for rank, why in failed))
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's rank and how many there are; 0 and 1 outside of a distributed run.
+
+    Raises:
+        ArgumentError: if a launcher started several processes that do not know each other yet.
+    """
+    if _initialized():
+        return dist.get_rank(), dist.get_world_size()
+    if _launched():
+        raise ArgumentError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and there is no process group: call "
+            'torch.distributed.init_process_group("gloo") in every process first'
+        )
+    return 0, 1
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """A process group for the block, where a launcher such as torchrun started several processes."""
+    if not dist.is_available() or dist.is_initialized() or not _launched():
+        yield
+        return
+    # A lost process is noticed at once; what takes long is another that still writes.
+    dist.init_process_group("gloo", timeout=timedelta(days=1))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _launched() -> bool:
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _gathered(
     mine: tuple[tuple[str, str], ...], groups: Iterable[Any]
 ) -> dict[tuple[tuple[str, str], ...], list[int]]:
     """Who says what, over all the groups: the ranks by what they say."""
-    import torch.distributed as dist
-
-    initialized = dist.is_available() and dist.is_initialized()
-    seen = {mine: {dist.get_rank() if initialized else 0}}
+    seen = {mine: {dist.get_rank() if _initialized() else 0}}
     for group in groups:
         for other in gathered(seen, group):
             for facts, ranks in other.items():

@@ -19,11 +19,12 @@ from isoinit.auditing.poisoned import (
     on_cpu,
     without_values,
 )
-from isoinit.auditing.ranks import Parts, compare_ranks, gathered
+from isoinit.auditing.ranks import Parts, compare_ranks
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.fill import resolve_seed
 from isoinit.findings import Finding, Verdict
 from isoinit.postpone import is_deferring
+from isoinit.ranks import gathered
 from isoinit.report.table import fold, render
 from isoinit.trace.isolate import generators_kept
 

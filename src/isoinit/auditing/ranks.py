@@ -6,15 +6,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from isoinit.auditing.poisoned import Held
 from isoinit.poison import bits
-
-T = TypeVar("T")
+from isoinit.ranks import gathered
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,6 @@ class Parts:
     same: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
-
-
-def gathered(mine: T) -> list[T]:
-    """What each rank has; just this one's outside of a distributed run."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [mine]
-    everyone: list[T | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
-    return [each for each in everyone if each is not None]
 
 
 def compare_ranks(held: Held, random: Collection[str]) -> Parts:

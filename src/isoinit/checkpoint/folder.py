@@ -1,0 +1,110 @@
+"""What a folder holds already: a checkpoint to go on with, or something that must not be lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isoinit.checkpoint import record as records
+from isoinit.checkpoint.durable import partial_name
+from isoinit.checkpoint.files import File
+from isoinit.checkpoint.sizes import show_size
+from isoinit.errors import ArgumentError, CheckpointError, PlanError
+from isoinit.findings import listed
+
+_CHECKPOINTS = ("*.safetensors", "*.safetensors.index.json", "*.distcp", ".metadata")
+
+
+def refuse_place(folder: Path) -> None:
+    """Refuse what cannot be the folder of a checkpoint.
+
+    Raises:
+        ArgumentError: if it is a file, or its parent is not there.
+    """
+    if folder.is_file() or folder.suffix == ".safetensors":
+        raise ArgumentError(
+            f"{folder} is {'a file' if folder.is_file() else 'the name of a file'}; expected a "
+            "folder, which gets model.safetensors and what else belongs to it: name one, such as "
+            f"{folder.with_name('checkpoint')}"
+        )
+    if not folder.parent.is_dir():
+        raise ArgumentError(f"the folder {folder.parent} does not exist; create it first")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that is not there yet.
+
+    Raises:
+        ArgumentError: if the system refuses.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"{folder} cannot be made: {error.strerror}; name another folder"
+        ) from None
+
+
+def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> list[str]:
+    """Make a folder ready to write to, or to go on with.
+
+    Args:
+        folder: is there, and no other process writes to it.
+        record: of the checkpoint that is to be written.
+        files: all of its files.
+
+    Returns:
+        The names of those that are not there yet.
+
+    Raises:
+        ArgumentError: if the folder holds another checkpoint, or files that would be lost.
+        CheckpointError: if the disk has no room for the rest.
+    """
+    try:
+        known = records.load_record(folder)
+    except PlanError as error:
+        raise ArgumentError(
+            f"{folder} cannot be written to: {error}; name another folder"
+        ) from None
+    if known is None:
+        _refuse_foreign(folder, files)
+    elif known["digest"] != record["digest"]:
+        said = "; ".join(records.differences(known, record)[:3])
+        raise ArgumentError(
+            f"{folder} holds another checkpoint, and nothing was written: there {said}; write to "
+            "another folder, or remove this one"
+        )
+    missing = [file for file in files if not (folder / file.name).exists()]
+    # The record has no size of the plan, whose notes may change where its numbers do not.
+    _refuse_changed(folder, [f for f in files if f not in missing and f.name in record["files"]])
+    for file in files:
+        partial_name(folder / file.name).unlink(missing_ok=True)
+    needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise CheckpointError(
+            f"{folder} needs {show_size(needed)} more and the disk has {show_size(free)} left; "
+            "nothing was written: make room, or name a folder on another disk"
+        )
+    return [file.name for file in missing]
+
+
+def _refuse_foreign(folder: Path, files: Sequence[File]) -> None:
+    names = [file.name for file in files if (folder / file.name).exists()]
+    names += [path.name for pattern in _CHECKPOINTS for path in sorted(folder.glob(pattern))]
+    if names:
+        raise ArgumentError(
+            f"{folder} holds {listed(list(dict.fromkeys(names)))}, which isoinit did not write, and "
+            "nothing was written: name an empty folder"
+        )
+
+
+def _refuse_changed(folder: Path, files: Sequence[File]) -> None:
+    for file in files:
+        size = (folder / file.name).stat().st_size
+        if size != file.size:
+            raise ArgumentError(
+                f"{folder / file.name} has {size} bytes, expected {file.size}: it was changed after "
+                "it was written; remove it and run the same again"
+            )

@@ -1,0 +1,151 @@
+"""`isoinit.json`: what decides every byte of a checkpoint, to go on with it or to verify it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoinit.checkpoint.files import File
+from isoinit.checkpoint.tensors import Stored
+from isoinit.errors import PlanError
+from isoinit.random.philox import DEFINITION
+
+NAME, PLAN = "isoinit.json", "isoinit_plan.json"
+KIND, VERSION = "isoinit checkpoint", 1
+_FACTS = ("seed", "format", "max_shard_size", "isoinit", "definition", "aliases")
+_HASHED = 2**25
+
+
+def make_record(
+    tensors: Iterable[Stored],
+    aliases: Mapping[str, str],
+    files: Iterable[File],
+    texts: Iterable[File],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The record of a checkpoint.
+
+    Args:
+        tensors: what it holds.
+        aliases: the further names of tied tensors.
+        files: all files but the record itself.
+        texts: those whose bytes the tensors do not decide.
+        options: the seed, the format and the size of shards.
+    """
+    from isoinit import __version__  # which imports this room first
+
+    record = {
+        **options,
+        "isoinit": __version__,
+        "definition": DEFINITION,
+        "aliases": dict(aliases),
+        "texts": {file.name: _hash(part.head for part in file.parts) for file in texts},
+        "tensors": {tensor.name: _facts(tensor) for tensor in tensors},
+        "files": {file.name: file.size for file in files},
+    }
+    head = {"kind": KIND, "version": VERSION, "digest": digest_of(record)}
+    return {**head, **record}
+
+
+def digest_of(record: Mapping[str, Any]) -> str:
+    """The hash of a record's contents."""
+    kept = {k: v for k, v in record.items() if k not in ("kind", "version", "digest")}
+    return _hash([json.dumps(kept, sort_keys=True).encode()])
+
+
+def load_record(folder: Path) -> dict[str, Any] | None:
+    """Read the record of a folder; None if there is none.
+
+    Raises:
+        PlanError: if it is not one that this version wrote, or was changed.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PlanError(f"{path} is not JSON ({error}); expected what isoinit wrote") from None
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise PlanError(f'{path}: expected a JSON object with "kind": "{KIND}"')
+    if record.get("version") != VERSION:
+        raise PlanError(
+            f"{path} has version {record.get('version')!r}, this isoinit reads {VERSION}: use the "
+            "isoinit that wrote it"
+        )
+    if record.get("digest") != digest_of(record):
+        raise PlanError(f"{path} was changed after it was written: its digest is another")
+    return record
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """What one record says otherwise than another, in words."""
+    said = [
+        f"{fact} is {found.get(fact)!r}, not {expected.get(fact)!r}"
+        for fact in _FACTS
+        if found.get(fact) != expected.get(fact)
+    ]
+    said += _tensor_differences(found["tensors"], expected["tensors"])
+    said += [
+        f"{name} has another text"
+        for name in dict.fromkeys([*found["texts"], *expected["texts"]])
+        if found["texts"].get(name) != expected["texts"].get(name)
+    ]
+    return said or ["the files are dealt out otherwise"]
+
+
+def _tensor_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*found, *expected]):
+        mine, other = found.get(name), expected.get(name)
+        if mine is None or other is None:
+            yield f"{name!r} is {'missing' if mine is None else 'there'}"
+            continue
+        for fact in ("dtype", "shape"):
+            if mine[fact] != other[fact]:
+                yield f"{name!r} has {fact} {mine[fact]}, not {other[fact]}"
+        if mine.get("plan") != other.get("plan"):
+            yield f"the plan gives {name!r} something else"
+        if mine.get("values") != other.get("values"):
+            yield f"{name!r}, which the plan does not draw, holds other values"
+
+
+def values_hash(tensor: Stored) -> str:
+    """The hash of a tensor's bytes."""
+    read = tensor.open()
+
+    def chunks() -> Iterator[Any]:
+        step = _HASHED // tensor.dtype.itemsize
+        for start in range(0, tensor.size, step):
+            out = np.empty(min(step, tensor.size - start), tensor.array)
+            read(out, start)
+            yield out.view(np.uint8)
+
+    return _hash(chunks())
+
+
+def _facts(tensor: Stored) -> dict[str, Any]:
+    facts: dict[str, Any] = {"dtype": tensor.kind, "shape": list(tensor.shape)}
+    if tensor.drawn is None:
+        return {**facts, "values": values_hash(tensor)}
+    entry = tensor.drawn
+    assert entry.initializer is not None
+    decided = [entry.initializer.to_dict(), asdict(entry.layout)]
+    return {**facts, "plan": _hash([json.dumps(decided, sort_keys=True).encode()])}
+
+
+def _hash(chunks: Iterable[Any]) -> str:
+    hashed = blake2b(digest_size=16)
+    for chunk in chunks:
+        hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def to_text(record: Mapping[str, Any]) -> str:
+    """A record as it is written."""
+    return json.dumps(record, indent=1) + "\n"

@@ -1,0 +1,221 @@
+"""What a checkpoint holds: tensors whose values are made when they are asked for, piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from isoinit.entries import Entry
+from isoinit.errors import IsoinitError, PlanError
+from isoinit.fill import as_array, fill_tensor, law_for, refuse_unfillable
+from isoinit.materialize import buffer_values
+from isoinit.pieces import Piece
+from isoinit.plans import Plan
+from isoinit.postpone import as_constructed
+from isoinit.random import Stream
+from isoinit.trace.names import named_modules, require_parameters
+
+Array = npt.NDArray[Any]
+Reader = Callable[[Array, int], None]  # writes the elements from a place on into an array
+
+
+class Kind(NamedTuple):
+    """How a type is stored: as an array, in safetensors, and as torch's own storage."""
+
+    array: np.dtype[Any]
+    code: str
+    storage: str
+
+
+KINDS = {
+    torch.float64: Kind(np.dtype(np.float64), "F64", "DoubleStorage"),
+    torch.float32: Kind(np.dtype(np.float32), "F32", "FloatStorage"),
+    torch.float16: Kind(np.dtype(np.float16), "F16", "HalfStorage"),
+    torch.bfloat16: Kind(np.dtype(np.uint16), "BF16", "BFloat16Storage"),  # as its bits
+    torch.complex64: Kind(np.dtype(np.complex64), "C64", "ComplexFloatStorage"),
+    torch.int64: Kind(np.dtype(np.int64), "I64", "LongStorage"),
+    torch.int32: Kind(np.dtype(np.int32), "I32", "IntStorage"),
+    torch.int16: Kind(np.dtype(np.int16), "I16", "ShortStorage"),
+    torch.int8: Kind(np.dtype(np.int8), "I8", "CharStorage"),
+    torch.uint8: Kind(np.dtype(np.uint8), "U8", "ByteStorage"),
+    torch.bool: Kind(np.dtype(np.bool_), "BOOL", "BoolStorage"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One tensor.
+
+    Attributes:
+        name: its name, without wrappers.
+        dtype: its type.
+        shape: its shape.
+        open: gives what reads its elements, in C order; that holds what making them takes.
+        drawn: what decides its values, where a plan draws them; None for given values.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    open: Callable[[], Reader]
+    drawn: Entry | None = None
+
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """How much room it takes."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def array(self) -> np.dtype[Any]:
+        """The type of the arrays that it is read into."""
+        return KINDS[self.dtype].array
+
+    @property
+    def kind(self) -> str:
+        """The name of its type: "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored], dict[str, str]]:
+    """What the model holds once the plan is applied: parameters, then buffers that are saved.
+
+    Returns:
+        The tensors, and for each further name of a tied one the name that it goes by.
+
+    Raises:
+        PlanError: if the plan does not fit the model, or something has no values to store.
+    """
+    parameters, aliases = require_parameters(model, "write")
+    refuse_unfillable(parameters, now=False)
+    plan.refuse_mismatch(parameters)
+    _refuse_without_values(
+        {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
+    )
+    buffers, more = _saved_buffers(model)
+    tensors = [
+        kept(name, p, seed) if plan.entries[name].initializer is None else drawn(plan[name], seed)
+        for name, p in parameters.items()
+    ]
+    tensors += [given(name, buffer) for name, buffer in buffers.items()]
+    return tensors, {**aliases, **more}
+
+
+def drawn(entry: Entry, seed: int) -> Stored:
+    """A parameter that has an initializer.
+
+    Raises:
+        PlanError: if the initializer does not fit it.
+    """
+    initializer, layout, stream = entry.initializer, entry.layout, Stream(seed, entry.name)
+    dtype = getattr(torch, entry.dtype)
+    assert initializer is not None
+    try:
+        law = law_for(torch.empty(entry.shape, dtype=dtype, device="meta"), initializer, layout)
+    except IsoinitError as error:
+        raise PlanError(f"nothing was written: {entry.name!r}: {error}") from None
+
+    size = math.prod(entry.shape)
+
+    def piece(out: Array, start: int) -> None:
+        initializer.fill_piece(out, stream, layout, Piece((size,), (((start, start + out.size),),)))
+
+    def whole() -> Reader:
+        tensor = torch.empty(entry.shape, dtype=dtype)
+        fill_tensor(tensor, initializer, layout, stream)
+        return _reader(tensor)
+
+    return Stored(entry.name, dtype, entry.shape, whole if law is None else lambda: piece, entry)
+
+
+def kept(name: str, parameter: nn.Parameter, seed: int) -> Stored:
+    """A parameter that a plan leaves as it was: its values, or what its constructor postponed."""
+
+    def constructed() -> Reader:
+        return _reader(as_constructed(parameter, Stream(seed, name)))
+
+    return Stored(name, parameter.dtype, tuple(parameter.shape), constructed)
+
+
+def given(name: str, tensor: torch.Tensor) -> Stored:
+    """A tensor that has its values.
+
+    Raises:
+        PlanError: if they are of a type that a checkpoint cannot hold.
+    """
+    if tensor.dtype not in KINDS:
+        raise PlanError(
+            f"nothing was written: buffer {name!r} is {tensor.dtype}; expected one of "
+            f"{', '.join(str(dtype).removeprefix('torch.') for dtype in KINDS)}: cast it, or register "
+            "it with persistent=False"
+        )
+    return Stored(name, tensor.dtype, tuple(tensor.shape), lambda: _reader(tensor))
+
+
+def _reader(tensor: torch.Tensor) -> Reader:
+    values = as_array(tensor.detach().cpu().contiguous())
+
+    def copy(out: Array, start: int) -> None:
+        out[:] = values[start : start + out.size]
+
+    return copy
+
+
+def _saved_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The buffers that a state dict holds, once each, and their other names."""
+    names: dict[int, str] = {}
+    buffers: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, buffer in _persistent(model):
+        if id(buffer) in names:
+            aliases[name] = names[id(buffer)]
+        else:
+            names[id(buffer)] = name
+            buffers[name] = buffer
+    return _with_values(model, buffers), aliases
+
+
+def _persistent(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for prefix, module in named_modules(model):
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set:
+                yield prefix + name, buffer
+
+
+def _with_values(model: nn.Module, buffers: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The buffers with their true values.
+
+    Raises:
+        PlanError: if one on the meta device gets none from the model's own initialization.
+    """
+    if not any(buffer.is_meta for buffer in buffers.values()):
+        return buffers
+    values = buffer_values(model, list(model.parameters()), True)
+    return {name: values.get(name, buffer) for name, buffer in buffers.items()}
+
+
+def _refuse_without_values(parameters: dict[str, nn.Parameter]) -> None:
+    if empty := [name for name, parameter in parameters.items() if parameter.is_meta]:
+        raise PlanError(
+            f"nothing was written: parameters {', '.join(map(repr, empty))} are on the meta device, "
+            "and the plan leaves them as they were, which is nothing: give them initializers "
+            "(plan[name] = ...), or build the model on the processor under isoinit.deferred()"
+        )
+    sharded = [name for name, p in parameters.items() if type(p).__name__ == "DTensor"]
+    if sharded:
+        raise PlanError(
+            f"nothing was written: parameters {', '.join(map(repr, sharded))} are sharded, and the "
+            "plan leaves them as they were: give them initializers, or write before "
+            "sharding"
+        )

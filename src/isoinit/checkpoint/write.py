@@ -1,0 +1,231 @@
+"""`write_checkpoint`: initial parameters straight to files, without the model in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from isoinit.checkpoint import record as records
+from isoinit.checkpoint.dcp import dcp_contents
+from isoinit.checkpoint.durable import locked
+from isoinit.checkpoint.files import Contents, File, text_file
+from isoinit.checkpoint.folder import make_folder, prepare, refuse_place
+from isoinit.checkpoint.pieces import write_file
+from isoinit.checkpoint.pretrained import config_files
+from isoinit.checkpoint.shards import safetensors_contents
+from isoinit.checkpoint.sizes import parse_size, show_size
+from isoinit.checkpoint.tensors import stored_tensors
+from isoinit.errors import ArgumentError, CheckpointError, RankError
+from isoinit.fill import resolve_seed
+from isoinit.plans import Plan
+from isoinit.ranks import gathered, rank_and_size, together
+
+FORMATS = ("safetensors", "dcp")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A whole checkpoint.
+
+    Attributes:
+        directory: its folder.
+        seed: what its parameters were drawn under.
+        tensors: how many it holds, tied ones once.
+        size: bytes of all its files.
+        files: their names.
+        new: the names of those that this call wrote, on all ranks; empty if all were there.
+    """
+
+    directory: Path
+    seed: int
+    tensors: int
+    size: int
+    files: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        told = f"{self.directory}: {self.tensors} tensors, {show_size(self.size)}, seed {self.seed}"
+        if not self.new:
+            return f"{told}; it was whole already, nothing to do"
+        if len(self.new) < len(self.files):
+            kept = len(self.files) - len(self.new)
+            return f"{told}; {kept} of {len(self.files)} files were there already"
+        return told
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All files of a checkpoint, in the order of their groups."""
+
+    first: tuple[File, ...]
+    contents: Contents
+    record: dict[str, Any]
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (*self.first, *self.contents.files, self.contents.last)
+
+
+def write_checkpoint(
+    plan: Plan,
+    model: nn.Module,
+    directory: str | os.PathLike[str],
+    seed: int | None = 0,
+    *,
+    max_shard_size: int | str = "5GB",
+    format: str = "safetensors",  # noqa: A002  # the word that everybody uses
+    progress: Progress | None = None,
+) -> Written:
+    """Write what `plan.apply(model, seed)` would make of a model to a checkpoint; the same bits.
+
+    Parameters are drawn piece by piece and written while the next piece is drawn, so neither they nor
+    the model need memory: build it under `isoinit.deferred`, or on the meta device if it has no
+    buffers. The model is not changed. Whole-matrix initializers (`Orthogonal`, `Sparse`) take
+    memory for one parameter. Parameters that the plan leaves as they were are stored as `apply` leaves
+    them, buffers with their values, tied parameters once.
+
+    A run that was stopped, in whatever way, is never taken for a whole checkpoint, and goes on when
+    it is called again. In a distributed run every rank calls it with the same arguments, and the
+    files are dealt out; the folder must be one that all see.
+
+    Args:
+        plan: the model's.
+        model: anywhere, wrapped or not.
+        directory: a folder, made if its parent is there.
+        seed: as for `Plan.apply`.
+        max_shard_size: bytes of tensors a file, or text such as "5GB" or "1GiB"; a larger tensor gets
+            a file of its own.
+        format: "safetensors", which `from_pretrained` reads where the model is of `transformers`; or
+            "dcp" for `torch.distributed.checkpoint`.
+        progress: called with the bytes that this rank has written and will have.
+
+    Returns:
+        What was written.
+
+    Raises:
+        PlanError: if the plan does not fit the model, or something on the meta device has no values
+            to store; nothing was written.
+        RankError: if ranks differ, or one failed.
+        ArgumentError: if an argument is out of range, or the folder holds another checkpoint or
+            files that would be lost; nothing was written.
+        CheckpointError: if the disk is full or fails; what is whole is kept.
+
+    Example:
+        >>> import isoinit, tempfile, torch
+        >>> with isoinit.deferred():
+        ...     model = torch.nn.Linear(4, 2)
+        >>> plan = isoinit.plan(model, torch.zeros(1, 4))
+        >>> folder = tempfile.mkdtemp()
+        >>> isoinit.write_checkpoint(plan, model, folder, seed=0).files
+        ('isoinit.json', 'isoinit_plan.json', 'model.safetensors')
+        >>> isoinit.verify_checkpoint(folder).ok
+        True
+    """
+    rank, ranks = rank_and_size()
+    folder = Path(directory)
+    with together("planning the checkpoint"):
+        seed = resolve_seed(seed)
+        job = _job(plan, model, folder, seed, parse_size(max_shard_size), format)
+    _refuse_different(job.record)
+    missing: list[str] = []
+    with ExitStack() as stack:
+        with together("preparing the folder"):
+            if rank == 0:
+                missing = _prepared(stack, folder, job)
+        missing = gathered(missing)[0]
+        shares = _deal([file for file in job.contents.files if file.name in missing], ranks)
+        mine = [file for file in job.first if rank == 0 and file.name in missing] + shares[rank]
+        last = [job.contents.last] if rank == 0 and job.contents.last.name in missing else []
+        count = _counter(progress, sum(file.size for file in (*mine, *last)))
+        with together("writing"):
+            for file in mine:
+                write_file(folder, file, count)
+        with together("writing the last file"):
+            for file in last:
+                _refuse_gaps(folder, job.files[:-1])
+                write_file(folder, file, count)
+    size = sum(file.size for file in job.files)
+    names = tuple(file.name for file in job.files)
+    return Written(folder, seed, len(job.record["tensors"]), size, names, tuple(missing))
+
+
+def _job(plan: Plan, model: nn.Module, folder: Path, seed: int, most: int, layout: str) -> _Job:
+    if layout not in FORMATS:
+        raise ArgumentError(f"format={layout!r}: expected one of {', '.join(FORMATS)}")
+    refuse_place(folder)
+    tensors, aliases = stored_tensors(plan, model, seed)
+    contents = (
+        safetensors_contents(tensors, aliases, most)
+        if layout == "safetensors"
+        else dcp_contents(tensors, most)
+    )
+    configs = config_files(model)
+    saved = text_file(records.PLAN, plan.to_json() + "\n")
+    options = {"seed": seed, "format": layout, "max_shard_size": most}
+    others = [*configs, *contents.files, contents.last]
+    record = records.make_record(tensors, aliases, others, configs, options)
+    first = text_file(records.NAME, records.to_text(record))
+    return _Job((first, saved, *configs), contents, record)
+
+
+def _refuse_different(record: dict[str, Any]) -> None:
+    """Refuse ranks that would write different checkpoints."""
+    digests = gathered(record["digest"])
+    if len(set(digests)) == 1:
+        return
+    everyone = gathered(record)
+    said = [
+        f"rank {rank}: {'; '.join(records.differences(other, everyone[0])[:3])}"
+        for rank, other in enumerate(everyone)
+        if other["digest"] != digests[0]
+    ]
+    raise RankError(
+        f"nothing was written: ranks differ from rank 0; on {', on '.join(said)}: give every rank the "
+        "same model, plan, seed and versions"
+    )
+
+
+def _prepared(stack: ExitStack, folder: Path, job: _Job) -> list[str]:
+    make_folder(folder)
+    if not stack.enter_context(locked(folder)):
+        raise ArgumentError(f"another process is writing to {folder}: wait for it, or stop it")
+    return prepare(folder, job.record, job.files)
+
+
+def _deal(files: Sequence[File], ranks: int) -> list[list[File]]:
+    """Deal files out to ranks, the largest first and to the one that has least."""
+    shares: list[list[File]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for file in sorted(files, key=lambda file: -file.size):
+        rank = loads.index(min(loads))
+        shares[rank].append(file)
+        loads[rank] += file.size
+    return shares
+
+
+def _refuse_gaps(folder: Path, files: Sequence[File]) -> None:
+    gone = [file.name for file in files if not (folder / file.name).exists()]
+    if gone:
+        raise CheckpointError(
+            f"{folder} lacks {', '.join(gone[:3])}, which was written: it must be one folder that all "
+            "ranks see, and that nothing else removes files from"
+        )
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress is not None:
+            progress(done, total)
+
+    return count

@@ -1,0 +1,131 @@
+"""Several processes write one checkpoint, or none of them does."""
+
+import os
+import signal
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import isoinit
+from isoinit.checkpoint import pieces, write
+from isoinit.errors import CheckpointError, IsoinitError, RankError
+
+SIZES = {"max_shard_size": 5000}
+
+
+def build():
+    with isoinit.deferred():
+        return nn.Sequential(*[nn.Linear(30, 30) for _ in range(5)])
+
+
+def planned(model):
+    return isoinit.plan(model, torch.zeros(2, 30))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def start(rank, folder, ranks):
+    store = folder / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
+
+
+def _all_ways(rank, folder, ranks):
+    start(rank, folder, ranks)
+    model = build()
+    plan = planned(model)
+    mine = []
+
+    def count(done, _total):
+        mine.append(done)
+
+    for kind in ("safetensors", "dcp"):
+        written = isoinit.write_checkpoint(
+            plan,
+            model,
+            folder / kind,
+            format=kind,
+            **SIZES,
+            progress=count,
+        )
+        assert len(written.new) == len(written.files)
+    assert mine  # every rank had something to write
+    again = isoinit.write_checkpoint(plan, model, folder / "dcp", format="dcp", **SIZES)
+    assert again.new == ()
+    _differ(rank, folder / "c", model, plan)
+    _fail(rank, folder / "c", model, plan)
+    dist.destroy_process_group()
+
+
+def _differ(rank, folder, model, plan):
+    with pytest.raises(RankError, match=r"on rank 1: seed is 1, not 0"):
+        isoinit.write_checkpoint(plan, model, folder, seed=int(rank == 1))
+    other = planned(model)
+    if rank == 1:
+        other["2.weight"] = isoinit.Orthogonal()
+    with pytest.raises(RankError, match=r"on rank 1: the plan gives '2\.weight' something else"):
+        isoinit.write_checkpoint(other, model, folder)
+    double = nn.Sequential(nn.Linear(30, 30, dtype=torch.float64 if rank == 1 else torch.float32))
+    example = torch.zeros(2, 30, dtype=double[0].weight.dtype)
+    with pytest.raises(RankError, match=r"on rank 1: '0\.weight' has dtype float64, not float32"):
+        isoinit.write_checkpoint(isoinit.plan(double, example), double, folder)
+    assert not folder.exists()
+
+
+def _fail(rank, folder, model, plan):
+    wrong = nn.Linear(3, 3) if rank == 1 else model
+    words = "" if rank == 1 else "planning the checkpoint failed on rank 1: PlanError: "
+    with pytest.raises(IsoinitError, match=words + "nothing was changed: the plan has no entry"):
+        isoinit.write_checkpoint(plan, wrong, folder)
+    assert not folder.exists()
+    write_piece = pieces._write
+    if rank == 1:
+        pieces._write = _refuse
+    words = (
+        "writing .* failed: No space" if rank == 1 else "writing failed on rank 1: CheckpointError"
+    )
+    with pytest.raises(CheckpointError if rank == 1 else IsoinitError, match=words):
+        isoinit.write_checkpoint(plan, model, folder, **SIZES)
+    pieces._write = write_piece
+    assert not (folder / "model.safetensors.index.json").exists()
+    isoinit.write_checkpoint(plan, model, folder, **SIZES)
+
+
+def _refuse(_out, _views):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_the_work_and_fail_as_one(tmp_path, ranks):
+    torch.multiprocessing.spawn(_all_ways, (tmp_path, ranks), nprocs=ranks)
+    model = build()
+    for kind in ("safetensors", "dcp"):
+        isoinit.write_checkpoint(planned(model), model, tmp_path / "alone", format=kind, **SIZES)
+        assert contents(tmp_path / "alone") == contents(tmp_path / kind)
+        (tmp_path / "alone").rename(tmp_path / f"alone {kind}")
+    assert contents(tmp_path / "c") == contents(tmp_path / "safetensors")
+
+
+def _lose_a_rank(rank, folder):
+    start(rank, folder, 2)
+    model = build()
+    if rank == 1:
+        write.write_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(IsoinitError, match="a rank is gone"):
+        isoinit.write_checkpoint(planned(model), model, folder / "c", **SIZES)
+    (folder / "told").touch()
+
+
+def test_a_rank_that_is_killed_in_the_middle(tmp_path):
+    context = torch.multiprocessing.spawn(_lose_a_rank, (tmp_path,), nprocs=2, join=False)
+    for process in context.processes:
+        process.join(60)
+    assert [process.exitcode for process in context.processes] == [0, -signal.SIGKILL]
+    assert (tmp_path / "told").exists()
+    assert not (tmp_path / "c" / "model.safetensors.index.json").exists()
+    model = build()
+    isoinit.write_checkpoint(planned(model), model, tmp_path / "c", **SIZES)
+    assert isoinit.verify_checkpoint(tmp_path / "c").ok

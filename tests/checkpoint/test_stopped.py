@@ -1,0 +1,23 @@
+"""Whatever stops a write, nothing takes the folder for a checkpoint, and the next run completes it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it forks")
+@pytest.mark.parametrize("kind", ["safetensors", "dcp"])
+def test_killed_at_random_moments(tmp_path, kind):
+    script = Path(__file__).with_name("kills.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), kind],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    killed, parts = map(int, done.stdout.split())
+    assert killed >= 50
+    assert parts >= 10  # most kills hit in the middle
