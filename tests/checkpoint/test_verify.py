@@ -1,6 +1,7 @@
 """What a verification finds in checkpoints, isoinit's own and others'."""
 
 import json
+import random
 
 import pytest
 import torch
@@ -128,6 +129,24 @@ def test_an_index_that_is_gone_or_wrong(tmp_path):
     data["weight_map"]["more"] = data_files(tmp_path)[0].name
     index.write_text(json.dumps(data))
     assert ("broken file", data_files(tmp_path)[0].name) in found(tmp_path)
+
+
+def test_damage_anywhere_is_found_and_never_raises(folder):
+    """Every file cut and scribbled over at many places."""
+    record = json.loads((folder / "isoinit.json").read_text())
+    chance = random.Random(0)
+    for path in [folder / name for name in record["files"]]:
+        data = path.read_bytes()
+        for _ in range(40):
+            at = chance.randrange(len(data))
+            path.write_bytes(data[:at])
+            assert not isoinit.verify_checkpoint(folder).ok
+            if path.name != ".metadata":  # a pickle that is scribbled over may do anything
+                noise = bytes(chance.randrange(256) for _ in range(8))
+                path.write_bytes((data[:at] + noise + data[at + 8 :])[: len(data)])
+                isoinit.verify_checkpoint(folder)
+        path.write_bytes(data)
+    assert isoinit.verify_checkpoint(folder).ok
 
 
 @pytest.mark.filterwarnings(LOADING)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isoinit.checkpoint import record as records
-from isoinit.checkpoint.durable import partial_name
+from isoinit.checkpoint.durable import partial_name, sync_folder
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.sizes import show_size
 from isoinit.errors import ArgumentError, CheckpointError, PlanError
@@ -41,6 +41,7 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
     except OSError as error:
         raise ArgumentError(
             f"{folder} cannot be made: {error.strerror}; name another folder"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from isoinit.checkpoint.shards import INDEX, SINGLE
 from isoinit.checkpoint.tensors import KINDS, Array, Reader, Stored
 from isoinit.errors import ArgumentError
 from isoinit.fill import as_array
+
+# What reading a damaged file raises, here.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass
@@ -80,7 +84,7 @@ def _guarded(found: Found, name: str, read: Callable[[Path], dict[str, Any]], pa
         return read(path)
     except FileNotFoundError:
         found.faults[name] = "is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         found.faults[name] = f"cannot be read ({error})"
     return {}
 
@@ -143,24 +147,24 @@ def _find_dcp(folder: Path) -> Found:
 
     found = Found("dcp")
 
-    def read(_path: Path) -> dict[str, Any]:
-        metadata = FileSystemReader(folder).read_metadata()
-        return {"tensors": metadata.state_dict_metadata, "places": metadata.storage_data}
-
-    said = _guarded(found, METADATA, read, folder)
-    for name, facts in said.get("tensors", {}).items():
-        if not isinstance(facts, TensorStorageMetadata) or facts.properties.dtype not in KINDS:
-            continue  # not a tensor, or none that a plan could have drawn
-        chunks = []
-        for chunk in facts.chunks:
-            info = said["places"][MetadataIndex(name, chunk.offsets)]
-            path = folder / info.relative_path
-            chunks.append(
-                _Chunk(tuple(chunk.offsets), tuple(chunk.sizes), path, info.offset, info.length)
-            )
-        if all(_is_there(found, chunk) for chunk in chunks):
+    def read(path: Path) -> dict[str, Stored]:
+        metadata = _unpickled(FileSystemReader(path.parent).read_metadata)
+        places = metadata.storage_data
+        tensors = {}
+        for name, facts in metadata.state_dict_metadata.items():
+            if not isinstance(facts, TensorStorageMetadata) or facts.properties.dtype not in KINDS:
+                continue  # not a tensor, or none that a plan could have drawn
+            chunks = []
+            for chunk in facts.chunks:
+                info = places[MetadataIndex(name, chunk.offsets)]
+                where = (path.parent / info.relative_path, info.offset, info.length)
+                chunks.append(_Chunk(tuple(chunk.offsets), tuple(chunk.sizes), *where))
             shape, dtype = tuple(facts.size), facts.properties.dtype
-            found.tensors[name] = Stored(name, dtype, shape, _from_chunks(chunks, dtype, shape))
+            if all(_is_there(found, chunk) for chunk in chunks):
+                tensors[name] = Stored(name, dtype, shape, _from_chunks(chunks, dtype, shape))
+        return tensors
+
+    found.tensors.update(_guarded(found, METADATA, read, folder / METADATA))
     return found
 
 
@@ -197,7 +201,7 @@ def _from_chunks(
         whole = torch.empty(shape, dtype=dtype)
         for chunk in chunks:
             slices = (slice(o, o + n) for o, n in zip(chunk.offsets, chunk.sizes, strict=True))
-            whole[tuple(slices)] = _load(chunk)
+            whole[tuple(slices)] = _load(chunk, dtype)
         values = as_array(whole)
 
         def read(out: Array, start: int) -> None:
@@ -220,7 +224,7 @@ def _chunk_reader(chunk: _Chunk, dtype: torch.dtype) -> Reader:
 
     def read(out: Array, start: int) -> None:
         if not loaded:
-            loaded.append(as_array(_load(chunk).contiguous()))
+            loaded.append(as_array(_load(chunk, dtype).contiguous()))
         out[:] = loaded[0][start : start + out.size]
         if start + out.size == loaded[0].size:
             loaded.clear()
@@ -228,12 +232,30 @@ def _chunk_reader(chunk: _Chunk, dtype: torch.dtype) -> Reader:
     return read
 
 
-def _load(chunk: _Chunk) -> torch.Tensor:
+def _load(chunk: _Chunk, dtype: torch.dtype) -> torch.Tensor:
     with chunk.path.open("rb") as file:
         file.seek(chunk.place)
-        tensor = torch.load(io.BytesIO(file.read(chunk.length)), weights_only=True)
-    assert isinstance(tensor, torch.Tensor)
+        data = io.BytesIO(file.read(chunk.length))
+    tensor = _unpickled(lambda: torch.load(data, weights_only=True))
+    if not isinstance(tensor, torch.Tensor) or (tensor.dtype, tensor.shape) != (dtype, chunk.sizes):
+        raise ValueError(f"{chunk.path.name} holds something else at byte {chunk.place}")
     return tensor
+
+
+def _unpickled(read: Callable[[], Any]) -> Any:
+    """What a pickle holds; a damaged one raises whatever it comes to.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def partial_files(folder: Path) -> Iterator[str]:

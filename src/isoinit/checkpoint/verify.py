@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from isoinit.checkpoint import record as records
-from isoinit.checkpoint.read import Found, find_checkpoint, partial_files
+from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint, partial_files
 from isoinit.checkpoint.tensors import Array, Stored, drawn
 from isoinit.errors import ArgumentError
 from isoinit.fill import resolve_seed
@@ -105,21 +105,14 @@ def verify_checkpoint(
     seed = record["seed"] if seed is None and record is not None else resolve_seed(seed)
     found = find_checkpoint(folder)
     expected = _expected(plan, seed, {**plan.aliases, **(record or {}).get("aliases", {})}, found)
+    judged = list(_about_values(found, expected, (record or {}).get("tensors", {})))
     findings = [
         *_about_files(folder, found, record),
         *_about_names(found, expected, plan, record),
-        *_about_undrawn(found, expected, record),
+        *(fault for fault in judged if fault is not None),
     ]
-    right = 0
-    for name, tensor in expected.items():
-        if name in found.tensors:
-            fault = _compare(found.tensors[name], tensor)
-            findings += [] if fault is None else [fault]
-            right += fault is None
-    undrawn = [n for n in (record or {}).get("tensors", {}) if n not in expected]
-    wrong = {name for finding in findings for name in finding.where}
-    right += sum(name in found.tensors and name not in wrong for name in undrawn)
-    return Verified(folder, found.format, seed, right, sorted(findings, key=lambda f: f.severity))
+    findings.sort(key=lambda finding: finding.severity)
+    return Verified(folder, found.format, seed, judged.count(None), findings)
 
 
 def _expected(plan: Plan, seed: int, aliases: Mapping[str, str], found: Found) -> dict[str, Stored]:
@@ -176,18 +169,28 @@ def _under_alias(name: str, plan: Plan, expected: Mapping[str, Stored]) -> bool:
     return any(first == name and alias in expected for alias, first in plan.aliases.items())
 
 
-def _about_undrawn(
-    found: Found, expected: Mapping[str, Stored], record: Mapping[str, Any] | None
-) -> Iterator[Finding]:
-    for name, facts in (record or {}).get("tensors", {}).items():
-        tensor = found.tensors.get(name)
-        if tensor is None or name in expected or "values" not in facts:
-            continue
-        if (fault := _form(tensor, facts["dtype"], facts["shape"])) is not None:
-            yield fault
-        elif records.values_hash(tensor) != facts["values"]:
-            said = f"{name!r} holds other values than were written"
-            yield _finding("wrong tensor", name, said, "write it again")
+def _about_values(
+    found: Found, expected: Mapping[str, Stored], recorded: Mapping[str, Any]
+) -> Iterator[Finding | None]:
+    """For each tensor that can be judged what is wrong with it, or None."""
+    for name, tensor in found.tensors.items():
+        try:
+            if name in expected:
+                yield _compare(tensor, expected[name])
+            elif "values" in recorded.get(name, {}):
+                yield _compare_hash(tensor, recorded[name])
+        except DAMAGE as error:
+            said = f"{name!r} cannot be read ({error})"
+            yield _finding("broken file", name, said, "write it again")
+
+
+def _compare_hash(found: Stored, facts: Mapping[str, Any]) -> Finding | None:
+    if (fault := _form(found, facts["dtype"], facts["shape"])) is not None:
+        return fault
+    if records.values_hash(found) == facts["values"]:
+        return None
+    said = f"{found.name!r} holds other values than were written"
+    return _finding("wrong tensor", found.name, said, "write it again")
 
 
 def _form(found: Stored, kind: str, shape: Any) -> Finding | None:
