@@ -131,7 +131,7 @@ def _pieces(shape: tuple[int, ...], *, whole: bool) -> Iterator[Piece]:
         yield Piece.whole(shape)
         return
     for first in range(0, size, _TOGETHER):
-        yield Piece((size,), (((first, min(first + _TOGETHER, size)),),))
+        yield Piece.run(first, min(_TOGETHER, size - first))
 
 
 def _reduced(sums: list[int], names: list[str], part: Held, copies: Iterable[Any]) -> list[int]:

@@ -67,6 +67,11 @@ class Piece:
             spans.append(((first, max(first, last)),))
         return cls(shape, tuple(spans))
 
+    @classmethod
+    def run(cls, first: int, count: int) -> Piece:
+        """Some neighbouring elements of a flattened tensor."""
+        return cls((first + count,), (((first, first + count),),))
+
     @property
     def held(self) -> tuple[int, ...]:
         """The shape of the part."""

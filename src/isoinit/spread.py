@@ -150,7 +150,7 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
             )
         first, count = part.intra_param_start_idx or 0, part.numel_in_shard or 0
         at = part.offset_in_shard or 0
-        piece = Piece((math.prod(shape),), (((first, first + count),),))
+        piece = Piece.run(first, count)
         yield name, Held(flat, memory[at : at + count], piece, tuple(shape), parts, copies)
 
 

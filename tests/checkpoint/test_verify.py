@@ -209,3 +209,14 @@ def test_wrong_use(tmp_path, folder):
     (folder / "isoinit_plan.json").write_text("{")
     with pytest.raises(PlanError, match="is not JSON"):
         isoinit.verify_checkpoint(folder)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "dcp"])
+def test_the_fingerprint_is_that_of_the_model(tmp_path, form):
+    model = build()
+    plan = planned(model)
+    isoinit.write_checkpoint(plan, model, tmp_path / "c", 3, format=form, max_shard_size=2000)
+    found = isoinit.verify_checkpoint(tmp_path / "c")
+    assert found.fingerprint == str(isoinit.fingerprint(plan.apply(model, 3)))
+    assert f"fingerprint {found.fingerprint}" in str(found)
+    assert isoinit.verify_checkpoint(tmp_path / "c", seed=4).fingerprint is None

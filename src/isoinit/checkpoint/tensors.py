@@ -126,10 +126,8 @@ def drawn(entry: Entry, seed: int) -> Stored:
     except IsoinitError as error:
         raise PlanError(f"nothing was written: {entry.name!r}: {error}") from None
 
-    size = math.prod(entry.shape)
-
     def piece(out: Array, start: int) -> None:
-        initializer.fill_piece(out, stream, layout, Piece((size,), (((start, start + out.size),),)))
+        initializer.fill_piece(out, stream, layout, Piece.run(start, out.size))
 
     def whole() -> Reader:
         tensor = torch.empty(entry.shape, dtype=dtype)

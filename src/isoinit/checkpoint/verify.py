@@ -17,6 +17,9 @@ from isoinit.checkpoint.tensors import Array, Stored, drawn
 from isoinit.errors import ArgumentError
 from isoinit.fill import resolve_seed
 from isoinit.findings import Finding, Verdict
+from isoinit.fingerprints import Fingerprint
+from isoinit.hashing import hash_sum, tensor_key
+from isoinit.pieces import Piece
 from isoinit.plans import Plan
 from isoinit.random.philox import DEFINITION
 
@@ -32,6 +35,8 @@ class Verified(Verdict):
         format: "safetensors" or "dcp".
         seed: what the plan was drawn under.
         compared: how many tensors hold the right bits.
+        fingerprint: that of the parameters, as `str(isoinit.fingerprint(model))` gives it for a model
+            that was loaded from there; None unless all are there and right.
         findings: errors first; empty for a checkpoint that holds what it should and no more.
     """
 
@@ -39,6 +44,7 @@ class Verified(Verdict):
     format: str
     seed: int
     compared: int
+    fingerprint: str | None
     findings: list[Finding]
 
     def to_json(self) -> str:
@@ -48,6 +54,7 @@ class Verified(Verdict):
             format=self.format,
             seed=self.seed,
             compared=self.compared,
+            fingerprint=self.fingerprint,
         )
 
     def __str__(self) -> str:
@@ -56,6 +63,7 @@ class Verified(Verdict):
             f"{self.directory} {told} under seed {self.seed}: {self.compared} tensors are the same "
             f"bit for bit ({self.format})"
         ]
+        lines += [f"fingerprint {self.fingerprint}"] if self.fingerprint else []
         return "\n".join([*lines, *(f"  {finding}" for finding in self.findings)])
 
 
@@ -105,14 +113,18 @@ def verify_checkpoint(
     seed = record["seed"] if seed is None and record is not None else resolve_seed(seed)
     found = find_checkpoint(folder)
     expected = _expected(plan, seed, {**plan.aliases, **(record or {}).get("aliases", {})}, found)
-    judged = list(_about_values(found, expected, (record or {}).get("tensors", {})))
+    sums: dict[str, str] = {}
+    judged = list(_about_values(found, expected, (record or {}).get("tensors", {}), sums))
     findings = [
         *_about_files(folder, found, record),
         *_about_names(found, expected, plan, record),
         *(fault for fault in judged if fault is not None),
     ]
     findings.sort(key=lambda finding: finding.severity)
-    return Verified(folder, found.format, seed, judged.count(None), findings)
+    parameters = {name: digits for name, digits in sums.items() if name in plan.entries}
+    whole = not any(f.severity == "error" for f in findings) and len(parameters) == len(plan)
+    fingerprint = str(Fingerprint(parameters)) if whole else None
+    return Verified(folder, found.format, seed, judged.count(None), fingerprint, findings)
 
 
 def _expected(plan: Plan, seed: int, aliases: Mapping[str, str], found: Found) -> dict[str, Stored]:
@@ -170,15 +182,19 @@ def _under_alias(name: str, plan: Plan, expected: Mapping[str, Stored]) -> bool:
 
 
 def _about_values(
-    found: Found, expected: Mapping[str, Stored], recorded: Mapping[str, Any]
+    found: Found,
+    expected: Mapping[str, Stored],
+    recorded: Mapping[str, Any],
+    sums: dict[str, str],
 ) -> Iterator[Finding | None]:
-    """For each tensor that can be judged what is wrong with it, or None."""
+    """For each tensor that can be judged what is wrong with it, or None; `sums` gets their hashes."""
     for name, tensor in found.tensors.items():
         try:
             if name in expected:
-                yield _compare(tensor, expected[name])
+                yield _compare(tensor, expected[name], sums)
             elif "values" in recorded.get(name, {}):
                 yield _compare_hash(tensor, recorded[name])
+                sums[name] = _sum_of(tensor)
         except DAMAGE as error:
             said = f"{name!r} cannot be read ({error})"
             yield _finding("broken file", name, said, "write it again")
@@ -202,11 +218,12 @@ def _form(found: Stored, kind: str, shape: Any) -> Finding | None:
     return _finding("wrong tensor", found.name, said, "verify with the plan of this model")
 
 
-def _compare(found: Stored, expected: Stored) -> Finding | None:
-    """The first element that differs, or None."""
+def _compare(found: Stored, expected: Stored, sums: dict[str, str]) -> Finding | None:
+    """The first element that differs, or None; then `sums` gets the hash of the tensor."""
     if (fault := _form(found, expected.kind, expected.shape)) is not None:
         return fault
     read, make = found.open(), expected.open()
+    total, key = 0, tensor_key(expected.name, str(expected.dtype), expected.shape)
     for start in range(0, expected.size, _PIECE):
         ours, theirs = (
             np.empty(min(_PIECE, expected.size - start), expected.array) for _ in range(2)
@@ -222,7 +239,19 @@ def _compare(found: Stored, expected: Stored) -> Finding | None:
             said = f"{found.name!r} at {list(where)} is {was!r}, expected {wanted!r}"
             advice = "see whether seed and plan are those that it was written with"
             return _finding("wrong tensor", found.name, said, advice, value=was, limit=wanted)
+        total += hash_sum(theirs, Piece.run(start, theirs.size), key)
+    sums[expected.name] = f"{total % 2**64:016x}"
     return None
+
+
+def _sum_of(tensor: Stored) -> str:
+    """The hash of a tensor as it is in the fingerprint of a model."""
+    read, key, total = tensor.open(), tensor_key(tensor.name, str(tensor.dtype), tensor.shape), 0
+    for start in range(0, tensor.size, _PIECE):
+        values = np.empty(min(_PIECE, tensor.size - start), tensor.array)
+        read(values, start)
+        total += hash_sum(values, Piece.run(start, values.size), key)
+    return f"{total % 2**64:016x}"
 
 
 def _value(element: Array, dtype: torch.dtype) -> float:

@@ -225,7 +225,8 @@ class _Walk:
         rows = signal.rows
         if op.name == "batch_norm":  # what all examples share is taken away
             shared = min(signal.products[HERE, ACROSS], 0.99 * signal.second)
-            near = (signal.products[HERE, NEARBY] - shared) / (signal.second - shared)
+            left = signal.second - shared
+            near = (signal.products[HERE, NEARBY] - shared) / left if left else 1.0
             places = np.array([[1.0, near, 0], [near, 1, 0], [0, 0, 1]])
             return gaussian(self.rng, places, signal.units)
         if op.name != "rms_norm":
