@@ -27,7 +27,7 @@ CONFIG = LlamaConfig(
     num_key_value_heads=2,
     max_position_embeddings=64,
 )
-BATCH, LENGTH, STEPS = 16, 64, 20
+BATCH, LENGTH, STEPS = 16, 64, 10
 
 
 def main() -> None:

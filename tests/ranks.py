@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import pickle
 import tempfile
+import time
 import traceback
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
 import torch.distributed as dist
 
@@ -18,6 +18,8 @@ _context.set_forkserver_preload(
     """isoinit isoinit.random.kernels isoinit.haar.kernels torch.distributed.fsdp
     torch.distributed.tensor.parallel transformers.models.llama""".split()
 )
+# Processes that have done their work and are there for the next, by their rank: torch remembers it.
+_waiting = {}
 
 
 def on_ranks(world, function, *arguments, timeout=120, together=True):
@@ -30,29 +32,51 @@ def on_ranks(world, function, *arguments, timeout=120, together=True):
         timeout: seconds after which the ranks hang.
         together: whether all ranks are there at the end; those that are not give nothing.
     """
+    ranks = [_waiting.pop(rank, None) or _start() for rank in range(world)]
     with tempfile.TemporaryDirectory() as folder:
-        work = (world, folder, function, arguments, timeout, together)
-        ranks = [_context.Process(target=_run, args=(rank, *work)) for rank in range(world)]
-        for rank in ranks:
-            rank.start()
-        for rank in ranks:
-            rank.join(timeout)
-        hanging = [rank for rank in ranks if rank.is_alive()]
-        for rank in hanging:
-            rank.kill()
-        found = [_read(Path(folder) / f"{n}.pickle") for n in range(world)]
+        for rank, (_, pipe) in enumerate(ranks):
+            pipe.send((rank, world, folder, function, arguments, timeout, together))
+        deadline = time.monotonic() + timeout
+        found = [_answer(pipe, deadline) for _, pipe in ranks]
+    if together and all(ok for ok, _ in found):
+        _waiting.update(enumerate(ranks))
+    else:
+        for process, _ in ranks:
+            process.kill()
     errors = [text for ok, text in found if not ok and text]
     assert not errors, "\n".join(errors)
-    assert not hanging, f"{len(hanging)} ranks hang"
+    assert not together or all(ok for ok, _ in found), "a rank ended without an answer"
     return [value for ok, value in found if ok]
 
 
-def _read(path):
-    return pickle.loads(path.read_bytes()) if path.exists() else (False, "")
+def _start():
+    ours, theirs = _context.Pipe()
+    process = _context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _answer(pipe, deadline):
+    try:
+        if pipe.poll(max(0, deadline - time.monotonic())):
+            return pipe.recv()
+    except EOFError:
+        return False, ""
+    return False, "a rank hangs"
+
+
+def _serve(pipe):
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with suppress(EOFError):
+        while True:
+            found, together = _run(*pipe.recv())
+            pipe.send(found)
+            if not (found[0] and together):
+                os._exit(0)  # what torch would still do may wait for a rank that is gone
 
 
 def _run(rank, world, folder, function, arguments, timeout, together):
-    os.environ["OMP_NUM_THREADS"] = "1"
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/store",
@@ -63,10 +87,9 @@ def _run(rank, world, folder, function, arguments, timeout, together):
     try:
         found = True, function(rank, *arguments)
     except BaseException:
-        found = False, f"rank {rank}: {traceback.format_exc()}"
-    Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(found))
-    if not together:
-        os._exit(0)  # what torch would still do at the end may wait for a rank that is gone
-    if found[0]:
-        dist.barrier()
-        dist.destroy_process_group()
+        return (False, f"rank {rank}: {traceback.format_exc()}"), together
+    if together:
+        with suppress(RuntimeError):  # one that failed is gone
+            dist.barrier()
+            dist.destroy_process_group()
+    return found, together

@@ -4,13 +4,15 @@ import io
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
+from torch.distributed.fsdp import fully_shard
 
 import isoinit
 from isoinit.checkpoint import dcp as written
 from isoinit.checkpoint.tensors import KINDS
+from ranks import on_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -49,30 +51,19 @@ def test_a_chunk_is_what_torch_loads(dtype, shape):
     assert torch.equal(found, tensor)
 
 
-def _load_on_a_rank(rank, store, folder, whole):
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict
-    from torch.distributed.fsdp import fully_shard
-
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    try:
-        model = build()
-        for layer in model:
-            fully_shard(layer)
-        fully_shard(model)
-        state = get_model_state_dict(model)
-        dcp.load(state, checkpoint_id=folder)
-        for name, tensor in model.state_dict().items():
-            full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-            assert torch.equal(full, whole[name]), name
-        if rank == 0:
-            (folder.parent / "done").touch()
-    finally:
-        dist.destroy_process_group()
+def load(rank, folder, whole):
+    model = build()
+    for layer in model:
+        fully_shard(layer)
+    fully_shard(model)
+    state = get_model_state_dict(model)
+    dcp.load(state, checkpoint_id=folder)
+    for name, tensor in model.state_dict().items():
+        full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        assert torch.equal(full, whole[name]), name
 
 
 def test_it_loads_into_a_sharded_model(tmp_path, monkeypatch):
     monkeypatch.setattr(written, "CHUNK", 700)
     expected = write(tmp_path / "c", max_shard_size=2000)
-    arguments = (tmp_path / "store", tmp_path / "c", expected)
-    torch.multiprocessing.spawn(_load_on_a_rank, arguments, nprocs=2)
-    assert (tmp_path / "done").exists()
+    on_ranks(2, load, tmp_path / "c", expected)

@@ -5,12 +5,12 @@ import signal
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 import isoinit
 from isoinit.checkpoint import pieces, write
 from isoinit.errors import CheckpointError, IsoinitError, RankError
+from ranks import on_ranks
 
 SIZES = {"max_shard_size": 5000}
 
@@ -28,13 +28,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def start(rank, folder, ranks):
-    store = folder / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
-
-
-def _all_ways(rank, folder, ranks):
-    start(rank, folder, ranks)
+def _all_ways(rank, folder):
     model = build()
     plan = planned(model)
     mine = []
@@ -57,7 +51,6 @@ def _all_ways(rank, folder, ranks):
     assert again.new == ()
     _differ(rank, folder / "c", model, plan)
     _fail(rank, folder / "c", model, plan)
-    dist.destroy_process_group()
 
 
 def _differ(rank, folder, model, plan):
@@ -100,7 +93,7 @@ def _refuse(_out, _views):
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_share_the_work_and_fail_as_one(tmp_path, ranks):
-    torch.multiprocessing.spawn(_all_ways, (tmp_path, ranks), nprocs=ranks)
+    on_ranks(ranks, _all_ways, tmp_path)
     model = build()
     for kind in ("safetensors", "dcp"):
         isoinit.write_checkpoint(planned(model), model, tmp_path / "alone", format=kind, **SIZES)
@@ -110,21 +103,16 @@ def test_ranks_share_the_work_and_fail_as_one(tmp_path, ranks):
 
 
 def _lose_a_rank(rank, folder):
-    start(rank, folder, 2)
     model = build()
     if rank == 1:
         write.write_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     with pytest.raises(IsoinitError, match="a rank is gone"):
         isoinit.write_checkpoint(planned(model), model, folder / "c", **SIZES)
-    (folder / "told").touch()
+    return "told"
 
 
 def test_a_rank_that_is_killed_in_the_middle(tmp_path):
-    context = torch.multiprocessing.spawn(_lose_a_rank, (tmp_path,), nprocs=2, join=False)
-    for process in context.processes:
-        process.join(60)
-    assert [process.exitcode for process in context.processes] == [0, -signal.SIGKILL]
-    assert (tmp_path / "told").exists()
+    assert on_ranks(2, _lose_a_rank, tmp_path, together=False) == ["told"]
     assert not (tmp_path / "c" / "model.safetensors.index.json").exists()
     model = build()
     isoinit.write_checkpoint(planned(model), model, tmp_path / "c", **SIZES)
