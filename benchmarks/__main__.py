@@ -40,6 +40,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "variational": ("Weights as distributions", (2,)),
     "sparse_training": ("A sparse layer beside a dense one", (1,)),
     "checkpoint": ("Writing a checkpoint", (2,)),
+    "spread": ("A model under fully_shard", (None,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }

@@ -333,6 +333,13 @@ def flat_parameters(rank):
         whole_of(model, expected)
 
 
+    model = Network()  # what it is told to ignore stays whole, and is filled all the same
+    ignored = {"ignored_modules": [model.experts], "use_orig_params": True}
+    model = FullyShardedDataParallel(model, device_id=torch.device("cpu"), **ignored)
+    plan.apply(model, SEED)
+    whole_of(model, expected)
+
+
 @pytest.mark.parametrize("world", [1, 3, 4])
 def test_flat_parameters(world):
     on_ranks(world, flat_parameters)

@@ -53,11 +53,11 @@ def held_parameters(model: nn.Module) -> tuple[dict[str, Held], dict[str, str]]:
     """
     flat: dict[str, Held] = {}
     shared: dict[str, str] = {}
-    inside: set[int] = set()  # the tensors that stand for flat parameters
+    inside: set[int] = set()  # what is in flat parameters, and they themselves
     prefixes = {id(module): prefix for prefix, module in named_modules(model)}
     for module in model.modules():
         if _is(module, "FullyShardedDataParallel"):
-            inside.update(id(p) for m in module.modules() for p in m._parameters.values())
+            inside.update(map(id, _flattened(module)))
             flat.update(_flat(module, prefixes))
             shared.update(_shared(module, prefixes))
     named, aliases = named_parameters(model)
@@ -125,6 +125,14 @@ def _is(module: nn.Module, name: str) -> bool:
     return any(
         c.__name__ == name and c.__module__.startswith("torch.") for c in type(module).__mro__
     )
+
+
+def _flattened(module: Any) -> list[Any]:
+    """The flat parameter of a module, and the tensors by which it shows what is in it."""
+    if (handle := module._handle) is None:
+        return []
+    flat = handle.flat_param
+    return [flat, *(flat._params or ()), *(flat._shared_params or ())]
 
 
 def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
