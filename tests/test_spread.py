@@ -332,7 +332,6 @@ def flat_parameters(rank):
         plan.apply(model, SEED)
         whole_of(model, expected)
 
-
     model = Network()  # what it is told to ignore stays whole, and is filled all the same
     ignored = {"ignored_modules": [model.experts], "use_orig_params": True}
     model = FullyShardedDataParallel(model, device_id=torch.device("cpu"), **ignored)
