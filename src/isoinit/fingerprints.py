@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from isoinit.entries import Entry
@@ -18,7 +19,7 @@ from isoinit.fill import array_type, as_array
 from isoinit.hashing import hash_sum, tensor_key
 from isoinit.pieces import Piece
 from isoinit.random import Stream
-from isoinit.ranks import gathered
+from isoinit.ranks import gathered, lost_rank
 from isoinit.spread import Held, copies_of, held_parameters
 
 _TOGETHER = 2**22  # elements that are drawn or copied at once
@@ -140,8 +141,6 @@ def _reduced(sums: list[int], names: list[str], part: Held, copies: Iterable[Any
     Raises:
         RankError: naming a tensor whose copies differ, or if a rank is gone.
     """
-    import torch.distributed as dist  # slow to load where nobody distributes
-
     signed = [total - 2**64 if total >= 2**63 else total for total in sums]
     device = part.memory.device if part.memory.is_cuda else "cpu"
     totals = torch.tensor(signed, dtype=torch.int64, device=device)
@@ -153,10 +152,7 @@ def _reduced(sums: list[int], names: list[str], part: Held, copies: Iterable[Any
             dist.all_reduce(low, dist.ReduceOp.MIN, group)
             dist.all_reduce(high, dist.ReduceOp.MAX, group)
     except RuntimeError as error:
-        raise RankError(
-            f"a rank is gone, or does something else than this one: {error}. Look for the error of "
-            "the rank that stopped first, and call this on all ranks alike"
-        ) from error
+        raise lost_rank(error) from error
     if differ := [
         name for name, same in zip(names, (low == high).tolist(), strict=True) if not same
     ]:

@@ -40,7 +40,8 @@ def agree(find: Callable[[], tuple[Facts, T]], groups: Iterable[Any]) -> T:
     try:
         found, rest = find()
     except Exception as error:
-        _gathered((("", f"{type(error).__name__}: {error}"),), groups)
+        with suppress(RankError):  # this rank's own error says more than that another is gone
+            _gathered((("", f"{type(error).__name__}: {error}"),), groups)
         raise
     seen = _gathered(tuple(found.items()), groups)
     for facts, ranks in seen.items():
@@ -63,12 +64,17 @@ def gathered(mine: T, group: Any = None) -> list[T]:
     try:
         dist.all_gather_object(everyone, mine, group)
     except Exception as error:  # each backend has its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RankError(
-            f"a rank is gone, or does something else than this one ({reason}). Look for the error of "
-            "the rank that stopped first, and call this on all ranks alike"
-        ) from error
+        raise lost_rank(error) from error
     return everyone
+
+
+def lost_rank(error: Exception) -> RankError:
+    """What to raise where a collective failed."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return RankError(
+        f"a rank is gone, or does something else than this one ({reason}). Look for the error of the "
+        "rank that stopped first, and call this on all ranks alike"
+    )
 
 
 @contextmanager
