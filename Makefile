@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence peers families audits signal training health variational sparse clean
+.PHONY: demo test lint format bench evidence peers families statistics audits signal training health variational sparse clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -30,7 +30,7 @@ bench: $(VENV)/dev.stamp peers
 
 # What benchmarks and evidence are compared with; without what these would bring along and do not need.
 peers: $(VENV)/dev.stamp
-	$(PIP) --no-deps bayesian-torch torchbnn sparsimony
+	$(PIP) --no-deps bayesian-torch torchbnn sparsimony anyinit lsuv
 
 # A quarter of an hour: networks of distributions beside their peers; writes docs/variational.md.
 variational: $(VENV)/dev.stamp peers
@@ -61,13 +61,14 @@ families: $(VENV)/dev.stamp
 audits: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.audits
 
-# What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
+# What is claimed of each method, tried: under twenty minutes on two cores; writes docs/evidence.md.
 evidence: $(VENV)/dev.stamp peers
-	$(BIN)/python -m pytest -m evidence
+	$(BIN)/python -m evidence.claims
+
+# What takes minutes: billions of values, 10⁸-sample Monte Carlo, dieharder (apt-get install dieharder).
+slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow
 	$(BIN)/python evidence/dieharder.py
-	$(BIN)/python -m evidence.health
-	$(BIN)/python -m evidence.variational
-	$(BIN)/python -m evidence.sparse
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

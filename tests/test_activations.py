@@ -123,7 +123,7 @@ def _in_torch(function):
     return function
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 def test_gains_by_monte_carlo():
     """10⁸ normals of another generator (NumPy's PCG64) for every function at once.
 

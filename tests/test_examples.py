@@ -66,7 +66,7 @@ def test_a_llama_starts_and_learns_alike_on_one_process_and_on_four():
     same(output(), "".join(printed))
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 def test_the_same_by_torchrun():
     launch = (
         sys.executable,

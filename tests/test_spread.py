@@ -139,7 +139,7 @@ def test_any_placement_on_meshes_of_two_dimensions():
     on_ranks(4, place_anyhow, KINDS)
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [4, 8])
 def test_all_placements_on_all_meshes(world):
     on_ranks(world, place_anyhow, METHODS, timeout=900)
@@ -183,7 +183,7 @@ def test_fully_shard(world, methods):
     on_ranks(world, shard_fully, methods)
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 3, 4, 8])
 def test_fully_shard_with_all_methods(world):
     on_ranks(world, shard_fully, METHODS, timeout=900)
@@ -293,7 +293,7 @@ def test_fully_sharded_tensor_and_expert_parallel(world, methods):
     on_ranks(world, parallel, methods)
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [4, 8])
 def test_all_methods_fully_sharded_tensor_and_expert_parallel(world):
     on_ranks(world, parallel, METHODS, timeout=900)

@@ -91,7 +91,7 @@ def _refuse(_out, _views):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.evidence), 3])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_ranks_share_the_work_and_fail_as_one(tmp_path, ranks):
     on_ranks(ranks, _all_ways, tmp_path)
     model = build()

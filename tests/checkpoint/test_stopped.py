@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it forks")
-@pytest.mark.parametrize("kind", ["safetensors", pytest.param("dcp", marks=pytest.mark.evidence)])
+@pytest.mark.parametrize("kind", ["safetensors", pytest.param("dcp", marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, kind):
     script = Path(__file__).with_name("kills.py")
     done = subprocess.run(

@@ -117,7 +117,7 @@ def test_tails_occur_at_their_rate(name):
     assert tails(law.tally(size=2**28)) > ALARM
 
 
-@pytest.mark.evidence
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal(0, 1)", "uniform(±√(6/500))", "truncated(±2σ)"])
 def test_the_law_in_billions(name):
     """2**33 normals: 2463 beyond 5 σ on either side; Kolmogorov–Smirnov and Anderson–Darling too
