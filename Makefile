@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format bench evidence peers families statistics audits signal training health variational sparse clean
+.PHONY: demo test lint format bench evidence peers families slow audits signal training health variational sparse clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
