@@ -3,6 +3,7 @@
 plan = isoinit.plan(model, batch)      # every parameter: initializer, std, role, reason, source
 plan.apply(model, seed=0)              # the same bits on any number of threads, in any order
 health = isoinit.check(model, batch)   # measures the signal, forward and backward
+isoinit.compare(build, batch)          # the signal and the training under every method, side by side
 isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
 isoinit.write_checkpoint(plan, model, folder)  # the same bits to files, without memory for the model
 """
@@ -11,6 +12,7 @@ from isoinit import functional, sparse, variational
 from isoinit.activations import gain
 from isoinit.auditing import Audit, audit
 from isoinit.checkpoint import Verified, Written, verify_checkpoint, write_checkpoint
+from isoinit.comparing import Compared, Comparison, compare
 from isoinit.differences import Difference, Differences
 from isoinit.entries import Entry
 from isoinit.errors import IsoinitError
@@ -58,6 +60,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ICNR",
     "Audit",
+    "Compared",
+    "Comparison",
     "Constant",
     "DecayRates",
     "DeltaOrthogonal",
@@ -98,6 +102,7 @@ __all__ = [
     "Zeros",
     "audit",
     "check",
+    "compare",
     "deferred",
     "fill_slice",
     "fingerprint",

@@ -1,21 +1,16 @@
-"""The verbs as commands: `isoinit demo`, `plan`, `diff`, `check`, `audit`, `init`, `verify`.
+"""The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
 
 Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
-import torch
 import typer
 from rich.console import Console
 from torch import nn
@@ -24,7 +19,8 @@ from isoinit import demo as demonstration
 from isoinit import rules as rule_book
 from isoinit.auditing import audit as audit_model
 from isoinit.checkpoint import verify_checkpoint, write_checkpoint
-from isoinit.checkpoint.progress import shown
+from isoinit.comparing import METHODS
+from isoinit.comparing import compare as compare_methods
 from isoinit.errors import ArgumentError, IsoinitError
 from isoinit.fill import refuse_unfillable
 from isoinit.findings import Verdict
@@ -32,6 +28,8 @@ from isoinit.health import check as check_model
 from isoinit.plans import Plan
 from isoinit.postpone import deferred
 from isoinit.ranks import joined, rank_and_size, together
+from isoinit.report.progress import bytes_shown
+from isoinit.targets import call_target, find_target, load_target
 from isoinit.trace import named_parameters
 from isoinit.verbs import plan as plan_model
 from isoinit.verbs import read as read_model
@@ -48,7 +46,7 @@ Target = Annotated[
     typer.Argument(
         metavar="TARGET",
         help="package.module:function or path/to/file.py:function; the function takes nothing and "
-        "returns a model, or a model and an example batch.",
+        "returns a model, or a model and an example batch, or these and a loss of its output.",
     ),
 ]
 PlanFile = Annotated[
@@ -107,7 +105,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
-    model, batch = load_target(target, seed)
+    model, batch, _ = load_target(target, seed)
     chosen = plan_model(model, batch, method=method, recipe=recipe)
     print(chosen.to_json() if as_json else chosen)
 
@@ -123,7 +121,7 @@ def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
 @app.command()
 def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
-    model, batch = load_target(target, seed)
+    model, batch, _ = load_target(target, seed)
     found = read_model(model, batch)
     print(found.to_json() if as_json else found)
 
@@ -137,7 +135,7 @@ def explain(
     seed: Seed = 0,
 ) -> None:
     """Tell why one parameter gets what it gets: the whole chain, from what feeds it to the formula."""
-    model, batch = load_target(target, seed)
+    model, batch, _ = load_target(target, seed)
     print(plan_model(model, batch, method=method, recipe=recipe).explain(name))
 
 
@@ -160,11 +158,47 @@ def check(
     optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
 ) -> None:
     """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
-    model, batch = load_target(target, seed)
+    model, batch, loss = load_target(target, seed)
     if batch is None:
         raise _no_batch(target, "check")
-    health = check_model(model, batch, lr=lr, optimizer=optimizer)
+    health = check_model(model, batch, loss=loss, lr=lr, optimizer=optimizer)
     _answer(health, as_json=as_json, github=github, strict=strict)
+
+
+@app.command()
+def compare(
+    target: Target,
+    methods: Annotated[
+        str, typer.Option(help="Names, with commas between: default, plan, or any of the eight.")
+    ] = ",".join(METHODS),
+    steps: Annotated[int, typer.Option(help="Of each training.")] = 200,
+    seeds: Annotated[int, typer.Option(help="How many trainings of each method.")] = 3,
+    seed: Seed = 0,
+    lr: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    as_json: Json = False,
+) -> None:
+    """Start a model from several initializations, side by side, and train it for a while.
+
+    It learns the function's batch, by its loss or else the output's own, or fixed noise by heart.
+    Ctrl-C ends it early and shows what is done, with exit status 1.
+    """
+    function = find_target(target)
+    _, batch, loss = load_target(target, seed)
+    if batch is None:
+        raise _no_batch(target, "compare")
+    found = compare_methods(
+        lambda: call_target(function, target).model,
+        batch,
+        [name.strip() for name in methods.split(",")],
+        steps,
+        loss=loss,
+        seeds=range(seed, seed + seeds),
+        optimizer=optimizer,
+        lr=lr,
+    )
+    print(found.to_json() if as_json else found)
+    raise typer.Exit(0 if found.complete else 1)
 
 
 @app.command()
@@ -177,7 +211,7 @@ def audit(
 ) -> None:
     """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
     function = find_target(target)
-    found = audit_model(lambda: _call(function, target)[0], seed=seed)
+    found = audit_model(lambda: call_target(function, target).model, seed=seed)
     _answer(found, as_json=as_json, github=github, strict=strict)
 
 
@@ -207,11 +241,11 @@ def init(
         rank, _ = rank_and_size()
         with together("planning the model"):
             with deferred():
-                model, batch = load_target(target, seed)
+                model, batch, loss = load_target(target, seed)
             if check:
                 _refuse_unrunnable(target, model, batch)
             chosen = plan_model(model, batch, method=method, recipe=recipe)
-        with shown(visible=rank == 0 and not as_json) as progress:
+        with bytes_shown("writing", visible=rank == 0 and not as_json) as progress:
             written = write_checkpoint(
                 chosen,
                 model,
@@ -223,7 +257,7 @@ def init(
             )
     if rank > 0:
         return
-    health = check_model(chosen.apply(model, seed), batch) if check else None
+    health = check_model(chosen.apply(model, seed), batch, loss=loss) if check else None
     if as_json:
         ok = None if health is None else health.ok
         print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
@@ -273,87 +307,6 @@ def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> N
     if github and verdict.findings:
         print(verdict.annotations())
     raise typer.Exit(1 if verdict.failures(strict=strict) else 0)
-
-
-def load_target(target: str, seed: int = 0) -> tuple[nn.Module, Any]:
-    """Import a target and call it.
-
-    Args:
-        target: `package.module:function` or `path/to/file.py:function`.
-        seed: given to `torch.manual_seed` before the call, so that the model and the batch that
-            the function makes repeat.
-
-    Returns:
-        The model, and the batch or None.
-
-    Raises:
-        ArgumentError: if it does not import, fails, or returns something else.
-    """
-    function = find_target(target)
-    torch.manual_seed(seed)
-    return _call(function, target)
-
-
-def find_target(target: str) -> Callable[[], Any]:
-    """Import a target, and do not call it.
-
-    Raises:
-        ArgumentError: if it does not import.
-    """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise ArgumentError(
-            f"TARGET {target!r}: expected package.module:function or path/to/file.py:function"
-        )
-    function = getattr(_import(place, target), name, None)
-    if not callable(function):
-        raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
-    return cast("Callable[[], Any]", function)
-
-
-def _call(function: Callable[[], Any], target: str) -> tuple[nn.Module, Any]:
-    """What a target's function returns: a model, and a batch or None."""
-    name = target.rpartition(":")[2]
-    try:
-        made = function()
-    except Exception as error:
-        raise ArgumentError(
-            f"TARGET {target!r}: calling {name}() failed: {type(error).__name__}: {error}; expected "
-            "a function without arguments"
-        ) from error
-    model, batch = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"TARGET {target!r}: {name}() returned a {type(made).__name__}; expected a "
-            "torch.nn.Module, or a tuple of a model and a batch"
-        )
-    return model, batch
-
-
-def _import(place: str, target: str) -> ModuleType:
-    try:
-        if place.endswith(".py"):
-            path = Path(place)
-            if not path.is_file():
-                raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
-            # Under a name of its own, so that a file called random.py replaces nothing.
-            name = f"isoinit_target_{path.stem}"
-            spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            sys.path.insert(0, str(path.parent.resolve()))
-            spec.loader.exec_module(module)
-            return module
-        sys.path.insert(0, "")
-        return importlib.import_module(place)
-    except IsoinitError:
-        raise
-    except Exception as error:
-        raise ArgumentError(
-            f"TARGET {target!r}: importing {place} failed: {type(error).__name__}: {error}"
-        ) from error
 
 
 def main() -> None:

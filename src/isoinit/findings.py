@@ -87,7 +87,7 @@ class Verdict:
         """The verdict and more as JSON; numbers that are not finite become null."""
         findings = [asdict(finding) for finding in self.findings]
         data = {"ok": self.ok, **more, "findings": findings}
-        return json.dumps(_plain(data), indent=1, allow_nan=False)
+        return json.dumps(plain(data), indent=1, allow_nan=False)
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -104,10 +104,10 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _plain(data: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+def plain(data: Any) -> Any:
+    """Data for JSON, which has no NaN and no infinity: null in their place."""
     if isinstance(data, dict):
-        return {key: _plain(item) for key, item in data.items()}
+        return {key: plain(item) for key, item in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_plain(item) for item in data]
+        return [plain(item) for item in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data

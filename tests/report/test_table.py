@@ -87,3 +87,28 @@ def test_nothing_is_cut_off(width, monkeypatch):
 def test_a_table_without_rows(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     assert "parameter" in render("title", COLUMNS, [])
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Output as a terminal gets it, though it is kept."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_verdicts_in_colour(terminal):
+    text = render(
+        "unhealthy: x", ("layer",), [("failed_layer",)], warnings=["error: y", "warning: z"]
+    )
+    assert "\x1b[1;31munhealthy" in text
+    assert "\x1b[31merror:" in text
+    assert "\x1b[33mwarning:" in text
+    assert "failed_layer" in text  # a part of a name is no verdict
+    assert "\x1b[1;32mhealthy" in render("healthy: x", ("layer",), [])
+
+
+def test_no_colour_where_none_is_wanted(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = render("unhealthy: x", ("layer",), [("a",)], warnings=["error: y"])
+    assert not any(f"\x1b[{style}m" in text for style in ("1;31", "31", "33"))

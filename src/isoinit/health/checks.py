@@ -23,11 +23,13 @@ from isoinit.health.weights import Weight, measure_weights
 from isoinit.plans import Plan
 from isoinit.postpone import unfilled
 from isoinit.report import board
+from isoinit.report.sparkline import sparkline
 from isoinit.report.table import render
 from isoinit.roles import read_roles
 from isoinit.trace import as_arguments, require_parameters, structure
 from isoinit.trace.record import tensors_in
 
+DEEP = 4  # layers from which on a curve tells more than the table
 SHOWN = 16  # rows of a printed table; deeper models show layers at even distances
 OPTIMIZERS = ("adam", "sgd")
 
@@ -52,6 +54,19 @@ class Health(Verdict):
     loss: float | None
     chance: float | None
     jacobian: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def forward(self) -> list[float | None]:
+        """The signal by depth: how much each layer's output differs between examples.
+
+        Of a batch of one the size of the output stands for it. None where it is not known.
+        """
+        return [_known(x.rms if math.isnan(x.spread) else x.spread) for x in self.layers]
+
+    @property
+    def backward(self) -> list[float | None]:
+        """The size of the gradient at each layer's output; None where none came back."""
+        return [_known(layer.gradient) for layer in self.layers]
 
     def to_json(self) -> str:
         """The check as JSON; numbers that are not finite become null."""
@@ -87,8 +102,23 @@ class Health(Verdict):
             f"{verdict}: the signal through {len(self.layers)} layers{every}{self._summary()}",
             ("layer", *columns),
             rows,
+            notes=self._curves(),
             warnings=[str(finding) for finding in self.findings],
         )
+
+    def _curves(self) -> list[str]:
+        """The signal by depth, each direction in a line; nothing of a network that has no depth."""
+        if len(self.layers) < DEEP:
+            return []
+        return [
+            f"{name:<9}{sparkline(sizes, SHOWN)}  {what}, {least:.2g} to {largest:.2g}, log scale"
+            for name, what, sizes in (
+                ("forward", "differences between examples", self.forward),
+                ("backward", "gradients", self.backward),
+            )
+            if (there := [size for size in sizes if size is not None])
+            for least, largest in [(min(there), max(there))]
+        ]
 
     def _columns(self) -> dict[str, Callable[[Layer], str]]:
         """What the table shows of each layer: what is measured anywhere."""
@@ -117,6 +147,10 @@ class Health(Verdict):
             low, middle, high = (self.jacobian[i] for i in (-1, len(self.jacobian) // 2, 0))
             parts.append(f"Jacobian {low:.3g} to {high:.3g}, median {middle:.3g}")
         return "".join(f"; {part}" for part in parts)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _number(value: float | None, form: str = "{:.3g}") -> str:
@@ -207,6 +241,11 @@ def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optim
             f"parameter {names[0]!r}{more} was built under isoinit.deferred and holds no values yet: "
             "call isoinit.init(model, batch) or apply a plan first"
         )
+    refuse_optimizer(optimizer, lr)
+
+
+def refuse_optimizer(optimizer: str, lr: float | None) -> None:
+    """Raise `ArgumentError` for an unknown optimizer, or a learning rate that makes no step."""
     if lr is not None and not 0 < lr < math.inf:
         raise ArgumentError(f"lr={lr!r}: expected a learning rate that is finite and above 0")
     if optimizer not in OPTIMIZERS:

@@ -165,25 +165,37 @@ def _start(
     output: Any, loss: Loss | None
 ) -> tuple[list[torch.Tensor], list[torch.Tensor | None], float | None]:
     """Where the backward pass starts: tensors, the gradients put on them, and the loss."""
-    chosen = loss(output) if loss is not None else _own_loss(output)
+    chosen = chosen_loss(output, loss)
     if chosen is not None:
-        if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1:
-            found = (
-                f"a tensor of shape {tuple(chosen.shape)}"
-                if isinstance(chosen, torch.Tensor)
-                else f"a {type(chosen).__name__}"
-            )
-            raise ArgumentError(
-                f"loss gave {found}; expected a tensor of one number: take the mean of it"
-            )
-        if not chosen.requires_grad:
-            raise ArgumentError(
-                "loss does not depend on any parameter that is trained; nothing was changed: work it "
-                "out from the model's output, without detach() or no_grad()"
-            )
         return [chosen], [None], chosen.item()
     outputs = [t for t in tensors_in(output) if t.requires_grad]
-    return outputs, [_unit_noise(tensor, index) for index, tensor in enumerate(outputs)], None
+    return outputs, [unit_noise(tensor, index) for index, tensor in enumerate(outputs)], None
+
+
+def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
+    """The loss given, of a model's output, or else the output's own; None where there is neither.
+
+    Raises:
+        ArgumentError: if it is not one number that depends on the parameters.
+    """
+    chosen = loss(output) if loss is not None else _own_loss(output)
+    if chosen is None:
+        return None
+    if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1:
+        found = (
+            f"a tensor of shape {tuple(chosen.shape)}"
+            if isinstance(chosen, torch.Tensor)
+            else f"a {type(chosen).__name__}"
+        )
+        raise ArgumentError(
+            f"loss gave {found}; expected a tensor of one number: take the mean of it"
+        )
+    if not chosen.requires_grad:
+        raise ArgumentError(
+            "loss does not depend on any parameter that is trained; nothing was changed: work it "
+            "out from the model's output, without detach() or no_grad()"
+        )
+    return chosen
 
 
 def _own_loss(output: Any) -> Any:
@@ -191,7 +203,7 @@ def _own_loss(output: Any) -> Any:
     return output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
 
 
-def _unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:
+def unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:
     """A random gradient of root mean square one, the same at every call."""
     noise = torch.empty(tensor.numel())
     Stream(0, "check", f"gradient {index}").normal(noise.numpy())

@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 GAP = 2
+COLOURS = {
+    "unhealthy|forgotten|errors?:|failed": "red",
+    "healthy|nothing forgotten": "green",
+    "warnings?:|!": "yellow",
+}
 
 
 def fold(rows: Sequence[tuple[str, ...]], free: Sequence[int] = (0,)) -> list[tuple[str, ...]]:
@@ -57,19 +66,29 @@ def render(
 
     console = Console()
     with console.capture() as capture:
-        console.print(escape(title), highlight=False, style="bold")
+        console.print(_coloured(title, "bold"), highlight=False)
         console.print()
         header, body = _layout(columns, rows, console.width - 1)
         for lines, style in ((header, "bold"), (body, None)):
             for line in lines:
                 shown = f" {line}"
-                console.print(shown, markup=False, highlight=False, style=style, soft_wrap=True)
+                console.print(_coloured(shown, style or ""), highlight=False, soft_wrap=True)
         console.print()
         for note in notes:
             console.print(Padding(escape(note), (0, 0, 0, 1)), highlight=False, style="dim")
         for warning in warnings:
-            console.print(Padding(f"[yellow]![/yellow] {escape(warning)}", (0, 0, 0, 1)))
+            console.print(Padding(_coloured(f"! {warning}"), (0, 0, 0, 1)), highlight=False)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines())
+
+
+def _coloured(text: str, style: str = "") -> Text:
+    """Text with its verdicts in colour; where no colour can be seen, the words say it all."""
+    from rich.text import Text
+
+    coloured = Text(text, style)
+    for words, colour in COLOURS.items():
+        coloured.highlight_regex(rf"(?<![\w.])(?:{words})(?![\w.])", colour)
+    return coloured
 
 
 def _layout(
