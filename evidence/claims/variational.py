@@ -89,10 +89,10 @@ def run() -> tuple[list[Found], str]:
         ),
     ], (
         f"A step of training takes {slower:.1f} times as long on so small a network, where drawing "
-        "weighs most; [the benchmarks](../benchmarks/results.md) have larger ones. The uncertainty has "
-        "a limit: independent weights are as sure between two clusters of data as in them (Foong et "
-        "al. 2019). That, calibration and peers: [networks of distributions, measured](variational.md). "
-        "The setting was chosen on other corruptions than the tested one."
+        "weighs most; [the benchmarks](../benchmarks/results.md) have larger ones. The uncertainty "
+        "has a limit: independent weights are as sure between two clusters of data as in them (Foong "
+        "et al. 2019). That, calibration and peers: [networks of distributions, "
+        "measured](variational.md). The setting was chosen on other corruptions than the tested one."
     )
 
 
