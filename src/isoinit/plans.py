@@ -18,6 +18,7 @@ from torch import nn
 from isoinit.applying import apply, fill, refuse_mismatch
 from isoinit.calibration import measure_corrections
 from isoinit.differences import Differences, compare
+from isoinit.durable import whole
 from isoinit.entries import Entry
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.fill import refuse_unfillable, resolve_seed
@@ -25,16 +26,22 @@ from isoinit.fingerprints import Fingerprint, planned_fingerprint
 from isoinit.initializers import Initializer
 from isoinit.overrides import choose_overrides
 from isoinit.postpone import unfilled
+from isoinit.report.page import Chart, Curve, Page, Remark, Shown, Table
 from isoinit.report.table import fold, render
 from isoinit.rules import RULES
 from isoinit.spread import held
 from isoinit.trace.names import require_parameters
 
 FORMAT, VERSION = "isoinit plan", 1
+READ = {  # what `how` says, in words
+    "fake": "its own forward, on fake tensors",
+    "real": "its own forward, on the example",
+    "structure": "its modules",
+}
 
 
 @dataclass
-class Plan:
+class Plan(Shown):
     """The initializer of every parameter of a model.
 
     Iterate over it for entries, in the order of the model; read one with `plan[name]`; override one
@@ -401,10 +408,8 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON; an existing file is replaced only by a whole one."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(self.to_json() + "\n", encoding="utf-8")
-        partial.replace(target)
+        with whole(Path(path)) as file:
+            file.write(f"{self.to_json()}\n".encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
@@ -413,6 +418,30 @@ class Plan:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (PlanError, UnicodeDecodeError) as error:
             raise PlanError(f"{os.fspath(path)}: {error}") from None
+
+    def _page(self) -> Page:
+        filters = ("initializer", "role", "rule", "dtype")
+        columns = ("shape", "initializer", "std", "role", "expected", "reason", "rule", "dtype")
+        rows = [
+            (e.name, *_cells(e)[:2], e.std, e.role, e.expected, _why(e), e.rule, e.dtype)
+            for e in self
+        ]
+        layers = [e for e in self if e.expected is not None]
+        curve = Curve("expected", [e.expected for e in layers])
+        signal = Chart(
+            "Signal expected", "layer", "rms of the output", [curve], [e.name for e in layers]
+        )
+        return Page(
+            f"Plan of {len(self)} parameters",
+            facts=[
+                ("method", self.method),
+                ("read from", READ[self.how]),
+                ("elements", f"{sum(math.prod(e.shape) for e in self):,}"),
+            ],
+            remarks=[Remark("warning", warning) for warning in self.warnings],
+            charts=[signal] if layers else [],
+            tables=[Table("Parameters", ("parameter", *columns), rows, filters)],
+        )
 
     def __str__(self) -> str:
         reasons = {why: str(n) for n, why in enumerate(dict.fromkeys(map(_why, self)), start=1)}

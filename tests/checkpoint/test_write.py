@@ -306,7 +306,7 @@ def test_what_has_no_values_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_that_another_process_writes_to(tmp_path):
-    from isoinit.checkpoint.durable import locked
+    from isoinit.durable import locked
 
     model = build()
     with locked(tmp_path) as held:

@@ -25,6 +25,7 @@ from isoinit.fill import resolve_seed
 from isoinit.findings import Finding, Verdict
 from isoinit.postpone import is_deferring
 from isoinit.ranks import gathered
+from isoinit.report.page import Page, Remark, Shown, Table
 from isoinit.report.table import fold, render
 from isoinit.trace.isolate import generators_kept
 
@@ -55,7 +56,7 @@ class Audited:
 
 
 @dataclass(frozen=True)
-class Audit(Verdict):
+class Audit(Shown, Verdict):
     """What an audit found.
 
     Attributes:
@@ -74,6 +75,21 @@ class Audit(Verdict):
         """The audit as JSON; numbers that are not finite become null."""
         tensors = [asdict(tensor) for tensor in self.tensors]
         return self._json(model=self.model, initialization=self.initialization, tensors=tensors)
+
+    def _page(self) -> Page:
+        kinds = Counter(tensor.kind for tensor in self.tensors)
+        rows = [
+            (t.name, t.kind, "×".join(map(str, t.shape)), t.dtype, t.missing, ", ".join(t.found))
+            for t in self.tensors
+        ]
+        columns = ("tensor", "kind", "shape", "dtype", "elements not written", "found")
+        return Page(
+            f"Audit of {self.model}",
+            "nothing forgotten" if self.ok else "forgotten",
+            [("initialized by", self.initialization), *((k, str(n)) for k, n in kinds.items())],
+            [Remark(f.severity, f.sentence, f.advice, f.source) for f in self.findings],
+            tables=[Table("Tensors", columns, rows, ("kind", "dtype", "found"))],
+        )
 
     def __str__(self) -> str:
         rows = [

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from isoinit.checkpoint import record as records
-from isoinit.checkpoint.durable import partial_name, sync_folder
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.sizes import show_size
+from isoinit.durable import partial_name, sync_folder
 from isoinit.errors import ArgumentError, CheckpointError, PlanError
 from isoinit.findings import listed
 

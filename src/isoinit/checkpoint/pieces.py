@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from isoinit.checkpoint.durable import whole
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.tensors import Array
+from isoinit.durable import whole
 from isoinit.errors import CheckpointError
 from isoinit.random.philox import BLOCK
 

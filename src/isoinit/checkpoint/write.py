@@ -13,7 +13,6 @@ from torch import nn
 
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.dcp import dcp_contents
-from isoinit.checkpoint.durable import locked
 from isoinit.checkpoint.files import Contents, File, text_file
 from isoinit.checkpoint.folder import make_folder, prepare, refuse_place
 from isoinit.checkpoint.pieces import write_file
@@ -21,6 +20,7 @@ from isoinit.checkpoint.pretrained import config_files
 from isoinit.checkpoint.shards import safetensors_contents
 from isoinit.checkpoint.sizes import parse_size, show_size
 from isoinit.checkpoint.tensors import stored_tensors
+from isoinit.durable import locked
 from isoinit.errors import ArgumentError, CheckpointError, RankError
 from isoinit.fill import resolve_seed
 from isoinit.plans import Plan

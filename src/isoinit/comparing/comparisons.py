@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from isoinit.comparing.methods import METHODS, Start, resolve_methods
+from isoinit.comparing.pages import comparison_page
 from isoinit.comparing.results import Compared, Spread
 from isoinit.comparing.training import Data
 from isoinit.comparing.trials import Given, Trial
@@ -18,6 +19,7 @@ from isoinit.errors import ArgumentError
 from isoinit.findings import plain
 from isoinit.health.checks import refuse_optimizer
 from isoinit.health.passes import Loss
+from isoinit.report.page import Page, Shown
 from isoinit.report.progress import steps_shown
 from isoinit.report.sparkline import sparkline
 from isoinit.report.table import render
@@ -28,7 +30,7 @@ WIDTH = 10  # of the curves in the printed tables
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """One model under several initializations.
 
     Iterate over it for what came of each method, or read one with `comparison["plan"]`. Printing it
@@ -85,6 +87,9 @@ class Comparison:
         methods = [compared.to_dict() for compared in self.methods]
         return json.dumps(plain({**head, "methods": methods}), indent=1, allow_nan=False)
 
+    def _page(self) -> Page:
+        return comparison_page(self)
+
     def __str__(self) -> str:
         return f"{self._signals()}\n\n{self._trainings()}"
 
@@ -101,7 +106,7 @@ class Comparison:
                 for curve, (low, high) in zip(curves, scales, strict=True)
                 for cell in (sparkline(curve, WIDTH, low=low, high=high), _ends(curve))
             ]
-            rows.append((compared.method, *cells, _verdict(compared)))
+            rows.append((compared.method, *cells, compared.verdict))
         return render(
             f"{self.model} at the start: the signal by depth",
             ("method", "forward", "first–last", "backward", "first–last", "check"),
@@ -245,15 +250,6 @@ def _ends(curve: Sequence[float | None]) -> str:
     """The first and the last value."""
     known = [value for value in curve if value is not None]
     return "–".join(f"{value:.2g}" for value in (known[0], known[-1])) if known else ""
-
-
-def _verdict(compared: Compared) -> str:
-    """Whether a method gives a model that passes."""
-    if compared.error:
-        return "failed"
-    if compared.health is None:
-        return "not run"
-    return "healthy" if compared.health.ok else "unhealthy"
 
 
 def _said(compared: Compared) -> str:

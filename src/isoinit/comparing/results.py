@@ -72,6 +72,15 @@ class Compared:
         return _spread([run.final for run in self.runs if run.complete])
 
     @property
+    def verdict(self) -> str:
+        """Whether it gives a model that passes `isoinit.check`."""
+        if self.error:
+            return "failed"
+        if self.health is None:
+            return "not run"
+        return "healthy" if self.health.ok else "unhealthy"
+
+    @property
     def step_seconds(self) -> float | None:
         """The time of a step: the median of the trainings' medians."""
         return statistics.median(run.seconds for run in self.runs) if self.runs else None

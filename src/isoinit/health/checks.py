@@ -18,11 +18,13 @@ from isoinit.health.jacobian import singular_values
 from isoinit.health.judge import judge
 from isoinit.health.layers import Layer
 from isoinit.health.measure import measure
+from isoinit.health.pages import health_page
 from isoinit.health.passes import Loss
 from isoinit.health.weights import Weight, measure_weights
 from isoinit.plans import Plan
 from isoinit.postpone import unfilled
 from isoinit.report import board
+from isoinit.report.page import Page, Shown
 from isoinit.report.sparkline import sparkline
 from isoinit.report.table import render
 from isoinit.roles import read_roles
@@ -35,7 +37,7 @@ OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
-class Health(Verdict):
+class Health(Shown, Verdict):
     """What a check measured and found.
 
     Attributes:
@@ -74,9 +76,12 @@ class Health(Verdict):
             loss=self.loss,
             chance=self.chance,
             layers=[asdict(layer) for layer in self.layers],
-            weights=[asdict(weight) for weight in self.weights],
+            weights=[_without(asdict(weight), "histogram") for weight in self.weights],
             jacobian=self.jacobian,
         )
+
+    def _page(self) -> Page:
+        return health_page(self)
 
     def log(self, writer: Any, step: int = 0) -> None:
         """Write the check to TensorBoard: findings as text, and curves through depth.
@@ -147,6 +152,10 @@ class Health(Verdict):
             low, middle, high = (self.jacobian[i] for i in (-1, len(self.jacobian) // 2, 0))
             parts.append(f"Jacobian {low:.3g} to {high:.3g}, median {middle:.3g}")
         return "".join(f"; {part}" for part in parts)
+
+
+def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != name}
 
 
 def _known(value: float) -> float | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from isoinit.health.layers import moments
+from isoinit.report.page import Histogram
 from isoinit.roles import Role
 from isoinit.scale.fans import Layout
 
 PROBES = 16  # random vectors that the effective rank is estimated with
+BINS = 32  # of a histogram, and how many values it counts at most
+COUNTED = 16384
 BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
 EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
 
@@ -32,6 +35,8 @@ class Weight:
         twins: share of the units whose weights another unit has too.
         identical: whether all units have the same weights.
         gradient: root mean square of the loss's gradient by it; None where none came.
+        histogram: how often its values, or some of many, fall into bins; None where some are not
+            finite.
         update: the root mean square of the first step of training, by that of the parameter, for
             the learning rate that was given; None without one, or for a parameter at zero.
     """
@@ -47,6 +52,7 @@ class Weight:
     identical: bool
     gradient: float | None
     update: float | None
+    histogram: Histogram | None = field(default=None, repr=False)
 
 
 def measure_weights(
@@ -81,9 +87,31 @@ def measure_weights(
                 identical = all_identical(values, role.layout)
             update = None if lr is None else _update(gradient, rms, lr, optimizer)
             found[name] = Weight(
-                name, mean, std, rms, largest, rank, full, twins, identical, gradient, update
+                name,
+                mean,
+                std,
+                rms,
+                largest,
+                rank,
+                full,
+                twins,
+                identical,
+                gradient,
+                update,
+                histogram(values) if math.isfinite(rms) else None,
             )
     return found
+
+
+def histogram(values: torch.Tensor) -> Histogram | None:
+    """How often values fall into bins between the smallest and the largest; of many, some."""
+    flat = values.flatten()
+    some = flat[:: -(-len(flat) // COUNTED)].float() if len(flat) else flat
+    if not len(some):
+        return None
+    low, high = (bound.item() for bound in torch.aminmax(some))
+    counts = torch.histc(some, BINS, low, high) if low < high else torch.tensor([len(some)])
+    return Histogram(low, high, counts.int().tolist())
 
 
 def _update(gradient: float | None, rms: float, lr: float, optimizer: str) -> float | None:
