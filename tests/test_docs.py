@@ -15,8 +15,9 @@ from isoinit.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = [
-    path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if path.is_file()
+    path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.is_file()
 ]
+NAMES = [str(path.relative_to(ROOT)) for path in DOCS]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOMS = {room.__name__: room for room in (functional, sparse, variational)}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -40,7 +41,7 @@ def workplace(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=NAMES)
 def test_blocks_run_in_order(path, workplace):
     """Python runs in one namespace a file; a first line `# name.py` writes the block there too.
 
@@ -67,7 +68,7 @@ def run(command):
     assert result.exit_code == int(status[1] if status else 0), (command, result.output)
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=NAMES)
 def test_relative_links_resolve(path):
     for link in LINK.findall(prose(path.read_text(encoding="utf-8"))):
         if link.startswith(("http://", "https://", "mailto:")):
