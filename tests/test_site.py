@@ -91,4 +91,5 @@ def test_the_reference_shows_every_public_name(site, module):
     )
     pages = {"functional", "sparse", "variational"}  # of their own
     for name in set(module.__all__) - pages:
-        assert f'id="{module.__name__}.{name}"' in shown, name
+        # A function that hides the module of its name is shown under both.
+        assert re.search(rf'id="{module.__name__}\.{name}(\.{name})?"', shown), name

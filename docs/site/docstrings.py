@@ -1,4 +1,4 @@
-"""Reads `Example:` of a docstring as the section of code that it is, not as a box of prose."""
+"""What the pages of the reference show otherwise than it stands in the code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import griffe
 EXAMPLE = re.compile(r"^(\s*)Example:$", re.MULTILINE)
 
 
-class Examples(griffe.Extension):
-    """Griffe knows the section by its plural alone."""
+class Shown(griffe.Extension):
+    """Examples as code, and defaults as a caller sees them."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Put the plural there, for each object that was read."""
+        """`Example:` as a section of code: griffe knows it by its plural alone."""
         if obj.docstring is not None:
             obj.docstring.value = EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """`cast("float", None)` as None."""
+        if str(attr.value or "").startswith("cast("):
+            attr.value = "None"
