@@ -285,9 +285,9 @@ CLAIM = Claim(
     f"{len(TASKS)} small models on digits and on the characters of a text, {STEPS} steps of Adam, "
     f"batches of 64 at most. Each method at the best of the learning rates "
     f"{', '.join(map(str, RATES))}, seen after {FEW} steps under a seed of its own; "
-    f"who has more than {FAR} times the lowest loss by then is out of the race. Then {len(SEEDS)} seeds. Within noise: no "
-    "rival ahead by Welch's t at 5 % over all rivals. anyinit 0.4.0 as in its README, and in its "
-    "measuring mode; lsuv 0.3.0.",
+    f"who has more than {FAR} times the lowest loss by then is out of the race. Then {len(SEEDS)} "
+    "seeds. Within noise: no rival ahead by Welch's t at 5 % over all rivals. anyinit 0.4.0 as in its "
+    "README, and in its measuring mode; lsuv 0.3.0.",
     run,
 )
 

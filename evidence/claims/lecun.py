@@ -138,7 +138,8 @@ CLAIM = Claim(
     "lecun",
     "LeCun: SELU normalizes itself",
     "With SELU and LeCun's initialization, activations keep mean zero and variance one "
-    "through a hundred layers, and are drawn there from elsewhere; under He they do not, nor does ReLU under LeCun.",
+    "through a hundred layers, and are drawn there from elsewhere; under He they do not, nor does "
+    "ReLU under LeCun.",
     "Klambauer et al. 2017, theorem 1; LeCun et al. 1998, section 4.6",
     f"{DEPTH} layers, {WIDTH} wide, {EXAMPLES} examples; a network of {SMALL + 2} layers trained on "
     f"digits with Adam at the best of {len(RATES)} learning rates, {len(SEEDS)} seeds.",

@@ -161,8 +161,8 @@ CLAIM = Claim(
     "spread at every layer, and under the standard one they shrink; under ReLU it is not enough.",
     "Glorot & Bengio 2010, figures 6 and 7, eq. 1 and 16; He et al. 2015, section 2.2",
     f"The paper's network, {LAYERS} hidden layers of {UNITS} tanh units, on {BATCH} digits "
-    f"(the paper's: generated shapes); ReLU networks of {DEEP} layers, {WIDE} wide, trained at the best of three "
-    "learning rates.",
+    f"(the paper's: generated shapes); ReLU networks of {DEEP} layers, {WIDE} wide, trained at the "
+    "best of three learning rates.",
     run,
 )
 
