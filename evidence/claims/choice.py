@@ -103,10 +103,10 @@ def train(task: Task, method: Any, rate: float, seed: int, steps: int) -> list[f
     return taken.losses
 
 
-def fingerprint(task: Task, method: Any) -> isoinit.Fingerprint:
+def fingerprint(task: Task, method: Any) -> str:
     """Of the weights that a method gives under one seed."""
     torch.manual_seed(OTHER)
-    return isoinit.fingerprint(start(task.build(), method, task.data(0)[0], OTHER)[0])
+    return str(isoinit.fingerprint(start(task.build(), method, task.data(0)[0], OTHER)[0]))
 
 
 def end(losses: list[float]) -> float:
@@ -165,7 +165,7 @@ def contest(name: str) -> dict[str, Result]:
     task = TASKS[name]
     methods = contestants(task)
     found: dict[str, Result] = {}
-    seen: dict[isoinit.Fingerprint, str] = {}
+    seen: dict[str, str] = {}
     twins = {}
     for method, begin in methods.items():
         try:
