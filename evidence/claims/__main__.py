@@ -55,13 +55,9 @@ def main() -> None:
         parser.error(f"no claim is called {', '.join(sorted(unknown))}: {', '.join(CLAIMS)}")
     order = sorted(arguments.claims, key=lambda n: (n not in LONGEST, (*LONGEST, n).index(n)))
     sections, start = {}, time.perf_counter()
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run, name) for name in order]):
-            name, section, holds = future.result()
-            sections[name] = section
-            print(
-                section, "" if holds else f"{name}: a part does not hold", "", sep="\n", flush=True
-            )
+    for name, section, holds in results(order):
+        sections[name] = section
+        print(section, "" if holds else f"{name}: a part does not hold", "", sep="\n", flush=True)
     print(f"{len(sections)} claims in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     if not arguments.no_docs:
         write(sections)
