@@ -76,7 +76,8 @@ class ScaleMixture:
 
     Args:
         share: the wide part's, in (0, 1).
-        std, narrow: the two standard deviations.
+        std: the standard deviation of the wide part.
+        narrow: that of the narrow part.
         samples: draws of every weight for one estimate of the divergence.
 
     Source: Blundell et al. 2015, eq. 7; the defaults are within its section 5.1's grid.

@@ -1,0 +1,94 @@
+"""The documentation is a site: built strictly, whole, and without anything from other hosts."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isoinit
+
+pytest.importorskip("mkdocs")
+
+ROOT = Path(__file__).parents[1]
+CLAIMS = "zero random xavier he lecun orthogonal memory sparse variational choice".split()
+# What a browser fetches by itself; links that a reader may follow are none.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data)="([^"]*)"
+    |<link\b(?=[^>]*\brel="(?:stylesheet|icon|shortcut\ icon|preload|preconnect|manifest)")
+        [^>]*?\bhref="([^"]*)"
+    |url\(["']?([^"')]+)""",
+    re.VERBOSE,
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built from a copy of the sources. Pictures that are not drawn yet are empty."""
+    folder = tmp_path_factory.mktemp("site")
+    for name in ("docs", "src/isoinit", "evidence", "benchmarks", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    for claim in CLAIMS:
+        picture = folder / "docs" / "pictures" / f"{claim}.svg"
+        if not picture.exists():
+            picture.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"],
+        cwd=folder,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+def test_links_and_anchors_lead_somewhere(site):
+    assert (site / "index.html").is_file()  # the build refuses what does not
+
+
+def test_every_page_is_in_the_navigation(site):
+    navigation = (site / "index.html").read_text(encoding="utf-8")
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        address = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
+        assert f'href="{address}"' in navigation, address
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    files = [*site.rglob("*.html"), *site.rglob("*.css"), *site.rglob("*.svg")]
+    assert len(files) > 50
+    for file in files:
+        for found in FETCHED.findall(file.read_text(encoding="utf-8")):
+            address = "".join(found)
+            assert not re.match(r"(https?:)?//", address), f"{file.relative_to(site)}: {address}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script async src="https://host/x.js">',
+        '<link rel="stylesheet" href="//host/x.css">',
+        "@import url(https://host/x.css)",
+    ],
+)
+def test_what_is_fetched_is_seen(text):
+    assert any("host" in part for found in FETCHED.findall(text) for part in found)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [isoinit, isoinit.functional, isoinit.sparse, isoinit.variational],
+    ids=lambda module: module.__name__,
+)
+def test_the_reference_shows_every_public_name(site, module):
+    shown = "".join(
+        page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html")
+    )
+    pages = {"functional", "sparse", "variational"}  # of their own
+    for name in set(module.__all__) - pages:
+        assert f'id="{module.__name__}.{name}"' in shown, name
