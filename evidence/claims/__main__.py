@@ -41,6 +41,8 @@ def write(sections: dict[str, str]) -> None:
     for name, section in sections.items():
         block = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
         place = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.DOTALL)
+        if not place.search(text):
+            raise ValueError(f"{DOCS.name} has no place for {name}: <!-- {name} --> and its end")
         text = place.sub(lambda _, block=block: block, text)
     DOCS.write_text(text, encoding="utf-8")
 
