@@ -97,8 +97,10 @@ def run() -> tuple[list[Found], str]:
     draw(curves)
     said = ", ".join(f"{m} at {d} layers {rate:g}" for (d, m), rate in rates.items())
     return found, (
-        f"Learning rates, of {', '.join(f'{rate:g}' for rate in RATES)}: {said}. At {DEEP} layers Xavier "
-        f"starts with logits 2^({DEEP - 1}/2), some {2 ** ((DEEP - 1) / 2):,.0f} times smaller than He, and "
+        f"Learning rates, of {', '.join(f'{rate:g}' for rate in RATES)}: {said}. At {DEEP} "
+        "layers Xavier "
+        f"starts with logits 2^({DEEP - 1}/2), some {2 ** ((DEEP - 1) / 2):,.0f} times smaller "
+        "than He, and "
         "gradients of the first layers as much smaller. The paper has both converge at 22 layers; "
         f"that takes more than the {STEPS} steps of this run, which shows {SHALLOW} layers instead."
     )
@@ -129,8 +131,10 @@ CLAIM = Claim(
     "A plain network of 30 layers with ReLU stalls under Xavier, whose signal is halved at each "
     "layer, and converges under He; a shallow one converges under both.",
     "He et al. 2015, section 2.2, figures 2 and 3",
-    f"{DEEP - 3} convolutions of {CHANNELS} channels and three dense layers, as in the paper, on digits; "
-    f"SGD with momentum 0.9, the best of {len(RATES)} learning rates after {SWEEP} steps under a seed of "
+    f"{DEEP - 3} convolutions of {CHANNELS} channels and three dense layers, as in the paper, on "
+    "digits; "
+    f"SGD with momentum 0.9, the best of {len(RATES)} learning rates after {SWEEP} steps under a "
+    "seed of "
     f"its own, then {len(SEEDS)} seeds.",
     run,
 )

@@ -94,7 +94,8 @@ def run() -> tuple[list[Found], str]:
         ),
         Found(
             f"the same: scatter of single examples' mean square at layer {DEPTH}",
-            f"{likely:.3f} by the finite width (slope {slope:.4f} at the fixed point), within a quarter",
+            f"{likely:.3f} by the finite width (slope {slope:.4f} at the fixed point), within a "
+            "quarter",
             f"{spread:.3f}",
             abs(spread / likely - 1) < 0.25,
         ),
@@ -106,7 +107,8 @@ def run() -> tuple[list[Found], str]:
         off = max(abs(n / s - 1) for n, s in zip(now[1], should, strict=True))
         found.append(
             Found(
-                f"SELU under LeCun, input of mean and variance {label}: variance at layers 1, 10, {DEPTH}",
+                f"SELU under LeCun, input of mean and variance {label}: variance at layers 1, "
+                f"10, {DEPTH}",
                 ", ".join(f"{should[i - 1]:.2f}" for i in (1, 10, DEPTH))
                 + f": drawn to 1; each layer within {TOLERANCE:.0%}",
                 ", ".join(f"{now[1][i - 1]:.2f}" for i in (1, 10, DEPTH)) + f"; off by {off:.1%}",
@@ -114,7 +116,8 @@ def run() -> tuple[list[Found], str]:
             )
         )
     # Without a fixed point deviations add up: the logarithm of the variance is about normal, with a
-    # variance of 5/n a layer (SELU is all but ReLU for large numbers), and the median lies below the mean.
+    # variance of 5/n a layer (SELU is all but ReLU for large numbers), and the median lies below the
+    # mean.
     log = scatter("ReLU") * DEPTH / WIDTH
     for name in ("SELU, He", "ReLU, LeCun"):
         should, now = predicted(name, 1.0)[1][-1] * math.exp(-log / 2), kept[name][1][-1]
@@ -132,7 +135,8 @@ def run() -> tuple[list[Found], str]:
     ends = {n: [trained(n, rates[n], seed) for seed in SEEDS] for n in names}
     found.append(
         Found(
-            f"SELU network of {HIDDEN + 2} layers: loss after {STEPS} steps under LeCun and He, medians",
+            f"SELU network of {HIDDEN + 2} layers: loss after {STEPS} steps under LeCun and He, "
+            "medians",
             "lower under LeCun, under every seed",
             " and ".join(f"{median(e):.2f} ({min(e):.2f}–{max(e):.2f})" for e in ends.values()),
             max(ends["SELU, LeCun"]) < min(ends["SELU, He"]),
@@ -177,7 +181,8 @@ CLAIM = Claim(
     "lecun",
     "LeCun: SELU normalizes itself",
     "With SELU and LeCun's initialization, activations keep mean zero and variance one through a "
-    "hundred layers, and are drawn there from elsewhere; under He they do not, nor does ReLU under LeCun.",
+    "hundred layers, and are drawn there from elsewhere; under He they do not, nor does ReLU "
+    "under LeCun.",
     "Klambauer et al. 2017, eq. 4 and 5, theorem 1; LeCun et al. 1998, section 4.6",
     f"{DEPTH} layers, {WIDTH} wide, {EXAMPLES} examples; lines at the right are the paper's map, dots "
     f"measured. A network of {HIDDEN + 2} layers, {NARROW} wide, on digits: Adam at the best of "

@@ -85,8 +85,10 @@ def run() -> tuple[list[Found], str]:
         f"{likely['no activation']:.0%} and {likely['ReLU']:.0%} of the second moment, and over "
         f"{SEEDS} seeds {likely['no activation'] / SEEDS**0.5:.1%} and "
         f"{likely['ReLU'] / SEEDS**0.5:.1%}. {EXAMPLES} examples average it further, but for the "
-        "signal under ReLU, which makes all examples alike with depth. Without activation and under ReLU "
-        "the prediction is exact at any width; under tanh it is the limit of infinite width, and off by "
+        "signal under ReLU, which makes all examples alike with depth. Without activation and "
+        "under ReLU "
+        "the prediction is exact at any width; under tanh it is the limit of infinite width, and "
+        "off by "
         f"something of the order of depth/width, {DEPTH / WIDTH:.0%} here, where gradients grow."
     )
 
@@ -116,7 +118,8 @@ CLAIM = Claim(
     "random",
     "Random: too large explodes, too small vanishes",
     "The variance of the weights and the activation decide by what factor a layer changes the second "
-    "moment of the signal, and of the gradient, so that both explode or vanish with depth as predicted.",
+    "moment of the signal, and of the gradient, so that both explode or vanish with depth as "
+    "predicted.",
     "He et al. 2015, eq. 9 and 13; Poole et al. 2016, eq. 3; Schoenholz et al. 2017, section 4",
     f"Networks of {DEPTH} layers, {WIDTH} wide, {SEEDS} seeds, {EXAMPLES} examples. Lines: closed "
     "forms (for tanh by quadrature). Dots: measured, the mean over seeds.",

@@ -123,7 +123,8 @@ def run() -> tuple[list[Found], str]:
     )
     draw(kept)
     return found, (
-        "Equal over layers is what the paper's formulas say of units that are linear around zero. Tanh "
+        "Equal over layers is what the paper's formulas say of units that are linear around "
+        "zero. Tanh "
         "is not quite, and takes a little of both at each layer, as the prediction has it. Learning "
         f"rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items())}."
     )
