@@ -320,7 +320,8 @@ CLAIM = Claim(
     name="orthogonal",
     title="Orthogonal: learning time does not grow with depth",
     claim="Deep linear networks with orthogonal weights learn in a time that does not grow with "
-    "depth, and a tanh CNN of 500 layers without norm layers and skips trains from delta-orthogonal kernels.",
+    "depth, and a tanh CNN of 500 layers without norm layers and skips trains from delta-orthogonal "
+    "kernels.",
     paper="Saxe, McClelland & Ganguli 2014, figure 6; Xiao et al. 2018",
     setting=f"Digits of scikit-learn. Linear: whitened pixels, standardized targets, {WIDTH} units a "
     f"layer, depths {DEPTHS[0]} to {DEPTHS[-1]}, full-batch gradient descent until 0.1 % of what "
