@@ -363,7 +363,7 @@
       const index = this.facts.columns.indexOf(column);
       const values = [...new Set(this.facts.rows.map((row) => String(row[index] ?? "")))];
       if (values.length < 2) return null;
-      const select = make("select", {}, make("option", { value: "" }, "all"),
+      const select = make("select", { "aria-label": `Filter by ${column}` }, make("option", { value: "" }, "all"),
         ...values.filter(Boolean).sort(collator.compare).map((value) => make("option", { value }, value)));
       select.addEventListener("change", () => this.update());
       tools.append(make("label", {}, column, select));
