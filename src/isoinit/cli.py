@@ -185,6 +185,7 @@ def compare(
     seed: Seed = 0,
     lr: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Start a model from several initializations, side by side, and train it for a while.
@@ -206,6 +207,7 @@ def compare(
         optimizer=optimizer,
         lr=lr,
     )
+    _write_page(found, html)
     print(found.to_json() if as_json else found)
     raise typer.Exit(0 if found.complete else 1)
 
