@@ -176,6 +176,19 @@ def test_audit_answers_by_its_status(status, capsys):
     assert "never written" in capsys.readouterr().out
 
 
+def test_pages_are_written_beside_what_is_printed(folder, status, capsys):
+    assert status("plan", "models:alone", "--html", "plan.html", "--json") == 0
+    assert "isoinit plan" in json.loads(capsys.readouterr().out).values()
+    assert status("check", "models.py:default", "--html", "check.html") == 1
+    assert capsys.readouterr().out.startswith("unhealthy")
+    assert status("audit", "models:forgets", "--html", "audit.html", "--json") == 1
+    assert not json.loads(capsys.readouterr().out)["ok"]
+    for name in ("plan", "check", "audit"):
+        assert (folder / f"{name}.html").read_text().startswith("<!doctype html>")
+    assert status("plan", "models:alone", "--html", "none/plan.html") == 2
+    assert "no folder" in capsys.readouterr().err
+
+
 def test_annotations_and_strictness(folder, status, capsys):
     assert status("check", "models.py:default", "--github") == 1
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("::")]

@@ -452,3 +452,26 @@ class TestBadInput:
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             isoinit.Plan.load(tmp_path / "none.json")
+
+
+def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    plan = isoinit.plan(model, torch.randn(4, 8))
+    page = plan._page()
+    (table,) = page.tables
+    assert [row[0] for row in table.rows] == [entry.name for entry in plan]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert set(table.filters) <= set(table.columns)
+    (signal,) = page.charts
+    assert list(signal.names) == ["0.weight", "2.weight"]
+    assert ("elements", "90") in page.facts
+    assert plan.to_html(tmp_path / "a.html") == (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert plan._repr_html_().startswith("<iframe")
+
+
+def test_the_page_of_a_plan_warns_as_the_plan_does():
+    plan = isoinit.plan(nn.Linear(4, 4), torch.randn(2, 4))
+    plan.warnings.append("something is amiss")
+    assert ("warning", "something is amiss") in [
+        (remark.severity, remark.sentence) for remark in plan._page().remarks
+    ]

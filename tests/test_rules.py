@@ -131,7 +131,7 @@ def test_recurrent_networks():
     lstm = isoinit.plan(nn.LSTM(8, 16, 2), torch.randn(5, 3, 8))
     for layer in (0, 1):
         assert lstm[f"weight_hh_l{layer}"].initializer == isoinit.Orthogonal()
-        assert lstm[f"weight_ih_l{layer}"].initializer == isoinit.XavierNormal()
+        assert lstm[f"weight_ih_l{layer}"].initializer == isoinit.LeCunNormal()
         assert lstm[f"bias_ih_l{layer}"].initializer == isoinit.GateBias()
         assert lstm[f"bias_hh_l{layer}"].initializer == isoinit.Zeros()
     gru = isoinit.plan(nn.GRU(8, 16), torch.randn(5, 3, 8))

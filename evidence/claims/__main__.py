@@ -41,6 +41,8 @@ def write(sections: dict[str, str]) -> None:
     for name, section in sections.items():
         block = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
         place = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.DOTALL)
+        if not place.search(text):
+            raise ValueError(f"{DOCS.name} has no place for {name}: <!-- {name} --> and its end")
         text = place.sub(lambda _, block=block: block, text)
     DOCS.write_text(text, encoding="utf-8")
 
@@ -55,13 +57,9 @@ def main() -> None:
         parser.error(f"no claim is called {', '.join(sorted(unknown))}: {', '.join(CLAIMS)}")
     order = sorted(arguments.claims, key=lambda n: (n not in LONGEST, (*LONGEST, n).index(n)))
     sections, start = {}, time.perf_counter()
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run, name) for name in order]):
-            name, section, holds = future.result()
-            sections[name] = section
-            print(
-                section, "" if holds else f"{name}: a part does not hold", "", sep="\n", flush=True
-            )
+    for name, section, holds in results(order):
+        sections[name] = section
+        print(section, "" if holds else f"{name}: a part does not hold", "", sep="\n", flush=True)
     print(f"{len(sections)} claims in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     if not arguments.no_docs:
         write(sections)

@@ -27,7 +27,14 @@ from isoinit.comparing.training import Steps, Training
 
 RATES = (3e-4, 1e-3, 3e-3)
 SEEDS, OTHER = range(5), 100
-STEPS, FEW, FAR = 200, 60, 2
+STEPS, FEW, FAR = 150, 40, 2
+REASONS = (
+    "Why the autoencoder is behind, as far as was seen: Xavier's weights lose size wherever a layer "
+    "is wider than the one before, and the plan makes up for it by one large gain at the output "
+    "(6.4), which costs. With `LeCunNormal()` there the same training reached 0.161 in place of "
+    "0.184, with it everywhere 0.144. The LSTM was behind too until its input weights got the fan-in "
+    "of their two numbers alone."
+)
 PEERS = ("anyinit", "anyinit, measured", "lsuv")
 NEEDED = 0.9  # of the models, on which the plan is to be first or within noise of the first
 
@@ -96,6 +103,12 @@ def train(task: Task, method: Any, rate: float, seed: int, steps: int) -> list[f
     return taken.losses
 
 
+def fingerprint(task: Task, method: Any) -> str:
+    """Of the weights that a method gives under one seed."""
+    torch.manual_seed(OTHER)
+    return str(isoinit.fingerprint(start(task.build(), method, task.data(0)[0], OTHER)[0]))
+
+
 def end(losses: list[float]) -> float:
     """The mean of the last tenth."""
     return statistics.fmean(losses[-len(losses) // 10 :])
@@ -149,10 +162,17 @@ def contest(name: str) -> dict[str, Result]:
     settle()
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()
-    task, found = TASKS[name], {}
+    task = TASKS[name]
     methods = contestants(task)
+    found: dict[str, Result] = {}
+    seen: dict[str, str] = {}
+    twins = {}
     for method, begin in methods.items():
         try:
+            first = seen.setdefault(fingerprint(task, begin), method)
+            if first != method:  # such as the plan's, as the means of distributions
+                twins[method] = first
+                continue
             tried = [(end(train(task, begin, rate, OTHER, FEW)), rate) for rate in RATES]
             found[method] = Result(*min(tried)[::-1])
         except Exception as error:  # a peer may fail in any way; what it says is shown
@@ -166,7 +186,7 @@ def contest(name: str) -> dict[str, Result]:
                 tuple(train(task, methods[method], result.rate, seed, STEPS)) for seed in SEEDS
             )
             found[method] = replace(result, runs=runs)
-    return found
+    return {method: found[twins.get(method, method)] for method in methods}
 
 
 def better(results: dict[str, Result]) -> list[str]:
@@ -216,7 +236,7 @@ def run() -> tuple[list[Found], str]:
         )
     )
     draw(results)
-    return found, table(results)
+    return found, f"{REASONS}\n\n{table(results)}"
 
 
 def table(results: dict[str, dict[str, Result]]) -> str:
@@ -285,9 +305,9 @@ CLAIM = Claim(
     f"{len(TASKS)} small models on digits and on the characters of a text, {STEPS} steps of Adam, "
     f"batches of 64 at most. Each method at the best of the learning rates "
     f"{', '.join(map(str, RATES))}, seen after {FEW} steps under a seed of its own; "
-    f"who has more than {FAR} times the lowest loss by then is out of the race. Then {len(SEEDS)} seeds. Within noise: no "
-    "rival ahead by Welch's t at 5 % over all rivals. anyinit 0.4.0 as in its README, and in its "
-    "measuring mode; lsuv 0.3.0.",
+    f"who has more than {FAR} times the lowest loss by then is out of the race. Then {len(SEEDS)} "
+    "seeds. Within noise: no rival ahead by Welch's t at 5 % over all rivals. anyinit 0.4.0 as in its "
+    "README, and in its measuring mode; lsuv 0.3.0.",
     run,
 )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
+from evidence.claims.digits import BATCH, Step, classified, digits, some
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 from transformers import (
@@ -28,11 +28,9 @@ from transformers import (
 )
 
 TEXT = Path(__file__).parents[2] / "LICENSE"  # some eleven thousand characters that do not change
-LENGTH, WIDTH, DEPTH, BATCH = 32, 64, 20, 64
+LENGTH, WIDTH, DEPTH = 32, 64, 20
 SIZE = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 ENDS: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
-
-Step = tuple[Any, Callable[[Any], torch.Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,11 @@ class Task:
 
 
 @cache
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """1,797 handwritten digits of 64 pixels, standardized, and what they are."""
-    data = load_digits()
-    x = torch.tensor(data.data, dtype=torch.float32)
-    return (x - x.mean()) / x.std(), torch.tensor(data.target)
-
-
-@cache
 def characters() -> torch.Tensor:
     """A text as numbers below 100."""
     text = TEXT.read_text(encoding="utf-8")
     known = {c: i for i, c in enumerate(sorted(set(text)))}
     return torch.tensor([known[c] for c in text])
-
-
-def some(step: int, most: int, count: int) -> torch.Tensor:
-    """What the batch of a step is made of: as many numbers below `most`."""
-    return torch.randint(most, (count,), generator=torch.Generator().manual_seed(step))
-
-
-def classified(step: int, shape: tuple[int, ...] = (64,)) -> Step:
-    """Digits to be told apart, each in a shape."""
-    x, y = digits()
-    rows = some(step, len(x), BATCH)
-    return x[rows].unflatten(1, shape), lambda output: cross_entropy(output, y[rows])
 
 
 def rebuilt(step: int) -> Step:

@@ -28,6 +28,7 @@ from isoinit.health import check as check_model
 from isoinit.plans import Plan
 from isoinit.postpone import deferred
 from isoinit.ranks import joined, rank_and_size, together
+from isoinit.report.page import Shown
 from isoinit.report.progress import bytes_shown
 from isoinit.targets import call_target, find_target, load_target
 from isoinit.trace import named_parameters
@@ -57,6 +58,10 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same bits every
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Github = Annotated[
     bool, typer.Option("--github", help="Add a line a finding that GitHub Actions shows.")
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write one HTML page to search and to send, too."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
 Method = Annotated[
@@ -102,11 +107,13 @@ def plan(
     method: Method = "auto",
     recipe: Recipe = None,
     seed: Seed = 0,
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     chosen = plan_model(model, batch, method=method, recipe=recipe)
+    _write_page(chosen, html)
     print(chosen.to_json() if as_json else chosen)
 
 
@@ -149,6 +156,7 @@ def rules(as_json: Json = False) -> None:
 def check(
     target: Target,
     seed: Seed = 0,
+    html: Html = None,
     as_json: Json = False,
     github: Github = False,
     strict: Strict = False,
@@ -162,6 +170,7 @@ def check(
     if batch is None:
         raise _no_batch(target, "check")
     health = check_model(model, batch, loss=loss, lr=lr, optimizer=optimizer)
+    _write_page(health, html)
     _answer(health, as_json=as_json, github=github, strict=strict)
 
 
@@ -176,6 +185,7 @@ def compare(
     seed: Seed = 0,
     lr: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Start a model from several initializations, side by side, and train it for a while.
@@ -197,6 +207,7 @@ def compare(
         optimizer=optimizer,
         lr=lr,
     )
+    _write_page(found, html)
     print(found.to_json() if as_json else found)
     raise typer.Exit(0 if found.complete else 1)
 
@@ -205,6 +216,7 @@ def compare(
 def audit(
     target: Target,
     seed: Seed = 0,
+    html: Html = None,
     as_json: Json = False,
     github: Github = False,
     strict: Strict = False,
@@ -212,6 +224,7 @@ def audit(
     """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
     function = find_target(target)
     found = audit_model(lambda: call_target(function, target).model, seed=seed)
+    _write_page(found, html)
     _answer(found, as_json=as_json, github=github, strict=strict)
 
 
@@ -297,6 +310,11 @@ def _no_batch(target: str, what: str) -> ArgumentError:
     return ArgumentError(
         f"{target} returns a model without a batch; {what} runs the model, so return (model, batch)"
     )
+
+
+def _write_page(shown: Shown, path: Path | None) -> None:
+    if path is not None:
+        shown.to_html(path)
 
 
 def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:

@@ -421,9 +421,9 @@ class Plan(Shown):
 
     def _page(self) -> Page:
         filters = ("initializer", "role", "rule", "dtype")
-        columns = ("shape", "initializer", "std", "role", "expected", "reason", "rule", "dtype")
+        columns = "parameter, shape, initializer, std, role, expected, reason, source, rule, dtype"
         rows = [
-            (e.name, *_cells(e)[:2], e.std, e.role, e.expected, _why(e), e.rule, e.dtype)
+            (e.name, *_cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
             for e in self
         ]
         layers = [e for e in self if e.expected is not None]
@@ -440,7 +440,7 @@ class Plan(Shown):
             ],
             remarks=[Remark("warning", warning) for warning in self.warnings],
             charts=[signal] if layers else [],
-            tables=[Table("Parameters", ("parameter", *columns), rows, filters)],
+            tables=[Table("Parameters", columns.split(", "), rows, filters)],
         )
 
     def __str__(self) -> str:

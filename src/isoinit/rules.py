@@ -246,11 +246,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "recurrent input",
         _slot("input weight"),
-        lambda _: XavierNormal(),
+        lambda _: LeCunNormal(),
         "any other input weight of a recurrent layer",
-        "Var = 2/(fan_in + fan_out), the fans of one gate",
-        "feeds sigmoid and tanh units; the fans are those of one gate",
-        "Glorot & Bengio 2010, eq. 12",
+        "Var = 1/fan_in",
+        "sigmoid and tanh units see the input at its own size, however narrow it is beside the state",
+        "LeCun et al. 1998, section 4.6",
     ),
     Rule(
         "forget gate",

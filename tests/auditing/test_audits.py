@@ -540,3 +540,22 @@ def test_the_same_seed_gives_the_same_audit_and_none_takes_torchs():
     before = torch.get_rng_state()
     isoinit.audit(Net, seed=None)
     assert not torch.equal(before, torch.get_rng_state())
+
+
+def test_the_page_shows_every_tensor_and_what_was_found():
+    class Forgets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.register_buffer("scale", torch.ones(4))
+
+    page = isoinit.audit(Forgets)._page()
+    assert page.verdict == "forgotten"
+    (remark,) = page.remarks
+    assert remark.where == ("scale",)
+    (table,) = page.tables
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert set(rows) == {"linear.weight", "linear.bias", "scale"}
+    assert rows["scale"]["found"]
+    assert not rows["linear.weight"]["found"]
+    assert {"kind", "found"} <= set(table.filters)

@@ -65,8 +65,9 @@ def status(tmp_path, monkeypatch):
 
 
 def test_two_tables(status, capsys):
-    few = ("--methods", "default, plan", "--steps", "5", "--seeds", "2")
+    few = ("--methods", "default, plan", "--steps", "5", "--seeds", "2", "--html", "page.html")
     assert status("compare", "models.py:build", *few) == 0
+    assert "<!doctype html>" in Path("page.html").read_text(encoding="utf-8")
     shown = capsys.readouterr()
     assert "at the start: the signal by depth" in shown.out
     assert "5 steps of adam at 0.001, 2 seeds: one batch" in shown.out

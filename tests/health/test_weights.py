@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import isoinit
-from isoinit.health.weights import all_identical, effective_rank, share_of_twins
+from isoinit.health.weights import all_identical, effective_rank, histogram, share_of_twins
 from isoinit.scale import fans
 
 
@@ -92,3 +93,38 @@ def test_learning_rates_that_are_none(lr):
 def test_an_unknown_optimizer():
     with pytest.raises(isoinit.errors.ArgumentError, match="expected adam or sgd"):
         isoinit.check(nn.Linear(3, 3), normal(8, 3), lr=0.1, optimizer="lion")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_histograms_count_every_value_of_a_small_parameter(dtype):
+    values = normal(40, 30).to(dtype)
+    found = histogram(values.T)
+    assert sum(found.counts) == values.numel()
+    assert (found.low, found.high) == (values.min().item(), values.max().item())
+    counts, _ = np.histogram(values.double().numpy(), 32, (found.low, found.high))
+    # A value on the edge of a bin may be rounded to either side.
+    assert np.abs(np.cumsum(counts) - np.cumsum(found.counts)).max() <= 2
+
+
+def test_histograms_of_much_look_at_some():
+    found = histogram(torch.linspace(0, 1, 1_000_000))
+    assert 10_000 < sum(found.counts) <= 16_384
+    assert max(found.counts) < 1.02 * min(found.counts)
+
+
+@pytest.mark.parametrize(
+    "values", [[-3e38, 0.0, 3e38], [1e-45, 3e-45], [1e-40, 2e-40, 5e-40], [2.0, 2.0], [5.0]]
+)
+def test_histograms_of_any_range(values):
+    found = histogram(torch.tensor(values))
+    assert sum(found.counts) == len(values)
+    assert found.low <= found.high
+
+
+def test_no_histogram_of_nothing_or_of_what_is_not_finite():
+    assert histogram(torch.zeros(0)) is None
+    model = nn.Linear(2, 2)
+    nn.init.constant_(model.bias, math.nan)
+    weights = {weight.name: weight for weight in isoinit.check(model, torch.ones(4, 2)).weights}
+    assert weights["bias"].histogram is None
+    assert weights["weight"].histogram is not None

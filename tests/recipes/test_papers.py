@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit import Normal, Ones, TruncatedNormal, XavierNormal, XavierUniform, Zeros
+from isoinit import LeCunNormal, Normal, Ones, TruncatedNormal, XavierUniform, Zeros
 from isoinit.errors import ArgumentError, PlanError
 from zoo import vision
 
@@ -217,7 +217,7 @@ def test_what_a_paper_does_not_speak_of_is_the_rule_books():
             return self.head(self.norm(self.blocks(self.memory(x)[0])))
 
     plan = isoinit.plan(WithMemory(), IDS, recipe="paper:gpt2")
-    assert plan["memory.weight_ih_l0"].initializer == XavierNormal()
+    assert plan["memory.weight_ih_l0"].initializer == LeCunNormal()
     assert plan["memory.weight_ih_l0"].reason.startswith("the recipe does not speak of it")
     assert plan["head.weight"].initializer == Normal(std=0.02)
 

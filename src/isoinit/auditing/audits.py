@@ -87,7 +87,7 @@ class Audit(Shown, Verdict):
             f"Audit of {self.model}",
             "nothing forgotten" if self.ok else "forgotten",
             [("initialized by", self.initialization), *((k, str(n)) for k, n in kinds.items())],
-            [Remark(f.severity, f.sentence, f.advice, f.source) for f in self.findings],
+            [Remark(f.severity, f.sentence, f.advice, f.source, f.where) for f in self.findings],
             tables=[Table("Tensors", columns, rows, ("kind", "dtype", "found"))],
         )
 

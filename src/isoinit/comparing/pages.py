@@ -80,7 +80,7 @@ def _remarks(compared: Compared) -> list[Remark]:
     if compared.error:
         return [Remark("error", compared.error, "this method cannot initialize it", method=method)]
     findings = [] if compared.health is None else compared.health.findings
-    return [Remark(f.severity, f.sentence, f.advice, f.source, method) for f in findings]
+    return [Remark(f.severity, f.sentence, f.advice, f.source, f.where, method) for f in findings]
 
 
 def _row(compared: Compared) -> tuple[str | float | None, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isoinit.report.page import Chart, Curve, Page, Remark, Table
@@ -9,6 +10,7 @@ from isoinit.report.page import Chart, Curve, Page, Remark, Table
 if TYPE_CHECKING:
     from isoinit.health.checks import Health
 
+Row = tuple[str | float | None, ...]
 LAYER = "output rms, expected, spread, alike, rank, dead, saturated, gradient rms".split(", ")
 WEIGHT = "mean, std, largest, rank, twins, gradient rms, first step".split(", ")
 
@@ -35,11 +37,12 @@ def health_page(health: Health) -> Page:
     if health.loss is not None:
         chance = "" if health.chance is None else f" (chance: {health.chance:.4g})"
         facts.append(("loss", f"{health.loss:.4g}{chance}"))
+    remarks = [Remark(f.severity, f.sentence, f.advice, f.source, f.where) for f in health.findings]
     return Page(
         f"Check: the signal through {len(layers)} layers",
         "healthy" if health.ok else "unhealthy",
         facts,
-        [Remark(f.severity, f.sentence, f.advice, f.source) for f in health.findings],
+        remarks,
         charts if layers else [],
         [layer_table(health), weight_table(health)],
     )
@@ -61,7 +64,7 @@ def layer_table(health: Health) -> Table:
         )
         for x in health.layers
     ]
-    return Table("Layers", ("layer", *LAYER), [tuple(map(known, row)) for row in rows])
+    return Table("Layers", *measured(("layer", *LAYER), rows))
 
 
 def weight_table(health: Health) -> Table:
@@ -72,10 +75,16 @@ def weight_table(health: Health) -> Table:
     ]
     return Table(
         "Parameters",
-        ("parameter", *WEIGHT),
-        [tuple(map(known, row)) for row in rows],
+        *measured(("parameter", *WEIGHT), rows),
         histograms=[weight.histogram for weight in health.weights],
     )
+
+
+def measured(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """The columns that hold something, and the rows in them."""
+    rows = [tuple(map(known, row)) for row in rows]
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    return [columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
 
 
 def known(value: str | float | None) -> str | float | None:

@@ -15,8 +15,8 @@ from isoinit.roles import Role
 from isoinit.scale.fans import Layout
 
 PROBES = 16  # random vectors that the effective rank is estimated with
-BINS = 32  # of a histogram, and how many values it counts at most
-COUNTED = 16384
+BINS = 32  # of a histogram
+COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
 BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
 EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
 
@@ -35,8 +35,8 @@ class Weight:
         twins: share of the units whose weights another unit has too.
         identical: whether all units have the same weights.
         gradient: root mean square of the loss's gradient by it; None where none came.
-        histogram: how often its values, or some of many, fall into bins; None where some are not
-            finite.
+        histogram: how often its values, or some of many, fall into bins; None where it has none, or
+            some are not finite.
         update: the root mean square of the first step of training, by that of the parameter, for
             the learning rate that was given; None without one, or for a parameter at zero.
     """
@@ -106,10 +106,13 @@ def measure_weights(
 def histogram(values: torch.Tensor) -> Histogram | None:
     """How often values fall into bins between the smallest and the largest; of many, some."""
     flat = values.flatten()
-    some = flat[:: -(-len(flat) // COUNTED)].float() if len(flat) else flat
-    if not len(some):
+    if not len(flat):
         return None
+    # In double, whose range holds the distance of any two float32 values.
+    some = flat[:: -(-len(flat) // COUNTED)].cpu().double()
     low, high = (bound.item() for bound in torch.aminmax(some))
+    if not math.isfinite(high - low):
+        return None
     counts = torch.histc(some, BINS, low, high) if low < high else torch.tensor([len(some)])
     return Histogram(low, high, counts.int().tolist())
 

@@ -65,6 +65,7 @@ class Table:
         rows: cells, the first of which is the row's name.
         filters: the columns with a box to choose one value from.
         histograms: one a row, or None; shown on demand.
+        method: the method that all of it is about, where methods are compared.
     """
 
     title: str
@@ -72,16 +73,27 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     filters: Sequence[str] = ()
     histograms: Sequence[Histogram | None] = ()
+    method: str = ""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """Something that was found: "error", "warning" or "note", and the method that it is about."""
+    """Something that was found.
+
+    Attributes:
+        severity: "error", "warning" or "note".
+        sentence: what was found, in words.
+        advice: what to do.
+        source: why it matters.
+        where: the names that it is about; charts mark the points that are called so.
+        method: the method that it is about, where methods are compared.
+    """
 
     severity: str
     sentence: str
     advice: str = ""
     source: str = ""
+    where: Sequence[str] = ()
     method: str = ""
 
 
@@ -96,6 +108,7 @@ class Page:
         remarks: what was found.
         charts, tables: in this order.
         methods: those that are compared: each has a switch that hides what is its own everywhere.
+        notes: sentences at the end.
     """
 
     title: str
@@ -105,6 +118,7 @@ class Page:
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     methods: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 class Shown:
@@ -132,11 +146,11 @@ class Shown:
             >>> plan.to_html().startswith("<!doctype html>")
             True
         """
-        from isoinit.report.page.render import render, save
+        from isoinit.report.page.render import render, write
 
         html = render(self._page())
         if path is not None:
-            save(html, path)
+            write(html, path)
         return html
 
     def _repr_html_(self) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import string
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ HEIGHT = 640  # of a notebook's frame, in pixels
 DIGITS = 4  # of a number; the file is smaller by half, and no eye sees more
 # In a script element these would end it or begin another, whatever stands around them.
 ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+QUOTED = {ord(c): f"&#{ord(c)};" for c in "&<>'"}  # in an attribute between single quotes
 
 
 def render(page: Page) -> str:
@@ -46,6 +47,7 @@ def render(page: Page) -> str:
     return string.Template(_read("page.html")).substitute(
         title=html.escape(page.title),
         policy=html.escape(policy, quote=True),
+        licence=_read("vendor/uPlot.LICENSE"),
         styles=styles,
         data=_json(page),
         library=scripts[0],
@@ -54,19 +56,31 @@ def render(page: Page) -> str:
 
 
 def framed(text: str) -> str:
-    """A page in a frame of its own: its styles, names and policy stay inside."""
+    """A page in a frame of its own: its styles, names and policy stay inside.
+
+    The frame's text stands between single quotes: the page's data is full of double ones, which
+    would each take six characters in the notebook's file.
+    """
     return (
-        f'<iframe sandbox="allow-scripts" width="100%" height="{HEIGHT}" style="border:0" '
-        f'title="isoinit" srcdoc="{html.escape(text, quote=True)}"></iframe>'
+        f'<iframe sandbox="allow-scripts" title="isoinit" width="100%" height="{HEIGHT}" '
+        f'loading="lazy" style="border:0" srcdoc=\'{text.translate(QUOTED)}\'></iframe>'
     )
 
 
-def save(text: str, path: str | os.PathLike[str]) -> None:
-    """Write a page whole, or not at all.
+def save(page: Page, path: str | os.PathLike[str]) -> Path:
+    """Write a page to a file.
+
+    Returns:
+        The path.
 
     Raises:
         ArgumentError: if the path's folder does not exist, or the path is a folder.
     """
+    return write(render(page), path)
+
+
+def write(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write the text of a page whole, or not at all; raises as `save` does."""
     target = Path(path)
     if not target.parent.is_dir():
         raise ArgumentError(f"{target}: there is no folder {target.parent}; make it first")
@@ -74,17 +88,18 @@ def save(text: str, path: str | os.PathLike[str]) -> None:
         raise ArgumentError(f"{target} is a folder; expected the name of a file, such as page.html")
     with whole(target) as file:
         file.write(text.encode())
+    return target
 
 
 def _json(page: Page) -> str:
-    data = json.dumps(_short(asdict(page)), allow_nan=False, separators=(",", ":"))
+    data = json.dumps(_short(page), allow_nan=False, separators=(",", ":"))
     return data.translate(ESCAPED)
 
 
 def _short(data: Any) -> Any:
-    """Numbers to a few digits; those that are not finite as their names."""
-    if isinstance(data, dict):
-        return {key: _short(item) for key, item in data.items()}
+    """Facts for JSON: numbers to a few digits, those that are not finite as their names."""
+    if is_dataclass(data):
+        return {field.name: _short(getattr(data, field.name)) for field in fields(data)}
     if isinstance(data, (list, tuple)):
         return [_short(item) for item in data]
     if isinstance(data, float):

@@ -1,0 +1,85 @@
+"""Pages that tests of several kinds look at."""
+
+import math
+
+from isoinit.report.page import Chart, Curve, Histogram, Page, Remark, Table
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\"><b onclick='alert(1)'>",
+    "javascript:alert(1)",
+    "&lt;plain&gt;",
+)
+
+
+def compared():
+    """Three methods, five layers with names that would do harm as HTML, one histogram."""
+    methods = ["default", "plan", "<i>he</i>"]
+    values = {
+        "default": [1.0, 1e-9, 1e-20, 0.0, 1e-38],
+        "plan": [1.0, 0.9, 1.1, 1.0],
+        "<i>he</i>": [1.0, 1e3, "inf", None, math.nan],
+    }
+    curves = [Curve(m, values[m]) for m in methods]
+    losses = [Curve(m, [2.0, 1.0], [1.5, 0.5], [2.5, 1.5]) for m in methods]
+    rows = [
+        (name, i, (None, 2.5, -1e-9, math.inf, 10.0)[i], "long " * 100, methods[i % 3])
+        for i, name in enumerate(HOSTILE)
+    ]
+    return Page(
+        HOSTILE[0],
+        "unhealthy",
+        [("task", HOSTILE[1])],
+        [
+            Remark("error", "it vanishes", "use a plan", HOSTILE[2], HOSTILE[1:2], "default"),
+            Remark("warning", "it grows", method="<i>he</i>"),
+            *[Remark("note", f"of all {i}") for i in range(8)],
+        ],
+        [
+            Chart("Forward", "layer", "size", curves, HOSTILE),
+            Chart("Training", "step", "loss", losses, log=False),
+            Chart("Nothing", "layer", "size", [Curve("plan", [None, 0.0])]),
+        ],
+        [
+            Table(
+                "Parameters",
+                ("parameter", "index", "size", "reason", "method"),
+                rows,
+                ("method",),
+                [Histogram(-1.0, 1.0, [1, 2, 3, 4]), None, None, None, None],
+            ),
+            Table("Of default", ("name",), [("a",)], method="default"),
+        ],
+        methods,
+        ["noted"],
+    )
+
+
+def large():
+    """1,000 layers, 10,000 parameters with histograms, and 12 methods."""
+    methods = [f"method {i}" for i in range(12)]
+    names = [f"model.layers.{i}.mlp.down_proj" for i in range(1000)]
+    curves = [
+        Curve(m, [math.exp(-i * (1 + j) / 400) for i in range(1000)]) for j, m in enumerate(methods)
+    ]
+    rows = [
+        (
+            f"model.layers.{i // 10}.part_{i % 10}.weight",
+            "1024×1024",
+            ("LooksLinear", "Zeros")[i % 2],
+            math.sin(i),
+            methods[i % 12],
+            "scaled so that the second moment of the signal that feeds it is kept",
+        )
+        for i in range(10_000)
+    ]
+    columns = ("parameter", "shape", "initializer", "std", "method", "reason")
+    histograms = [Histogram(-1 / 3, 1 / 3, [i % 997 + j for j in range(32)]) for i in range(10_000)]
+    return Page(
+        "Large",
+        "complete",
+        charts=[Chart(title, "layer", "size", curves, names) for title in ("Forward", "Backward")],
+        tables=[Table("Parameters", columns, rows, ("initializer",), histograms)],
+        methods=methods,
+    )
