@@ -41,6 +41,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "sparse_training": ("A sparse layer beside a dense one", (1,)),
     "checkpoint": ("Writing a checkpoint", (2,)),
     "spread": ("A model under fully_shard", (None,)),
+    "page": ("The page of a large model", (None,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }
