@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import isoinit
@@ -19,7 +20,6 @@ DOCS = [
 NAMES = [str(path.relative_to(ROOT)) for path in DOCS]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOMS = (functional, sparse, variational)
-# Pictures that the claims draw.
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -104,6 +104,18 @@ def test_the_reference_names_every_public_name(module):
     names = {f"{module.__name__}.{name}" for name in module.__all__}
     names -= {room.__name__ for room in ROOMS}
     assert module.__name__ in found or names <= found, names - found
+
+
+def test_the_page_of_the_command_line_has_every_option():
+    """In the lines of its first block: one a command, or more where the next ones are indented."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^isoinit (\w+)(.*(?:\n .*)*)", page, re.MULTILINE))
+    commands = get_command(app).commands
+    assert shown.keys() == commands.keys()
+    for name, command in commands.items():
+        options = {option for given in command.params for option in given.opts}
+        options = {option for option in options if option.startswith("--")} - {"--help"}
+        assert set(re.findall(r"--[\w-]+", shown[name])) == options, name
 
 
 def test_the_page_of_rules_is_the_rule_book():
