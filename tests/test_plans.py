@@ -471,7 +471,7 @@ def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
 
 def test_the_page_of_a_plan_warns_as_the_plan_does():
     plan = isoinit.plan(nn.Linear(4, 4), torch.randn(2, 4))
-    plan.notes.append("something is amiss")
+    plan.notes = ("something is amiss",)
     assert ("warning", "something is amiss") in [
         (remark.severity, remark.sentence) for remark in plan._page().remarks
     ]
