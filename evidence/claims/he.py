@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 
 import isoinit
 
-CHANNELS = 16
+CHANNELS, CONVOLUTIONS = 24, 27
 DEEP, SHALLOW = 30, 10
-STEPS, SWEEP, BATCH, SEEDS, OTHER = 160, 80, 64, range(3), 100
-RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+STEPS, BATCH, SEEDS, OTHER = 160, 64, range(3), 100
+RATES = (0.003, 0.01, 0.03, 0.1)
 METHODS = {"Xavier": isoinit.XavierNormal(), "He": isoinit.HeNormal()}
 CHANCE = 2.303  # ln 10
 
@@ -25,11 +25,9 @@ def network(depth: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 1
     for index in range(depth - 3):
-        # The first convolution leaves 4 by 4 places. On images this small, zeros around the border
-        # would take a part of every sum (30 % of it), which the paper's do not: so they are wrapped.
-        stride = 2 if index == 0 else 1
-        wrapped = {"padding": 1, "padding_mode": "circular"}
-        layers += [nn.Conv2d(channels, CHANNELS, 3, stride, **wrapped), nn.ReLU()]
+        # The digits are small already: the first convolution leaves 4 by 4 places.
+        layers += [nn.Conv2d(channels, CHANNELS, 3, stride=2 if index == 0 else 1, padding=1)]
+        layers += [nn.ReLU()]
         channels = CHANNELS
     sizes = (CHANNELS * 16, 64, 64)
     layers += [nn.Flatten(), nn.Linear(sizes[0], sizes[1]), nn.ReLU()]
@@ -37,7 +35,7 @@ def network(depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def train(depth: int, method: str, rate: float, seed: int, steps: int = STEPS) -> list[float]:
+def train(depth: int, method: str, rate: float, seed: int) -> list[float]:
     """The losses of a training with momentum, as the paper's."""
     x, y = digits()
     x = x.unflatten(1, (1, 8, 8))
@@ -46,7 +44,7 @@ def train(depth: int, method: str, rate: float, seed: int, steps: int = STEPS) -
     isoinit.init(model, x[:BATCH], seed, overrides=overrides)
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
     losses = []
-    for step in range(steps):
+    for step in range(STEPS):
         rows = some(step, len(x), BATCH)
         loss = cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()
@@ -54,7 +52,7 @@ def train(depth: int, method: str, rate: float, seed: int, steps: int = STEPS) -
         optimizer.step()
         losses.append(loss.item())
         if not loss.isfinite():
-            return losses + [float("inf")] * (steps - len(losses))
+            return losses + [float("inf")] * (STEPS - len(losses))
     return losses
 
 
@@ -69,7 +67,7 @@ def run() -> tuple[list[Found], str]:
     found, curves, rates = [], {}, {}
     for depth in (SHALLOW, DEEP):
         for method in METHODS:
-            tried = {rate: end(train(depth, method, rate, OTHER, SWEEP)) for rate in RATES}
+            tried = {rate: end(train(depth, method, rate, OTHER)) for rate in RATES}
             best = min(tried, key=tried.__getitem__)
             rates[depth, method] = best
             curves[depth, method] = [train(depth, method, best, seed) for seed in SEEDS]
@@ -97,12 +95,9 @@ def run() -> tuple[list[Found], str]:
     draw(curves)
     said = ", ".join(f"{m} at {d} layers {rate:g}" for (d, m), rate in rates.items())
     return found, (
-        f"Learning rates, of {', '.join(f'{rate:g}' for rate in RATES)}: {said}. At {DEEP} "
-        "layers Xavier "
-        f"starts with logits 2^({DEEP - 1}/2), some {2 ** ((DEEP - 1) / 2):,.0f} times smaller "
-        "than He, and "
-        "gradients of the first layers as much smaller. The paper has both converge at 22 layers; "
-        f"that takes more than the {STEPS} steps of this run, which shows {SHALLOW} layers instead."
+        f"Learning rates found: {said}. Depth alone does not make it sure: the same network with 16 "
+        f"channels and borders that wrap around stayed at chance for {STEPS} steps under He too, at "
+        "the rate that a shorter sweep had found."
     )
 
 
@@ -131,11 +126,9 @@ CLAIM = Claim(
     "A plain network of 30 layers with ReLU stalls under Xavier, whose signal is halved at each "
     "layer, and converges under He; a shallow one converges under both.",
     "He et al. 2015, section 2.2, figures 2 and 3",
-    f"{DEEP - 3} convolutions of {CHANNELS} channels and three dense layers, as in the paper, on "
-    "digits; "
-    f"SGD with momentum 0.9, the best of {len(RATES)} learning rates after {SWEEP} steps under a "
-    "seed of "
-    f"its own, then {len(SEEDS)} seeds.",
+    f"{CONVOLUTIONS} convolutions of {CHANNELS} channels and three dense layers, as in the paper, on "
+    f"digits; SGD with momentum 0.9, the best of {len(RATES)} learning rates under a seed of its own, "
+    f"then {len(SEEDS)} seeds.",
     run,
 )
 
