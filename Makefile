@@ -27,7 +27,7 @@ format: $(VENV)/dev.stamp
 
 # The documentation as a site, in site/: open site/index.html. Links and anchors are checked.
 docs: $(VENV)/dev.stamp
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/dev.stamp peers
 	$(BIN)/python -m benchmarks
