@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import isoinit
-from isoinit.cli import main
+from commands import runner
 
 MODEL = '''
 import torch
@@ -87,18 +87,7 @@ def run(folder, *arguments):
 
 @pytest.fixture
 def status(folder, monkeypatch):
-    """The exit status of the command line, run in this process: starting one takes seconds."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["isoinit", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code
-
-    return call
+    return runner(folder, monkeypatch)
 
 
 def test_plan(folder):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 BATCH = 64
@@ -26,6 +27,19 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
 def some(step: int, most: int, count: int) -> torch.Tensor:
     """What the batch of a step is made of: as many numbers below `most`."""
     return torch.randint(most, (count,), generator=torch.Generator().manual_seed(step))
+
+
+def fitted(model: nn.Module, rate: float, steps: int) -> list[float]:
+    """The losses of a training with Adam on digits to be told apart."""
+    optimizer, losses = torch.optim.Adam(model.parameters(), rate), []
+    for step in range(steps):
+        x, loss = classified(step)
+        value = loss(model(x))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
 
 
 def classified(step: int, shape: tuple[int, ...] = (64,)) -> Step:

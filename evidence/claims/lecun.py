@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 from evidence.claims.claim import Claim, Found, main, save
-from evidence.claims.digits import classified
+from evidence.claims.digits import classified, fitted
 from evidence.claims.theory import FUNCTIONS, expected, forward, scatter
 from torch import nn
 
@@ -60,18 +60,10 @@ def trained(name: str, rate: float, seed: int) -> float:
     activation, start, _ = CASES[name]
     hidden = [nn.Linear(64, NARROW), activation()]
     hidden += [m for _ in range(HIDDEN) for m in (nn.Linear(NARROW, NARROW), activation())]
-    model, losses = nn.Sequential(*hidden, nn.Linear(NARROW, 10)), []
+    model = nn.Sequential(*hidden, nn.Linear(NARROW, 10))
     overrides = {"*.weight": start, "*.bias": isoinit.Zeros()}
     isoinit.init(model, classified(0)[0], seed, overrides=overrides)
-    optimizer = torch.optim.Adam(model.parameters(), rate)
-    for step in range(STEPS):
-        x, loss = classified(step)
-        value = loss(model(x))
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    end = sum(losses[-10:]) / 10
+    end = sum(fitted(model, rate, STEPS)[-10:]) / 10
     return end if math.isfinite(end) else math.inf
 
 

@@ -316,16 +316,12 @@ def run() -> tuple[list[Found], str]:
 
 REMARK = (
     "What does not hold, and the likely reasons. The learning time of orthogonal networks is not "
-    "quite "
-    "independent of depth: it grows from the shallowest to the deepest, ever more slowly, and "
-    "hardly at "
-    "all over the last doubling. The theory's delay is finite and not zero, and the shallowest "
-    "network "
-    "is quickest because at its best rate a few large steps do. The Gaussian network of 500 "
-    "layers does "
-    "better than chance: of its input about one direction survives, as the ratio of the singular "
-    "values "
-    "says, and one number tells some digits from others."
+    "quite independent of depth: it grows from the shallowest to the deepest, ever more slowly, "
+    "and hardly at all over the last doubling. The theory's delay is finite and not zero, and "
+    "the shallowest network is quickest because at its best rate a few large steps do. The "
+    "Gaussian network of 500 layers does better than chance: of its input about one direction "
+    "survives, as the ratio of the singular values says, and one number tells some digits from "
+    "others."
 )
 
 CLAIM = Claim(
@@ -337,13 +333,11 @@ CLAIM = Claim(
     paper="Saxe, McClelland & Ganguli 2014, figure 6; Xiao et al. 2018",
     setting=f"Digits of scikit-learn. Linear: whitened pixels, standardized targets, {WIDTH} units a "
     f"layer, depths {DEPTHS[0]} to {DEPTHS[-1]}, full-batch gradient descent until 0.1 % of what "
-    "can be "
-    f"learned is left, the fastest of {len(RATES)} rates, median of {len(SEEDS)} seeds; "
-    "`method='orthogonal'` beside `method='lecun'`. "
-    f"Convolutional: {LAYERS} circular convolutions over the rows of an image, {CHANNELS} "
-    "channels, on "
-    f"the edge of chaos at q = {Q}, biases too; Adam, batches of 64, the best of {len(ADAM)} rates "
-    f"after {TRIED} steps on another seed.",
+    f"can be learned is left, the fastest of {len(RATES)} rates, median of {len(SEEDS)} seeds; "
+    f"`method='orthogonal'` beside `method='lecun'`. Convolutional: {LAYERS} circular "
+    f"convolutions over the rows of an image, {CHANNELS} channels, on the edge of chaos at q = "
+    f"{Q}, biases too; Adam, batches of 64, the best of {len(ADAM)} rates after {TRIED} steps on "
+    "another seed.",
     run=run,
 )
 

@@ -78,18 +78,17 @@ def run() -> tuple[list[Found], str]:
     draw(curves)
     likely = {n: (np.exp(scatter(n) * DEPTH / WIDTH) - 1) ** 0.5 for n in ("no activation", "ReLU")}
     return found, (
-        "The prediction is the mean over all weights. One network of finite width is off by chance: "
-        "the logarithm of its second moment is about normal, with a variance of "
-        "(E f⁴/(E f²)² - 1)/width a layer, 2/width without activation and 5/width under ReLU (Hanin & "
+        "The prediction is the mean over all weights. One network of finite width is off by "
+        "chance: the logarithm of its second moment is about normal, with a variance of (E f⁴/(E "
+        "f²)² - 1)/width a layer, 2/width without activation and 5/width under ReLU (Hanin & "
         "Rolnick 2018). For one example through these layers that is "
         f"{likely['no activation']:.0%} and {likely['ReLU']:.0%} of the second moment, and over "
         f"{SEEDS} seeds {likely['no activation'] / SEEDS**0.5:.1%} and "
         f"{likely['ReLU'] / SEEDS**0.5:.1%}. {EXAMPLES} examples average it further, but for the "
         "signal under ReLU, which makes all examples alike with depth. Without activation and "
-        "under ReLU "
-        "the prediction is exact at any width; under tanh it is the limit of infinite width, and "
-        "off by "
-        f"something of the order of depth/width, {DEPTH / WIDTH:.0%} here, where gradients grow."
+        "under ReLU the prediction is exact at any width; under tanh it is the limit of infinite "
+        f"width, and off by something of the order of depth/width, {DEPTH / WIDTH:.0%} here, "
+        "where gradients grow."
     )
 
 

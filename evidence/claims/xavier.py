@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 from evidence.claims.claim import Claim, Found, main, save
-from evidence.claims.digits import classified, digits
+from evidence.claims.digits import digits, fitted
 from evidence.claims.theory import FUNCTIONS, backward, expected, forward
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -60,16 +60,7 @@ def predicted(name: str) -> tuple[float, float]:
 
 def trained(start: isoinit.Initializer, rate: float, seed: int) -> float:
     """The loss of the deep ReLU network after some steps of Adam."""
-    model, losses = network(nn.ReLU, start, DEEP, WIDE, seed), []
-    optimizer = torch.optim.Adam(model.parameters(), rate)
-    for step in range(STEPS):
-        x, loss = classified(step)
-        value = loss(model(x))
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    return sum(losses[-10:]) / 10
+    return sum(fitted(network(nn.ReLU, start, DEEP, WIDE, seed), rate, STEPS)[-10:]) / 10
 
 
 def run() -> tuple[list[Found], str]:
@@ -124,9 +115,8 @@ def run() -> tuple[list[Found], str]:
     draw(kept)
     return found, (
         "Equal over layers is what the paper's formulas say of units that are linear around "
-        "zero. Tanh "
-        "is not quite, and takes a little of both at each layer, as the prediction has it. Learning "
-        f"rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items())}."
+        "zero. Tanh is not quite, and takes a little of both at each layer, as the prediction "
+        f"has it. Learning rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items())}."
     )
 
 

@@ -160,11 +160,10 @@ def run() -> tuple[list[Found], str]:
     draw({**pictures, "planned, biases 0": model[0].weight.detach()})
     return found, (
         f"From 0.1, {WIDTH} equal units reach {equal:.1f} %. At zero everywhere nothing but the "
-        "last bias "
-        "has a gradient: the hidden layer passes nothing forward and the last layer nothing "
-        "back. At the "
-        "end of a residual branch a zero does no harm: the sum goes on around it, and what feeds it "
-        "differs from unit to unit, so that its gradient is neither zero nor the same for all."
+        "last bias has a gradient: the hidden layer passes nothing forward and the last layer "
+        "nothing back. At the end of a residual branch a zero does no harm: the sum goes on "
+        "around it, and what feeds it differs from unit to unit, so that its gradient is neither "
+        "zero nor the same for all."
     )
 
 
@@ -186,10 +185,9 @@ def draw(weights: dict[str, torch.Tensor]) -> None:
 CLAIM = Claim(
     "zero",
     "Zero: symmetry stays, and biases do no harm",
-    "Units that start with equal weights stay equal through all of training, so that a layer of them "
-    "learns what one unit could; biases may start at zero, since the weights already differ, and "
-    "so may "
-    "the end of a residual branch.",
+    "Units that start with equal weights stay equal through all of training, so that a layer of "
+    "them learns what one unit could; biases may start at zero, since the weights already "
+    "differ, and so may the end of a residual branch.",
     "Rumelhart, Hinton & Williams 1986; Glorot & Bengio 2010, section 2.3; Goyal et al. 2017, section "
     "5.1; Zhang et al. 2019",
     f"Digits, one in five held out; a network 64-{WIDTH}-10 with tanh, and one of {BLOCKS} residual "

@@ -28,7 +28,7 @@ from isoinit.health import check as check_model
 from isoinit.plans import Plan
 from isoinit.postpone import deferred
 from isoinit.ranks import joined, rank_and_size, together
-from isoinit.report.page import Shown
+from isoinit.report.page import Shown, refuse_place
 from isoinit.report.progress import bytes_shown
 from isoinit.targets import call_target, find_target, load_target
 from isoinit.trace import named_parameters
@@ -41,6 +41,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _refuse_place(path: Path | None) -> Path | None:
+    if path is not None:
+        refuse_place(path)
+    return path
+
 
 Target = Annotated[
     str,
@@ -61,7 +68,12 @@ Github = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write one HTML page to search and to send, too."),
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write one HTML page to search and to send, too.",
+        callback=_refuse_place,  # before the work, not after it
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
 Method = Annotated[
@@ -194,7 +206,7 @@ def compare(
     Ctrl-C ends it early and shows what is done, with exit status 1.
     """
     function = find_target(target)
-    _, batch, loss = load_target(target, seed)
+    _, batch, loss = call_target(function, target, seed)
     if batch is None:
         raise _no_batch(target, "compare")
     found = compare_methods(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -21,6 +19,7 @@ from isoinit.differences import Differences, compare
 from isoinit.durable import whole
 from isoinit.entries import Entry
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
+from isoinit.explaining import cells, explained, why
 from isoinit.fill import refuse_unfillable, resolve_seed
 from isoinit.fingerprints import Fingerprint, planned_fingerprint
 from isoinit.initializers import Initializer
@@ -28,7 +27,6 @@ from isoinit.overrides import choose_overrides
 from isoinit.postpone import unfilled
 from isoinit.report.page import Chart, Curve, Page, Remark, Shown, Table
 from isoinit.report.table import fold, render
-from isoinit.rules import RULES
 from isoinit.spread import held
 from isoinit.trace.names import require_parameters
 
@@ -161,7 +159,7 @@ class Plan(Shown):
               signal   root mean square 0.707 before, 1 after (for a standardized input)
               close    "any activation", "measured signal"
         """
-        return _explained(self[name])
+        return explained(self[name])
 
     def apply(
         self,
@@ -423,7 +421,7 @@ class Plan(Shown):
         filters = ("initializer", "role", "rule", "dtype")
         columns = "parameter, shape, initializer, std, role, expected, reason, source, rule, dtype"
         rows = [
-            (e.name, *_cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
+            (e.name, *cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
             for e in self
         ]
         layers = [e for e in self if e.expected is not None]
@@ -444,59 +442,14 @@ class Plan(Shown):
         )
 
     def __str__(self) -> str:
-        reasons = {why: str(n) for n, why in enumerate(dict.fromkeys(map(_why, self)), start=1)}
+        reasons = {said: str(n) for n, said in enumerate(dict.fromkeys(map(why, self)), start=1)}
         return render(
             f"plan of {len(self)} parameters, method {self.method!r}",
             ("parameter", "shape", "initializer", "std", "role", "why"),
-            fold([(entry.name, *_cells(entry), reasons[_why(entry)]) for entry in self]),
-            notes=[f"{number} {why}" for why, number in reasons.items()],
+            fold([(entry.name, *cells(entry), reasons[why(entry)]) for entry in self]),
+            notes=[f"{number} {said}" for said, number in reasons.items()],
             warnings=self.warnings,
         )
-
-
-def _explained(entry: Entry) -> str:
-    shape = "×".join(map(str, entry.shape)) or "one number"
-    rule = next((rule for rule in RULES if rule.name == entry.rule), None)
-    std = "" if entry.std is None else f", standard deviation {entry.std:.4g}"
-    numbers = dict(entry.numbers)
-    before = f"{math.sqrt(numbers['E[x²]']):.3g} before" if "E[x²]" in numbers else ""
-    after = "" if entry.target is None else f"{entry.target:.3g} after"
-    signal = ", ".join(part for part in (before, after) if part)
-    rows = {
-        "is fed": entry.fed,
-        "feeds": entry.feeds,
-        "gets": f"{entry.initializer or 'left as it was'}{std}",
-        "by rule": f'"{rule.name}": {rule.when}' if rule else "",
-        "formula": rule.formula if rule else "",
-        "where": ", ".join(f"{what} = {number:.4g}" for what, number in numbers.items()),
-        "because": _why(entry),
-        "signal": f"root mean square {signal} (for a standardized input)" if after else "",
-        "close": ", ".join(f'"{name}"' for name in entry.close),
-    }
-    lines = [f"{entry.name}: {entry.role}, {entry.dtype} of {shape}"]
-    for what, text in rows.items():
-        lines += textwrap.wrap(
-            text,
-            80,
-            initial_indent=f"  {what:<9}",
-            subsequent_indent=" " * 11,
-            break_long_words=False,
-        )
-    return "\n".join(lines)
-
-
-def _why(entry: Entry) -> str:
-    # Calibration gives each entry a factor of its own, which would give each a line of its own.
-    reason = re.sub(r"(calibrated on a batch): ×[^;]+", r"\1", entry.reason)
-    return f"{reason} ({entry.source})" if entry.source else reason
-
-
-def _cells(entry: Entry) -> tuple[str, ...]:
-    shape = "×".join(map(str, entry.shape)) or "scalar"
-    kept = entry.initializer is None
-    initializer = "left as it was" if kept else str(entry.initializer).removesuffix("()")
-    std = "" if entry.std is None else f"{entry.std:.4g}"
-    return shape, initializer, std, entry.role
 
 
 def _twin(parameter: nn.Parameter) -> nn.Parameter:

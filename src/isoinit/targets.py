@@ -36,9 +36,7 @@ def load_target(target: str, seed: int = 0) -> Loaded:
     Raises:
         ArgumentError: if it does not import, fails, or returns something else.
     """
-    function = find_target(target)
-    torch.manual_seed(seed)
-    return call_target(function, target)
+    return call_target(find_target(target), target, seed)
 
 
 def find_target(target: str) -> Callable[[], Any]:
@@ -58,13 +56,20 @@ def find_target(target: str) -> Callable[[], Any]:
     return cast("Callable[[], Any]", function)
 
 
-def call_target(function: Callable[[], Any], target: str) -> Loaded:
+def call_target(function: Callable[[], Any], target: str, seed: int | None = None) -> Loaded:
     """Call a target's function.
+
+    Args:
+        function: what `find_target` found.
+        target: what it was found by, for errors.
+        seed: as for `load_target`; None leaves torch's generators to the caller.
 
     Raises:
         ArgumentError: if it fails, or returns something else.
     """
     name = target.rpartition(":")[2]
+    if seed is not None:
+        torch.manual_seed(seed)
     try:
         made = function()
     except Exception as error:

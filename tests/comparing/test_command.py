@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isoinit.cli import main
+from commands import runner
 
 MODEL = """
 import torch
@@ -51,17 +51,7 @@ def wrong():
 @pytest.fixture
 def status(tmp_path, monkeypatch):
     (tmp_path / "models.py").write_text(MODEL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["isoinit", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code
-
-    return call
+    return runner(tmp_path, monkeypatch)
 
 
 def test_two_tables(status, capsys):
@@ -93,6 +83,7 @@ def test_json_repeats(status, capsys):
         (("models.py:alone",), "without a batch"),
         (("models.py:wrong",), "returned a str as its third"),
         (("models.py:build", "--seeds", "0"), "seeds="),
+        (("models.py:unmade", "--html", "none/page.html"), "there is no folder none"),
     ],
 )
 def test_wrong_use(status, capsys, arguments, said):

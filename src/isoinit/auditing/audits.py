@@ -25,7 +25,7 @@ from isoinit.fill import resolve_seed
 from isoinit.findings import Finding, Verdict
 from isoinit.postpone import is_deferring
 from isoinit.ranks import gathered
-from isoinit.report.page import Page, Remark, Shown, Table
+from isoinit.report.page import Page, Shown, Table, remarks
 from isoinit.report.table import fold, render
 from isoinit.trace.isolate import generators_kept
 
@@ -87,7 +87,7 @@ class Audit(Shown, Verdict):
             f"Audit of {self.model}",
             "nothing forgotten" if self.ok else "forgotten",
             [("initialized by", self.initialization), *((k, str(n)) for k, n in kinds.items())],
-            [Remark(f.severity, f.sentence, f.advice, f.source, f.where) for f in self.findings],
+            remarks(self.findings),
             tables=[Table("Tensors", columns, rows, ("kind", "dtype", "found"))],
         )
 

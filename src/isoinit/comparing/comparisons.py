@@ -143,7 +143,7 @@ class Comparison(Shown):
 
     def _ranked(self) -> list[Compared]:
         """The methods that were trained, the lowest loss first."""
-        return sorted((c for c in self.methods if c.runs and c.runs[0].losses), key=_size)
+        return sorted((c for c in self.methods if c.runs), key=_size)
 
 
 def compare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from isoinit.report.page import Chart, Curve, Page, Remark, Table
+from isoinit.report.page import Chart, Curve, Page, Remark, Table, remarks
 
 if TYPE_CHECKING:
     from isoinit.comparing.comparisons import Comparison
@@ -80,7 +80,7 @@ def _remarks(compared: Compared) -> list[Remark]:
     if compared.error:
         return [Remark("error", compared.error, "this method cannot initialize it", method=method)]
     findings = [] if compared.health is None else compared.health.findings
-    return [Remark(f.severity, f.sentence, f.advice, f.source, f.where, method) for f in findings]
+    return remarks(findings, method)
 
 
 def _row(compared: Compared) -> tuple[str | float | None, ...]:

@@ -39,7 +39,7 @@ class Run:
     @property
     def final(self) -> float:
         """The mean loss over the last tenth of the steps; infinite for a training that diverged."""
-        if not self.losses or not math.isfinite(self.losses[-1]):
+        if not math.isfinite(self.losses[-1]):
             return math.inf
         return statistics.fmean(self.losses[-max(len(self.losses) // 10, 1) :])
 
@@ -52,7 +52,7 @@ class Compared:
         method: its name.
         health: `isoinit.check` of the model as it starts, under the first seed; None where the
             method failed or its turn did not come.
-        runs: a training for each seed, in their order.
+        runs: a training for each seed, in their order, of those that took a step.
         error: why the method cannot initialize this model; empty where it can.
         fill_seconds: that it took to build and initialize the model, under the first seed.
         bytes: that a step of training keeps: parameters, gradients, the optimizer's state, and what
@@ -92,7 +92,7 @@ class Compared:
         """
         curves = [
             run.losses
-            if not run.losses or math.isfinite(run.losses[-1])
+            if math.isfinite(run.losses[-1])
             else (*run.losses[:-1], *[math.inf] * (self._longest - len(run.losses) + 1))
             for run in self.runs
         ]

@@ -101,8 +101,9 @@ class Trial:
                 seed,
                 tuple(taken.losses),
                 len(taken.losses) == steps or taken.diverged,
-                statistics.median(taken.seconds) if taken.seconds else float("nan"),
+                statistics.median(taken.seconds),
             )
             for seed, taken in self.steps.items()
+            if taken.seconds
         )
         return Compared(self.name, self.health, runs, self.error, self.fill_seconds, self.bytes)

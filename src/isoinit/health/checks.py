@@ -18,7 +18,7 @@ from isoinit.health.jacobian import singular_values
 from isoinit.health.judge import judge
 from isoinit.health.layers import Layer
 from isoinit.health.measure import measure
-from isoinit.health.pages import health_page
+from isoinit.health.pages import health_page, known
 from isoinit.health.passes import Loss
 from isoinit.health.weights import Weight, measure_weights
 from isoinit.plans import Plan
@@ -63,12 +63,12 @@ class Health(Shown, Verdict):
 
         Of a batch of one the size of the output stands for it. None where it is not known.
         """
-        return [_known(x.rms if math.isnan(x.spread) else x.spread) for x in self.layers]
+        return [known(x.rms if math.isnan(x.spread) else x.spread) for x in self.layers]
 
     @property
     def backward(self) -> list[float | None]:
         """The size of the gradient at each layer's output; None where none came back."""
-        return [_known(layer.gradient) for layer in self.layers]
+        return [known(layer.gradient) for layer in self.layers]
 
     def to_json(self) -> str:
         """The check as JSON; numbers that are not finite become null."""
@@ -156,10 +156,6 @@ class Health(Shown, Verdict):
 
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != name}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _number(value: float | None, form: str = "{:.3g}") -> str:

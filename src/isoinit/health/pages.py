@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from isoinit.report.page import Chart, Curve, Page, Remark, Table
+from isoinit.report.page import Chart, Curve, Page, Table, remarks
 
 if TYPE_CHECKING:
     from isoinit.health.checks import Health
 
+T = TypeVar("T")
 Row = tuple[str | float | None, ...]
 LAYER = "output rms, expected, spread, alike, rank, dead, saturated, gradient rms".split(", ")
 WEIGHT = "mean, std, largest, rank, twins, gradient rms, first step".split(", ")
@@ -37,12 +38,11 @@ def health_page(health: Health) -> Page:
     if health.loss is not None:
         chance = "" if health.chance is None else f" (chance: {health.chance:.4g})"
         facts.append(("loss", f"{health.loss:.4g}{chance}"))
-    remarks = [Remark(f.severity, f.sentence, f.advice, f.source, f.where) for f in health.findings]
     return Page(
         f"Check: the signal through {len(layers)} layers",
         "healthy" if health.ok else "unhealthy",
         facts,
-        remarks,
+        remarks(health.findings),
         charts if layers else [],
         [layer_table(health), weight_table(health)],
     )
@@ -87,6 +87,6 @@ def measured(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], li
     return [columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
 
 
-def known(value: str | float | None) -> str | float | None:
-    """A cell: empty for what was not measured, which is NaN there."""
+def known(value: T) -> T | None:
+    """What was measured; None for what was not, which is NaN."""
     return None if value != value else value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from isoinit.findings import Finding
 
 Cell = str | float | int | None
 Sizes = Sequence[float | None]
@@ -95,6 +97,11 @@ class Remark:
     source: str = ""
     where: Sequence[str] = ()
     method: str = ""
+
+
+def remarks(findings: Iterable[Finding], method: str = "") -> list[Remark]:
+    """Findings as a page shows them, of one method where methods are compared."""
+    return [Remark(f.severity, f.sentence, f.advice, f.source, f.where, method) for f in findings]
 
 
 @dataclass(frozen=True)

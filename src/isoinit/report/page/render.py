@@ -81,13 +81,19 @@ def save(page: Page, path: str | os.PathLike[str]) -> Path:
 
 def write(text: str, path: str | os.PathLike[str]) -> Path:
     """Write the text of a page whole, or not at all; raises as `save` does."""
+    target = refuse_place(path)
+    with whole(target) as file:
+        file.write(text.encode())
+    return target
+
+
+def refuse_place(path: str | os.PathLike[str]) -> Path:
+    """Where a page may be written; raises as `save` does where it may not."""
     target = Path(path)
     if not target.parent.is_dir():
         raise ArgumentError(f"{target}: there is no folder {target.parent}; make it first")
     if target.is_dir():
         raise ArgumentError(f"{target} is a folder; expected the name of a file, such as page.html")
-    with whole(target) as file:
-        file.write(text.encode())
     return target
 
 
