@@ -22,8 +22,8 @@ import torch
 
 import isoinit
 from benchmarks.timing import Row, emit
-from isoinit.checkpoint.pieces import PIECE
 from isoinit.checkpoint.sizes import parse_size
+from isoinit.checkpoint.writer import PIECE
 
 REPEATS = 3
 

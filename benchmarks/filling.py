@@ -9,9 +9,9 @@ import torch
 
 import isoinit
 from benchmarks.timing import Row, compare
-from isoinit.fill import fill_tensor
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import fill_tensor
+from isoinit.initializers.scale import fans
 
 Peer = Callable[[torch.Tensor], object]
 BOTH = (torch.float32, torch.bfloat16)

@@ -4,9 +4,9 @@ import torch
 
 import isoinit
 from benchmarks.timing import Row, compare, emit
-from isoinit.fill import fill_tensor
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import fill_tensor
+from isoinit.initializers.scale import fans
 
 SHAPE = (4096, 4096)
 

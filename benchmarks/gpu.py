@@ -9,9 +9,9 @@ import torch
 
 import isoinit
 from benchmarks.timing import Row, compare, emit
-from isoinit.fill import fill_tensor
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import fill_tensor
+from isoinit.initializers.scale import fans
 
 SHAPE = (16384, 16384)
 CASES: list[tuple[isoinit.Initializer, str, Callable[[torch.Tensor], object]]] = [

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.timing import Row, compare, emit
-from isoinit.report.page import Chart, Curve, Histogram, Page, Table, render, save
+from isoinit._showing.page import Chart, Curve, Histogram, Page, Table, render, save
 
 LAYERS, PARAMETERS, METHODS = 1_000, 10_000, 12
 LIMIT_S = 2.0

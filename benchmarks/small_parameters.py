@@ -8,9 +8,9 @@ from torch import nn
 
 import isoinit
 from benchmarks.timing import Row, compare, emit
-from isoinit.fill import Fill, fill_tensors, law_for
-from isoinit.plans import Plan
-from isoinit.random import Stream
+from isoinit._drawing.streams import Stream
+from isoinit._planning.plan import Plan
+from isoinit._writing.fill import Fill, fill_tensors, law_for
 
 
 def model() -> nn.Module:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.timing import Row, compare, emit
-from isoinit.random import kernels, laws
+from isoinit._drawing.streams import kernels, laws
 
 
 def rows() -> list[Row]:

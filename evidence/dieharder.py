@@ -21,7 +21,7 @@ from collections import Counter
 
 import numpy as np
 
-from isoinit.random import Stream
+from isoinit._drawing.streams import Stream
 
 # Test number and options: tuples of n, and p values to make where 100 of them would take minutes.
 TESTS = [

@@ -20,7 +20,7 @@ def pytest_runtest_makereport(
     `assert isoinit.check(model, batch).ok` is explained, too.
     """
     report = yield
-    module = sys.modules.get("isoinit.findings")
+    module = sys.modules.get("isoinit._showing.findings")
     if call.excinfo is not None and report.failed and module is not None:
         held = call.excinfo.traceback[-1].frame.f_locals.values()
         verdicts = {id(x): x for x in held if isinstance(x, module.Verdict) and x.findings}

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from isoinit.cli import main
+from isoinit.cli.commands import main
 
 
 def runner(folder, monkeypatch):

@@ -2,7 +2,7 @@
 
 import math
 
-from isoinit.report.page import Chart, Curve, Histogram, Page, Remark, Table
+from isoinit._showing.page import Chart, Curve, Histogram, Page, Remark, Table
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -21,9 +21,9 @@ from torch import nn
 from transformers import logging
 
 import isoinit
-from isoinit.comparing import METHODS
-from isoinit.comparing.methods import start
-from isoinit.comparing.training import Steps, Training
+from isoinit._verifying.comparing import METHODS
+from isoinit._verifying.comparing.methods import start
+from isoinit._verifying.comparing.training import Steps, Training
 
 RATES = (3e-4, 1e-3, 3e-3)
 SEEDS, OTHER = range(5), 100

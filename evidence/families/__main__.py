@@ -47,8 +47,8 @@ def read_family(family: str) -> dict[str, Any]:
 
 def _reading(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     import isoinit
+    from isoinit._reading.torch import trace
     from isoinit.errors import IsoinitError
-    from isoinit.trace import trace
 
     start = time.perf_counter()
     try:

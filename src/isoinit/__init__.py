@@ -6,56 +6,99 @@ health = isoinit.check(model, batch)   # measures the signal, forward and backwa
 isoinit.compare(build, batch)          # the signal and the training under every method, side by side
 isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
 isoinit.write_checkpoint(plan, model, folder)  # the same bits to files, without memory for the model
+
+Names are handed out on first use (PEP 562): importing isoinit loads no framework. To add a public
+name, add it in two places: its room below, for programs, and `TYPE_CHECKING`, for type checkers.
 """
 
-from isoinit import functional, sparse, variational
-from isoinit.activations import gain
-from isoinit.auditing import Audit, audit
-from isoinit.checkpoint import Verified, Written, verify_checkpoint, write_checkpoint
-from isoinit.comparing import Compared, Comparison, compare
-from isoinit.differences import Difference, Differences
-from isoinit.entries import Entry
-from isoinit.errors import IsoinitError
-from isoinit.findings import Finding
-from isoinit.fingerprints import Fingerprint, fingerprint
-from isoinit.health import Health, check
-from isoinit.initializers import (
-    ICNR,
-    Constant,
-    DecayRates,
-    DeltaOrthogonal,
-    Dirac,
-    GateBias,
-    HeNormal,
-    HeUniform,
-    Identity,
-    Initializer,
-    LeCunNormal,
-    LeCunUniform,
-    LogFrequencies,
-    LooksLinear,
-    Normal,
-    Ones,
-    Orthogonal,
-    PriorBias,
-    Sparse,
-    SparseOrthogonal,
-    TimeSteps,
-    TruncatedNormal,
-    Uniform,
-    Variational,
-    XavierNormal,
-    XavierUniform,
-    Zeros,
-)
-from isoinit.plans import Plan
-from isoinit.postpone import deferred
-from isoinit.reading import Reading
-from isoinit.slicing import fill_slice
-from isoinit.variational import FromPosterior
-from isoinit.verbs import init, plan, read
+from __future__ import annotations
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from isoinit._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from isoinit import checkpoint as checkpoint
+    from isoinit import errors as errors
+    from isoinit import functional, sparse, variational
+    from isoinit import initializers as initializers
+    from isoinit._planning.activations import gain
+    from isoinit._planning.differences import Difference, Differences
+    from isoinit._planning.plan import Plan
+    from isoinit._planning.verbs import init, plan, read
+    from isoinit._reading.reading import Reading
+    from isoinit._showing.findings import Finding
+    from isoinit._verifying.auditing.audits import Audit, audit
+    from isoinit._verifying.comparing.comparisons import Comparison, compare
+    from isoinit._verifying.comparing.results import Compared
+    from isoinit._verifying.health.checks import Health, check
+    from isoinit._verifying.health.layers import LayerHealth
+    from isoinit._verifying.health.weights import WeightHealth
+    from isoinit._writing.deferred import deferred
+    from isoinit._writing.entry import Entry
+    from isoinit._writing.fingerprint import Fingerprint, fingerprint
+    from isoinit._writing.slice import fill_slice
+    from isoinit.checkpoint import Verified, Written, verify_checkpoint, write_checkpoint
+    from isoinit.errors import IsoinitError
+    from isoinit.initializers import (
+        ICNR,
+        Constant,
+        DecayRates,
+        DeltaOrthogonal,
+        Dirac,
+        GateBias,
+        HeNormal,
+        HeUniform,
+        Identity,
+        Initializer,
+        LeCunNormal,
+        LeCunUniform,
+        LogFrequencies,
+        LooksLinear,
+        Normal,
+        Ones,
+        Orthogonal,
+        PriorBias,
+        Sparse,
+        SparseOrthogonal,
+        TimeSteps,
+        TruncatedNormal,
+        Uniform,
+        Variational,
+        XavierNormal,
+        XavierUniform,
+        Zeros,
+    )
+    from isoinit.variational import FromPosterior
+
+_ROOMS = {
+    "_planning.activations": "gain",
+    "_planning.differences": "Difference Differences",
+    "_planning.plan": "Plan",
+    "_planning.verbs": "init plan read",
+    "_reading.reading": "Reading",
+    "_showing.findings": "Finding",
+    "_verifying.auditing.audits": "Audit audit",
+    "_verifying.comparing.comparisons": "Comparison compare",
+    "_verifying.comparing.results": "Compared",
+    "_verifying.health.checks": "Health check",
+    "_verifying.health.layers": "LayerHealth",
+    "_verifying.health.weights": "WeightHealth",
+    "_writing.deferred": "deferred",
+    "_writing.entry": "Entry",
+    "_writing.fingerprint": "Fingerprint fingerprint",
+    "_writing.slice": "fill_slice",
+    "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
+    "errors": "IsoinitError",
+    "initializers": """ICNR Constant DecayRates DeltaOrthogonal Dirac GateBias HeNormal HeUniform
+        Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear Normal Ones
+        Orthogonal PriorBias Sparse SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational
+        XavierNormal XavierUniform Zeros""",
+    "variational": "FromPosterior",
+}
+_PACKAGES = ("checkpoint", "errors", "functional", "initializers", "sparse", "variational")
+_HOMES = {name: f"isoinit.{room}" for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ICNR",
@@ -79,6 +122,7 @@ __all__ = [
     "Identity",
     "Initializer",
     "IsoinitError",
+    "LayerHealth",
     "LeCunNormal",
     "LeCunUniform",
     "LogFrequencies",
@@ -96,6 +140,7 @@ __all__ = [
     "Uniform",
     "Variational",
     "Verified",
+    "WeightHealth",
     "Written",
     "XavierNormal",
     "XavierUniform",
@@ -116,3 +161,16 @@ __all__ = [
     "verify_checkpoint",
     "write_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"isoinit.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'isoinit' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PACKAGES, "__version__"})

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from isoinit._planning.verbs import plan
+from isoinit._showing.picture import signal_by_depth
+from isoinit._verifying.health import Health, check
 from isoinit.errors import ArgumentError
-from isoinit.health import Health, check
-from isoinit.report.picture import signal_by_depth
-from isoinit.verbs import plan
 
 DEPTH, WIDTH = 30, 128
 EPOCHS, BATCH, RATE = 25, 64, 1e-3

@@ -27,10 +27,10 @@ import torch
 from torch import Generator, Tensor
 
 from isoinit import initializers as methods
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import draw_seed, fill_tensor, refuse_unfillable
 from isoinit.errors import ArgumentError, PlanError
-from isoinit.fill import draw_seed, fill_tensor, refuse_unfillable
-from isoinit.random import Stream
-from isoinit.scale import Layout, activation_gain, fans
+from isoinit.initializers.scale import Layout, activation_gain, fans
 
 __all__ = [
     "calculate_gain",

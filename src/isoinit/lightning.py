@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isoinit._verifying.health import Health, check
 from isoinit.errors import ArgumentError, IsoinitWarning
-from isoinit.health import Health, check
 
 if TYPE_CHECKING or ("pytorch_lightning" in sys.modules and "lightning" not in sys.modules):
     from pytorch_lightning import Callback, LightningModule, Trainer

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from isoinit.health import Health, check
+from isoinit._verifying.health import Health, check
 
 
 def assert_healthy(model: nn.Module, batch: Any, *, strict: bool = False, **options: Any) -> Health:

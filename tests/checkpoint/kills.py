@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit.checkpoint import pieces
+from isoinit.checkpoint import writer as pieces
 
 KILLS = 50
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit.checkpoint import pieces, write
+from isoinit.checkpoint import write
+from isoinit.checkpoint import writer as pieces
 from isoinit.errors import CheckpointError, IsoinitError, RankError
 from ranks import on_ranks
 

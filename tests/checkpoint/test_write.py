@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import isoinit
-from isoinit.checkpoint import pieces
+from isoinit.checkpoint import writer as pieces
 from isoinit.errors import ArgumentError, CheckpointError, PlanError
 
 METHODS = ("zero", "random", "xavier", "he", "lecun", "orthogonal", "sparse", "variational")
@@ -306,7 +306,7 @@ def test_what_has_no_values_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_that_another_process_writes_to(tmp_path):
-    from isoinit.durable import locked
+    from isoinit._system.files import locked
 
     model = build()
     with locked(tmp_path) as held:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isoinit.random import Stream
+from isoinit._drawing.streams import Stream
 
 
 @pytest.fixture(scope="session")

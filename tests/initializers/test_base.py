@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from checkers import from_bfloat16
 from isoinit import initializers
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import (
     ICNR,
@@ -45,9 +47,7 @@ from isoinit.initializers import (
     Zeros,
 )
 from isoinit.initializers.base import WholeInitializer, store
-from isoinit.pieces import Piece
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 LINEAR = fans.linear((24, 10), 4)
 CONV = fans.conv((12, 3, 3, 2), 2)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers import HeNormal, HeUniform
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 DENSE = fans.linear((300, 500))
 KERNEL = fans.conv((64, 16, 3, 3), groups=4)  # fan-in 16·9, fan-out 64/4·9

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import ICNR, Constant, HeNormal, Normal
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 
 @pytest.mark.parametrize("factor", [2, 3])

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import LooksLinear
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 STREAM = Stream(0, "w")
 

@@ -15,10 +15,10 @@ from scipy import stats
 from scipy.stats import ortho_group
 from torch import nn
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import DeltaOrthogonal, Orthogonal, orthogonal
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 MANY = 6000
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer, LogFrequencies, PriorBias
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 
 def test_the_softmax_of_the_bias_is_the_frequencies():

@@ -14,7 +14,7 @@ from scipy.integrate import trapezoid
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Normal, TruncatedNormal, Uniform
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 LAYOUT = fans.linear((500, 400))
 ANY = fans.vector((1,))

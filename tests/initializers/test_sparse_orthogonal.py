@@ -6,7 +6,7 @@ import torch
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers import SparseOrthogonal
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.5])

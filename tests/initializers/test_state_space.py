@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import DecayRates, TimeSteps
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 
 def test_each_row_decays_at_rates_of_one_to_n():

@@ -13,6 +13,7 @@ from scipy.special import erfc
 from torch import nn
 
 from checkers import ALARM
+from isoinit._drawing.streams import Stream
 from isoinit.initializers import (
     HeNormal,
     HeUniform,
@@ -21,8 +22,7 @@ from isoinit.initializers import (
     XavierNormal,
     XavierUniform,
 )
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 # Fan-in and fan-out by hand: terms that add up in an output, outputs that an input reaches.
 KINDS = {

@@ -15,7 +15,7 @@ from isoinit.initializers import (
     XavierUniform,
     Zeros,
 )
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 LAYOUT = fans.linear((300, 500))
 BASES = [LeCunNormal(), HeNormal(), XavierUniform(2.0), Orthogonal()]

@@ -11,7 +11,7 @@ from scipy import stats
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers import XavierNormal, XavierUniform
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 LAYOUTS = [
     (fans.linear((300, 500)), 2 / 800),

@@ -9,7 +9,7 @@ from torch import nn
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Constant, Dirac, GateBias, Identity, Ones, Zeros
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])

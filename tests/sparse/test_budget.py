@@ -5,7 +5,7 @@ import math
 import pytest
 
 from isoinit.errors import ArgumentError
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 from isoinit.sparse import spread_budget
 
 LAYERS = {

@@ -8,15 +8,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 import isoinit
-from isoinit import patterns
-from isoinit.conversion import parametrized
+from isoinit._drawing.streams import Stream
+from isoinit._planning.selected import parametrized
 from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
-from isoinit.initializers import Sparse
-from isoinit.patterns import shape_of
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers import Sparse, patterns
+from isoinit.initializers.patterns import shape_of
+from isoinit.initializers.scale import fans
+from isoinit.sparse._mask import Masked, hold, mask_of, remove_masks
 from isoinit.sparse.layers import Places, Scattered
-from isoinit.sparse.mask import Masked, hold, mask_of, remove_masks
 
 FIXED = patterns.Fixed(0.3)
 

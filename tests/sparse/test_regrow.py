@@ -11,10 +11,10 @@ from scipy.stats import chisquare
 from torch import nn
 
 from checkers import ALARM
-from isoinit import patterns
-from isoinit.conversion import parametrized
+from isoinit._drawing.streams import Stream
+from isoinit._planning.selected import parametrized
 from isoinit.errors import ArgumentError
-from isoinit.random import Stream
+from isoinit.initializers import patterns
 from isoinit.sparse import regrow as module
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 from isoinit.sparse.products import dense

@@ -89,7 +89,7 @@ def test_a_part_of_a_model_can_start_so(trained):
 def test_slices_are_those_of_the_whole(trained):
     import numpy as np
 
-    from isoinit.random import Stream
+    from isoinit._drawing.streams import Stream
 
     initializer = FromPosterior(trained).for_parameter("0.weight")
     layout = isoinit.plan(net())["0.weight"].layout

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import isoinit
+from isoinit._drawing.streams import Stream
 from isoinit.errors import IsoinitError
-from isoinit.random import Stream
 from isoinit.variational import convert, sample
 from isoinit.variational.noise import new_index, normals
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isoinit._showing.findings import listed
+from isoinit._system.files import partial_name, sync_folder
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.sizes import show_size
-from isoinit.durable import partial_name, sync_folder
 from isoinit.errors import ArgumentError, CheckpointError, PlanError
-from isoinit.findings import listed
 
 _CHECKPOINTS = ("*.safetensors", "*.safetensors.index.json", "*.distcp", ".metadata")
 

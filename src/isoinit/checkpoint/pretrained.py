@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from isoinit._reading.torch.names import unwrap
+from isoinit._writing.own_init import is_pretrained
 from isoinit.checkpoint.files import File, text_file
-from isoinit.owncalls import is_pretrained
-from isoinit.trace.names import unwrap
 
 
 def config_files(model: nn.Module) -> list[File]:

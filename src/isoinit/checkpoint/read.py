@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoinit._writing.fill import as_array
 from isoinit.checkpoint.dcp import METADATA, chunk_head
 from isoinit.checkpoint.shards import INDEX, SINGLE
 from isoinit.checkpoint.tensors import KINDS, Array, Reader, Stored
 from isoinit.errors import ArgumentError
-from isoinit.fill import as_array
 
 # What reading a damaged file raises, here.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)

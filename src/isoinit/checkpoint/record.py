@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from isoinit._drawing.streams.philox import DEFINITION
+from isoinit._version import __version__
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.tensors import Stored
 from isoinit.errors import PlanError
-from isoinit.random.philox import DEFINITION
 
 NAME, PLAN = "isoinit.json", "isoinit_plan.json"
 KIND, VERSION = "isoinit checkpoint", 1
@@ -38,8 +39,6 @@ def make_record(
         texts: those whose bytes the tensors do not decide.
         options: the seed, the format and the size of shards.
     """
-    from isoinit import __version__  # which imports this room first
-
     record = {
         **options,
         "isoinit": __version__,

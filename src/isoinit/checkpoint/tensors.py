@@ -12,15 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from isoinit.entries import Entry
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream
+from isoinit._planning.plan import Plan
+from isoinit._reading.torch.names import named_modules, require_parameters
+from isoinit._writing.deferred import as_constructed
+from isoinit._writing.entry import Entry
+from isoinit._writing.fill import as_array, fill_tensor, law_for, refuse_unfillable
+from isoinit._writing.meta import buffer_values
 from isoinit.errors import IsoinitError, PlanError
-from isoinit.fill import as_array, fill_tensor, law_for, refuse_unfillable
-from isoinit.materialize import buffer_values
-from isoinit.pieces import Piece
-from isoinit.plans import Plan
-from isoinit.postpone import as_constructed
-from isoinit.random import Stream
-from isoinit.trace.names import named_modules, require_parameters
 
 Array = npt.NDArray[Any]
 Reader = Callable[[Array, int], None]  # writes the elements from a place on into an array

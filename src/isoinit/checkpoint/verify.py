@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoinit._drawing.hashing import hash_sum, tensor_key
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams.philox import DEFINITION
+from isoinit._planning.plan import Plan
+from isoinit._showing.findings import Finding, Verdict
+from isoinit._writing.fill import resolve_seed
+from isoinit._writing.fingerprint import Fingerprint
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint, partial_files
 from isoinit.checkpoint.tensors import Array, Stored, drawn
 from isoinit.errors import ArgumentError
-from isoinit.fill import resolve_seed
-from isoinit.findings import Finding, Verdict
-from isoinit.fingerprints import Fingerprint
-from isoinit.hashing import hash_sum, tensor_key
-from isoinit.pieces import Piece
-from isoinit.plans import Plan
-from isoinit.random.philox import DEFINITION
 
 _PIECE = 2**22  # elements
 

@@ -11,20 +11,20 @@ from typing import Any
 
 from torch import nn
 
+from isoinit._planning.plan import Plan
+from isoinit._system.files import locked
+from isoinit._system.processes import gathered, rank_and_size, together
+from isoinit._writing.fill import resolve_seed
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.dcp import dcp_contents
 from isoinit.checkpoint.files import Contents, File, text_file
 from isoinit.checkpoint.folder import make_folder, prepare, refuse_place
-from isoinit.checkpoint.pieces import write_file
 from isoinit.checkpoint.pretrained import config_files
 from isoinit.checkpoint.shards import safetensors_contents
 from isoinit.checkpoint.sizes import parse_size, show_size
 from isoinit.checkpoint.tensors import stored_tensors
-from isoinit.durable import locked
+from isoinit.checkpoint.writer import write_file
 from isoinit.errors import ArgumentError, CheckpointError, RankError
-from isoinit.fill import resolve_seed
-from isoinit.plans import Plan
-from isoinit.ranks import gathered, rank_and_size, together
 
 FORMATS = ("safetensors", "dcp")
 Progress = Callable[[int, int], None]

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream
+from isoinit._drawing.streams.philox import Law, bfloat16_bits
 from isoinit.errors import ArgumentError
-from isoinit.pieces import Piece
-from isoinit.random import Stream
-from isoinit.random.philox import Law, bfloat16_bits
-from isoinit.scale.fans import Layout
+from isoinit.initializers.scale.fans import Layout
 
 Array = npt.NDArray[Any]
 

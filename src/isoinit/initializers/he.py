@@ -17,12 +17,12 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from isoinit._drawing.streams import laws
+from isoinit._drawing.streams.philox import Law
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import IndependentInitializer
-from isoinit.random import laws
-from isoinit.random.philox import Law
-from isoinit.scale.fans import Layout
-from isoinit.scale.gains import activation_gain
+from isoinit.initializers.scale.fans import Layout
+from isoinit.initializers.scale.gains import activation_gain
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 
@@ -78,7 +78,7 @@ class HeNormal(_He):
             and on filling a vector.
 
     Example:
-        >>> from isoinit.scale import fans
+        >>> from isoinit.initializers.scale import fans
         >>> HeNormal().std_for(fans.linear((64, 128)))
         0.125
     """

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, Initializer, WholeInitializer
 from isoinit.initializers.he import HeNormal
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.zero import Constant
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)

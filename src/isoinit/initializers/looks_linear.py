@@ -19,12 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from isoinit._drawing.haar import haar
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
-from isoinit.haar import haar
 from isoinit.initializers.base import Array, WholeInitializer
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.zero import at_centre
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
 
 MIRRORS = ("both", "out", "in")
 
@@ -53,8 +53,8 @@ class LooksLinear(WholeInitializer):
             of outputs or inputs to mirror, or is a vector.
 
     Example:
-        >>> from isoinit.random import Stream
-        >>> from isoinit.scale import fans
+        >>> from isoinit._drawing.streams import Stream
+        >>> from isoinit.initializers.scale import fans
         >>> weight = LooksLinear().draw(Stream(0, "weight"), fans.linear((4, 4)))
         >>> bool((weight[:2] == -weight[2:]).all() and (weight[:, :2] == -weight[:, 2:]).all())
         True

@@ -27,12 +27,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from isoinit._drawing.haar import haar
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
-from isoinit.haar import haar
 from isoinit.initializers.base import Array, MapsInitializer, WholeInitializer
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.zero import at_centre
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, WholeInitializer
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.zero import _Fixed
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from isoinit._drawing.streams import laws
+from isoinit._drawing.streams.philox import Law
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import IndependentInitializer
-from isoinit.random import laws
-from isoinit.random.philox import Law
-from isoinit.scale.fans import Layout
+from isoinit.initializers.scale.fans import Layout
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
 from isoinit.initializers.base import Array, MapsInitializer, store
-from isoinit.patterns import Kept, Pattern, parse, shape_of
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
+from isoinit.initializers.patterns import Kept, Pattern, parse, shape_of
+from isoinit.initializers.scale.fans import Layout
 
 _CACHED = 2**17  # elements that stay in the cache between zeros and values
 DENSITY = 0.1
@@ -92,7 +92,7 @@ class Sparse(SparseInitializer):
             not divide.
 
     Example:
-        >>> from isoinit.scale import fans
+        >>> from isoinit.initializers.scale import fans
         >>> Sparse(density=0.25).inputs(fans.linear((10, 400)))
         100
     """

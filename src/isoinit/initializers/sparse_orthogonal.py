@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, store
+from isoinit.initializers.patterns import Fixed, Kept, Pattern
+from isoinit.initializers.patterns.rotations import Entries, rotations
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.sparse import DENSITY, SparseInitializer
-from isoinit.patterns import Fixed, Kept, Pattern
-from isoinit.patterns.rotations import Entries, rotations
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
 
 MIRRORS = ("none", "both", "out", "in")
 
@@ -52,8 +52,8 @@ class SparseOrthogonal(SparseInitializer):
 
     Example:
         >>> import numpy as np
-        >>> from isoinit.random import Stream
-        >>> from isoinit.scale import fans
+        >>> from isoinit._drawing.streams import Stream
+        >>> from isoinit.initializers.scale import fans
         >>> weight = SparseOrthogonal(0.25).draw(Stream(0, "weight"), fans.linear((16, 16)))
         >>> int((weight != 0).sum()), bool(np.allclose(weight @ weight.T, np.eye(16)))
         (64, True)

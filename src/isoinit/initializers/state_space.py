@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, WholeInitializer
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
+from isoinit.initializers.scale.fans import Layout
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream
+from isoinit._drawing.streams.philox import Law
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, Initializer
 from isoinit.initializers.lecun import LeCunNormal
+from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.zero import Dirac, GateBias, Identity
-from isoinit.random import Stream
-from isoinit.random.philox import Law
-from isoinit.scale.fans import Layout
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from isoinit._drawing.streams import laws
+from isoinit._drawing.streams.philox import Law
 from isoinit.initializers.base import IndependentInitializer
-from isoinit.random import laws
-from isoinit.random.philox import Law
-from isoinit.scale.fans import Layout
+from isoinit.initializers.scale.fans import Layout
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class XavierNormal(_Xavier):
         ArgumentError: unless `gain` is finite and above 0; on filling a vector.
 
     Example:
-        >>> from isoinit.scale import fans
+        >>> from isoinit.initializers.scale import fans
         >>> XavierNormal().std_for(fans.linear((300, 500)))
         0.05
     """

@@ -17,16 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from isoinit._drawing.streams import Stream, laws
+from isoinit._drawing.streams.philox import Law
 from isoinit.errors import ArgumentError
-from isoinit.initializers.base import (
-    Array,
-    IndependentInitializer,
-    Initializer,
-    WholeInitializer,
-)
-from isoinit.random import Stream, laws
-from isoinit.random.philox import Law
-from isoinit.scale.fans import Layout
+from isoinit.initializers.base import Array, IndependentInitializer, Initializer, WholeInitializer
+from isoinit.initializers.scale.fans import Layout
 
 
 class _Fixed(IndependentInitializer):

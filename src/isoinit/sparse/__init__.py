@@ -11,12 +11,12 @@ narrow models, and not above four tenths, where a dense product is as fast; conv
 layers save memory and no time.
 """
 
+from isoinit.sparse._convert import convert
+from isoinit.sparse._costs import Cost, Costs, costs
+from isoinit.sparse._mask import mask, remove_masks
 from isoinit.sparse.budget import spread_budget
-from isoinit.sparse.convert import convert
-from isoinit.sparse.costs import Cost, Costs, costs
 from isoinit.sparse.dense import adopt, from_dense, to_dense
 from isoinit.sparse.layers import Places, SparseEmbedding, SparseLinear
-from isoinit.sparse.mask import mask, remove_masks
 from isoinit.sparse.regrow import Regrow
 
 __all__ = [

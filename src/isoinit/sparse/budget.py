@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from isoinit.errors import ArgumentError
-from isoinit.patterns import shape_of
-from isoinit.scale.fans import Layout
+from isoinit.initializers.patterns import shape_of
+from isoinit.initializers.scale.fans import Layout
 
 SPREADS = ("uniform", "er", "erk")
 
@@ -37,7 +37,7 @@ def spread_budget(
         ArgumentError: for an unknown spread, or a budget that is less than one weight a unit.
 
     Example:
-        >>> from isoinit.scale import fans
+        >>> from isoinit.initializers.scale import fans
         >>> layers = {"wide": fans.linear((400, 400)), "narrow": fans.linear((10, 400))}
         >>> {name: round(share, 3) for name, share in spread_budget(layers, 0.05, "er").items()}
         {'wide': 0.034, 'narrow': 0.695}

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoinit.conversion import Chosen, unparametrized
+from isoinit._planning.plan import Plan
+from isoinit._planning.selected import Chosen, unparametrized
+from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit.errors import ArgumentError
-from isoinit.patterns import shape_of
-from isoinit.plans import Plan
-from isoinit.sparse.convert import CROSSOVER, Choice, Density, prepare, say_what_stays
+from isoinit.initializers.patterns import shape_of
+from isoinit.sparse._convert import CROSSOVER, Choice, Density, prepare, say_what_stays
 from isoinit.sparse.install import Drawn, install, require_holders
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
-from isoinit.trace.names import named_modules, require_parameters
 
 Model = TypeVar("Model", bound=nn.Module)
 NAMES = ("columns", "starts")

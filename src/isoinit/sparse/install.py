@@ -11,18 +11,12 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit.conversion import Holder, holders_of, parametrized
+from isoinit._planning.selected import Holder, holders_of, parametrized
+from isoinit._reading.torch.names import named_modules
 from isoinit.errors import ArgumentError
-from isoinit.patterns import Kept
-from isoinit.scale.fans import Layout
-from isoinit.sparse.layers import (
-    Places,
-    Scattered,
-    SparseEmbedding,
-    SparseLinear,
-    watch_loading,
-)
-from isoinit.trace.names import named_modules
+from isoinit.initializers.patterns import Kept
+from isoinit.initializers.scale.fans import Layout
+from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear, watch_loading
 
 Model = TypeVar("Model", bound=nn.Module)
 

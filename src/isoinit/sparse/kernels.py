@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from isoinit.compiled import kernel, share, widest_vectors
+from isoinit._drawing.jit import kernel, share, widest_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,13 +13,7 @@ import torch
 from torch import nn
 
 from isoinit.errors import ArgumentError
-from isoinit.sparse.products import (
-    dense,
-    scatter_kept,
-    sparse_embedding,
-    sparse_linear,
-    transpose,
-)
+from isoinit.sparse.products import dense, scatter_kept, sparse_embedding, sparse_linear, transpose
 
 
 class Places(nn.Module):

@@ -22,7 +22,7 @@ from torch.overrides import (
     has_torch_function_variadic,
 )
 
-from isoinit.engine import numba_fault
+from isoinit._drawing.backend import numba_fault
 
 
 class Transposed(NamedTuple):

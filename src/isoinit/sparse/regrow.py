@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from isoinit._drawing.streams import Stream
+from isoinit._reading.torch.names import named_modules
+from isoinit._writing.fill import resolve_seed
 from isoinit.errors import ArgumentError
-from isoinit.fill import resolve_seed
-from isoinit.random import Stream
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 from isoinit.sparse.products import row_of
-from isoinit.trace.names import named_modules
 
 Method = Literal["rigl", "set"]
 Pair = tuple[torch.Tensor, torch.Tensor]

@@ -15,12 +15,12 @@ field): such a network is overconfident between two clusters of data and can onl
 unsure far away from both (Foong et al. 2019).
 """
 
-from isoinit.variational.convert import convert
+from isoinit.variational._convert import convert
+from isoinit.variational._predict import Prediction, predict
+from isoinit.variational.export import freeze, posterior, sample
 from isoinit.variational.from_posterior import FromPosterior
 from isoinit.variational.gaussian import GaussianWeight
 from isoinit.variational.loss import at_prior, elbo, kl
-from isoinit.variational.plain import freeze, posterior, sample
-from isoinit.variational.predict import Prediction, predict
 from isoinit.variational.priors import NormalPrior, ScaleMixture
 from isoinit.variational.scores import Scores, score
 from isoinit.variational.starts import Regression, Trained

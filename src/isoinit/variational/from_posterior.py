@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from isoinit._drawing.streams import Stream
+from isoinit._reading.torch.names import WRAPPERS, named_parameters
 from isoinit.errors import ArgumentError, UnknownParameterError
 from isoinit.initializers.base import Array, Initializer, store
-from isoinit.random import Stream
-from isoinit.scale.fans import Layout
-from isoinit.trace.names import WRAPPERS, named_parameters
+from isoinit.initializers.scale.fans import Layout
 from isoinit.variational.loss import converted
 
 _SIGMA = ".0.log_std"

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit.trace.names import named_modules
+from isoinit._reading.torch.names import named_modules
 from isoinit.variational.noise import Draws, normals
 from isoinit.variational.priors import Prior, wide
 

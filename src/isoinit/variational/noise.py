@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import fill_tensor
 from isoinit.errors import IsoinitError
-from isoinit.fill import fill_tensor
 from isoinit.initializers import Normal
-from isoinit.random import Stream
-from isoinit.scale import fans
+from isoinit.initializers.scale import fans
 
 _STANDARD = Normal(std=1.0)
 

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812  torch's own name for it
 from torch import nn
 
+from isoinit._drawing.streams import Stream
+from isoinit._planning.plan import Plan
+from isoinit._reading.torch import as_arguments
+from isoinit._reading.torch.names import named_modules
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Variational
-from isoinit.plans import Plan
-from isoinit.random import Stream
-from isoinit.trace import as_arguments
-from isoinit.trace.names import named_modules
 from isoinit.variational.gaussian import distribution_of, distributions
-from isoinit.variational.mirrors import restoring_gain
+from isoinit.variational.mirror_gain import restoring_gain
 from isoinit.variational.priors import require_number
 
 

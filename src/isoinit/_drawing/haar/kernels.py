@@ -1,0 +1,347 @@
+# mypy: ignore-errors
+# ruff: noqa: ARG001
+# Numba has no types, and its signatures are fixed.
+"""The matrices of `isoinit._drawing.haar.reflectors`, with the same bits, compiled by Numba.
+
+All matrices are kept in panels, 16 columns wide and as tall as the sums are long: ``(panels, terms,
+16)``. A tile of a product is then the sum over two panels read from top to bottom, and if the product
+is a panel too, its 16 × 16 elements lie side by side. The transpose of V is stored as well, because
+VᵀV sums over its rows and V·X over its columns. What is zero for sure is left out of all sums, which
+changes no bit.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from isoinit._drawing.haar import reflectors
+from isoinit._drawing.jit import available_threads, kernel, share, widest_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Numba's cache on disk follows this file alone: a change of these numbers has to change this line.
+if (reflectors.TILE, reflectors.RUN) != (16, 64):
+    raise ImportError("kernels.py implements another definition than reflectors.py")
+
+TILE, RUN = 16, 64
+# Panels that are worked on together: runs of 256 columns stay in the second-level cache.
+_GROUP = 16
+# Elements of matrices that one thread makes alone.
+_SMALL = 256 * 256
+
+
+@intrinsic
+def _add_tile(typingctx, out, out_at, a, a_at, b, b_at, count):
+    """``out[i, j] += sum of a[t, i] * b[t, j]`` over one run of `count` terms, all 16 wide.
+
+    ``…_at`` are flat indices into contiguous arrays.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        element = context.get_value_type(out.dtype)
+        arrays = zip(signature.args[:6:2], arguments[:6:2], arguments[1:6:2], strict=True)
+        pointers = [
+            builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+            for kind, array, at in arrays
+        ]
+        # A tile's sums take half of the registers: enough to hide how long an addition takes.
+        wide = "+avx512f" in context.codegen().magic_tuple()[2]
+        width, vectors = (64, 16) if wide else (32, 8)
+        lanes = width // context.get_abi_sizeof(element)
+        rows = min(TILE, vectors * lanes // TILE)
+        builder.function.attributes.add("noinline")  # or this long code is compiled at each call
+        for first in range(0, TILE, rows):
+            _add_rows(builder, element, lanes, range(first, first + rows), *pointers, arguments[6])
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, a, types.int64, b, types.int64, types.int64), codegen
+
+
+def _add_rows(builder, element, lanes, rows, out, a, b, count):
+    """Some rows of the tile, kept in registers over the whole run."""
+    vector = ir.VectorType(element, lanes)
+    parts = range(TILE // lanes)
+    int64, int32 = ir.IntType(64), ir.IntType(32)
+    every_lane = ir.Constant(ir.VectorType(int32, lanes), None)
+
+    def vectors(base, at):
+        """The addresses of 16 elements' vectors."""
+        for part in parts:
+            start = builder.add(at, int64(part * lanes))
+            yield builder.bitcast(builder.gep(base, [start]), vector.as_pointer())
+
+    def load(address):
+        value = builder.load(address)
+        value.align = 4  # NumPy promises no more
+        return value
+
+    before = builder.block
+    loop, after = builder.append_basic_block("term"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    term = builder.phi(int64)
+    sums = [[builder.phi(vector) for _ in parts] for _ in rows]
+    top = builder.mul(term, int64(TILE))
+    right = [load(address) for address in vectors(b, top)]
+    new = []
+    for i, old in zip(rows, sums, strict=True):
+        one = builder.load(builder.gep(a, [builder.add(top, int64(i))]))
+        single = builder.insert_element(ir.Constant(vector, ir.Undefined), one, int32(0))
+        left = builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), every_lane)
+        new.append([_fma(builder, left, r, o) for r, o in zip(right, old, strict=True)])
+    following = builder.add(term, int64(1))
+    for phi, value in [(term, following), *zip(chain(*sums), chain(*new), strict=True)]:
+        phi.add_incoming(ir.Constant(phi.type, None), before)
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    for i, values in zip(rows, new, strict=True):
+        for address, value in zip(vectors(out, int64(i * TILE)), values, strict=True):
+            store = builder.store(builder.fadd(load(address), value), address)
+            store.align = 4
+
+
+def _fma(builder, a, b, c):
+    """``a * b + c``, rounded once in float32 and twice in float64, as the definition has it."""
+    if isinstance(a.type.element, ir.DoubleType):
+        return builder.fadd(builder.fmul(a, b), c)
+    name = f"llvm.fma.v{a.type.count}f32"
+    fma = builder.module.globals.get(name)
+    if fma is None:
+        fma = ir.Function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(fma, [a, b, c])
+
+
+@njit
+def _add(out, row, column, a, i, b, j, first, last):
+    """Add the terms `first` to `last`, of one run, of panels `i` and `j` to tile (row, column)."""
+    widest_vectors()
+    if first < last:
+        at = (column * out.shape[1] + row * TILE) * TILE
+        left, right = i * a.shape[1] + first, j * b.shape[1] + first
+        _add_tile(out, at, a, left * TILE, b, right * TILE, last - first)
+
+
+@njit
+def _copy(to, values):
+    # As an assignment of arrays it takes seconds to compile, for the sake of its error's text.
+    for i in range(to.size):
+        to[i] = values[i]
+
+
+@njit
+def _squares(x):
+    widest_vectors()
+    lanes = np.zeros(TILE)
+    whole = x.size // TILE * TILE
+    for start in range(0, whole, TILE):
+        part = x[start : start + TILE]
+        for lane in range(TILE):
+            value = np.float64(part[lane])
+            lanes[lane] += value * value
+    for i in range(whole, x.size):
+        value = np.float64(x[i])
+        lanes[i - whole] += value * value
+    total = lanes[0]
+    for lane in range(1, TILE):
+        total += lanes[lane]
+    return total
+
+
+@kernel
+def _reflect(normals, v, vt, signs, halves, first, last):
+    """Panels `first` to `last` of V, and those rows of all panels of its transpose."""
+    widest_vectors()
+    k, n = normals.shape
+    x = np.empty((TILE, vt.shape[0] * TILE), v.dtype)
+    for panel in range(first, last):
+        top = panel * TILE
+        x[:] = 0
+        for j in range(top, min(top + TILE, k)):
+            row = x[j - top, j:n]
+            _copy(row, normals[j, j:])
+            length, leading = np.sqrt(_squares(row)), np.float64(row[0])
+            signs[j] = -1 if leading < 0 else 1
+            scale = x.dtype.type(1 / np.sqrt(length * (length + abs(leading))))
+            row[0] += signs[j] * x.dtype.type(length)
+            for i in range(row.size):
+                row[i] *= scale
+            halves[j] = 0.5 * _squares(row)
+        for start in range(top, n, 256):  # as much as stays in the first-level cache
+            stop = min(start + 256, n)
+            for j in range(TILE):
+                to, row = v[panel, start:stop, j], x[j, start:stop]
+                _copy(to, row)
+        for other in range(panel, len(vt)):
+            for j in range(TILE):
+                _copy(vt[other, top + j], x[j, other * TILE : other * TILE + TILE])
+
+
+@kernel
+def _multiply_gram(v, gram, rows, stop_rows, columns, stop_columns):
+    """The tiles of -S below the diagonal, transposed, and those of S on it, within the bounds."""
+    n = v.shape[1]
+    for p in range(columns, stop_columns):
+        gram[p, max(rows, p) * TILE : stop_rows * TILE] = 0
+    for start in range(rows * TILE // RUN * RUN, n, RUN):
+        for p in range(columns, stop_columns):
+            for q in range(max(rows, p), stop_rows):
+                _add(gram, q, p, v, q, v, p, max(start, q * TILE), min(start + RUN, n))
+    for p in range(columns, stop_columns):
+        below = gram[p, max(rows, p + 1) * TILE : stop_rows * TILE]
+        for i in range(len(below)):
+            for j in range(TILE):
+                below[i, j] = -below[i, j]
+
+
+@kernel
+def _invert(gram, halves, inverses):
+    """The transposed inverses of S's tiles on the diagonal, column by column from the bottom up."""
+    for panel in range(len(gram)):
+        top = panel * TILE
+        upper, inverse = gram[panel, top : top + TILE], inverses[panel]
+        inverse[:] = 0
+        for column in range(TILE):
+            for i in range(column, -1, -1):
+                value = inverses.dtype.type(i == column)
+                for j in range(i + 1, column + 1):
+                    value -= upper[i, j] * inverse[column, j]
+                inverse[column, i] = value / halves[top + i]
+
+
+@kernel
+def _solve(gram, inverses, vt, factors, solved, first, last):
+    """Column panels `first` to `last` of S⁻¹Vᵀ, times the factors: by runs from the last one up."""
+    in_run = RUN // TILE
+    known = np.empty((1, TILE, TILE), solved.dtype)
+    for c in range(first, last):
+        _copy(solved[c, : (c + 1) * TILE].reshape(-1), vt[c, : (c + 1) * TILE].reshape(-1))
+    for run in range((last - 1) // in_run, -1, -1):
+        top, stop = run * in_run, min((run + 1) * in_run, last)
+        for later in range(run + 1, (last - 1) // in_run + 1):
+            start = later * RUN
+            for c in range(max(first, later * in_run), last):
+                end = min(start + RUN, (c + 1) * TILE)
+                for p in range(top, stop):
+                    _add(solved, p, c, gram, p, solved, c, start, end)
+        for c in range(max(first, top), last):
+            end = min((c + 1) * TILE, (run + 1) * RUN)
+            for p in range(min(stop - 1, c), top - 1, -1):
+                _add(solved, p, c, gram, p, solved, c, (p + 1) * TILE, end)
+                here = solved[c, p * TILE : (p + 1) * TILE]
+                _copy(known.reshape(-1), here.reshape(-1))
+                here[:] = 0
+                _add(solved, p, c, inverses, p, known, 0, 0, TILE)
+    for c in range(first, last):
+        for i in range((c + 1) * TILE):
+            for j in range(TILE):
+                solved[c, i, j] *= factors[c * TILE + j]
+
+
+@kernel
+def _multiply(a, b, out, rows, stop_rows, columns, stop_columns):
+    """A square of ABᵀ; A and B have no terms right of their diagonals."""
+    tile, flat = np.empty((1, TILE, TILE), out.dtype), out.reshape(-1)
+    height, width = out.shape
+    for c in range(columns, stop_columns):
+        for r in range(rows, stop_rows):
+            tile[:] = 0
+            end = (min(r, c) + 1) * TILE
+            for start in range(0, end, RUN):
+                _add(tile, 0, 0, a, r, b, c, start, min(start + RUN, end))
+            first = c * TILE
+            for i in range(min(TILE, height - r * TILE)):
+                at, part = (r * TILE + i) * width + first, tile[0, i]
+                if first + TILE <= width:
+                    to = flat[at : at + TILE]
+                    for j in range(TILE):
+                        to[j] = part[j]
+                else:
+                    for j in range(width - first):
+                        flat[at + j] = part[j]
+
+
+@kernel
+def _rooms(k, n, out):
+    """Memory for a matrix: V, its transpose, VᵀV, the tiles' inverses, S⁻¹Vᵀ, signs, halves.
+
+    S⁻¹Vᵀ takes the place of V, which is not needed once VᵀV is known, and VᵀV that of the result,
+    where the normal numbers may lie, if it fits: fresh memory is slow.
+    """
+    panels, height = -(-k // TILE), -(-n // TILE)
+    size = panels * TILE
+    memory = np.empty(size * max(n, size), out.dtype)
+    v = memory[: size * n].reshape(panels, n, TILE)
+    solved = memory[: size * size].reshape(panels, size, TILE)
+    vt = np.empty((height, size, TILE), out.dtype)
+    free = out.reshape(-1) if out.size >= size * size else np.empty(size * size, out.dtype)
+    gram = free[: size * size].reshape(panels, size, TILE)
+    inverses = np.empty((panels, TILE, TILE), out.dtype)
+    return v, vt, gram, inverses, solved, np.ones(size, out.dtype), np.ones(size, out.dtype)
+
+
+@kernel
+def _make_alone(normals, out, gain, first, last):
+    """Matrices `first` to `last`, one after another."""
+    _, k, n = normals.shape
+    panels, height = -(-k // TILE), -(-n // TILE)
+    for matrix in range(first, last):
+        here = out[matrix]
+        v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, here)
+        _reflect(normals[matrix], v, vt, signs, halves, 0, panels)
+        _multiply_gram(v, gram, 0, panels, 0, panels)
+        _invert(gram, halves, inverses)
+        factors = signs * gain
+        _solve(gram, inverses, vt, factors, solved, 0, panels)
+        if out.shape[2] == k:
+            _multiply(vt, solved, here, 0, height, 0, panels)
+        else:
+            _multiply(solved, vt, here, 0, panels, 0, height)
+        for j in range(k):
+            here[j, j] -= factors[j]
+
+
+def multiply_out(
+    normals: NDArray[np.float32], out: NDArray[Any], gain: float, threads: int | None = None
+) -> None:
+    """As `reflectors.multiply_out`, on `available_threads` unless told otherwise.
+
+    Threads take whole matrices if these are small or many, else squares of one matrix.
+    """
+    threads = threads or available_threads()
+    factor = out.dtype.type(gain)
+    if threads == 1 or out[0].size <= _SMALL or len(out) >= 4 * threads:
+        step = -(-len(out) // (4 * threads))
+        cuts = [*range(0, len(out), step), len(out)]
+        share(_make_alone, [(normals, out, factor, *ends) for ends in pairwise(cuts)], threads)
+        return
+    for x, matrix in zip(normals, out, strict=True):
+        _make_together(x, matrix, factor, threads)
+
+
+def _make_together(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) -> None:
+    """One matrix, by threads that meet after each step."""
+    k, n = x.shape
+    v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, out)
+    panels, height = len(v), len(vt)
+    step = max(1, min(_GROUP, panels // 8))
+    columns = [(at, min(at + step, panels)) for at in range(0, panels, step)]
+    rows = [(at, min(at + step, height)) for at in range(0, height, step)]
+
+    share(_reflect, [(x, v, vt, signs, halves, *part) for part in columns], threads)
+    lower = [(v, gram, *q, *p) for q in columns for p in columns if p <= q]
+    share(_multiply_gram, lower, threads)
+    _invert(gram, halves, inverses)
+    known = (gram, inverses, vt, signs * gain, solved)
+    share(_solve, [(*known, *part) for part in reversed(columns)], threads)
+    squares = product(rows, columns) if out.shape[1] == k else product(columns, rows)
+    sides = (vt, solved) if out.shape[1] == k else (solved, vt)
+    share(_multiply, [(*sides, out, *r, *c) for r, c in squares], threads)
+    out[np.arange(k), np.arange(k)] -= known[3][:k]

@@ -1,0 +1,43 @@
+"""A sum of the hashes of a tensor's elements: the same in any order, of any parts.
+
+`sums` is the definition in plain NumPy, `kernels` computes the same with Numba.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from isoinit._drawing.backend import Engine
+from isoinit._drawing.hashing import sums
+from isoinit._drawing.shard import Piece
+
+_engine: Final = Engine(sums, "isoinit._drawing.hashing.kernels")
+
+
+def tensor_key(name: str, dtype: str, shape: tuple[int, ...]) -> int:
+    """What the hashes of a tensor's elements start from: 64 bits of its name, type and shape."""
+    text = f"{name}\0{dtype}\0{shape}"
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"isoinit")
+    return int.from_bytes(digest.digest(), "little")
+
+
+def hash_sum(values: npt.NDArray[Any], piece: Piece, key: int) -> int:
+    """The sum modulo 2**64 of the hashes of some elements.
+
+    Args:
+        values: a flat, contiguous array: the elements of the piece, of 2, 4 or 8 bytes.
+        piece: which part of the tensor they are.
+        key: see `tensor_key`.
+    """
+    bits = values.view(np.dtype(f"u{values.dtype.itemsize}"))
+    total, done = 0, 0
+    for starts, lengths in piece.runs():
+        size = int(lengths.sum())
+        engine = _engine.pick(size + 1000 * len(starts))
+        total += engine.add(bits[done : done + size], starts, lengths, key)
+        done += size
+    return total % 2**64

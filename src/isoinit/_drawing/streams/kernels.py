@@ -1,0 +1,525 @@
+# pyright: basic, reportMissingTypeStubs=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+# mypy: ignore-errors
+# ruff: noqa: ARG001
+# Numba has no types, and its signatures are fixed.
+"""The numbers of `isoinit._drawing.streams.philox`, with the same bits, compiled by Numba.
+
+A block of 1024 elements takes three passes over buffers that stay in the first-level cache: words,
+deviates, values; then it is copied out, past the caches if there is much of it. Each is a plain loop
+that LLVM turns into vector instructions: the first works on 64-bit lanes (the products), the others
+on 32-bit ones, and together they would vectorise badly. Threads take whole blocks and never change
+a bit.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic, overload
+
+from isoinit._drawing.jit import available_threads, kernel, share, widest_vectors
+from isoinit._drawing.streams import philox
+from isoinit._drawing.streams.philox import (
+    BLOCK,
+    FIXED,
+    LANE,
+    NORMAL,
+    UNIFORM,
+    WORDS,
+    Job,
+    Key,
+    Law,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Numba's cache on disk follows the date and size of this file alone, while the constants below come
+# from another: so a change of the definition has to change this line too.
+if philox.DEFINITION != 1:
+    raise ImportError("kernels.py implements another definition than philox.py")
+
+_u32, _u64, _f32, _i32 = np.uint32, np.uint64, np.float32, np.int32
+
+_M0, _M1 = (_u64(m) for m in philox._MULTIPLIERS)
+_W0, _W1 = (_u64(w) for w in philox._WEYL)
+_MASK = _u64(philox._WORD)
+_HALF = _u64(32)
+
+_LOG = tuple(map(_f32, philox.LOG))
+_SINE = tuple(map(_f32, philox.SINE))
+_CENTRE = tuple(map(_f32, philox.CENTRE))
+_TAIL = tuple(map(_f32, philox.TAIL))
+_MINUS_TWO_LOG_2 = _f32(philox.MINUS_TWO_LOG_2)
+_SQRT_HALF_BITS = _i32(philox.SQRT_HALF_BITS)
+_ABOVE_SQRT_HALF = _u32(philox.ABOVE_SQRT_HALF)
+_CENTRE_END = _f32(philox.CENTRE_END)
+_CENTRE_MIDDLE = _f32(philox.CENTRE_MIDDLE)
+_CENTRE_LEAST = _f32(philox.CENTRE_LEAST)
+_TAIL_MIDDLE = _f32(philox.TAIL_MIDDLE)
+_STREAMED = 2**19
+_SIGN = _u32(0x80000000)
+_QUARTER = _u32(0x3FFFFFFF)
+
+
+@intrinsic
+def _fma(typingctx, a, b, c):
+    """``llvm.fma.f32``: one rounding, whatever the machine."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def _bits(typingctx, x):
+    """The bits of a float32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def _float(typingctx, bits):
+    """The float32 of these bits; wider integers are cut to 32."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.float32(types.uint32), codegen
+
+
+@intrinsic
+def _pointer(typingctx, address):
+    """The pointer to an address."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.voidptr(types.uint64), codegen
+
+
+@intrinsic
+def _stream_lines(typingctx, to, start, lines, count):
+    """Copy whole lines of 64 bytes past the caches; `start` is a flat index, `to` aligned there."""
+
+    def codegen(context, builder, signature, arguments):
+        line, i64 = ir.VectorType(ir.IntType(64), 8), ir.IntType(64)
+        target, source = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in ((to, arguments[0]), (lines, arguments[2]))
+        )
+        target = builder.bitcast(builder.gep(target, [arguments[1]]), line.as_pointer())
+        source = builder.bitcast(source, line.as_pointer())
+        before = builder.block
+        loop, after = builder.append_basic_block("line"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i = builder.phi(i64)
+        value = builder.load(builder.gep(source, [i]))
+        value.align = 4
+        store = builder.store(value, builder.gep(target, [i]))
+        store.align = 64
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        following = builder.add(i, i64(1))
+        i.add_incoming(i64(0), before)
+        i.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", following, arguments[3]), loop, after)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(to, types.int64, lines, types.int64), codegen
+
+
+@intrinsic
+def _fence(typingctx):
+    """Streamed lines may reach other threads later than what is stored after them; not past this."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@njit(inline="always")
+def _polynomial(x, coefficients):
+    value = coefficients[-1]
+    for i in range(len(coefficients) - 2, -1, -1):
+        value = _fma(value, x, coefficients[i])
+    return value
+
+
+@njit
+def _words(keys, c2, c3, block, words, width):
+    widest_vectors()
+    base = block * _u64(LANE)
+    high = base >> _HALF
+    for j in range(width):
+        # 64-bit lanes whose upper halves are left dirty: the multiplication reads the lower.
+        x0, x1, x2, x3 = base + _u64(j), high, c2, c3
+        for turn in range(10):
+            p0 = (x0 & _MASK) * _M0
+            p1 = (x2 & _MASK) * _M1
+            x0, x1 = (p1 >> _HALF) ^ x1 ^ keys[2 * turn], p1
+            x2, x3 = (p0 >> _HALF) ^ x3 ^ keys[2 * turn + 1], p0
+        words[j] = _u32(x0)
+        words[LANE + j] = _u32(x1)
+        words[2 * LANE + j] = _u32(x2)
+        words[3 * LANE + j] = _u32(x3)
+
+
+@njit(inline="always")
+def _split(x):
+    bits = _i32(_bits(x) - _SQRT_HALF_BITS)
+    fraction = _float((bits & _i32(0x7FFFFF)) + _SQRT_HALF_BITS)
+    return _f32(_i32(bits >> _i32(23))), fraction - _f32(1)
+
+
+@njit(inline="always")
+def _radius(word):
+    above = word > _ABOVE_SQRT_HALF
+    x = _f32(_u32(~word) if above else word) + _f32(0.5)
+    exponent, f = _split(x)
+    f = x * _f32(-(2**-32)) if above else f
+    exponent = _f32(0) if above else exponent - _f32(32)
+    return np.sqrt(_fma(exponent, _MINUS_TWO_LOG_2, f * _polynomial(f, _LOG)))
+
+
+@njit(inline="always")
+def _quarter_sine(word):
+    h = _fma(_f32(word), _f32(2**-30), _f32(2**-31))
+    return h * _polynomial(h * h, _SINE)
+
+
+@njit(inline="always")
+def _flip(x, sign):
+    return _float(_bits(x) ^ (sign & _SIGN))
+
+
+@njit
+def _uniform(words, deviates, stop):
+    widest_vectors()
+    for i in range(stop):
+        deviates[i] = _f32(_u32(words[i] >> _u32(8))) * _f32(2**-24)
+
+
+@njit
+def _normal(words, deviates, pairs):
+    widest_vectors()
+    for pair in range(pairs):
+        for j in range(2 * LANE * pair, 2 * LANE * pair + LANE):
+            radius, angle = _radius(words[j]), words[j + LANE]
+            quarter = _u32(angle & _QUARTER)
+            across = radius * _quarter_sine(_u32(quarter ^ _QUARTER))
+            deviates[j] = _flip(across, angle)
+            deviates[j + LANE] = _flip(radius * _quarter_sine(quarter), _u32(angle << _u32(1)))
+
+
+@njit(inline="always")
+def _lower_tail(word, below, above, step):
+    from_low = _fma(_f32(word), step, below)
+    from_high = _fma(_f32(_u32(~word)), step, above)
+    lower = from_low < from_high
+    s = from_low if lower else from_high
+    four = s * _f32(-4)
+    exponent, f = _split(_fma(four, s, -four))
+    w = _f32(0.5) * _fma(exponent, _MINUS_TWO_LOG_2, f * _polynomial(f, _LOG))
+    x = _f32(1) - s - s
+    return w, (-x if lower else x)
+
+
+@njit
+def _truncated_centre(words, below, above, step, deviates, stop):
+    widest_vectors()
+    for i in range(stop):
+        w, x = _lower_tail(words[i], below, above, step)
+        deviates[i] = _polynomial(w - _CENTRE_MIDDLE, _CENTRE) * x
+
+
+@njit
+def _truncated_whole(words, below, above, step, deviates, stop):
+    widest_vectors()
+    for i in range(stop):
+        w, x = _lower_tail(words[i], below, above, step)
+        centre = _polynomial(w - _CENTRE_MIDDLE, _CENTRE)
+        root = np.sqrt(w if w > _f32(1) else _f32(1))
+        tail = root * _polynomial(_f32(1) / root - _TAIL_MIDDLE, _TAIL)
+        deviates[i] = (centre if w <= _CENTRE_END else tail) * x
+
+
+def _value(out, deviate, scale, shift, low, high):
+    """One value in the type of ``out``: overloaded by that type."""
+    raise NotImplementedError
+
+
+@njit(inline="always")
+def _value32(deviate, scale, shift, low, high):
+    value = _fma(deviate, scale, shift)
+    value = value if value > low else low
+    return value if value < high else high
+
+
+@overload(_value, inline="always")
+def _value_of(out, deviate, scale, shift, low, high):
+    def float32(out, deviate, scale, shift, low, high):
+        return _value32(deviate, scale, shift, low, high)
+
+    def bfloat16(out, deviate, scale, shift, low, high):
+        bits = _bits(_value32(deviate, scale, shift, low, high))
+        odd = _u32(_u32(bits >> _u32(16)) & _u32(1))
+        return np.uint16(_u32(_u32(bits + _u32(0x7FFF)) + odd) >> _u32(16))
+
+    def float64(out, deviate, scale, shift, low, high):
+        value = np.float64(deviate) * scale + shift
+        value = value if value > low else low
+        return value if value < high else high
+
+    return {types.float32: float32, types.uint16: bfloat16, types.float64: float64}[out.dtype]
+
+
+@njit(inline="always")
+def _round_keys(k0, k1):
+    keys = np.empty(20, _u64)
+    for turn in range(10):
+        keys[2 * turn] = (k0 + _u64(turn) * _W0) & _MASK
+        keys[2 * turn + 1] = (k1 + _u64(turn) * _W1) & _MASK
+    return keys
+
+
+@kernel
+def _fill_words(k0, k1, c2, c3, out, start):
+    widest_vectors()
+    keys, words = _round_keys(k0, k1), np.empty(BLOCK, _u32)
+    done = 0
+    while done < out.size:
+        element = start + _u64(done)
+        first = np.int64(element % _u64(BLOCK))
+        count = min(BLOCK - first, out.size - done)
+        _words(keys, c2, c3, element // _u64(BLOCK), words, LANE)
+        part, here = words[first : first + count], out[done : done + count]
+        for i in range(count):
+            here[i] = part[i]
+        done += count
+
+
+@njit
+def _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates):
+    """The first `stop` deviates of a block."""
+    if kind == FIXED:
+        deviates[:] = _f32(-0.0)
+        return
+    _words(keys, c2, c3, block, words, min(stop, LANE))
+    if kind == UNIFORM:
+        _uniform(words, deviates, stop)
+    elif kind == NORMAL:
+        _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
+    # The smaller of the two probabilities that an element can invert is never below these.
+    elif min(below, above) > _CENTRE_LEAST:
+        _truncated_centre(words, below, above, step, deviates, stop)
+    else:
+        _truncated_whole(words, below, above, step, deviates, stop)
+
+
+@kernel
+def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+    widest_vectors()
+    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    values = np.empty(BLOCK, out.dtype)
+    # What is larger than a cache goes past it, so that memory is not read before it is written.
+    whole = out.ctypes.data + np.int64(_u64(-start) % _u64(BLOCK)) * out.itemsize
+    streams = out.size * out.itemsize > _STREAMED and whole % 64 == 0
+    done = 0
+    while done < out.size:
+        element = start + _u64(done)
+        first = np.int64(element % _u64(BLOCK))
+        count = min(BLOCK - first, out.size - done)
+        # A small parameter needs only the beginning of its block; in whole vectors.
+        stop = (first + count + 63) // 64 * 64
+        block = element // _u64(BLOCK)
+        _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates)
+        for i in range(stop):
+            values[i] = _value(out, deviates[i], scale, shift, low, high)
+        if streams and count == BLOCK:
+            _stream_lines(out, done, values, BLOCK * out.itemsize // 64)
+        else:
+            part, here = values[first : first + count], out[done : done + count]
+            for i in range(count):
+                here[i] = part[i]
+        done += count
+    _fence()
+
+
+@kernel
+def _fill_runs(
+    k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, starts, lengths
+):
+    """Runs of elements, one behind the other in `out`; a block that serves several is made once."""
+    widest_vectors()
+    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
+    values, done, made = np.empty(BLOCK, out.dtype), 0, np.int64(-1)
+    for run in range(starts.size):
+        at, end = starts[run], starts[run] + lengths[run]
+        while at < end:
+            block, first = at // BLOCK, at % BLOCK
+            count = min(BLOCK - first, end - at)
+            if block != made:
+                _block(keys, c2, c3, kind, below, above, step, _u64(block), BLOCK, words, deviates)
+                for i in range(BLOCK):
+                    values[i] = _value(out, deviates[i], scale, shift, low, high)
+                made = block
+            part, here = values[first : first + count], out[done : done + count]
+            for i in range(count):
+                here[i] = part[i]
+            at += count
+            done += count
+
+
+@kernel
+def _fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
+    """The jobs `first` to `last`; `like` is an array of their memory's type."""
+    for i in range(first, last):
+        k, s, p = keys[i], scaling[which[i]], chances[which[i]]
+        k0, k1, c2, c3, kind = k[0], k[1], k[2], k[3], kinds[which[i], 0]
+        out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
+        _fill_values(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0))
+
+
+@kernel
+def _choose(words, size, chosen):
+    rows, count = words.shape
+    for row in range(rows):
+        for t in range(count):
+            last = _u64(size - count + t)
+            number = (_u64(words[row, t]) * (last + _u64(1))) >> _HALF
+            number = last if chosen[number] else number
+            chosen[number] = True
+            words[row, t] = number
+        for t in range(count):
+            chosen[words[row, t]] = False
+
+
+_PIECE = 128 * BLOCK
+
+
+def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
+    counter = [_u64(word) for word in key]
+    if law.kind == WORDS:
+        _fill_words(*counter, out, _u64(start))
+    elif out.dtype == np.float16:  # Numba has no float16 on a CPU
+        for at in range(0, out.size, _PIECE):
+            part = out[at : at + _PIECE]
+            values = np.empty(part.size, np.float32)
+            _fill_piece(key, law, values, start + at)
+            part[:] = values
+    else:
+        _fill_values(*counter, *_numbers(law, out.dtype), out, _u64(start))
+
+
+def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """A law as the kernels take it: its scaling in the arithmetic of the values' type."""
+    real: Any = float if dtype == np.float64 else _f32
+    scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
+    return law.kind, *scaling, _f32(law.below), _f32(law.above), _f32(law.step)
+
+
+def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
+    """Write elements ``start`` to ``start + out.size`` of a parameter into ``out``.
+
+    ``threads`` is `available_threads` unless given; small arrays stay on the caller's.
+    """
+    if out.size < 2 * _PIECE or (threads := threads or available_threads()) == 1:
+        _fill_piece(key, law, out, start)
+        return
+    # Several pieces a thread, so that one that is held up does not keep the others waiting.
+    size = max(_PIECE, out.size // (16 * threads) // BLOCK * BLOCK)
+    whole, stop = start - start % BLOCK, start + out.size
+    cuts = [start, *range(whole + size, stop, size), stop]
+    pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
+    share(_fill_piece, pieces, threads)
+
+
+def fill_runs(
+    key: Key,
+    law: Law,
+    out: NDArray[Any],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    threads: int | None = None,
+) -> None:
+    """Write runs of a parameter's elements, one behind the other, into ``out``."""
+    threads = threads or available_threads()
+    ends = np.cumsum(lengths)
+    several = threads > 1 and out.size >= 2 * _PIECE
+    cuts = (
+        np.searchsorted(ends, np.linspace(0, out.size, 16 * threads + 1)[1:-1]) if several else []
+    )
+    pieces = [
+        (key, law, out[ends[a] - lengths[a] : ends[b - 1]], starts[a:b], lengths[a:b])
+        for a, b in pairwise([0, *cuts, len(starts)])
+        if a < b
+    ]
+    share(_runs_piece, pieces, threads)
+
+
+def _runs_piece(
+    key: Key, law: Law, out: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    # Numba has no float16 on a CPU.
+    values = np.empty(out.size, np.float32) if out.dtype == np.float16 else out
+    counter = [_u64(word) for word in key]
+    _fill_runs(*counter, *_numbers(law, values.dtype), values, starts, lengths)
+    if values is not out:
+        out[:] = values
+
+
+def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:
+    """Do the jobs, whose memory is of one type; the later one wins where two overlap."""
+    if dtype == np.float16:
+        for job in jobs:
+            _fill_piece(philox.key_words(job.key), job.law, philox.memory(job, dtype), 0)
+        return
+    keys = np.frombuffer(b"".join([job.key for job in jobs]), "<u4").reshape(-1, 4).astype(_u64)
+    places = np.array([job[2:] for job in jobs], _u64)
+    # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
+    laws = {id(job.law): job.law for job in jobs}
+    numbers = {one: number for number, one in enumerate(laws)}
+    which = np.array([numbers[id(job.law)] for job in jobs])
+    kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
+    scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else _f32)
+    args = (keys, places, which, kinds, scaling, table[:, 4:].astype(_f32), np.empty(0, dtype))
+    ends = np.cumsum(places[:, 1])
+    threads = threads or available_threads()
+    count = 4 * threads if ends[-1] >= 2 * _PIECE and not _overlap(places, dtype) else 1
+    cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
+    pieces = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(jobs)])]
+    share(_fill_jobs, pieces, threads)
+
+
+def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
+    """Whether any two of the memories (address, elements) do, so that their order matters."""
+    address, size = places[np.argsort(places[:, 0], kind="stable")].T
+    return bool((address[:-1] + size[:-1] * _u64(dtype.itemsize) > address[1:]).any())
+
+
+def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
+    """Turn each row of ``words`` into different numbers below ``size``; threads take whole rows."""
+    threads = threads or available_threads()
+    several = threads > 1 and words.size >= _PIECE
+    step = -(-len(words) // (4 * threads)) if several else max(len(words), 1)
+    pieces = [(words[a : a + step], size) for a in range(0, len(words), step)]
+    share(_subsets_piece, pieces, threads)
+
+
+def _subsets_piece(words: NDArray[np.uint32], size: int) -> None:
+    _choose(words, size, np.zeros(size, np.bool_))

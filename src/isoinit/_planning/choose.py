@@ -1,0 +1,125 @@
+"""Chooses for every parameter in the order of execution, with the signal that the choices make.
+
+What feeds a weight depends on what the weights before it were given, so choosing and propagating go
+hand in hand: each layer is chosen for the second moment that reaches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.rules import Choice, choose
+from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
+from isoinit._reading.roles import Role
+from isoinit.initializers import Initializer
+
+# A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
+SMALL = 4e-4
+JOINING = ("add", "cat", "concat", "stack", "where")
+
+
+def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
+    """What every parameter gets, in the order of `roles`.
+
+    The signal is the nominal one (`propagation.propagate`): a plan depends on the model, and not on
+    the numbers in the example, its length, or how many examples there are.
+
+    Raises:
+        ArgumentError: for an unknown method.
+    """
+    chosen: dict[str, Choice] = {}
+    starts: dict[int, float] = {}
+
+    def fill(op: Op, use: Use, fed: Signal | None) -> Initializer | None:
+        name = use.parameter
+        if name not in chosen:
+            role = roles[name]
+            near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
+            beside = role.slot in ("position", "token")
+            if near is None and beside:
+                role = replace(role, second=SMALL)
+            elif near is None and role.slot == "weight":
+                role = replace(role, followed=False)
+            elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
+                role = replace(role, second=_rounded(near.second))
+            if (join := graph.ending.get(op.index)) is not None:
+                role = replace(role, start=starts.get(join.stream, 1.0))
+            chosen[name] = choose(role, method)
+        return chosen[name].initializer
+
+    signals: dict[int, Signal] = {}
+
+    def seen(value: int, signal: Signal) -> None:
+        signals[value] = signal
+        for stream in streams.get(value, ()) if signal.second > 0 else ():
+            starts.setdefault(stream, _rounded(signal.second))
+
+    streams: dict[int, list[int]] = {}
+    for join in graph.joins.values():
+        streams.setdefault(join.start, []).append(join.stream)
+    propagate(graph, fill, nominal=True, seen=seen)
+    targets = _outputs(graph, signals)
+    return {
+        name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
+        for name, role in roles.items()
+    }
+
+
+def _rounded(number: float) -> float:
+    """To six digits: the last bits of a sum depend on the processor, and a plan must not."""
+    return float(f"{number:.6g}")
+
+
+def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
+    """What a looked-up row or a learned token joins: the other side of the sum, or of the row."""
+    waiting = list(op.outputs)
+    for _ in range(8):
+        if not waiting:
+            return None
+        for reader in graph.consumers.get(value := waiting.pop(0), []):
+            others = [v for v in reader.inputs if v != value and v in signals]
+            if others and reader.name in JOINING:
+                maker = graph.producers.get(graph.trunk(others[0]))
+                scores = maker is not None and maker.kind == "other" and maker.name in PRODUCTS
+                return None if scores else signals[others[0]]
+            waiting += reader.outputs if reader.kind == "move" else []
+    return None
+
+
+def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
+    """Where no choice can keep signal and gradient alive: why, and what would."""
+    found: dict[str, list[Role]] = {}
+    for role in roles.values():
+        if role.slot == "weight" and role.chain is not None and role.chain.hopeless:
+            found.setdefault(role.chain.hopeless, []).append(role)
+    return tuple(
+        f"{len(alike)} layers in a row are joined by {name} alone (the first is "
+        f"{alike[0].parameter!r}): no scale of the weights keeps both the signal and its gradient "
+        "alive through them, since the function has no stable critical point and its odd part is not "
+        "linear enough; a norm layer every few layers, residual branches, or another activation "
+        "would"
+        for name, alike in found.items()
+    )
+
+
+def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
+    """The root mean square expected of each layer's output, by the name of its weight.
+
+    Now with the example's own moments and sizes, as a check on the same batch measures it.
+    """
+    if graph.how == "structure":
+        return {}
+
+    signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
+    return _outputs(graph, signals)
+
+
+def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
+    """The root mean square of each layer's first output, by the name of its weight."""
+    found: dict[str, float] = {}
+    for op in graph.ops:
+        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
+        if weight is not None and weight not in found and op.outputs[0] in signals:
+            found[weight] = _rounded(signals[op.outputs[0]].rms)
+    return found

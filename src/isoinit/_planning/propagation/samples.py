@@ -1,0 +1,143 @@
+"""Samples of a value's units, which stand for its law while it is followed through a graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+
+from isoinit._reading.graph import Array
+
+SAMPLES = 4096
+# Correlations below this are what independent samples show by chance (five standard errors).
+CHANCE = 5 / math.sqrt(SAMPLES)
+HERE, NEARBY, ACROSS = range(3)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Samples of one value's units.
+
+    Attributes:
+        rows: samples, (3, SAMPLES): here, nearby, and across examples.
+        units: the axes of the value along which the units of a layer lie; the others are places.
+        shares: for softmax weights, how many of them share the sum of one; else 0.
+        even: for such weights, the sum of their squares.
+    """
+
+    rows: Array
+    units: frozenset[int]
+    shares: int = 0
+    even: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean over units."""
+        return float(self.rows[HERE].mean())
+
+    @property
+    def second(self) -> float:
+        """The mean square over units."""
+        return float(np.square(self.rows[HERE]).mean())
+
+    @property
+    def rms(self) -> float:
+        """The root of the second moment."""
+        return math.sqrt(self.second)
+
+    @property
+    def products(self) -> Array:
+        """The mean products of the rows, (3, 3)."""
+        return np.asarray(self.rows @ self.rows.T / SAMPLES)
+
+
+def gaussian(
+    rng: np.random.Generator, products: Array, units: frozenset[int] = frozenset()
+) -> Signal:
+    """Gaussian samples with these mean products of the rows, each row of the first one's size."""
+    order = rng.permutation(SAMPLES)
+    sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
+    products = products * np.outer(*[sizes[HERE] / np.where(sizes > 0, sizes, 1.0)] * 2)
+    return Signal(_root(products) @ normals()[:, order], units)
+
+
+def mirrored(rng: np.random.Generator, products: Array, units: frozenset[int]) -> Signal:
+    """Gaussian samples of which the second half is the first with the other sign."""
+    rows = gaussian(rng, products).rows[:, : SAMPLES // 2]
+    rows = rows * np.sqrt(np.diag(products) / np.maximum(np.square(rows).mean(1), 1e-300))[:, None]
+    return Signal(np.concatenate([rows, -rows], 1), units)
+
+
+def of_moments(
+    rng: np.random.Generator, like: Signal, second: float, near: float, far: float
+) -> Signal:
+    """Samples of these moments, Gaussian about the mean of another signal."""
+    mean = like.mean
+    signal = gaussian(rng, products_of(second, near, far) - mean**2, like.units)
+    return replace(signal, rows=signal.rows + mean)
+
+
+def products_of(second: float, near: float, far: float) -> Array:
+    """The mean products of the rows; what differs in place and example is as alike as by both."""
+    both = near * far / second if second else 0.0
+    return np.array([[second, near, far], [near, second, both], [far, both, second]])
+
+
+def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:
+    """A sum or product of independent signals has a known second moment: without chance's part."""
+    (a, b), sign = (signal.rows[HERE] for signal in (left, right)), -1 if name == "sub" else 1
+    if abs(_correlation(a, b)) > CHANCE or abs(_correlation(a * a, b * b)) > CHANCE:
+        return rows
+    second = left.second * right.second
+    if name != "mul":
+        second = left.second + right.second + 2 * sign * left.mean * right.mean
+    found = float(np.square(rows[HERE]).mean())
+    return rows * math.sqrt(second / found) if found > 0 and second > 0 else rows
+
+
+def _correlation(a: Array, b: Array) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    smallest = 1e-12 * SAMPLES * float(abs(a).max() * abs(b).max())  # of what is but rounding
+    return float(a @ b) / size if size > smallest else 0.0
+
+
+def part(signal: Signal, index: int) -> Signal:
+    """Other units of the same law: independent of the first, for a split of what one layer made."""
+    return replace(signal, rows=np.roll(signal.rows, 1 + 37 * (index % 50), axis=1))
+
+
+def _root(products: Array) -> Array:
+    """The lower triangular L with L·Lᵀ nearest to what may not be quite positive definite."""
+    root = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(i + 1):
+            rest = products[i, j] - root[i, :j] @ root[j, :j]
+            if i == j:
+                root[i, i] = math.sqrt(max(rest, 0.0))
+            else:
+                root[i, j] = rest / root[j, j] if root[j, j] > 0 else 0.0
+        norm = math.sqrt(max(products[i, i], 0.0))
+        length = float(np.linalg.norm(root[i]))
+        if length > norm > 0:
+            root[i] *= norm / length
+    return root
+
+
+@cache
+def normals() -> Array:
+    """Three rows of samples with the quantiles of a normal, mean zero, and no correlation."""
+    levels = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    row = np.array([NormalDist().inv_cdf(level) for level in levels])
+    row /= np.sqrt(np.square(row).mean())
+    rng = np.random.default_rng(0)
+    rows = [row]
+    while len(rows) < 3:
+        other = rng.permutation(row)
+        for known in rows:
+            other = other - (other @ known / SAMPLES) * known
+        rows.append(other / np.sqrt(np.square(other).mean()))
+    return np.stack(rows)

@@ -1,0 +1,55 @@
+"""Recipes that are followed as they are: the model's own, and published ones."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from isoinit._planning.recipes.own import own_choices
+from isoinit._planning.recipes.papers import PAPERS, paper_choices
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Graph
+from isoinit._reading.roles import Role
+from isoinit.errors import ArgumentError
+
+RECIPES = ("own", *PAPERS)
+
+
+def refuse_recipe(recipe: str, method: str) -> None:
+    """Refuse what cannot be followed, before any work.
+
+    Raises:
+        ArgumentError: for an unknown recipe, or one beside a method.
+    """
+    if recipe not in RECIPES:
+        raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}")
+    if method != "auto":
+        raise ArgumentError(
+            f"recipe={recipe!r} and method={method!r}: a recipe says what every parameter gets, so "
+            "leave method at 'auto', or plan without a recipe"
+        )
+
+
+def follow(
+    recipe: str, model: nn.Module, graph: Graph, roles: dict[str, Role]
+) -> tuple[dict[str, tuple[Role, Choice]], tuple[str, ...]]:
+    """What a recipe gives each parameter.
+
+    Args:
+        recipe: one of `RECIPES`.
+        model: the model, which is left as it was.
+        graph: what was read of it.
+        roles: what each parameter is for.
+
+    Returns:
+        By name, the role, with what the axes mean to the recipe, and the choice; and what is doubtful,
+        in sentences.
+
+    Raises:
+        PlanError: if the recipe does not fit the model, naming what is missing.
+    """
+    if recipe == "own":
+        return own_choices(model, roles)
+    return paper_choices(recipe, graph, roles), ()
+
+
+__all__ = ["RECIPES", "follow", "refuse_recipe"]

@@ -1,0 +1,204 @@
+"""The verbs of the library: `read` a model, `plan` its initial parameters, `init` it in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from isoinit._planning.choose import choose_all, doubts, expected
+from isoinit._planning.plan import Plan
+from isoinit._planning.recipes import follow, refuse_recipe
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Graph
+from isoinit._reading.reading import Reading
+from isoinit._reading.roles import Role, read_roles
+from isoinit._reading.torch import require_parameters, structure, trace, trace_made_up
+from isoinit._reading.torch.names import unwrap
+from isoinit._writing.entry import Entry
+from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.meta import note_meta
+from isoinit.errors import TraceError
+from isoinit.initializers import Initializer
+
+
+def plan(
+    model: nn.Module,
+    batch: Any = None,
+    *,
+    method: str = "auto",
+    recipe: str | None = None,
+    overrides: Mapping[str, Initializer] | None = None,
+) -> Plan:
+    """Choose the initializer of every parameter, with a reason and a source; changes nothing.
+
+    The model's forward is run once on fake tensors, which take no memory and no time, and on the
+    example itself where it needs real values. What follows each weight (an activation, a residual
+    sum, a norm layer) decides what the weight gets.
+
+    Args:
+        model: any model, on any device, meta too.
+        batch: an example input: a tensor for `model(batch)`, a tuple for `model(*batch)`, or a
+            mapping for `model(**batch)`. Without one an example is made from the config of a
+            `transformers` model, or for the first layer of a model that takes one tensor. Where
+            that fails, the plan is a guess from the modules in the order of their registration, and
+            each entry says so.
+        method: "auto" for the rule book; or "zero", "random", "xavier", "he", "lecun",
+            "orthogonal", "sparse" (very large networks, scarce resources) or "variational" (where
+            uncertainty matters), put on every weight matrix where it can go.
+        recipe: a recipe to follow in place of the rule book. "own" is the model's own: its
+            `_init_weights`, `init_weights` or `reset_parameters` is run on memory of its own, and
+            every parameter gets the law that it was seen to draw from, with our streams. "paper:gpt2",
+            "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published ones.
+        overrides: other initializers by name, glob or role, as for `Plan.override`.
+
+    Raises:
+        ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, a
+            recipe comes with a method, or an override does not fit.
+        UnknownParameterError: if an override matches no parameter.
+        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
+            recipe that does not fit the model.
+        TraceError: if the forward refuses the batch, with the model's own error.
+
+    Example:
+        >>> import isoinit, torch
+        >>> nn = torch.nn
+        >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+        >>> for name in ("0.weight", "2.weight"):
+        ...     entry = isoinit.plan(model, torch.zeros(1, 8))[name]
+        ...     print(entry.initializer, f"{entry.std:.4f}", entry.role)
+        LeCunNormal() 0.3536 weight before relu
+        HeNormal(gain=1.414) 0.2500 weight of the output
+        >>> entry = isoinit.plan(model, torch.zeros(1, 8), recipe="own")["0.bias"]
+        >>> print(entry.initializer, "|", entry.source)
+        Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
+    """
+    parameters, aliases = require_parameters(model, "plan")
+    note_meta(model)
+    refuse_unfillable(parameters, now=False)
+    if recipe is not None:
+        refuse_recipe(recipe, method)
+    graph, notes = _graph(model, batch)
+    roles = read_roles(graph, lambda: structure(model))
+    if recipe is None:
+        choices = choose_all(graph, roles, method)
+        notes = (*notes, *doubts(roles))
+    else:
+        if recipe == "own" and graph.how == "structure":
+            notes = ()  # what each parameter gets does not depend on how the model was read
+        found, doubtful = follow(recipe, model, graph, roles)
+        notes += doubtful
+        roles = {name: role for name, (role, _) in found.items()}
+        choices = {name: choice for name, (_, choice) in found.items()}
+    signals = expected(graph, choices)
+    entries = {
+        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
+        for name, role in roles.items()
+    }
+    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
+        heads = [name for name, role in roles.items() if role.end == "output"]
+        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
+    chosen = Plan(entries, aliases, recipe or method, graph.how, notes)
+    if overrides is not None:
+        chosen.override(overrides)
+        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
+        signals = expected(graph, choices)
+        for name, entry in chosen.entries.items():
+            chosen.entries[name] = replace(entry, expected=signals.get(name))
+    return chosen
+
+
+def read(model: nn.Module, batch: Any = None) -> Reading:
+    """Read a model: the chain of its layers, with the functions between them; changes nothing.
+
+    Args:
+        model: any model, on any device, meta too.
+        batch: an example input, as for `plan`.
+
+    Returns:
+        What was read. Print it for a table, `to_json` it for programs, iterate over `layers`.
+
+    Raises:
+        ArgumentError, TraceError: as `plan` does.
+
+    Example:
+        >>> import isoinit, torch
+        >>> nn = torch.nn
+        >>> model = nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 2))
+        >>> isoinit.read(model).chain()
+        [('0', 'input', 'gelu → 2'), ('2', 'gelu(0)', 'output')]
+    """
+    require_parameters(model, "read")
+    graph, notes = _graph(model, batch)
+    return Reading(type(unwrap(model)).__name__, graph, notes)
+
+
+def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
+    """The graph of a run or, where no example can be made, of the modules; and what is doubtful."""
+    if batch is None:
+        try:
+            graph = trace_made_up(model)
+        except TraceError as error:
+            return structure(model), (f"read from its modules alone, a guess: {error}",)
+    else:
+        graph = trace(model, batch)
+    unused = graph.unused
+    if not unused:
+        return graph, ()
+    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
+    return graph, (
+        f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
+        "types alone tell what they are for; pass a batch that reaches them, or remove them",
+    )
+
+
+def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:
+    return Entry(
+        role.parameter,
+        str(role),
+        choice.initializer,
+        role.layout,
+        dtype.removeprefix("torch."),
+        choice.reason,
+        choice.source,
+        must_differ=role.must_differ,
+        expected=expected,
+        target=choice.target,
+        fed=role.fed_words,
+        feeds=role.feeds_words,
+        rule=choice.rule,
+        close=choice.close,
+        numbers=choice.numbers,
+    )
+
+
+def init(
+    model: nn.Module,
+    batch: Any = None,
+    seed: int | None = 0,
+    *,
+    method: str = "auto",
+    recipe: str | None = None,
+    overrides: Mapping[str, Initializer] | None = None,
+) -> Plan:
+    """Plan a model's initial parameters and apply the plan.
+
+    Args:
+        model: filled in place.
+        batch: an example input, as for `plan`.
+        seed: as for `Plan.apply`.
+        method: as for `plan`.
+        recipe: as for `plan`.
+        overrides: as for `plan`.
+
+    Returns:
+        The plan that was applied.
+
+    Raises:
+        IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
+    """
+    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides)
+    chosen.apply(model, seed)
+    return chosen

@@ -1,0 +1,307 @@
+"""The functions between the weights of a graph, measured by replaying what the model did.
+
+`following` goes forward from a weight's output to what it is for; `feeding` goes back from an
+operation's input to what it is made of. Neither knows any function by its name: a GELU spelled out
+with `tanh` and `pow`, or a student's own activation, is what its values are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from isoinit._reading.graph import LAYERS, STATISTICS, SUMS, Array, Graph, Op, run
+from isoinit.errors import ArgumentError
+from isoinit.initializers.scale.gains import ACTIVATIONS, activation_gain, function_gain
+
+# A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
+# it are the same for every purpose here.
+GRID: Array = np.linspace(-6.0, 6.0, 96) + 1 / math.pi / 96
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of one variable, as it was measured.
+
+    Attributes:
+        name: a known name, or the operations that make it up, such as "mul·sigmoid·mul".
+        slope: a leaky ReLU's slope on the negative side; 0 for all others.
+        function: the function itself.
+    """
+
+    name: str
+    slope: float = 0.0
+    function: Callable[[Array], Array] = field(default=np.positive, compare=False, repr=False)
+
+    @cached_property
+    def gain(self) -> float:
+        """E[φ(z)²]^(-1/2), exact for known names and by quadrature for any other."""
+        if self.name == "leaky_relu":
+            return activation_gain(self.name, self.slope)
+        if self.name == "relu" or self.name in ACTIVATIONS:
+            return activation_gain(self.name)
+        return function_gain(self.function, self.name)
+
+
+def identify(names: Sequence[str], function: Callable[[Array], Array]) -> Activation | None:
+    """Name a function by its values, so that a ReLU spelled `clamp(min=0)` is a ReLU.
+
+    None where there is none (no names), or none that a gain exists for: a logarithm, a reciprocal.
+    """
+    if not names:
+        return None
+    values = function(GRID)
+    negative = GRID < 0
+    if np.allclose(values[~negative], GRID[~negative], rtol=1e-6, atol=1e-6):
+        slope = float(f"{values[0] / GRID[0]:.9g}")  # 0.2, not 0.19999999999999998
+        if np.allclose(values[negative], slope * GRID[negative], rtol=1e-6, atol=1e-6):
+            name = "leaky_relu" if abs(slope) > 1e-9 else "relu"
+            return Activation(name, slope if name == "leaky_relu" else 0.0, function)
+    for name, known in ACTIVATIONS.items():
+        if np.allclose(values, known(GRID, 1.0), rtol=1e-5, atol=1e-6):
+            return Activation(name, function=function)
+    measured = Activation("·".join(dict.fromkeys(names)), function=function)
+    try:
+        _ = measured.gain
+    except ArgumentError:
+        return None
+    return measured
+
+
+@dataclass(frozen=True)
+class Following:
+    """What happens to a value on its way to the next weight, norm, sum or output.
+
+    Attributes:
+        names: the elementwise operations on the way, such as ("sigmoid", "mul"); empty where
+            together they only scale or shift.
+        function: the way as one NumPy function.
+        norm: whether a norm layer stands before the operations.
+        end: the operation that the way leads to; None at the model's end.
+    """
+
+    names: tuple[str, ...]
+    function: Callable[[Array], Array]
+    norm: bool
+    end: Op | None
+
+
+def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
+    """Follow a value forward through everything elementwise.
+
+    Branches that meet again, such as x·sigmoid(x), count as one function; different parts of a
+    tensor that meet (a gated unit) do not. Norm layers are looked through when nothing elementwise
+    stands before them: a convolution, batch norm and ReLU are one unit. So are sums with other
+    weights' outputs (the input and the state of a recurrent unit) or with positions, but not
+    residual sums.
+    """
+    way = _Way(graph, value)
+    end_value, end = way.walk()
+    if end is not None and not way.steps_to(end_value):
+        if end.index in graph.norms:
+            return following(graph, end.outputs[0], norm=True)
+        if end.name in SUMS and end.index not in graph.joins:
+            return following(graph, end.outputs[0], norm=norm)
+    steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
+    ops = way.behind[end_value]
+    return Following(steps, lambda z: run(ops, {value: z})[end_value], norm, end)
+
+
+class _Way:
+    """The elementwise region that grows forward from one value."""
+
+    def __init__(self, graph: Graph, value: int) -> None:
+        self.graph, self.start = graph, value
+        self.arrays: dict[int, Array] = {value: GRID}
+        self.part: dict[int, int] = {value: value}  # which part of the start each value holds
+        self.behind: dict[int, tuple[Op, ...]] = {value: ()}
+
+    def walk(self) -> tuple[int, Op | None]:
+        """Grow the region; return the value that leaves it, and the operation that takes it.
+
+        Of several ways out the first through a true function counts: a value that is also added to
+        a residual stream is still the input of its activation. A way that only ends in a statistic
+        (the mean square of a norm spelled out in steps) counts least.
+        """
+        exits: list[tuple[int, Op | None]] = []
+        waiting = {op.index: op for op in self.graph.consumers.get(self.start, [])}
+        while waiting:
+            op = waiting.pop(min(waiting))
+            if self._absorb(op):
+                for value in op.outputs:
+                    readers = self.graph.consumers.get(value, [])
+                    waiting.update({reader.index: reader for reader in readers})
+            else:
+                exits += [(value, op) for value in op.inputs if value in self.arrays]
+        exits += [(v, None) for v in self.arrays if not self.graph.consumers.get(v)]
+
+        def rank(way: tuple[int, Op | None]) -> tuple[bool, bool]:
+            value, op = way
+            return op is not None and op.name in STATISTICS, is_affine(self.arrays[value])
+
+        return min(exits, key=rank, default=(self.start, None))
+
+    def _absorb(self, op: Op) -> bool:
+        if (op.uses and not op.is_neutral) or any(value not in self.arrays for value in op.inputs):
+            return False
+        parts = {self.part[value] for value in op.inputs}
+        if len(parts) > 1:
+            return False
+        result = _elementwise((op,), op.outputs[0], {v: self.arrays[v] for v in op.inputs})
+        if result is None:
+            return False
+        behind = {step.index: step for value in op.inputs for step in self.behind[value]}
+        chain = (*(behind[index] for index in sorted(behind)), op)
+        splits = self.graph.is_part(op)
+        for value in op.outputs:
+            self.arrays[value], self.behind[value] = result, chain
+            self.part[value] = value if splits else next(iter(parts))
+        return True
+
+    def steps_to(self, value: int) -> tuple[str, ...]:
+        return tuple(
+            op.name for op in self.behind[value] if op.kind != "move" and not op.is_neutral
+        )
+
+
+SourceKind = Literal["weight", "norm", "residual", "input"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a signal begins anew, as seen from what it feeds.
+
+    Attributes:
+        kind: "weight" (the output of a layer), "norm", "residual" (a residual sum) or "input" (the
+            example).
+        value: its number; of a layer that holds several (a packed projection), the part's.
+        op: what made it; None for the example.
+    """
+
+    kind: SourceKind
+    value: int
+    op: Op | None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What an input of an operation is made of.
+
+    Attributes:
+        value: the input.
+        sources: the nearest weights, norms, residual sums and inputs behind it.
+        steps: the operations between, in the order of execution.
+        function: the input as a function of the sources' arrays, in the order of `sources`; None
+            where it is not elementwise (attention, a product of two signals' matrices, a sum over
+            units).
+    """
+
+    value: int
+    sources: tuple[Source, ...]
+    steps: tuple[Op, ...]
+    function: Callable[..., Array] | None
+
+    @property
+    def activation(self) -> Activation | None:
+        """The function, if it is one of a single source and more than a scaling."""
+        if self.function is None or len(self.sources) != 1 or is_affine(self.function(GRID)):
+            return None
+        return identify([op.name for op in self.steps if op.kind != "move"], self.function)
+
+
+def feeding(graph: Graph, value: int) -> Feed:
+    """Follow a value back to the nearest weights, norms, residual sums and inputs.
+
+    Biases, scales, and whatever else a model does on the way without a layer are part of the way.
+    Different parts of one layer's output (a gate and what it gates) are sources of their own.
+    """
+    sources: dict[int, Source] = {}
+    steps: dict[int, Op] = {}
+    waiting = [value]
+    while waiting:
+        at = waiting.pop()
+        op = graph.producers.get(_whole(graph, at))
+        kind = _source_kind(graph, op)
+        if kind is None:
+            op = graph.producers.get(at)
+        if kind is not None:
+            sources[at] = Source(kind, at, op)
+        elif op is not None and op.index not in steps:
+            steps[op.index] = op
+            waiting.extend(op.inputs)
+    made = {at: -1 if (op := source.op) is None else op.index for at, source in sources.items()}
+    order = sorted(sources, key=lambda at: (made[at], at))
+    found = tuple(sources[at] for at in order)
+    ops = tuple(steps[index] for index in sorted(steps))
+    rng = np.random.default_rng(0)
+    given = {source.value: rng.permutation(GRID) for source in found}
+    if not found or _parts_meet(graph, ops) or _elementwise(ops, value, given) is None:
+        return Feed(value, found, ops, None)
+
+    def function(*arrays: Array) -> Array:
+        return run(ops, dict(zip(given, arrays, strict=True)))[value]
+
+    return Feed(value, found, ops, function)
+
+
+def _whole(graph: Graph, value: int) -> int:
+    """The value that this one is a part of; itself if it is none."""
+    op = graph.producers.get(graph.trunk(value))
+    if op is None or len(op.inputs) != 1 or op.uses or not graph.is_part(op):
+        return value
+    return graph.trunk(op.inputs[0])
+
+
+def _parts_meet(graph: Graph, ops: Sequence[Op]) -> bool:
+    """Whether different parts of one value take part: on a grid they would look the same."""
+    splits = [op for op in ops if len(op.inputs) == 1 and graph.is_part(op)]
+    parts = [(graph.trunk(op.inputs[0]), value) for op in splits for value in op.outputs]
+    return len({whole for whole, _ in parts}) < len(parts)
+
+
+def _source_kind(graph: Graph, op: Op | None) -> SourceKind | None:
+    if op is None:
+        return "input"
+    if op.index in graph.norms:
+        return "norm"
+    if op.index in graph.joins:
+        return "residual"
+    return "weight" if op.kind in LAYERS else None
+
+
+def is_affine(values: Array) -> bool:
+    """Whether values on `GRID` lie on one line: a scaling or a sign is no activation."""
+    values = np.asarray(values, np.float64)  # a comparison gives booleans
+    slope = (values[-1] - values[0]) / (GRID[-1] - GRID[0])
+    line = values[0] + slope * (GRID - GRID[0])
+    return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
+
+
+def _elementwise(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array | None:
+    """The value from arrays of what it was made of; None if that is not elementwise.
+
+    Elementwise means that a part of the input gives that part of the output: a softmax or a
+    cumulative sum, which have the right shape, do not pass.
+    """
+    for op in ops:
+        known = op.kind == "move" or op.is_neutral
+        if not known and (op.uses or op.replay is None or len(op.outputs) != 1):
+            return None
+    half = len(GRID) // 2
+    try:
+        whole = run(ops, dict(given))[value]
+        parts = [
+            run(ops, {at: array[side] for at, array in given.items()})[value]
+            for side in (slice(half), slice(half, None))
+        ]
+    except Exception:  # an operation refuses a plain row of numbers: not elementwise
+        return None
+    if whole.shape != GRID.shape or any(part.ndim != 1 for part in parts):
+        return None
+    same = np.allclose(whole, np.concatenate(parts), rtol=1e-9, atol=1e-12, equal_nan=True)
+    return whole if same else None

@@ -1,0 +1,223 @@
+"""What each parameter is for, read from the graph: the facts that the rules decide on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from isoinit._reading.graph import SUMS, Graph, Op, Use
+from isoinit._reading.plain_stacks import Chain, read_chains
+from isoinit._reading.pointwise import Activation, feeding, following, identify
+from isoinit._reading.subgraphs import Motif, read_motifs
+from isoinit.initializers.scale import fans
+from isoinit.initializers.scale.fans import Layout
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a parameter is for.
+
+    Attributes:
+        parameter: its name.
+        slot: what the operation does with it: see `graph.Use`; "unknown" if no operation that used
+            it is understood.
+        layout: what its axes mean.
+        op: the name of the operation that uses it.
+        activation: for a weight, the function that follows; None where none does.
+        end: for a weight, the operation that its signal goes to next.
+        branches: where it ends a residual branch, how many that stream collects.
+        norm: whether a norm layer stands between the weight and what follows.
+        ends_branch: whether its output is added to a residual stream.
+        of_norm: whether it is the scale or shift of a norm layer, also of one spelled out in steps.
+        through: the operations that the parameter itself goes through first: ("add",) for 1 + w.
+        neutral: for a bias, scale or shift, the value at which it does nothing; None if not known.
+        tied: its other slot, where two layers share it: an embedding that is also the output layer.
+        guess: whether it was read from the modules alone, because no run of the model used it.
+        fed: for a weight, the function that it is fed through; None where that is none, or more.
+        between: the names of the operations between that and the weight.
+        source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
+            or several of them: "norm, weight".
+        chain: for a weight or bias, the deep plain chain that its layer is part of.
+        motif: what it is in a small pattern that a paper has its own rule for.
+        second: the second moment that the layer gets, if all layers before it are as planned.
+        followed: whether that is known; where it is not, unit size is taken for granted.
+        start: for a weight that ends a residual branch, the second moment that its stream starts
+            with.
+    """
+
+    parameter: str
+    slot: str
+    layout: Layout
+    op: str
+    activation: Activation | None = None
+    end: str = ""
+    norm: bool = False
+    ends_branch: bool = False
+    of_norm: bool = False
+    branches: int = 0
+    through: tuple[str, ...] = ()
+    neutral: float | None = None
+    tied: str = ""
+    guess: bool = False
+    fed: Activation | None = None
+    between: tuple[str, ...] = ()
+    source: str = ""
+    chain: Chain | None = None
+    motif: Motif | None = None
+    second: float = 1.0
+    followed: bool = True
+    start: float = 1.0
+
+    @property
+    def fed_words(self) -> str:
+        """What feeds a weight: "relu of weight", "norm"; empty for others."""
+        name = self.fed.name if self.fed else "·".join(self.between)
+        return f"{name} of {self.source}" if name and self.source else self.source
+
+    @property
+    def feeds_words(self) -> str:
+        """Where a weight's output goes: "relu, then linear"; empty for others."""
+        activation = self.activation.name if self.activation else ""
+        end = "a residual stream" if self.ends_branch else self.end
+        return ", then ".join(step for step in ("norm" * self.norm, activation, end) if step)
+
+    @property
+    def must_differ(self) -> bool:
+        """Whether it is a weight whose units would stay identical if they started so.
+
+        Those at the end of a residual branch or an adapter may: what feeds them tells them apart.
+        """
+        apart = self.ends_branch or (self.motif is not None and self.motif.name == "adapter out")
+        return "weight" in self.slot and not apart
+
+    def __str__(self) -> str:
+        words = "embedding" if self.slot == "table" else self.slot
+        if self.slot == "weight":
+            if self.ends_branch:
+                words += " ending a residual branch"
+            elif self.activation:
+                words += f" before {self.activation.name}"
+            elif self.end == "output":
+                words += " of the output"
+        if self.slot in ("scale", "shift") and self.of_norm:
+            words = f"norm {words}"
+        if self.through and self.slot in ("scale", "shift", "bias"):
+            words += f" through {'·'.join(dict.fromkeys(self.through))}"
+        return f"{words}, tied to {self.tied}" if self.tied else words
+
+
+def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
+    """The role of every parameter, in the order of the model.
+
+    Args:
+        graph: what a run of the model showed, or the graph of its modules.
+        fallback: makes the graph of its modules, which is asked about the parameters that the run
+            never used, if there are any.
+    """
+    chains, motifs = read_chains(graph), read_motifs(graph)
+    found = {
+        name: role and replace(role, motif=motifs.get(name))
+        for name in graph.shapes
+        for role in [_role(graph, name, chains)]
+    }
+    if graph.how == "structure":
+        found = {name: role and replace(role, guess=True) for name, role in found.items()}
+    elif any(role is None for role in found.values()):
+        modules = fallback()
+        for name in [name for name, role in found.items() if role is None]:
+            role = _role(modules, name, {})
+            found[name] = role and replace(role, guess=True)
+    return {
+        name: role or Role(name, "unknown", fans.vector(graph.shapes[name]), "")
+        for name, role in found.items()
+    }
+
+
+def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
+    uses = [(op, use) for op, use in graph.uses_of(name) if use.slot != "other"]
+    if not uses:
+        return None
+    op, use = uses[0]
+    tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
+    tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
+    if use.slot == "weight" and (gates := _recurrent_layout(graph, uses)):
+        return Role(name, "recurrent weight", gates, op.name)
+    join = graph.ending.get(op.index)
+    role = Role(
+        name,
+        use.slot,
+        use.layout,
+        op.name,
+        ends_branch=join is not None,
+        branches=graph.branches[join.stream] if join else 0,
+        of_norm=op.kind == "norm" or _behind_norm(graph, op),
+        through=use.through,
+        neutral=use.neutral,
+        tied=tied,
+        chain=chains.get(op.index),
+    )
+    if use.slot != "weight":
+        return role
+    what_follows = following(graph, op.outputs[0])
+    feed = feeding(graph, op.inputs[0]) if op.inputs else None
+    return replace(
+        role,
+        fed=feed.activation if feed else None,
+        between=_names(feed.steps) if feed else (),
+        source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
+        activation=identify(what_follows.names, what_follows.function),
+        end=what_follows.end.name if what_follows.end else "output",
+        norm=what_follows.norm,
+    )
+
+
+def _names(steps: Sequence[Op]) -> tuple[str, ...]:
+    """The names of the first few operations that do more than rearrange, each once."""
+    names = [step.name for step in steps if step.kind != "move" and not step.is_neutral]
+    return tuple(dict.fromkeys(names))[:4]
+
+
+def _behind_norm(graph: Graph, op: Op) -> bool:
+    """Whether a scale or shift stands right behind a norm layer that is spelled out in steps."""
+    if not op.is_neutral:
+        return False
+    maker = graph.producers.get(graph.trunk(op.inputs[0]))
+    return maker is not None and (
+        maker.index in graph.norms or (maker.is_neutral and _behind_norm(graph, maker))
+    )
+
+
+def _sums_of(graph: Graph, value: int) -> list[Op]:
+    """The sums that a value goes into, perhaps rearranged or scaled."""
+    found: list[Op] = []
+    waiting = [value]
+    while waiting:
+        at = waiting.pop()
+        for op in graph.consumers.get(at, []):
+            if op.name in SUMS:
+                found.append(op)
+            elif len(op.outputs) == 1 and graph.trunk(op.outputs[0]) == graph.trunk(at):
+                waiting.extend(op.outputs)
+    return found
+
+
+def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:
+    """The layout of a weight that a loop applies to its own state; None for any other.
+
+    It is used again on what came of its own output, and that output joins a fresh input in a sum:
+    layers that are merely shared through depth join theirs with a residual skip. Gates may be
+    stacked along the output.
+    """
+    (first, use), *later = uses
+    if not later:
+        return None
+    reached = graph.reached_from(first.outputs[0])
+    if not any(op.inputs and op.inputs[0] in reached for op, _ in later):
+        return None
+    joins = _sums_of(graph, first.outputs[0])
+    n_in, n_out = use.layout.fan_in, use.layout.fan_out
+    plain = use.layout.kind == "linear" and len(use.layout.shape) == 2
+    if not plain or n_out % n_in or not any(op.index not in graph.joins for op in joins):
+        return None
+    transposed = use.layout.in_[0] < use.layout.out[0]
+    return fans.linear(use.layout.shape, int(n_out // n_in), transposed=transposed)

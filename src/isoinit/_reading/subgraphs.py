@@ -1,0 +1,181 @@
+"""Small patterns of operations that a paper has its own initialization for.
+
+Each finder looks at one operation and its neighbours, and names what a parameter is in the pattern.
+Names of modules and parameters are never looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoinit._reading.graph import Graph, Join, Op
+
+NEAR = 16  # operations: further off than the steps between a projection and its attention
+
+
+@dataclass(frozen=True)
+class Motif:
+    """What a parameter is in a pattern.
+
+    Attributes:
+        name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
+            "state decay", "time step" or "time step bias".
+        size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
+            made of unit queries and keys, branches of the stream with a scaled skip.
+    """
+
+    name: str
+    size: float = 1.0
+
+
+Found = Iterator[tuple[str, Motif]]
+
+
+def read_motifs(graph: Graph) -> dict[str, Motif]:
+    """The motif of each parameter that is part of one."""
+    found: dict[str, Motif] = {}
+    for op in graph.ops:
+        for finder in FINDERS:
+            for name, motif in finder(graph, op):
+                found.setdefault(name, motif)
+    return found
+
+
+def _router(graph: Graph, op: Op) -> Found:
+    """A weight whose outputs are ranked: which expert an example goes to (Fedus et al. 2021)."""
+    if op.kind == "map" and any(step.name == "topk" for step in _ahead(graph, op.outputs[0])):
+        yield from _weights(op, Motif("router"))
+
+
+def _sub_pixel(graph: Graph, op: Op) -> Found:
+    """A convolution whose channels become pixels (Shi et al. 2016)."""
+    if op.kind != "map":
+        return
+    for step in _ahead(graph, op.outputs[0]):
+        if step.name == "pixel_shuffle" and step.inputs:
+            before, after = (graph.sizes[v] for v in (step.inputs[0], step.outputs[0]))
+            yield from _weights(op, Motif("sub-pixel", before[-3] / after[-3]))
+
+
+def _adapter(graph: Graph, op: Op) -> Found:
+    """Two factors of low rank beside a weight that reads the same (LoRA: Hu et al. 2021)."""
+    if op.name not in ("add", "sub") or len(op.inputs) != 2:
+        return
+    makers = [graph.producers.get(graph.trunk(value)) for value in op.inputs]
+    for last, beside in (makers, makers[::-1]):
+        if not (last and beside and last.kind == beside.kind == "map"):
+            continue
+        first = graph.producers.get(graph.trunk(last.inputs[0])) if last.inputs else None
+        if not (first and first.kind == "map" and first.inputs and beside.inputs):
+            continue
+        same = graph.trunk(first.inputs[0]) == graph.trunk(beside.inputs[0])
+        rank = first.uses[0].layout.fan_out if first.uses else math.inf
+        wide = min(first.uses[0].layout.fan_in, last.uses[0].layout.fan_out) if first.uses else 0
+        if same and rank < wide:
+            yield from _weights(first, Motif("adapter in"))
+            yield from _weights(last, Motif("adapter out"))
+
+
+def _query_or_key(graph: Graph, op: Op) -> Found:
+    """A projection into attention whose scores are not divided by the root of their terms (T5)."""
+    if op.kind != "map":
+        return
+    reached = {op.outputs[0]}
+    for step in _ahead(graph, op.outputs[0]):
+        if step.name == "scaled_dot_product_attention" and len(step.inputs) >= 3:
+            scores = reached & set(step.inputs[:2]) and not reached & {step.inputs[2]}
+            if scores and abs(step.detail.power - 1) > 1e-6:
+                yield from _weights(op, Motif("query or key", step.detail.power))
+        reached.update(step.outputs)
+
+
+def _scaled_skip(graph: Graph, op: Op) -> Found:
+    """A branch beside a skip that is scaled up, under a norm layer (DeepNorm: Wang et al. 2022)."""
+    join = graph.joins.get(op.index)
+    if join is None or _skip_scale(graph, join) < 1.01:
+        return
+    if not any(reader.index in graph.norms for reader in graph.consumers.get(op.outputs[0], [])):
+        return
+    motif = Motif("scaled skip", graph.branches[join.stream])
+    waiting, seen = [join.branch], {join.start}
+    while waiting:
+        maker = graph.producers.get(value := waiting.pop())
+        if maker is None or value in seen:
+            continue
+        seen.add(value)
+        if maker.kind == "map":
+            yield from _weights(maker, motif)
+        scores = maker.name == "scaled_dot_product_attention"
+        waiting.extend(maker.inputs[2:] if scores else maker.inputs)
+
+
+def _skip_scale(graph: Graph, join: Join) -> float:
+    """What the skip of a residual sum is multiplied by."""
+    skips = [value for value in join.op.inputs if graph.trunk(value) == join.start]
+    scale, value = 1.0, skips[0] if skips else join.start
+    while value != join.start and (op := graph.producers.get(value)) is not None:
+        if op.replay is not None:
+            scale *= float(np.ravel(op.apply([np.ones(1)]))[0])
+        value = op.inputs[0]
+    return scale
+
+
+def _state_space(graph: Graph, op: Op) -> Found:
+    """exp(softplus(dt) · -exp(A)): how fast each state decays (Gu & Dao 2023)."""
+    decays = [use for use in op.uses if use.slot == "scale" and "exp" in use.through]
+    readers = graph.consumers.get(op.outputs[0], [])
+    if op.name != "mul" or not decays or not any(reader.name == "exp" for reader in readers):
+        return
+    chain = list(_behind(graph, op.inputs[0]))
+    names = [step.name for step in chain]
+    if "softplus" not in names:
+        return
+    yield from ((use.parameter, Motif("state decay")) for use in decays)
+    for step in chain[names.index("softplus") :]:
+        for use in step.uses:
+            if use.slot in ("weight", "bias"):
+                yield (
+                    use.parameter,
+                    Motif("time step" if use.slot == "weight" else "time step bias"),
+                )
+
+
+def _weights(op: Op, motif: Motif) -> Found:
+    yield from ((use.parameter, motif) for use in op.uses if use.slot == "weight")
+
+
+def _ahead(graph: Graph, value: int) -> Iterator[Op]:
+    """The operations that a value goes through before the next layer, the nearest first."""
+    waiting, seen = [value], 0
+    while waiting and seen < NEAR:
+        for op in graph.consumers.get(waiting.pop(0), []):
+            seen += 1
+            yield op
+            if op.kind in ("move", "other") and op.index not in graph.joins:
+                waiting.extend(op.outputs)
+
+
+def _behind(graph: Graph, value: int) -> Iterator[Op]:
+    """The operations that a value comes from, back to the nearest layer, it included."""
+    for _ in range(NEAR):
+        op = graph.producers.get(value)
+        if op is None:
+            return
+        yield op
+        if op.kind == "map" or len(op.inputs) != 1:
+            return
+        value = op.inputs[0]
+
+
+FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
+    _router,
+    _sub_pixel,
+    _adapter,
+    _query_or_key,
+    _scaled_skip,
+    _state_space,
+)

@@ -1,0 +1,23 @@
+"""Reads a model by running its own forward once and recording what happens.
+
+Parsing fails on most real models (loops, branches on shapes, decorators, keyword arguments), while
+every model can be run. The forward runs on fake tensors, which have shapes but no memory and no
+arithmetic; where it needs real values (a branch on data), it runs on the real example instead. The
+model is as before, byte for byte, also when the forward raises.
+"""
+
+from isoinit._reading.torch.examples import trace_made_up
+from isoinit._reading.torch.names import named_parameters, require_parameters
+from isoinit._reading.torch.run import as_arguments, explained, recording, trace
+from isoinit._reading.torch.structure import structure
+
+__all__ = [
+    "as_arguments",
+    "explained",
+    "named_parameters",
+    "recording",
+    "require_parameters",
+    "structure",
+    "trace",
+    "trace_made_up",
+]

@@ -1,0 +1,241 @@
+"""Runs a model once under the recorder: on fake tensors, or on the example where it must be real."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+
+from isoinit._reading.graph import Graph
+from isoinit._reading.torch.isolate import Keeper, untouched
+from isoinit._reading.torch.names import named_modules, named_parameters, unwrap
+from isoinit._reading.torch.record import Observer, Recorder, moments_of, tensors_in
+from isoinit.errors import ArgumentError, TraceError
+
+
+def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How a batch is passed to `forward`: `model(batch)`, `model(*batch)` or `model(**batch)`.
+
+    Raises:
+        ArgumentError: if it is not a tensor, a tuple or a mapping.
+    """
+    if isinstance(batch, torch.Tensor):
+        return (batch,), {}
+    if isinstance(batch, tuple):
+        return batch, {}
+    if isinstance(batch, Mapping):
+        return (), {str(key): value for key, value in batch.items()}
+    raise ArgumentError(
+        f"batch is a {type(batch).__name__}; expected a tensor for model(batch), a tuple for "
+        "model(*batch), or a mapping for model(**batch)"
+    )
+
+
+def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
+    """Read a model by running its forward once; the model is left as it was.
+
+    Args:
+        model: any model, on any device, meta too.
+        batch: an example, as `as_arguments` takes it. Its values matter only to models that branch
+            on them.
+        real: whether the example itself may be run where fake tensors do not do.
+
+    Raises:
+        TraceError: if the forward fails, or returns nothing; it quotes the model's own error and the
+            line it came from.
+    """
+    args, kwargs = as_arguments(batch)
+    try:
+        return _run_fake(model, args, kwargs)
+    except Exception as fake_failure:  # any failure of the fake run: the real one decides
+        if not real or any(map(_is_elsewhere, (*model.parameters(), *model.buffers()))):
+            raise explained(fake_failure, "on fake tensors", model, batch) from fake_failure
+    try:
+        with recording(model) as (inner, recorder), torch.no_grad():
+            return _graph(recorder, recorder.run(inner, args, kwargs), "real")
+    except Exception as failure:
+        raise explained(failure, "on the example", model, batch) from failure
+
+
+def _is_elsewhere(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has no values here, or only some: then the example cannot be computed."""
+    return tensor.is_meta or hasattr(tensor, "device_mesh")
+
+
+def _graph(recorder: Recorder, result: Any, how: str) -> Graph:
+    if result is None:
+        raise TraceError("the forward returned None; expected a tensor, or something with tensors")
+    return recorder.graph(result, how)
+
+
+Lender = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+@contextmanager
+def recording(
+    model: nn.Module,
+    *,
+    observe: Observer | None = None,
+    lend: Lender | None = None,
+    batch: Any = None,
+) -> Iterator[tuple[nn.Module, Recorder]]:
+    """Borrow a model to run it under a recorder; everything is put back at the end.
+
+    Args:
+        model: the model.
+        observe: called with each operation and its tensors.
+        lend: what to run with in place of each of the model's tensors. By default parameters stay
+            and every other tensor is a copy, so that running statistics survive.
+        batch: what the model will be run on: its tensors are put back as they were, too.
+
+    Yields:
+        The model inside its wrappers, and the recorder to run it with.
+    """
+    parameters, aliases = named_parameters(model)
+    by_id = {id(parameter): name for name, parameter in parameters.items()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    kept: list[Keeper] = []
+    recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
+
+    def replace(tensor: torch.Tensor) -> torch.Tensor | None:
+        if lend is not None:
+            other = lend(tensor)
+        else:
+            other = None if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+        if id(tensor) in by_id:
+            recorder.mark_parameter(tensor if other is None else other, by_id[id(tensor)])
+        elif other is not None and not isinstance(tensor, nn.Parameter):
+            recorder.mark_constant(other, tensor)
+        return other
+
+    with untouched(model, replace) as keeper, torch.compiler.set_stance("force_eager"):
+        kept.append(keeper)
+        for tensor in tensors_in(batch):
+            keeper.keep(tensor)
+        if lend is not None:
+            _drop_sharding_hooks(model)
+        elif any(hasattr(parameter, "device_mesh") for parameter in parameters.values()):
+            _mark_gathered(model, recorder)
+        yield unwrap(model), recorder
+
+
+def _drop_sharding_hooks(model: nn.Module) -> None:
+    """Fake parameters are whole already: nothing is to be gathered before a layer runs."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key, hook in list(hooks.items()):
+                if getattr(hook, "__module__", "").startswith("torch.distributed."):
+                    del hooks[key]
+
+
+def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
+    """Sharded parameters meet the forward as whole ones, which are made just before a layer runs."""
+    prefixes = {id(module): prefix for prefix, module in named_modules(model)}
+
+    def mark(module: nn.Module, _args: Any) -> None:
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                recorder.mark_parameter(parameter, prefixes[id(module)] + name)
+
+    for module in model.modules():
+        module.register_forward_pre_hook(mark)
+
+
+def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes a fake twin of a tensor: on `device` if the tensor is on the meta device."""
+
+    def fake(tensor: torch.Tensor) -> torch.Tensor:
+        where = device if tensor.is_meta else tensor.device
+        with mode:
+            shadow = torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=where
+            )
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(shadow, requires_grad=tensor.requires_grad)
+        return shadow
+
+    return fake
+
+
+def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    device = next((t.device for t in tensors_in((args, kwargs))), torch.device("cpu"))
+    fake = as_fake(mode, device)
+    fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
+    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
+        given = zip(tensors_in((fake_args, fake_kwargs)), tensors_in((args, kwargs)), strict=True)
+        for shadow, tensor in given:
+            with unset_fake_temporarily():
+                moments = moments_of(tensor)
+            recorder.mark_given(shadow, moments)
+        return _graph(recorder, recorder.run(inner, fake_args, fake_kwargs), "fake")
+
+
+@contextmanager
+def quiet_fakes() -> Iterator[None]:
+    """Fake tensors log each failure with a traceback, but here a failure is expected and handled."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: _map_tensors(function, item) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        items = [_map_tensors(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return tree
+
+
+def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> TraceError:
+    """The model's own error, with the line of the user's code that it came from."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(OURS)]
+    line = f' at {theirs[-1].filename}:{theirs[-1].lineno} "{theirs[-1].line}"' if theirs else ""
+    own = (
+        str(failure) if isinstance(failure, TraceError) else f"{type(failure).__name__}: {failure}"
+    )
+    return TraceError(
+        f"the model's forward failed {where}{line}: {own}{_mismatch(model, batch)}. Pass a "
+        "batch that model(batch), model(*batch) or model(**batch) accepts; nothing was changed"
+    )
+
+
+# Where torch and isoinit are installed: a frame from elsewhere is the user's.
+OURS = tuple(
+    str(path) + os.sep for path in (Path(str(torch.__file__)).parent, Path(__file__).parents[2])
+)
+
+
+def _mismatch(model: nn.Module, batch: Any) -> str:
+    """What may be wrong with a batch: another type or device than the parameters'."""
+    parameters = [p for p in model.parameters() if p.is_floating_point()]
+    given = [t for t in tensors_in(as_arguments(batch)) if t.is_floating_point()]
+    notes = []
+    types, own = {t.dtype for t in given}, {p.dtype for p in parameters}
+    if types - own:
+        notes.append(f"the batch holds {_list(types - own)}, the parameters are {_list(own)}")
+    places, homes = {t.device for t in given}, {p.device for p in parameters}
+    if places - homes and not any(device.type == "meta" for device in homes):
+        notes.append(f"the batch is on {_list(places - homes)}, the parameters on {_list(homes)}")
+    if len(homes) > 1 and any(device.type == "meta" for device in homes):
+        notes.append(f"the parameters are on {_list(homes)}: one part of the model has no memory")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _list(things: set[Any]) -> str:
+    return " and ".join(sorted(str(thing) for thing in things))

@@ -1,0 +1,103 @@
+"""Reads a model from its modules alone, without running it: a guess at what a run would show.
+
+Layers are taken in the order in which they were registered, each feeding the next. That is right for
+`nn.Sequential` and a guess for anything else, and every plan entry made from it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from isoinit._reading.graph import Graph
+from isoinit._reading.torch.record import Recorder, tensors_in
+from isoinit._reading.torch.run import as_fake, quiet_fakes, recording
+
+# Layers that call their children's weights themselves, so the children are not run.
+WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+
+
+def structure(model: nn.Module) -> Graph:
+    """A graph of the layers in the order of their registration; the model is left as it was."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = as_fake(mode, torch.device("cpu"))
+    last: torch.Tensor | None = None
+    with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
+        for layer in leaf_layers(inner):
+            last = _step(layer, last, recorder)
+        return recorder.graph(last, "structure")
+
+
+def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a model in the order of their registration."""
+    children = list(module.children())
+    if not children or isinstance(module, WHOLE):
+        yield module
+        return
+    for child in children:
+        yield from leaf_layers(child)
+
+
+def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:
+    """Run one layer on what came before or, where that does not fit, on an input that does."""
+    try:
+        inputs = _inputs(layer, last, recorder)
+        if inputs is None:
+            return None
+        with recorder:
+            result = layer(*inputs)
+    except Exception:  # a layer that takes something else: it stays unread
+        return last
+    return next(tensors_in(result), last)
+
+
+def _inputs(
+    layer: nn.Module, last: torch.Tensor | None, recorder: Recorder
+) -> tuple[torch.Tensor, ...] | None:
+    inputs = _example(layer)
+    if inputs is None:
+        return None if last is None else (last,)
+    inputs = tuple(_as_typed(layer, tensor) for tensor in inputs)
+    value = None if last is None else recorder.value(last)
+    for tensor in inputs:
+        recorder.mark_value(tensor, value)
+    return inputs
+
+
+def _as_typed(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the type of the layer's parameters, if it is no index."""
+    if not tensor.is_floating_point():
+        return tensor
+    types = (p.dtype for p in layer.parameters() if p.is_floating_point())
+    return tensor.to(next(types, tensor.dtype))
+
+
+def _example(layer: nn.Module) -> tuple[torch.Tensor, ...] | None:
+    """An input of the shape that one of torch's own layers takes; None for any other layer."""
+    if isinstance(layer, nn.Linear):
+        return (torch.empty(2, layer.in_features),)
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        return (torch.empty(2, layer.in_channels, *reach),)
+    if isinstance(layer, nn.Bilinear):
+        return (torch.empty(2, layer.in1_features), torch.empty(2, layer.in2_features))
+    if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+        return (torch.zeros(2, 3, dtype=torch.long),)
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        return (torch.empty(2, *layer.normalized_shape),)
+    if isinstance(layer, nn.GroupNorm):
+        return (torch.empty(2, layer.num_channels, 4),)
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        dims = next((n for n in (1, 2, 3) if f"{n}d" in type(layer).__name__), 1)
+        return (torch.empty(2, layer.num_features, *[4] * dims),)
+    if isinstance(layer, nn.RNNBase):
+        return (torch.empty(3, 2, layer.input_size),)
+    if isinstance(layer, nn.RNNCellBase):
+        return (torch.empty(2, layer.input_size),)
+    if isinstance(layer, nn.MultiheadAttention):
+        sizes = (layer.embed_dim, layer.kdim, layer.vdim)
+        return tuple(torch.empty(3, 2, size) for size in sizes)
+    return None

@@ -1,0 +1,110 @@
+"""A short training, watched: the loss at each step, the time of a step, the memory that it keeps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoinit._reading.torch import as_arguments
+from isoinit._reading.torch.record import tensors_in
+from isoinit._verifying.health.passes import Loss, chosen_loss, unit_noise
+from isoinit.errors import ArgumentError
+
+Data = Callable[[int], tuple[Any, Loss | None]]
+"""The batch of a step, counted from 0, and its loss, as `isoinit.check` takes both."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
+
+
+def objective(output: Any, loss: Loss | None) -> torch.Tensor:
+    """What is made small: the loss given, or the output's own, or the distance from fixed noise.
+
+    To learn numbers by heart is a task that any model has an output for.
+    """
+    found = chosen_loss(output, loss)
+    if found is not None:
+        return found
+    outputs = [t for t in tensors_in(output) if t.requires_grad]
+    if not outputs:
+        raise ArgumentError(
+            "the model's output depends on no parameter that is trained, so there is nothing to "
+            "compare: return it without detach(), or set requires_grad"
+        )
+    pairs = [(t, unit_noise(t, index)) for index, t in enumerate(outputs)]
+    return torch.stack([nn.functional.mse_loss(t, noise) for t, noise in pairs]).sum()
+
+
+@dataclass
+class Steps:
+    """The steps taken so far: the loss before each, and the seconds that it took."""
+
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last loss was not finite."""
+        return bool(self.losses) and not math.isfinite(self.losses[-1])
+
+
+class Training:
+    """Takes steps, and notes them."""
+
+    def __init__(
+        self, model: nn.Module, data: Data, optimizer: str, lr: float, steps: Steps
+    ) -> None:
+        self.model, self.data, self.steps = model, data, steps
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = OPTIMIZERS[optimizer](trained, lr=lr)
+
+    def step(self) -> None:
+        """One step of training."""
+        batch, loss = self.data(len(self.steps.losses))
+        args, kwargs = as_arguments(batch)
+        start = time.perf_counter()
+        value = objective(self.model(*args, **kwargs), loss)
+        self.optimizer.zero_grad()
+        value.backward()
+        self.optimizer.step()
+        self.steps.losses.append(value.item())  # waits for the device: the time is the step's
+        self.steps.seconds.append(time.perf_counter() - start)
+
+    def measured_step(self) -> int:
+        """One step of training; returns the bytes that it keeps.
+
+        Those of parameters, buffers, gradients, the optimizer's state, and what the forward leaves
+        for the backward pass, each memory once. Counted, so it is the same on any device, and holds
+        neither what a kernel takes for a moment nor what the allocator keeps in reserve.
+        """
+        own = _storages([*self.model.parameters(), *self.model.buffers()])
+        saved: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            saved.update(_storages([tensor]))
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            self.step()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        states = [s for state in self.optimizer.state.values() for s in state.values()]
+        rest = _storages(s for s in (*gradients, *states) if isinstance(s, torch.Tensor))
+        return sum({**saved, **own}.values()) + sum(rest.values())
+
+
+def _storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
+    """The memory behind tensors: where it is, and how many bytes."""
+    found = {}
+    for tensor in tensors:
+        if tensor.layout is torch.strided:
+            storage = tensor.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+    return found

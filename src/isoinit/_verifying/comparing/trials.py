@@ -1,0 +1,109 @@
+"""A method's turns: initialize, look at the signal, train; what is done stays when it is stopped."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoinit._reading.torch.names import unwrap
+from isoinit._verifying.comparing.methods import Start, built, start
+from isoinit._verifying.comparing.results import Compared, Run
+from isoinit._verifying.comparing.training import Data, Steps, Training, objective
+from isoinit._verifying.health import Health, check
+from isoinit._verifying.health.passes import Loss
+from isoinit.errors import TraceError
+
+Advance = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What all methods share: how to build the model, what to train it on, and how."""
+
+    build: Callable[[], nn.Module]
+    batch: Any
+    loss: Loss | None
+    data: Data | None
+    optimizer: str
+    lr: float
+
+    def at(self, step: int) -> tuple[Any, Loss | None]:
+        """The batch of a step, and its loss."""
+        return (self.batch, self.loss) if self.data is None else self.data(step)
+
+    @property
+    def task(self) -> str:
+        """What is learned, in words."""
+        if self.data is not None:
+            return "the batches and losses that were given"
+        return "one batch" if self.loss is not None else "one batch, its own loss or fixed noise"
+
+
+class Trial:
+    """One method."""
+
+    def __init__(self, name: str, method: str | Start, given: Given) -> None:
+        self.name, self.method, self.given = name, method, given
+        self.model = ""
+        self.health: Health | None = None
+        self.error = ""
+        self.fill_seconds = float("nan")
+        self.bytes = 0
+        self.steps: dict[int, Steps] = {}  # by seed
+
+    def train(self, seed: int, steps: int, advance: Advance) -> None:
+        """Initialize the model under a seed, and train it; the first time look at its signal too."""
+        what = f"{self.name}, seed {seed}"
+        training = None if self.error else self._begun(seed)
+        for done in range(steps):
+            if training is None or training.steps.diverged:
+                advance(what, steps - done)
+                break
+            if self.bytes:
+                training.step()
+            else:
+                self.bytes = training.measured_step()
+            advance(what, 1)
+
+    def _begun(self, seed: int) -> Training | None:
+        """The training of a model that the method has initialized; None where it cannot."""
+        begin = time.perf_counter()
+        torch.manual_seed(seed)
+        model = built(self.given.build)
+        self.model = type(unwrap(model)).__name__
+        try:
+            model, chosen = start(model, self.method, self.given.batch, seed)
+        except TraceError:  # the model does not run on the batch, under no method
+            raise
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            return None
+        seconds = time.perf_counter() - begin
+        if self.health is None:
+            self.fill_seconds = seconds
+            batch, loss = self.given.at(0)
+            self.health = check(model, batch, loss=partial(objective, loss=loss), plan=chosen)
+        torch.manual_seed(seed)  # dropout is the same however many numbers the method drew
+        self.steps[seed] = Steps()
+        return Training(model, self.given.at, self.given.optimizer, self.given.lr, self.steps[seed])
+
+    def result(self, steps: int) -> Compared:
+        """What came of it so far."""
+        runs = tuple(
+            Run(
+                seed,
+                tuple(taken.losses),
+                len(taken.losses) == steps or taken.diverged,
+                statistics.median(taken.seconds),
+            )
+            for seed, taken in self.steps.items()
+            if taken.seconds
+        )
+        return Compared(self.name, self.health, runs, self.error, self.fill_seconds, self.bytes)

@@ -1,0 +1,136 @@
+"""What makes a check impossible or a model useless at once: nothing measured, nothing finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.health.facts import APPLY, Facts
+
+# No initializer draws beyond it, and no training starts from it; memory that nothing has written
+# holds numbers of any size.
+LARGEST = 1e6
+
+
+def unmeasured(facts: Facts) -> Iterator[Finding]:
+    """A model with weight matrices, of which the forward showed none: no verdict is possible."""
+    tables = {name for name, role in facts.roles.items() if role.slot in ("table", "position")}
+    matrices = [n for n, p in facts.parameters.items() if p.dim() > 1 and n not in tables]
+    if matrices and not facts.measured.layers:
+        yield Finding(
+            "nothing measured",
+            "error",
+            tuple(matrices),
+            0.0,
+            1.0,
+            "a check that saw no layer says nothing about the model",
+            "check that the forward uses the weights, and runs in Python (a scripted module does not)",
+            f"{listed(matrices)}: the forward showed no use of these weights",
+        )
+
+
+def parameters_not_finite(facts: Facts) -> Iterator[Finding]:
+    """Parameters that hold NaN, infinity, or numbers that no initializer draws."""
+    bad = [n for n, w in facts.weights.items() if not math.isfinite(w.largest)]
+    if bad:
+        yield Finding(
+            "not finite",
+            "error",
+            tuple(bad),
+            math.nan,
+            math.inf,
+            "a value that is not finite makes every later one so",
+            "fill them: isoinit.init(model, batch); isoinit.audit tells what an initialization forgot",
+            f"{listed(bad)}: the parameter holds NaN or infinity",
+        )
+    huge = {
+        n: w.largest
+        for n, w in facts.weights.items()
+        if LARGEST < w.largest < math.inf and facts.parameters[n].requires_grad
+    }
+    if huge:
+        most = max(huge.values())
+        yield Finding(
+            "not initialized",
+            "error",
+            tuple(huge),
+            most,
+            LARGEST,
+            "memory that nothing has written holds numbers of any size",
+            "fill them: isoinit.init(model, batch); isoinit.audit tells what an initialization forgot",
+            f"{listed(list(huge))}: the parameter holds values up to {most:.3g}, which no initializer "
+            "draws",
+        )
+
+
+def trouble(facts: Facts) -> Iterator[Finding]:
+    """The operation that first made a NaN or an infinity."""
+    found = facts.measured.trouble
+    if found is None:
+        return
+    holding = [n for n in found.parameters if not math.isfinite(facts.weights[n].largest)]
+    near = found.near or "the input"
+    at = f" ({found.line})" if found.line else ""
+    way = "on the way back" if found.backward else "in the forward pass"
+    made = f"{found.op} at {near}{at} makes the first {found.what} {way}"
+    if found.op == "the batch":
+        made = f"the batch holds {found.what}"
+    if holding:
+        made += f", from {listed(holding)}"
+    yield Finding(
+        "not finite",
+        "error",
+        (*holding, near),
+        math.nan,
+        math.inf,
+        "a value that is not finite makes every later one so",
+        "look at what this operation is given; " + APPLY,
+        made,
+    )
+
+
+def loss_not_finite(facts: Facts) -> Iterator[Finding]:
+    """A loss that is NaN or infinite though the layers are finite."""
+    loss = facts.measured.loss
+    if loss is not None and not math.isfinite(loss):
+        yield Finding(
+            "loss not finite",
+            "error",
+            ("loss",),
+            loss,
+            math.inf,
+            "a loss that is not finite has no gradient",
+            "look at the loss and the labels that it is given",
+            f"the loss is {loss}",
+        )
+
+
+def nothing_to_train(facts: Facts) -> Iterator[Finding]:
+    """A forward whose output no trained parameter has a part in."""
+    trained = [name for name, p in facts.parameters.items() if p.requires_grad]
+    if not trained:
+        yield Finding(
+            "nothing trained",
+            "warning",
+            tuple(facts.parameters),
+            0.0,
+            1.0,
+            "a parameter without requires_grad is never trained",
+            "set requires_grad on what is to be trained",
+            "no parameter requires a gradient, so that only the forward pass was measured",
+        )
+    elif not facts.measured.began:
+        what = (
+            "no tensor" if not facts.measured.outputs else "nothing that a gradient goes back from"
+        )
+        yield Finding(
+            "nothing returned",
+            "error",
+            tuple(trained),
+            0.0,
+            1.0,
+            "the loss is worked out from what the forward returns",
+            "return the output, without detach() or no_grad()",
+            f"the forward returned {what}, so that no parameter can be trained",
+        )

@@ -1,0 +1,189 @@
+"""Weights that are much larger or smaller than those beside them, or drawn for another function."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit.initializers.scale.fans import Layout
+
+# Depth-scaled recipes change from a layer to the next by less than 1.5; three times is another scale.
+APART = 3.0
+WIDE = 5.0
+# What torch's defaults give is 0.41 of He's, what transformers give with 0.02 as little as 0.2.
+PLAUSIBLE = (0.2, 3.0)
+ALIKE, CLOSE = 1.3, 1.2
+FEWEST = 4  # other weights, to tell that one does not follow their rule
+RULES: tuple[Callable[[Layout], float], ...] = (
+    lambda _: 1.0,
+    lambda layout: math.sqrt(layout.fan_in),
+    lambda layout: math.sqrt(layout.fan_out),
+    lambda layout: math.sqrt(layout.fan_in + layout.fan_out),
+)
+ENOUGH = 64  # entries for an estimate of a scale to 10 %
+
+# The gains by which published recipes multiply 1/√fan (torch.nn.init.calculate_gain).
+GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2)}
+SATURATING = ("tanh", "sigmoid", "softsign", "hardtanh", "selu", "erf")
+GAIN_TOLERANCE = 0.02
+
+
+def stands_out(facts: Facts) -> Iterator[Finding]:
+    """A weight whose scale is far from that of its siblings or, without any, from every recipe."""
+    for name, ratio, words in _outliers(facts):
+        yield Finding(
+            "scale stands out",
+            "error" if max(ratio, 1 / ratio) > WIDE else "warning",
+            (name,),
+            ratio,
+            WIDE if max(ratio, 1 / ratio) > WIDE else APART,
+            "layers of one kind and shape are drawn alike in every published recipe",
+            facts.would_set(name) or APPLY,
+            f"{name}: its standard deviation {facts.weights[name].std:.3g} is {words}",
+        )
+
+
+def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
+    stds = {
+        name: facts.weights[name].std
+        for name, role in facts.roles.items()
+        if "weight" in role.slot and math.prod(role.layout.shape) >= ENOUGH
+    }
+    stds = {name: std for name, std in stds.items() if std > 0 and math.isfinite(std)}
+    groups: dict[object, list[str]] = {}
+    for name in stds:
+        role = facts.roles[name]
+        key = re.sub(r"\d+", "#", name), role.layout.shape, role.ends_branch
+        groups.setdefault(key, []).append(name)
+    for group in groups.values():
+        for name in group:
+            others = [stds[other] for other in group if other != name]
+            if len(others) >= 2:
+                nearest = min(others, key=lambda std: abs(math.log(std / stds[name])))
+                ratio = stds[name] / nearest
+                if max(ratio, 1 / ratio) > APART and _is_minority(name, group, stds):
+                    size = f"{ratio:.3g}×" if ratio > 1 else f"1/{1 / ratio:.3g}"
+                    yield name, ratio, f"{size} that of {len(others)} layers of the same kind"
+            elif (far := _implausible(facts, name, stds)) is not None:
+                size = f"{far:.3g}×" if far > 1 else f"1/{1 / far:.3g}"
+                yield name, far, f"{size} what its fan-in and activation ask for"
+            elif (odd := _odd_one_out(facts, name, stds)) is not None:
+                size = f"{odd:.3g}×" if odd > 1 else f"1/{1 / odd:.3g}"
+                yield name, odd, f"{size} that of the nearest other layer, for the same fans too"
+
+
+def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> bool:
+    """Whether fewer layers of the group are of this scale than of others."""
+    near = [n for n in group if max(stds[n] / stds[name], stds[name] / stds[n]) <= APART]
+    return len(near) < len(group) / 2
+
+
+def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
+    """How far a lone weight is from its plan; None where that or another weight bears it out."""
+    planned = facts.planned_std(name)
+    if planned <= 0:
+        return None
+    ratio = stds[name] / planned
+    if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1]:
+        return None
+    for other, std in stds.items():
+        if other != name and max(std / stds[name], stds[name] / std) <= ALIKE:
+            return None
+    return ratio
+
+
+def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
+    """How far a weight is from all others of the model, by any rule that they may follow.
+
+    A recipe makes standard deviations alike as they are, or by the fan-in, the fan-out, or both. An
+    output layer may start small: what it gives is a guess (Zhang et al. 2019, section 3).
+    """
+    others = [other for other in stds if other != name]
+    if len(others) < FEWEST:
+        return None
+    nearest = []
+    for rule in RULES:
+        sizes = {n: stds[n] * rule(facts.roles[n].layout) for n in stds}
+        ratios = [sizes[name] / sizes[other] for other in others]
+        nearest.append(min(ratios, key=lambda ratio: abs(math.log(ratio))))
+    odd = min(nearest, key=lambda ratio: abs(math.log(ratio)))
+    small = odd < 1 and facts.roles[name].end == "output"
+    if small or 1 / APART <= odd <= APART:
+        return None
+    planned = facts.planned_std(name)
+    as_planned = planned > 0 and 1 / CLOSE <= stds[name] / planned <= CLOSE
+    return None if as_planned else odd
+
+
+def wrong_gain(facts: Facts) -> Iterator[Finding]:
+    """Weights whose scale is exactly the published one for another activation."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in facts.roles:
+        if pair := _mismatch(facts, name):
+            found.setdefault(pair, []).append(name)
+    for (drawn, feeds), names in found.items():
+        yield Finding(
+            "wrong gain",
+            "warning",
+            tuple(names),
+            GAINS[drawn],
+            GAIN_TOLERANCE,
+            "Glorot & Bengio 2010, section 4.2.1; He et al. 2015, eq. 10",
+            facts.would_set(names[0]) or APPLY,
+            f"{listed(names)}: weights were drawn for {drawn} but feed {feeds}",
+        )
+
+
+def drawn_for(facts: Facts, layers: Sequence[str]) -> str:
+    """For whose gain the weights of some layers were drawn, if not for what they feed."""
+    for layer in layers:
+        for name in (f"{layer}.weight", layer):
+            if name in facts.roles and (pair := _mismatch(facts, name)):
+                return f"weights were drawn for {pair[0]} but feed {pair[1]}"
+    return ""
+
+
+def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
+    """The activation that a weight was drawn for and the other one that it feeds."""
+    role, weight = facts.roles[name], facts.weights[name]
+    if role.slot != "weight" or role.activation is None or not weight.std > 0:
+        return None
+    count = math.prod(role.layout.shape)
+    tolerance = max(GAIN_TOLERANCE, 3 / math.sqrt(2 * count))
+    drawn = "relu" if role.activation.name in SATURATING else "tanh"
+    if tolerance > 3 * GAIN_TOLERANCE or role.activation.name == drawn:
+        return None
+    size = weight.std * math.sqrt(role.layout.fan_in)
+    if abs(size / GAINS[drawn] - 1) >= tolerance:
+        return None
+    planned = facts.planned_std(name)  # which it may be by chance, for the signal that feeds it
+    as_planned = planned > 0 and abs(weight.std / planned - 1) < tolerance
+    return None if as_planned else (drawn, role.activation.name)
+
+
+def unexpected(facts: Facts) -> Iterator[Finding]:
+    """Layers whose output is of another size than the plan expects."""
+    off = {
+        layer.name: layer.rms / layer.expected
+        for layer in facts.measured.layers
+        if layer.expected and math.isfinite(layer.rms) and layer.rms > 0
+    }
+    for severity, limit in (("error", WIDE), ("warning", 2.0)):
+        far = {n: r for n, r in off.items() if max(r, 1 / r) > limit}
+        if far:
+            name = max(far, key=lambda n: abs(math.log(far[n])))
+            yield Finding(
+                "not as planned",
+                severity,
+                tuple(far),
+                far[name],
+                limit,
+                "the plan expects a size for each layer's output from the weights before it",
+                "apply the plan to this model, or plan with a batch like this one; "
+                "Plan.calibrate(model, batch) measures",
+                f"{listed(list(far))}: the output is up to {far[name]:.3g}× what the plan expects",
+            )
+            return

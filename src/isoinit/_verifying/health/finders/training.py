@@ -1,0 +1,237 @@
+"""What the first steps of training will meet: no gradient, dead units, a step too large."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.health.facts import APPLY, Facts
+
+# Half of a layer's units dead at the start is a waste; nine in ten and little passes.
+DEAD = (0.5, 0.9)
+SATURATED = (0.5, 0.9)
+# A model that knows nothing has a loss of ln C; logits of unit size add a half.
+ABOVE = (1.0, 0.5)  # the larger of: in nats, and as a share of ln C
+FAR_ABOVE = 3.0
+# Updates are usually a thousandth of the weights; a first step of a third of them undoes much of an
+# initialization, one of three times all of it.
+STEP = (0.3, 3.0)
+SMALL_STEP = 1e-7
+
+
+def unused(facts: Facts) -> Iterator[Finding]:
+    """Trained parameters that the forward used, but that no gradient came to; and idle ones."""
+    if not facts.measured.began:
+        return
+    none = [name for name, size in facts.measured.gradients.items() if size is None]
+    graph = facts.measured.graph
+    idle = set(graph.unused)
+
+    def place(name: str) -> tuple[int, bool]:
+        last = max(op.index for op, _ in graph.uses_of(name))
+        return -last, "weight" not in facts.roles[name].slot
+
+    # What ran last is named first: the cut lies behind it, and the rest only in front of it.
+    cut = sorted((name for name in none if name not in idle), key=place)
+    if cut:
+        yield Finding(
+            "detached",
+            "error",
+            tuple(cut),
+            float(len(cut)),
+            0.0,
+            "a parameter without a gradient is never trained",
+            "look for detach(), no_grad(), .data or a rounding between these parameters and the loss; "
+            "or set requires_grad to False",
+            f"{listed(cut)}: the forward uses the parameter, but no gradient comes back to it; the "
+            f"cut lies behind {cut[0]}",
+        )
+    if left := [name for name in none if name in idle]:
+        yield Finding(
+            "unused parameter",
+            "warning",
+            tuple(left),
+            float(len(left)),
+            0.0,
+            "a parameter without a gradient is never trained",
+            "check that the forward uses them, or set requires_grad to False",
+            f"{listed(left)}: no gradient reaches these parameters",
+        )
+
+
+def no_gradient(facts: Facts) -> Iterator[Finding]:
+    """Weights whose gradient is exactly zero though they are trained, and not by design."""
+    shut = {layer.name for layer in facts.measured.layers if layer.value in facts.shut}
+    gone = [
+        name
+        for name, size in facts.measured.gradients.items()
+        if size == 0
+        and facts.roles[name].slot == "weight"
+        and name.removesuffix(".weight") not in shut
+    ]
+    if gone and facts.measured.began:
+        yield Finding(
+            "zero gradient",
+            "warning",
+            tuple(gone),
+            0.0,
+            0.0,
+            "a weight whose gradient is zero for every example does not move",
+            "look at what is zero or flat behind it; " + APPLY,
+            f"{listed(gone)}: the gradient is exactly zero over the whole batch",
+        )
+
+
+def starved(facts: Facts) -> Iterator[Finding]:
+    """Scales and weights that multiply by zero, and do not end a residual branch."""
+    names = [
+        name
+        for name, role in facts.roles.items()
+        if (role.slot == "scale" or (role.must_differ and not facts.weights[name].identical))
+        and name not in facts.silent
+        and facts.weights[name].largest == 0
+        and not role.through
+        and not _in_shut(facts, name)
+    ]
+    if names:
+        yield Finding(
+            "no signal",
+            "error",
+            tuple(names),
+            0.0,
+            0.0,
+            "a layer multiplied by zero tells no two examples apart",
+            "give a scale one and a weight random numbers: " + APPLY,
+            f"{listed(names)}: all of it is zero, so that nothing passes",
+        )
+
+
+def _in_shut(facts: Facts, name: str) -> bool:
+    graph = facts.measured.graph
+    return any(value in facts.shut for op, _ in graph.uses_of(name) for value in op.outputs)
+
+
+def dead(facts: Facts) -> Iterator[Finding]:
+    """Units that no example of the batch makes active."""
+    if facts.identical or facts.examples == 1:  # half of all ReLUs rest on any one example
+        return
+    yield from _share(
+        facts,
+        "dead units",
+        {x.name: x.dead for x in facts.measured.layers},
+        DEAD,
+        "of the units are in a flat part of the activation for every example, and get no gradient",
+        "a unit that no example activates gets no gradient (Maas et al. 2013, section 2)",
+    )
+
+
+def saturated(facts: Facts) -> Iterator[Finding]:
+    """Values in the flat ends of tanh, the sigmoid and their like."""
+    yield from _share(
+        facts,
+        "saturation",
+        {x.name: x.saturated for x in facts.measured.layers},
+        SATURATED,
+        "of the values are in a flat end of the activation",
+        "a saturated unit passes little gradient (Glorot & Bengio 2010, section 3)",
+    )
+
+
+def _share(
+    facts: Facts,
+    name: str,
+    shares: dict[str, float],
+    limits: tuple[float, float],
+    words: str,
+    source: str,
+) -> Iterator[Finding]:
+    for severity, low, high in (
+        ("error", limits[1], math.inf),
+        ("warning", limits[0], limits[1]),
+    ):
+        found = [layer for layer, share in shares.items() if low < share <= high]
+        if found:
+            worst = max(shares[layer] for layer in found)
+            yield Finding(
+                name,
+                severity,
+                tuple(found),
+                worst,
+                low,
+                source,
+                "look at the bias and the scale before the activation; "
+                + (facts.furthest(found) or APPLY),
+                f"{listed(found)}: up to {worst:.0%} {words}",
+            )
+
+
+def first_step(facts: Facts) -> Iterator[Finding]:
+    """A learning rate whose first step is out of proportion to the weights."""
+    steps = {
+        name: weight.update
+        for name, weight in facts.weights.items()
+        if weight.update is not None and "weight" in facts.roles[name].slot
+    }
+    for severity, limit in (("error", STEP[1]), ("warning", STEP[0])):
+        far = {name: step for name, step in steps.items() if step > limit}
+        if far:
+            worst = max(far, key=far.__getitem__)
+            yield Finding(
+                "first step too large",
+                severity,
+                tuple(far),
+                far[worst],
+                limit,
+                "a step of a thousandth of the weights is usual",
+                f"lower the learning rate about {far[worst] / 1e-2:.2g} times, or warm it up",
+                f"{listed(list(far))}: the first step of {facts.optimizer} moves the weights by up to "
+                f"{far[worst]:.3g} of their size",
+            )
+            return
+    if steps and max(steps.values()) < SMALL_STEP:
+        worst = max(steps, key=steps.__getitem__)
+        yield Finding(
+            "first step too small",
+            "warning",
+            tuple(steps),
+            steps[worst],
+            SMALL_STEP,
+            "a step of a thousandth of the weights is usual",
+            "raise the learning rate, or look at why the gradient is so small",
+            f"the first step of {facts.optimizer} moves no weight by more than {steps[worst]:.2g} of "
+            "its size",
+        )
+
+
+def chance(facts: Facts) -> Iterator[Finding]:
+    """A loss at the start that is far from that of a model that knows nothing."""
+    loss, level = facts.measured.loss, facts.measured.chance
+    if loss is None or level is None or not math.isfinite(loss):
+        return
+    limit = level + max(ABOVE[0], ABOVE[1] * level)
+    if loss > limit:
+        far = loss > FAR_ABOVE * limit
+        head = [x.name for x in facts.measured.layers][-1:]
+        yield Finding(
+            "loss above chance",
+            "error" if far else "warning",
+            tuple(head),
+            loss,
+            FAR_ABOVE * limit if far else limit,
+            "a model that knows nothing gives each of C classes 1/C, and a loss of ln C",
+            "make the last layer's weights smaller: " + (facts.furthest(head) or APPLY),
+            f"the loss starts at {loss:.3g}, where guessing gives {level:.3g}: the outputs are large "
+            "before anything was learned",
+        )
+    elif loss < level / 2:
+        yield Finding(
+            "loss below chance",
+            "warning",
+            ("loss",),
+            loss,
+            level / 2,
+            "a model that knows nothing gives each of C classes 1/C, and a loss of ln C",
+            "look whether the labels reach the input, or most of them are one class",
+            f"the loss starts at {loss:.3g}, though guessing gives {level:.3g}",
+        )

@@ -1,0 +1,88 @@
+"""The singular values of a model's input–output Jacobian: dynamical isometry, measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, vjp, vmap
+
+from isoinit._reading.torch import as_arguments, explained, recording
+from isoinit._reading.torch.record import tensors_in
+from isoinit.errors import ArgumentError
+
+LARGEST = 2**24  # numbers in the Jacobian: 64 MiB, and a minute for its singular values
+ROWS = 64  # worked out at a time
+
+
+def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
+    """The singular values of the Jacobian of the first example's output by that example, in order.
+
+    All of them are near one in a network with dynamical isometry (Saxe et al. 2014; Pennington et
+    al. 2017): then every direction of the input arrives, and every direction of the gradient.
+
+    Args:
+        model: left as it was.
+        batch: an example, whose first floating-point tensor is the input that is varied; the other
+            examples in it stay as they are, for a batch norm to have its batch.
+
+    Raises:
+        ArgumentError: if the batch holds no floating-point tensor, the Jacobian has more than 2²⁴
+            numbers, or the model returns no floating-point tensor.
+        TraceError: if the forward fails.
+    """
+    args, kwargs = as_arguments(batch)
+    inputs = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and t.dim()]
+    if not inputs:
+        raise ArgumentError(
+            "jacobian=True, but the batch holds no floating-point tensor to vary: pass embedded "
+            "inputs (inputs_embeds) in place of tokens"
+        )
+    given = inputs[0].detach()
+
+    with recording(model, batch=(args, kwargs)) as (inner, _), torch.enable_grad():
+
+        def first(example: torch.Tensor) -> torch.Tensor:
+            whole = torch.cat([example[None], given[1:]])
+            swapped = [_swapped(item, inputs[0], whole) for item in (args, kwargs)]
+            buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
+            made = functional_call(inner, buffers, *swapped)
+            output = next((t for t in tensors_in(made) if t.is_floating_point() and t.dim()), None)
+            if output is None:
+                raise ArgumentError(
+                    "jacobian=True, but the model returns no floating-point tensor with examples "
+                    "along its first axis"
+                )
+            return (output[0] if len(output) == len(given) else output).flatten()
+
+        try:
+            output, back = vjp(first, given[0].clone())[:2]
+            size = output.numel() * given[0].numel()
+            if size > LARGEST:
+                raise ArgumentError(
+                    f"jacobian=True, but the Jacobian of {output.numel():,} outputs by "
+                    f"{given[0].numel():,} inputs has more than {LARGEST:,} numbers; pass a smaller "
+                    "example, or leave it out"
+                )
+            rows = torch.eye(output.numel(), dtype=output.dtype, device=output.device)
+            parts = [vmap(back)(part)[0].flatten(1) for part in rows.split(ROWS)]
+        except ArgumentError:
+            raise
+        except Exception as failure:
+            raise explained(failure, "under torch.func", model, batch) from failure
+    values = torch.linalg.svdvals(torch.cat(parts).detach().double())
+    return tuple(value for value in values.tolist() if math.isfinite(value))
+
+
+def _swapped(tree: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
+    """A tree with one tensor replaced by another."""
+    if tree is old:
+        return new
+    if isinstance(tree, dict):
+        return {key: _swapped(item, old, new) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        items = [_swapped(item, old, new) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return tree

@@ -1,0 +1,45 @@
+"""Judges a measurement: runs every finder over the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from isoinit._showing.findings import Finding
+from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.finders import batch, broken, scale, symmetry, training, trend
+
+FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    broken.unmeasured,
+    broken.parameters_not_finite,
+    broken.trouble,
+    broken.loss_not_finite,
+    broken.nothing_to_train,
+    symmetry.symmetry,
+    symmetry.twins,
+    symmetry.same_function,
+    symmetry.low_rank,
+    scale.stands_out,
+    scale.wrong_gain,
+    scale.unexpected,
+    trend.signal,
+    trend.distinction,
+    trend.gradient,
+    training.unused,
+    training.no_gradient,
+    training.starved,
+    training.dead,
+    training.saturated,
+    training.chance,
+    training.first_step,
+    batch.one_example,
+    batch.resting,
+)
+
+
+def judge(facts: Facts) -> list[Finding]:
+    """Everything that the finders find, errors first."""
+    with torch.no_grad():
+        found = [finding for finder in FINDERS for finding in finder(facts)]
+    return sorted(found, key=lambda finding: finding.severity)

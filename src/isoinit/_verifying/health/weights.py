@@ -1,0 +1,190 @@
+"""What the parameters themselves look like, and how far the first step of training moves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from isoinit._reading.roles import Role
+from isoinit._showing.page import Histogram
+from isoinit._verifying.health.layers import moments
+from isoinit.initializers.scale.fans import Layout
+
+PROBES = 16  # random vectors that the effective rank is estimated with
+BINS = 32  # of a histogram
+COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
+BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
+EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
+
+
+@dataclass(frozen=True)
+class WeightHealth:
+    """One parameter.
+
+    Attributes:
+        name: its name.
+        mean, std, rms, largest: of its values; the last in absolute value.
+        rank: of a weight matrix, its effective rank: the participation ratio (Σσ²)²/Σσ⁴ of its
+            singular values σ, estimated with random vectors to some percent. Of an m × n matrix
+            with independent entries mn/(m + n), of an orthogonal one min(m, n).
+        full: what that would be for independent entries.
+        twins: share of the units whose weights another unit has too.
+        identical: whether all units have the same weights.
+        gradient: root mean square of the loss's gradient by it; None where none came.
+        histogram: how often its values, or some of many, fall into bins; None where it has none, or
+            some are not finite.
+        update: the root mean square of the first step of training, by that of the parameter, for
+            the learning rate that was given; None without one, or for a parameter at zero.
+    """
+
+    name: str
+    mean: float
+    std: float
+    rms: float
+    largest: float
+    rank: float
+    full: float
+    twins: float
+    identical: bool
+    gradient: float | None
+    update: float | None
+    histogram: Histogram | None = field(default=None, repr=False)
+
+
+def measure_weights(
+    parameters: Mapping[str, nn.Parameter],
+    roles: Mapping[str, Role],
+    gradients: Mapping[str, float | None],
+    lr: float | None,
+    optimizer: str,
+) -> dict[str, WeightHealth]:
+    """Look at every parameter, one at a time.
+
+    Args:
+        parameters: by name; sharded ones are gathered one by one.
+        roles: what each is for.
+        gradients: root mean square of each one's gradient, None where none came.
+        lr: the learning rate; None for no update.
+        optimizer: "sgd" or "adam".
+    """
+    found = {}
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            values = whole.detach()
+            mean, std, rms, largest = moments(values)
+            role, gradient = roles[name], gradients.get(name)
+            rank = full = math.nan
+            twins, identical = 0.0, False
+            if "weight" in role.slot and math.isfinite(rms) and values.dim() > 1:
+                rank, full = effective_rank(values, role.layout)
+                twins = share_of_twins(values, role.layout)
+            if role.must_differ:
+                identical = all_identical(values, role.layout)
+            update = None if lr is None else _update(gradient, rms, lr, optimizer)
+            found[name] = WeightHealth(
+                name,
+                mean,
+                std,
+                rms,
+                largest,
+                rank,
+                full,
+                twins,
+                identical,
+                gradient,
+                update,
+                histogram(values) if math.isfinite(rms) else None,
+            )
+    return found
+
+
+def histogram(values: torch.Tensor) -> Histogram | None:
+    """How often values fall into bins between the smallest and the largest; of many, some."""
+    flat = values.flatten()
+    if not len(flat):
+        return None
+    # In double, whose range holds the distance of any two float32 values.
+    some = flat[:: -(-len(flat) // COUNTED)].cpu().double()
+    low, high = (bound.item() for bound in torch.aminmax(some))
+    if not math.isfinite(high - low):
+        return None
+    counts = torch.histc(some, BINS, low, high) if low < high else torch.tensor([len(some)])
+    return Histogram(low, high, counts.int().tolist())
+
+
+def _update(gradient: float | None, rms: float, lr: float, optimizer: str) -> float | None:
+    """How far the first step moves a parameter, relative to its size.
+
+    SGD moves it by lr·g; Adam, whose moments start at zero and are corrected for that, by
+    lr·g/(|g| + ε): by lr, however small the gradient (Kingma & Ba 2015, section 2.1).
+    """
+    if gradient is None or rms == 0 or not math.isfinite(rms):
+        return None
+    step = gradient / (gradient + EPSILON) if optimizer == "adam" else gradient
+    return lr * step / rms
+
+
+def maps(values: torch.Tensor, layout: Layout) -> Iterator[torch.Tensor]:
+    """The matrices (units, inputs) that a weight holds: its gates, its groups, or the one."""
+    order = layout.stack + layout.out + layout.in_ + layout.taps
+    stack, out, _, _ = layout.maps_shape
+    yield from values.reshape(layout.grid).permute(order).reshape(stack, out, -1)
+
+
+def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
+    """The mean effective rank of the matrices in a weight, and that of independent entries.
+
+    tr(WWᵀ) is known, and tr((WWᵀ)²) = E‖WWᵀx‖² for x of independent unit entries (Hutchinson
+    1989), so that no singular values are worked out.
+    """
+    ranks, fulls = [], []
+    generator = torch.Generator().manual_seed(0)
+    for matrix in maps(values, layout):
+        units, inputs = matrix.shape
+        fulls.append(units * inputs / (units + inputs))
+        matrix = matrix.float()
+        size = torch.linalg.vector_norm(matrix).item()
+        if size == 0:
+            continue
+        signs = torch.randint(0, 2, (units, PROBES), generator=generator).to(matrix) * 2 - 1
+        mixed = matrix @ (matrix.T @ signs) / size**2
+        squares = torch.linalg.vector_norm(mixed).item() ** 2 / PROBES
+        ranks.append(1 / squares)
+        if len(ranks) == 64:  # groups by the thousand are alike
+            break
+    rank = sum(ranks) / len(ranks) if ranks else math.nan
+    return rank, sum(fulls) / len(fulls) if fulls else math.nan
+
+
+def all_identical(values: torch.Tensor, layout: Layout) -> bool:
+    """Whether all units of a weight are the same: then they stay so."""
+    if not layout.out or math.prod(layout.grid[axis] for axis in layout.out) < 2:
+        return False
+    axes = tuple(range(len(layout.out)))
+    units = values.reshape(layout.grid).movedim(layout.out, axes).flatten(0, len(axes) - 1)
+    return torch.equal(units[0], units[-1]) and bool((units == units[:1]).all())
+
+
+def share_of_twins(values: torch.Tensor, layout: Layout) -> float:
+    """The share of units, in any of the matrices of a weight, whose weights another unit has too."""
+    stack, out, in_, taps = layout.maps_shape
+    digits = 1 - math.log2(torch.finfo(values.dtype).eps)
+    if out < 2 or in_ * taps * digits < BITS:
+        return 0.0
+    twins = 0
+    for matrix in maps(values, layout):
+        mixed = matrix.float() @ torch.linspace(1, 2, matrix.shape[1], device=matrix.device).sin()
+        order = mixed.argsort()
+        ordered = mixed[order]
+        near = (ordered.diff().abs() <= 1e-5 * ordered.abs().amax()).nonzero().flatten()
+        same = (matrix[order[near]] == matrix[order[near + 1]]).all(1)
+        paired = torch.zeros(out, dtype=torch.bool, device=matrix.device)
+        paired[near[same]] = True
+        paired[near[same] + 1] = True
+        twins += int(paired.sum().item())
+    return twins / (stack * out)

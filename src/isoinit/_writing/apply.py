@@ -1,0 +1,200 @@
+"""Applies a plan to a model, whole or one rank's part of it: validated whole, then written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoinit._drawing.streams import Stream, philox
+from isoinit._reading.torch.names import plain_names
+from isoinit._system.processes import agree
+from isoinit._writing.deferred import forget, run_postponed
+from isoinit._writing.entry import Entry
+from isoinit._writing.fill import Fill, fill_tensors, law_for, refuse_unfillable
+from isoinit._writing.meta import Buffers, buffer_values, give_memory, restore_buffers
+from isoinit._writing.placements import Held, groups_of, held_parameters
+from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
+
+Entries = Mapping[str, Entry]
+Parts = Mapping[str, tuple[Entry, Held]]
+Prepared = tuple[list[str], dict[str, torch.Tensor]]
+
+
+def apply(
+    entries: Entries,
+    aliases: Mapping[str, str],
+    digest: str,
+    model: nn.Module,
+    seed: int,
+    only_missing: Mapping[str, Any] | None,
+    buffers: Buffers,
+) -> None:
+    """Fill a model: see `Plan.apply`."""
+    held, tied = held_parameters(model)
+
+    def prepare() -> tuple[dict[str, str], Prepared]:
+        found = _prepare(entries, aliases, model, held, tied, only_missing, buffers, seed)
+        left = ", ".join(name for name in held if name not in found[0])
+        streams = str(philox.DEFINITION)
+        facts = {"plan": digest, "seed": str(seed), "streams": streams, "only_missing": left}
+        return facts, found
+
+    names, values = agree(prepare, groups_of(model, held.values()))
+    if any(part.tensor.is_meta for part in held.values()):
+        give_memory(model, [held[name].tensor for name in held if name not in names])
+        held, _ = held_parameters(model)
+    restore_buffers(model, values)
+    fill({name: (entries[aliases.get(name, name)], held[name]) for name in names}, seed)
+
+
+def fill(parts: Parts, seed: int) -> None:
+    """Fill parameters, or this rank's parts of them, by name.
+
+    Raises:
+        PlanError: if an initializer does not fit a parameter; nothing was changed then.
+    """
+    fills = _fills(parts, seed)
+    for entry, part in parts.values():
+        if entry.initializer is None:
+            run_postponed(part.tensor, Stream(seed, entry.name))
+    fill_tensors(fills)
+    written = [part.tensor for entry, part in parts.values() if entry.initializer is not None]
+    # What is sharded was written behind its back too.
+    torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
+    forget(written)
+
+
+def refuse_mismatch(
+    entries: Entries,
+    parameters: Mapping[str, Any],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    some: bool = False,
+) -> None:
+    """Refuse parameters that are not those of a plan.
+
+    Args:
+        entries: the plan's.
+        parameters: what has a shape and a dtype, by name.
+        aliases: the plan's further names of tied parameters, which are known then too.
+        some: whether the plan may have more.
+
+    Raises:
+        PlanError: naming what differs.
+    """
+    named = {(aliases or {}).get(name, name) for name in parameters}
+    faults = [f"the plan has no entry for {n!r}" for n in sorted(named - entries.keys())]
+    if not some:
+        faults += [f"the model has no parameter {name!r}" for name in entries if name not in named]
+    for name, tensor in parameters.items():
+        entry = entries.get((aliases or {}).get(name, name))
+        if entry is None:
+            continue
+        if tensor.shape != entry.shape:
+            shape = tuple(tensor.shape)
+            faults.append(f"{name!r} has shape {shape}, the plan expects {entry.shape}")
+        elif (found := _name(tensor.dtype)) != entry.dtype:
+            faults.append(f"{name!r} is {found}, the plan expects {entry.dtype}")
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise PlanError(
+            f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
+            "or apply it to the model that it was made from"
+        )
+
+
+def _prepare(
+    entries: Entries,
+    aliases: Mapping[str, str],
+    model: nn.Module,
+    held: Mapping[str, Held],
+    tied: Mapping[str, str],
+    only_missing: Mapping[str, Any] | None,
+    buffers: Buffers,
+    seed: int,
+) -> Prepared:
+    """What is to be filled, and the buffers' values; what cannot be done is refused."""
+    refuse_unfillable({name: part.tensor for name, part in held.items()}, now=False)
+    refuse_mismatch(entries, held, aliases, some=True)
+    there = set() if only_missing is None else _given(held, tied, only_missing)
+    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
+    for name, (entry, part) in chosen.items():
+        if entry.initializer is None and part.tensor.is_meta:
+            raise PlanError(
+                f"nothing was changed: parameter {name!r} is on the meta device, and the plan leaves "
+                f"it as it was ({entry.reason}): there is nothing to leave. Give it an initializer, "
+                f"plan[{name!r}] = ..., or build the model under isoinit.deferred() instead"
+            )
+    _fills(chosen, seed)
+    parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
+    if parted:
+        warnings.warn(
+            f"{parted[0]!r} was tied to {aliases[parted[0]]!r} when the plan was made, and is no more "
+            "(to_empty parts tied parameters): both get the same values, and will train apart "
+            "unless they are tied again (model.tie_weights() in transformers)",
+            IsoinitWarning,
+            stacklevel=5,
+        )
+    tensors = [part.tensor for part in held.values()]
+    return list(chosen), buffer_values(model, tensors, buffers)
+
+
+def _given(
+    held: Mapping[str, Held], tied: Mapping[str, str], state: Mapping[str, Any]
+) -> Collection[str]:
+    """The parameters that a checkpoint has.
+
+    Raises:
+        PlanError: if it is no mapping, has none of them, or one of another shape.
+    """
+    if not isinstance(state, Mapping):
+        raise PlanError(
+            f"nothing was changed: only_missing is a {type(state).__name__}; expected what "
+            "state_dict() gives: tensors by name"
+        )
+    known = {tied.get(name, name): value for name, value in plain_names(state).items()}
+    given = [name for name in held if name in known]
+    for name in given:
+        shape = tuple(getattr(known[name], "shape", held[name].shape))
+        if shape != held[name].shape:
+            raise PlanError(
+                f"nothing was changed: only_missing has {name!r} of shape {shape}, the model of "
+                f"{held[name].shape}, so that it cannot be loaded: remove it from the mapping to have "
+                "the parameter filled, and copy what fits afterwards"
+            )
+    if not given and state:
+        raise PlanError(
+            f"nothing was changed: none of the {len(state)} names in only_missing (such as "
+            f"{next(iter(state))!r}) is a parameter of the model (such as {next(iter(held))!r}): "
+            "expected the state_dict of a model like it"
+        )
+    return set(given)
+
+
+def _fills(parts: Parts, seed: int) -> list[Fill]:
+    """What to fill with what.
+
+    Raises:
+        PlanError: if something cannot be: such as bounds between which a type has no value.
+    """
+    fills = []
+    for name, (entry, part) in parts.items():
+        if (initializer := entry.initializer) is None:
+            continue
+        try:
+            law = law_for(part.memory, initializer, entry.layout)
+        except IsoinitError as error:
+            raise PlanError(f"nothing was changed: {name!r}: {error}") from None
+        stream = Stream(seed, entry.name)
+        fills.append(Fill(part.memory, initializer, entry.layout, stream, law, part.piece))
+    return fills
+
+
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,408 @@
+"""`deferred`: models are built without the random fills that a plan would write over.
+
+A constructor's fill is not dropped but postponed: it is noted beside the parameter and runs only if
+something reads the parameter before something else is written over all of it. So whatever a
+constructor computes is true, and the fills that nothing needs cost nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_variadic
+from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
+
+from isoinit._drawing.streams import Stream
+
+# Fills with random values: methods of a tensor, and functions of `torch.nn.init`.
+RANDOM = frozenset(
+    """normal_ uniform_ random_ exponential_ log_normal_ cauchy_ geometric_ bernoulli_ xavier_normal_
+    xavier_uniform_ kaiming_normal_ kaiming_uniform_ trunc_normal_ orthogonal_ sparse_""".split()
+)
+# Writes that need nothing but the old values and numbers: they queue behind a postponed fill.
+ARITHMETIC = frozenset(
+    """fill_ zero_ constant_ mul_ div_ add_ sub_ clamp_ clamp_min_ clamp_max_ neg_ abs_ exp_ log_ sqrt_
+    rsqrt_ pow_ erf_ erfinv_ tanh_ sigmoid_ __setitem__ __imul__ __itruediv__ __idiv__ __iadd__
+    __isub__""".split()
+)
+# Writes that leave nothing of the old values.
+OVERWRITES = frozenset("fill_ zero_ constant_ copy_".split())
+# What reads no values: views of the same memory, and facts about it. All else counts as reading.
+BLIND = frozenset(
+    """__get__ __set__ __hash__ __len__ view detach detach_ t t_ transpose transpose_ permute narrow
+    select chunk split unbind unsqueeze unsqueeze_ squeeze squeeze_ expand movedim swapaxes diagonal
+    as_strided size dim ndimension numel nelement stride storage_offset element_size get_device
+    is_contiguous is_floating_point is_complex untyped_storage requires_grad_ new_empty new_zeros
+    new_ones new_full empty_like zeros_like ones_like full_like rand_like randn_like""".split()
+)
+# Functions of `torch.nn.init` that work on the tensor without asking a `TorchFunctionMode` first.
+UNASKED = ("trunc_normal_", "orthogonal_", "sparse_")
+
+
+@dataclass(frozen=True)
+class Write:
+    """One postponed write, into a region of a parameter's memory."""
+
+    function: Callable[..., Any]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def end(self) -> int:
+        """One past the last element of the region."""
+        return _end(self.size, self.stride, self.offset)
+
+
+@dataclass
+class Queue:
+    """The postponed writes of one storage, in order; it keeps the storage alive."""
+
+    storage: torch.UntypedStorage
+    dtype: torch.dtype
+    writes: list[Write] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Write what was postponed."""
+        memory = torch.empty(0, dtype=self.dtype, device=self.storage.device)
+        with torch.no_grad():
+            for write in self.writes:
+                region = memory.new_empty(0).set_(
+                    self.storage, write.offset, write.size, write.stride
+                )
+                write.function(region, *write.args, **write.kwargs)
+
+
+# What is still postponed after the block: the writes, and the parameter's version at that time. A
+# parameter written in place since then has another version, and its values are kept.
+_left: Any = WeakTensorKeyDictionary()
+_lock = threading.RLock()
+_here = threading.local()
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Build models inside without the random fills of their constructors, for a plan to fill.
+
+    Works for any constructor, hand-written or from a library. Inside, random fills of parameters
+    (`torch.nn.init`, `Tensor.normal_` and the like) are postponed. Buffers and all other tensors
+    get their values, and so do parameters that are set to constants or from given data. A postponed
+    fill runs at once when something inside reads the parameter. The rest is left to
+    `isoinit.init` or `Plan.apply`: it fills the parameters that the plan has an initializer for, and
+    runs the postponed fills of those that the plan leaves as they were.
+
+    Until a plan is applied, a parameter with a postponed fill holds whatever its memory held, and
+    `isoinit.check` refuses it. Use it for models that a plan will fill, and for no others. Cast and
+    move a model after the block: inside, that reads the parameters and runs the fills. Copy and
+    save it after the plan: a copy made between knows nothing of postponed fills. A block inside
+    another adds nothing.
+
+    Example:
+        >>> import isoinit, torch
+        >>> with isoinit.deferred():
+        ...     model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2))
+        >>> model[1].running_var
+        tensor([1., 1.])
+        >>> _ = isoinit.init(model, torch.zeros(3, 4), seed=0)
+    """
+    if is_deferring():
+        yield
+        return
+    mode = _here.mode = _Postponer()
+    hook = register_module_parameter_registration_hook(_note_registered)
+    try:
+        with _doors(), mode:
+            yield
+    finally:
+        hook.remove()
+        _here.mode = None
+        mode.leave()
+
+
+def is_deferring() -> bool:
+    """Whether this thread is inside a block of `deferred`."""
+    return getattr(_here, "mode", None) is not None
+
+
+def unfilled(parameters: Mapping[str, torch.Tensor]) -> list[str]:
+    """The names of the parameters that `deferred` left to a plan and that nothing has filled."""
+    return [name for name, parameter in parameters.items() if writes_left(parameter)]
+
+
+def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
+    """Give a parameter what its constructor would have, if that was postponed.
+
+    torch's generators are seeded from the stream for that, and put back.
+    """
+    writes = writes_left(parameter)
+    forget([parameter])
+    _run(writes, parameter, stream)
+
+
+def as_constructed(parameter: torch.Tensor, stream: Stream) -> torch.Tensor:
+    """What `run_postponed` would make of a parameter, which stays as it is.
+
+    Returns:
+        The parameter itself if nothing was postponed; else memory of its own.
+    """
+    writes = writes_left(parameter)
+    if not writes:
+        return parameter
+    twin = torch.empty_strided(
+        parameter.size(), parameter.stride(), dtype=parameter.dtype, device=parameter.device
+    ).copy_(parameter.detach())
+    _run(writes, twin, stream)
+    return twin
+
+
+def _run(writes: Sequence[Write], tensor: torch.Tensor, stream: Stream) -> None:
+    """Run postponed writes on a tensor, with torch's generators seeded from the stream."""
+    if not writes:
+        return
+    low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
+    seed = low | (high & 0x7FFFFFFF) << 32
+    devices = [tensor.device] if tensor.is_cuda else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        for write in writes:
+            offset = tensor.storage_offset() + write.offset
+            region = tensor.as_strided(write.size, write.stride, offset)
+            write.function(region, *write.args, **write.kwargs)
+
+
+def forget(parameters: Iterable[torch.Tensor]) -> None:
+    """Drop what was postponed for parameters, for they have been filled."""
+    with _lock:
+        for parameter in parameters if _left else ():
+            _left.pop(parameter, None)
+
+
+def writes_left(parameter: torch.Tensor) -> list[Write]:
+    """What is still postponed for a parameter, in order; nothing if it was written since then."""
+    with _lock:
+        writes, version = _left.get(parameter, ([], 0))
+    return writes if writes and version == parameter._version else []
+
+
+def postpone(parameter: torch.Tensor, function: Callable[[torch.Tensor], Any]) -> None:
+    """Postpone a write over the whole of a parameter: it runs if something reads the parameter."""
+    write = Write(function, tuple(parameter.shape), tuple(parameter.stride()), 0, (), {})
+    with _lock:
+        _left[parameter] = ([write], parameter._version)
+
+
+class _Postponer(TorchFunctionMode):
+    """Sees every torch call inside the block. Memory is known by its storage, so views are too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owners: dict[int, list[TensorWeakRef]] = {}
+        self._queues: dict[int, Queue] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = [t for t in _tensors((args, kwargs)) if _is_plain(t)]
+        for tensor in tensors:
+            if isinstance(tensor, nn.Parameter):
+                self.note(tensor)
+        if not tensors:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        target = args[0] if args else kwargs.get("tensor")
+        if target is tensors[0] and len(tensors) == 1 and self._postpone(name, func, args, kwargs):
+            return None if name == "__setitem__" else target
+        if name in OVERWRITES and target is tensors[0] and _is_whole(target):
+            for tensor in tensors[1:]:
+                self._settle(tensor)
+            self._queues.pop(_key(target), None)
+        elif name not in BLIND and not (name == "__getitem__" and _is_basic(args[1])):
+            for tensor in tensors:
+                self._settle(tensor)
+        return func(*args, **kwargs)
+
+    def note(self, parameter: nn.Parameter) -> None:
+        """Remember whose memory this is; take over what an earlier block left postponed."""
+        if not _is_plain(parameter):
+            return
+        storage = parameter.untyped_storage()
+        known = self._owners.setdefault(storage._cdata, [])
+        if any(ref() is parameter for ref in known):
+            return
+        known.append(TensorWeakRef(parameter))
+        if writes := writes_left(parameter):
+            forget([parameter])
+            start = int(parameter.storage_offset())
+            queue = Queue(storage, parameter.dtype, [_moved(write, start) for write in writes])
+            self._queues.setdefault(storage._cdata, queue)
+
+    def leave(self) -> None:
+        """Hand what is still postponed to the parameters that are still there."""
+        for key, queue in self._queues.items():
+            owners = self._owners_of(key)
+            for owner in owners:
+                start = int(owner.storage_offset())
+                end = _end(owner.shape, owner.stride(), start)
+                writes = [
+                    _moved(w, -start) for w in queue.writes if start <= w.offset and w.end <= end
+                ]
+                with _lock:
+                    _left[owner] = (writes, owner._version)
+            if not owners and torch._C._storage_Use_Count(key) > 1:
+                queue.run()  # a tensor that is no parameter took over the memory of one
+        self._queues.clear()
+        self._owners.clear()
+
+    def _postpone(
+        self, name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> bool:
+        """Put a write into the queue, if it is one that can wait."""
+        if name not in RANDOM and name not in ARITHMETIC:
+            return False
+        kwargs = dict(kwargs)
+        target = args[0] if args else kwargs.pop("tensor")
+        key, whole = _key(target), _is_whole(target)
+        if name in RANDOM:
+            if not self._is_parameters(target):
+                return False
+            if whole:
+                self._queues.pop(key, None)
+        else:
+            final = whole and name in OVERWRITES
+            copied = name == "__setitem__" and not _is_basic(args[1])
+            if key not in self._queues or final or copied:
+                return False
+        queue = self._queues.setdefault(key, Queue(target.untyped_storage(), target.dtype))
+        size, stride = tuple(target.shape), tuple(target.stride())
+        queue.writes.append(
+            Write(func, size, stride, target.storage_offset(), tuple(args[1:]), kwargs)
+        )
+        return True
+
+    def _settle(self, tensor: torch.Tensor) -> None:
+        """Run what was postponed for a tensor's memory: it is about to be read."""
+        if queue := self._queues.pop(_key(tensor), None):
+            queue.run()
+
+    def _is_parameters(self, tensor: torch.Tensor) -> bool:
+        """Whether it is, or lies in, the memory of a parameter that a plan can fill."""
+        owners = self._owners_of(_key(tensor)) if tensor.numel() else []
+        return tensor.is_floating_point() and any(p.dtype == tensor.dtype for p in owners)
+
+    def _owners_of(self, key: int) -> list[torch.Tensor]:
+        alive = [p for ref in self._owners.get(key, []) if (p := ref()) is not None]
+        return [p for p in alive if _is_plain(p) and _key(p) == key]
+
+
+def _note_registered(_module: nn.Module, _name: str, parameter: Any) -> None:
+    mode = getattr(_here, "mode", None)
+    if mode is not None and isinstance(parameter, nn.Parameter):
+        mode.note(parameter)
+
+
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, (tuple, list)):
+        for item in tree:
+            yield from _tensors(item)
+    elif isinstance(tree, dict):
+        for item in tree.values():
+            yield from _tensors(item)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether it has memory of its own that `set_` and strides describe; others are left alone."""
+    return (
+        type(tensor) in (torch.Tensor, nn.Parameter)
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+    )
+
+
+def _key(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether indexing with it gives a view."""
+    items = index if isinstance(index, tuple) else (index,)
+    return all(
+        item is None or item is ... or type(item) is int or isinstance(item, slice)
+        for item in items
+    )
+
+
+def _moved(write: Write, by: int) -> Write:
+    return replace(write, offset=write.offset + by)
+
+
+def _end(size: Sequence[int], stride: Sequence[int], offset: int) -> int:
+    return offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+
+
+_installed = 0
+
+
+@contextmanager
+def _doors() -> Iterator[None]:
+    """Let the functions of `UNASKED` ask first, as torch's other initializers do.
+
+    Under any of the names by which modules have imported them. Where one is missed, values are as
+    true but cost their time. Other threads see no difference.
+    """
+    global _installed
+    with _lock:
+        _installed += 1
+        if _installed == 1:
+            _swap(_DOORS)
+    try:
+        yield
+    finally:
+        with _lock:
+            _installed -= 1
+            if _installed == 0:
+                _swap([(door, function) for function, door in _DOORS])
+
+
+def _swap(swaps: Sequence[tuple[Any, Any]]) -> None:
+    spaces = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    originals = getattr(sys.modules.get("transformers.initialization"), "TORCH_INIT_FUNCTIONS", {})
+    for space in [*spaces, originals]:
+        for name in UNASKED:
+            found = space.get(name)
+            for old, new in swaps:
+                if found is old:
+                    space[name] = new
+
+
+def _door(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def asks_first(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        if has_torch_function_variadic(tensor):
+            return handle_torch_function(function, (tensor,), tensor, *args, **kwargs)
+        return function(tensor, *args, **kwargs)
+
+    return asks_first
+
+
+_DOORS = [(f, _door(f)) for f in (getattr(nn.init, name) for name in UNASKED)]

@@ -1,0 +1,308 @@
+"""Writes initial values into a model's parameters.
+
+Each parameter is filled from a stream keyed by the seed and its name, straight into its memory where
+it has a plain layout, so that the values depend on nothing else: not on the order of the layers, the
+number of threads, or the wrappers around the model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import operator
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream, laws
+from isoinit._drawing.streams.philox import Job, Law, key_words
+from isoinit._drawing.streams.stream import fill_together
+from isoinit.errors import ArgumentError, IsoinitWarning, PlanError
+from isoinit.initializers import Initializer
+from isoinit.initializers.scale.fans import Layout
+
+# The types that can be filled, and their arrays': bfloat16 is handled as its bits.
+_ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.float16: np.dtype(np.float16),
+    torch.bfloat16: np.dtype(np.uint16),
+}
+_OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
+_LAUNCHES = 256  # runs that are drawn one by one on a device
+_ROWS = 2**25  # elements that are drawn there to cut a part out of
+_SMALL = 100_000  # elements; above, what a call costs does not show
+
+
+def resolve_seed(seed: int | None) -> int:
+    """The seed as an int; None takes one draw from torch's default generator.
+
+    So `torch.manual_seed` governs what was not seeded otherwise.
+
+    Raises:
+        ArgumentError: if it is neither None nor a whole number.
+    """
+    if seed is None:
+        return draw_seed(torch.default_generator)
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentError(
+            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
+            "from torch's default generator"
+        ) from None
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """One 63-bit seed from one of torch's generators."""
+    # The device is named, or torch.set_default_device would send the draw elsewhere.
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return int(seed.item())
+
+
+def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
+    """Refuse tensors that cannot hold initial values, all of them at once and before any write.
+
+    Args:
+        tensors: the parameters, by name.
+        now: whether they are to be filled at once, so that tensors on the meta device and sharded ones
+            are refused, or only planned for.
+
+    Raises:
+        PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
+    """
+    faults: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor, now=now):
+            faults.setdefault(fault, []).append(repr(name))
+    if faults:
+        listed = [
+            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''} {fault}"
+            for fault, names in faults.items()
+        ]
+        raise PlanError(f"nothing was changed: parameter {'; '.join(listed)}")
+
+
+def _fault(tensor: torch.Tensor, *, now: bool) -> str:
+    plain = type(tensor) in _OWN and tensor.layout is torch.strided
+    if plain and tensor.dtype in _ARRAYS and not tensor.is_meta:
+        return ""  # most are
+    if isinstance(tensor, UninitializedParameter):
+        return "has no shape yet (a lazy layer): run the model once on a batch first"
+    if tensor.dtype not in _ARRAYS:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return (
+            f"has dtype {kind}; expected float32, float64, float16 or bfloat16: keep tensors that are "
+            "not trained as buffers, and initialize before quantizing"
+        )
+    if now and tensor.is_meta:
+        return (
+            "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
+            "apply (and set the buffers, which to_empty leaves empty too)"
+        )
+    if tensor.layout != torch.strided:
+        return (
+            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
+        )
+    if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
+        return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
+    return ""
+
+
+class Fill(NamedTuple):
+    """One tensor to fill in place: on any device, of any strides.
+
+    Attributes:
+        tensor: float32, float64, float16 or bfloat16; what this process holds of a parameter.
+        initializer: what to fill it with.
+        layout: what the whole parameter's axes mean.
+        stream: its random numbers.
+        law: the initializer's for this layout and type: see `law_for`.
+        piece: which part of the parameter the tensor is; None for all of it.
+    """
+
+    tensor: torch.Tensor
+    initializer: Initializer
+    layout: Layout
+    stream: Stream
+    law: Law | None
+    piece: Piece | None = None
+
+
+def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
+    """The law that every element is drawn from by itself; None if they depend on each other.
+
+    Raises:
+        ArgumentError: if such a tensor cannot be filled so; nothing is written yet.
+    """
+    if not tensor.numel():
+        return None
+    law = initializer.law(layout, _ARRAYS[tensor.dtype])
+    if law is None:
+        initializer.std_for(layout)
+    return law
+
+
+def fill_tensors(fills: Iterable[Fill]) -> None:
+    """Fill them; many small ones with one call of a kernel, which saves most of what a call costs."""
+    together: dict[torch.dtype, list[Job]] = {}
+    filled = []
+    for tensor, initializer, layout, stream, law, piece in fills:
+        size = tensor.numel()
+        simple = law is not None and layout.padding is None and tensor.shape == layout.shape
+        if law is None or size > _SMALL or not (simple and _is_plain(tensor)):
+            fill_tensor(tensor, initializer, layout, stream, piece)
+        else:
+            job = Job(stream.key(), law, tensor.data_ptr(), size)
+            together.setdefault(tensor.dtype, []).append(job)
+            filled.append(tensor)
+    for dtype, jobs in together.items():
+        fill_together(jobs, _ARRAYS[dtype])
+    if filled:
+        torch.autograd.graph.increment_version(filled)  # written behind autograd's back
+
+
+def fill_tensor(
+    tensor: torch.Tensor,
+    initializer: Initializer,
+    layout: Layout,
+    stream: Stream,
+    piece: Piece | None = None,
+) -> None:
+    """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
+    piece = piece or Piece.whole(layout.shape)
+    there = type(tensor) in _OWN and _draws_on(tensor.device)
+    law = initializer.law(layout, _ARRAYS[tensor.dtype]) if there else None
+    home = torch.device("cpu") if law is None else tensor.device
+    plain = type(tensor) in _OWN and tensor.device == home and tensor.is_contiguous()
+    target = (
+        tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device=home)
+    )
+    if target.numel():
+        if law is None:
+            _ask_for_huge_pages(target)
+            initializer.fill_piece(as_array(target), stream, layout, piece)
+        else:
+            draw_piece(functools.partial(_draw_there, law, stream), target, piece)
+            for some in layout.padded(piece):
+                target.view(-1)[some] = 0
+    if plain:  # written behind autograd's back, which must know all the same
+        torch.autograd.graph.increment_version(tensor)
+    else:
+        with torch.no_grad():
+            tensor.copy_(target)
+
+
+def draw_piece(
+    draw: Callable[[torch.Tensor, int], None], target: torch.Tensor, piece: Piece
+) -> None:
+    """Fill a part of a tensor where only runs of elements can be drawn.
+
+    Few long runs are drawn in their place; of many short ones whole rows are drawn, as many at once
+    as take little memory, and the part is cut out of them.
+
+    Args:
+        draw: fills a flat tensor with the elements of the whole from an index on.
+        target: contiguous: the part.
+        piece: which part.
+    """
+    firsts, lengths = next(piece.runs())
+    if len(firsts) <= _LAUNCHES:
+        done = 0
+        for first, length in zip(firsts.tolist(), lengths.tolist(), strict=True):
+            draw(target.view(-1)[done : done + length], first)
+            done += length
+        return
+    done = 0
+    for some in piece.bands(_ROWS):
+        first, last = some.rows
+        rows = target.new_empty(last - first)
+        draw(rows, first)
+        size = some.held[0]
+        some.take(rows, target.view(piece.held)[done : done + size])
+        done += size
+
+
+def _ask_for_huge_pages(tensor: torch.Tensor) -> None:
+    """Have the system give fresh memory by 2 MiB and not by 4 KiB: a large fill then takes half.
+
+    Linux does so where it is asked to; nothing is lost where it will not, or has given it already.
+    """
+    page, advice = 2**21, 14  # MADV_HUGEPAGE
+    first = -(-tensor.data_ptr() // page) * page
+    size = (tensor.data_ptr() + tensor.nbytes - first) // page * page
+    if size > 0 and (madvise := _madvise()) is not None:
+        madvise(first, size, advice)
+
+
+@lru_cache(maxsize=1)
+def _madvise() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return cast("Callable[..., int]", function)
+
+
+def _draw_there(law: Law, stream: Stream, flat: torch.Tensor, start: int) -> None:
+    """Draw on the tensor's own device, elements from `start` on."""
+    from isoinit._drawing.streams import triton  # loading it is slow
+
+    with torch.cuda.device_of(flat):
+        triton.fill(key_words(stream.key()), law, flat, start)
+
+
+@lru_cache(maxsize=64)
+def _draws_on(device: torch.device) -> bool:
+    """Whether random numbers can be made on this device, not the processor: one is, to see."""
+    if device.type != "cuda":
+        return False
+    try:
+        import_module("isoinit._drawing.streams.triton")
+        one = torch.empty(1, device=device)
+        _draw_there(laws.normal(0.0, 1.0), Stream(0, "rehearsal"), one, 0)
+    except ImportError:  # no Triton
+        return False
+    except Exception as error:  # whatever it is, the processor makes the same numbers
+        warnings.warn(
+            f"Triton does not run on {device} ({type(error).__name__}: {error}): parameters there "
+            f"are filled on the processor and copied, which is slower; Triton needs a C compiler "
+            f"and a GPU that it supports",
+            IsoinitWarning,
+            stacklevel=4,
+        )
+        return False
+    return True
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether its memory is the processor's, and holds its values in order and nothing else."""
+    return type(tensor) in _OWN and tensor.is_cpu and tensor.is_contiguous()
+
+
+def array_type(dtype: torch.dtype) -> np.dtype[Any]:
+    """The type of the array that `as_array` gives.
+
+    Raises:
+        PlanError: if it is none that can hold initial values.
+    """
+    if dtype not in _ARRAYS:
+        raise PlanError(f"{dtype} cannot hold initial values; expected one of {list(_ARRAYS)}")
+    return _ARRAYS[dtype]
+
+
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().reshape(-1).view(np.uint16)
+    return tensor.numpy().reshape(-1)

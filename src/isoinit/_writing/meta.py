@@ -1,0 +1,197 @@
+"""Models from the meta device: memory for their tensors, and true values for their buffers.
+
+`to_empty` gives a buffer memory and no values, and nothing tells that from a buffer that holds some.
+So it is remembered of a model that was planned on the meta device which of its buffers had none. A
+plan fills parameters; buffers (rotary frequencies, running statistics) get what the model's own
+initialization writes into them, which is run on memory of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from isoinit._reading.torch.isolate import untouched
+from isoinit._reading.torch.names import named_buffers, named_modules
+from isoinit._writing.deferred import deferred, is_deferring, postpone, writes_left
+from isoinit._writing.own_init import forget_marks, own_calls
+from isoinit._writing.placements import held
+from isoinit._writing.poison import NAN, bits, poison, word
+from isoinit.errors import PlanError
+
+Buffers = bool | Callable[[], nn.Module]
+
+# The modules that were seen on the meta device, and which of their buffers were there.
+_seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+
+
+def note_meta(model: nn.Module) -> None:
+    """Remember which buffers of a model have no values."""
+    for module in model.modules():
+        if names := {n for n, b in module._buffers.items() if b is not None and b.is_meta}:
+            _seen.setdefault(module, set()).update(names)
+
+
+def buffer_values(
+    model: nn.Module, parameters: Collection[torch.Tensor], buffers: Buffers
+) -> dict[str, torch.Tensor]:
+    """The values of the buffers that came without, by name; the model is left as it was.
+
+    Args:
+        model: on any device, meta too.
+        parameters: its parameters, or this rank's part of them.
+        buffers: as for `Plan.apply`.
+
+    Raises:
+        PlanError: if a buffer has no values for certain and none can be found.
+    """
+    if buffers is False or is_deferring():
+        return {}
+    named, _ = named_buffers(model)
+    if callable(buffers):
+        return _built(buffers, named)
+    lost = _lost(model)
+    if not lost and not (named and _came_empty(parameters)):
+        return {}
+    values, why = _own_values(model)
+    if left := [name for name in named if name in lost and name not in values]:
+        more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+        raise PlanError(
+            f"nothing was changed: buffer {left[0]!r}{more} came from the meta device without values, "
+            f"and the model's own initialization gives it none{why}: its constructor alone computes "
+            "it. Pass a function that builds the model anew, apply(model, buffers=build), or set "
+            "the buffer yourself and pass buffers=False"
+        )
+    return values
+
+
+def give_memory(model: nn.Module, but: Iterable[torch.Tensor] = ()) -> None:
+    """Give the parameters on the meta device memory that is not written yet; tied ones stay tied.
+
+    Args:
+        model: changed in place.
+        but: parameters that stay there.
+    """
+    made: dict[int, nn.Parameter] = {id(parameter): parameter for parameter in but}  # type: ignore[misc]
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_meta:
+                if id(parameter) not in made:
+                    memory = torch.empty_like(parameter, device=_home(parameter, module))
+                    made[id(parameter)] = nn.Parameter(memory, parameter.requires_grad)
+                    vars(made[id(parameter)]).update(vars(parameter))
+                module._parameters[name] = made[id(parameter)]
+
+
+def restore_buffers(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Write values into a model's buffers; those on the meta device get memory."""
+    for prefix, module in named_modules(model):
+        for name, buffer in module._buffers.items():
+            if buffer is None or (value := values.get(prefix + name)) is None:
+                continue
+            if buffer.is_meta:
+                buffer = torch.empty_like(buffer, device=_home(buffer, module))
+                module._buffers[name] = buffer
+            part = held(name, buffer)
+            with torch.no_grad():
+                rows = value.to(part.memory.device, part.dtype).reshape(-1)
+                first, last = part.piece.rows
+                part.piece.take(rows[first:last], part.memory)
+        _seen.pop(module, None)
+
+
+def _home(tensor: Any, module: nn.Module) -> torch.device:
+    """Where a tensor on the meta device belongs."""
+    if type(tensor).__name__ != "DTensor":
+        return torch.get_default_device()
+    state = getattr(module, "_get_fsdp_state", lambda: None)()
+    group = getattr(state, "_fsdp_param_group", None)
+    if getattr(getattr(group, "offload_policy", None), "pin_memory", None) is not None:
+        return torch.device("cpu")  # CPUOffloadPolicy wants its parameters there
+    return torch.device(tensor.device_mesh.device_type)
+
+
+def _lost(model: nn.Module) -> set[str]:
+    """The buffers without values: those on the meta device, and those that came from there."""
+    lost = set()
+    for prefix, module in named_modules(model):
+        for name, buffer in module._buffers.items():
+            came = name in _seen.get(module, ()) and buffer is not None and not buffer._version
+            if buffer is not None and (buffer.is_meta or came):
+                lost.add(prefix + name)
+    return lost
+
+
+def _came_empty(parameters: Collection[torch.Tensor]) -> bool:
+    """Whether nothing ever wrote into a parameter: they come from `to_empty`, it seems."""
+    return not any(p._version or p.is_meta or writes_left(p) for p in parameters)
+
+
+def _built(build: Callable[[], nn.Module], named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The buffers of a model that is built anew, whose parameters are not filled."""
+    with torch.device("cpu"), deferred():
+        model = build()
+    if not isinstance(model, nn.Module):
+        raise PlanError(
+            f"nothing was changed: buffers() returned a {type(model).__name__}; expected a function "
+            "that builds the model anew, a torch.nn.Module"
+        )
+    values, _ = named_buffers(model)
+    for name, buffer in named.items():
+        shape = tuple(values[name].shape) if name in values else None
+        if shape != tuple(buffer.shape) or values[name].is_meta:
+            found = "has no such buffer" if shape is None else f"has one of shape {shape}"
+            found = "has it on the meta device" if shape == tuple(buffer.shape) else found
+            raise PlanError(
+                f"nothing was changed: the model has a buffer {name!r} of shape "
+                f"{tuple(buffer.shape)}, and the one that buffers() builds {found}: expected the same "
+                "model, with values"
+            )
+    return {name: values[name] for name in named}
+
+
+def _own_values(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:
+    """What a model's own initialization writes into its buffers, and how it failed if it did."""
+    lent: dict[int, tuple[torch.Tensor, int]] = {}
+    buffers = {id(b) for module in model.modules() for b in module._buffers.values()}
+
+    def lend(tensor: torch.Tensor) -> torch.Tensor | None:
+        shape, dtype = tuple(tensor.shape), tensor.dtype
+        if isinstance(tensor, nn.Parameter):
+            twin = nn.Parameter(torch.empty(shape, dtype=dtype), tensor.requires_grad)
+            postpone(twin, poison)  # memory is taken only for what the initialization reads
+            return twin
+        if id(tensor) not in buffers:
+            return None
+        memory = torch.empty(shape, dtype=dtype)
+        poison(memory)
+        lent[id(memory)] = memory, memory._version
+        return memory
+
+    why = ""
+    with torch.device("cpu"), untouched(model, lend), torch.no_grad(), deferred():
+        forget_marks(model)
+        layers, models = own_calls(model)
+        for call in (*layers, *models):
+            try:
+                call.run()
+            except Exception as error:  # another may write the buffers all the same
+                why = why or f" ({call.name} failed: {type(error).__name__}: {error})"
+        found, _ = named_buffers(model)
+        values = {name: value for name, value in found.items() if _was_written(value, lent)}
+    return values, why
+
+
+def _was_written(value: torch.Tensor, lent: Mapping[int, tuple[torch.Tensor, int]]) -> bool:
+    if value.is_meta:
+        return False
+    _, version = lent.get(id(value), (value, -1))
+    if value._version == version:
+        return False
+    words = bits(value)
+    whole = not value.is_floating_point()
+    return whole or not bool((words == word(words.dtype, NAN)).any())

@@ -1,0 +1,100 @@
+"""`fill_slice`: any part of a parameter, for programs that keep its parts in a way of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream
+from isoinit._writing.fill import fill_tensor, refuse_unfillable, resolve_seed
+from isoinit.errors import ArgumentError
+from isoinit.initializers import Initializer
+from isoinit.initializers.scale.fans import Layout, of_tensor
+
+T = TypeVar("T", torch.Tensor, "np.ndarray[Any, Any]")
+
+
+def fill_slice(
+    out: T,
+    initializer: Initializer,
+    name: str,
+    global_shape: Sequence[int],
+    slices: slice | Sequence[slice],
+    seed: int = 0,
+    *,
+    layout: Layout | None = None,
+) -> T:
+    """Fill a tensor with a part of a parameter, as `Plan.apply` fills the whole of it.
+
+    For engines whose parts are not DTensors: tensor parallel shards (Megatron-LM), runs of a
+    flattened parameter (DeepSpeed's ZeRO-3), JAX's `make_array_from_callback`. No part depends on
+    another, so nothing is communicated; an initializer that needs the whole matrix makes it and
+    keeps the part.
+
+    Args:
+        out: what to fill, of the part's shape: a torch tensor on any device, or a NumPy array;
+            float32, float64, float16 or bfloat16 (in NumPy that of `ml_dtypes`, or its bits as
+            uint16).
+        initializer: such as `plan[name].initializer`.
+        name: the parameter's name in the whole model, which its random numbers depend on.
+        global_shape: the shape of the whole parameter.
+        slices: the part: a slice for each axis, axes that are not named being whole; or one slice
+            of the flattened parameter.
+        seed: the same as for all other parts.
+        layout: what the parameter's axes mean: `plan[name].layout`. By default what
+            `torch.nn.init` takes its shape for: (out, in, *kernel), or a vector.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ArgumentError: if an argument is of another kind, `out` has not the part's shape, or the
+            initializer does not fit the layout; nothing was written then.
+        PlanError: if `out` cannot hold initial values.
+
+    Example:
+        >>> import isoinit, torch
+        >>> whole, part = torch.empty(8, 6), torch.empty(4, 3)
+        >>> normal, here = isoinit.HeNormal(), (slice(4, 8), slice(0, 3))
+        >>> _ = isoinit.fill_slice(whole, normal, "up.weight", (8, 6), (), seed=1)
+        >>> _ = isoinit.fill_slice(part, normal, "up.weight", (8, 6), here, seed=1)
+        >>> torch.equal(part, whole[here])
+        True
+    """
+    shape = tuple(int(size) for size in global_shape)
+    flat = isinstance(slices, slice)
+    piece = Piece.of((math.prod(shape),), (slices,)) if flat else Piece.of(shape, slices)  # type: ignore[arg-type]
+    if not isinstance(initializer, Initializer):
+        raise ArgumentError(
+            f"initializer is a {type(initializer).__name__}; expected one such as HeNormal() or "
+            "plan[name].initializer"
+        )
+    layout = layout or of_tensor(shape)
+    if layout.shape != shape:
+        raise ArgumentError(f"layout has shape {layout.shape}, expected global_shape {shape}")
+    if tuple(out.shape) != piece.held:
+        raise ArgumentError(
+            f"out has shape {tuple(out.shape)}, and the part of {shape} that slices={slices!r} names "
+            f"has {piece.held}: give it that shape"
+        )
+    tensor = out if isinstance(out, torch.Tensor) else _tensor(out)
+    refuse_unfillable({name: tensor}, now=True)
+    initializer.std_for(layout)  # refuses a layout that does not fit
+    fill_tensor(tensor, initializer, layout, Stream(resolve_seed(seed), name), piece)
+    return out
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    """An array's memory as a tensor; bfloat16, which NumPy does not know, by its bits."""
+    if not isinstance(array, np.ndarray) or not array.flags.writeable:
+        raise ArgumentError(
+            f"out is a {type(array).__name__}; expected a torch.Tensor or a writable NumPy array"
+        )
+    if array.dtype == np.uint16 or array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

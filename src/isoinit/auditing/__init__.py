@@ -1,5 +1,0 @@
-"""Finds what an initialization forgot: it is run on poisoned memory, and the memory looked at."""
-
-from isoinit.auditing.audits import Audit, audit
-
-__all__ = ["Audit", "audit"]

@@ -1,0 +1,348 @@
+"""The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
+
+Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from torch import nn
+
+from isoinit import demo as demonstration
+from isoinit._planning import rules as rule_book
+from isoinit._planning.plan import Plan
+from isoinit._planning.verbs import plan as plan_model
+from isoinit._planning.verbs import read as read_model
+from isoinit._reading.torch import named_parameters
+from isoinit._showing.findings import Verdict
+from isoinit._showing.page import Shown, refuse_place
+from isoinit._showing.progress import bytes_shown
+from isoinit._system.processes import joined, rank_and_size, together
+from isoinit._verifying.auditing import audit as audit_model
+from isoinit._verifying.comparing import METHODS
+from isoinit._verifying.comparing import compare as compare_methods
+from isoinit._verifying.health import check as check_model
+from isoinit._writing.deferred import deferred
+from isoinit._writing.fill import refuse_unfillable
+from isoinit.checkpoint import verify_checkpoint, write_checkpoint
+from isoinit.cli.targets import call_target, find_target, load_target
+from isoinit.errors import ArgumentError, IsoinitError
+
+app = typer.Typer(
+    help="Plan, apply and verify the initial parameters of neural networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _refuse_place(path: Path | None) -> Path | None:
+    if path is not None:
+        refuse_place(path)
+    return path
+
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="package.module:function or path/to/file.py:function; the function takes nothing and "
+        "returns a model, or a model and an example batch, or these and a loss of its output.",
+    ),
+]
+PlanFile = Annotated[
+    Path,
+    typer.Argument(exists=True, dir_okay=False, readable=True, help="What Plan.save wrote."),
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Github = Annotated[
+    bool, typer.Option("--github", help="Add a line a finding that GitHub Actions shows.")
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write one HTML page to search and to send, too.",
+        callback=_refuse_place,  # before the work, not after it
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
+Method = Annotated[
+    str,
+    typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="own, or one of paper:gpt2 paper:llama paper:bert paper:vit paper:resnet."),
+]
+
+
+@app.command()
+def demo(
+    seed: Seed = 0,
+    as_json: Json = False,
+    picture: Annotated[Path, typer.Option(help="Where to draw the signal by depth.")] = Path(
+        "isoinit-demo.png"
+    ),
+) -> None:
+    """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
+    outcome = demonstration.run(seed, picture, Console(quiet=as_json))
+    result = {
+        "default_accuracy": outcome.default_accuracy,
+        "planned_accuracy": outcome.planned_accuracy,
+        "default_healthy": outcome.default_health.ok,
+        "planned_healthy": outcome.planned_health.ok,
+        "picture": str(outcome.picture),
+    }
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        print("accuracy on held-out digits (chance is 10 %)")
+        print(f"  torch's default  {outcome.default_accuracy:6.1%}")
+        print(f"  isoinit's plan   {outcome.planned_accuracy:6.1%}")
+        print(f"signal by depth: {outcome.picture}")
+    raise typer.Exit(0 if outcome.planned_health.ok else 1)
+
+
+@app.command()
+def plan(
+    target: Target,
+    method: Method = "auto",
+    recipe: Recipe = None,
+    seed: Seed = 0,
+    html: Html = None,
+    as_json: Json = False,
+) -> None:
+    """Show what every parameter of a model would get, and why. Changes nothing."""
+    model, batch, _ = load_target(target, seed)
+    chosen = plan_model(model, batch, method=method, recipe=recipe)
+    _write_page(chosen, html)
+    print(chosen.to_json() if as_json else chosen)
+
+
+@app.command()
+def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
+    """Show what two saved plans give differently. Exit status 1: they differ."""
+    found = Plan.load(before).diff(Plan.load(after))
+    print(found.to_json() if as_json else found)
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
+    """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
+    model, batch, _ = load_target(target, seed)
+    found = read_model(model, batch)
+    print(found.to_json() if as_json else found)
+
+
+@app.command()
+def explain(
+    target: Target,
+    name: Annotated[str, typer.Argument(help="The parameter's name.")],
+    method: Method = "auto",
+    recipe: Recipe = None,
+    seed: Seed = 0,
+) -> None:
+    """Tell why one parameter gets what it gets: the whole chain, from what feeds it to the formula."""
+    model, batch, _ = load_target(target, seed)
+    print(plan_model(model, batch, method=method, recipe=recipe).explain(name))
+
+
+@app.command()
+def rules(as_json: Json = False) -> None:
+    """Print the rule book: every rule with its condition, formula, reason and paper."""
+    print(rule_book.to_json() if as_json else rule_book.to_markdown())
+
+
+@app.command()
+def check(
+    target: Target,
+    seed: Seed = 0,
+    html: Html = None,
+    as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
+    lr: Annotated[
+        float | None, typer.Option(help="Compare the first step with the weights.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
+) -> None:
+    """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
+    model, batch, loss = load_target(target, seed)
+    if batch is None:
+        raise _no_batch(target, "check")
+    health = check_model(model, batch, loss=loss, lr=lr, optimizer=optimizer)
+    _write_page(health, html)
+    _answer(health, as_json=as_json, github=github, strict=strict)
+
+
+@app.command()
+def compare(
+    target: Target,
+    methods: Annotated[
+        str, typer.Option(help="Names, with commas between: default, plan, or any of the eight.")
+    ] = ",".join(METHODS),
+    steps: Annotated[int, typer.Option(help="Of each training.")] = 200,
+    seeds: Annotated[int, typer.Option(help="How many trainings of each method.")] = 3,
+    seed: Seed = 0,
+    lr: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    html: Html = None,
+    as_json: Json = False,
+) -> None:
+    """Start a model from several initializations, side by side, and train it for a while.
+
+    It learns the function's batch, by its loss or else the output's own, or fixed noise by heart.
+    Ctrl-C ends it early and shows what is done, with exit status 1.
+    """
+    function = find_target(target)
+    _, batch, loss = call_target(function, target, seed)
+    if batch is None:
+        raise _no_batch(target, "compare")
+    found = compare_methods(
+        lambda: call_target(function, target).model,
+        batch,
+        [name.strip() for name in methods.split(",")],
+        steps,
+        loss=loss,
+        seeds=range(seed, seed + seeds),
+        optimizer=optimizer,
+        lr=lr,
+    )
+    _write_page(found, html)
+    print(found.to_json() if as_json else found)
+    raise typer.Exit(0 if found.complete else 1)
+
+
+@app.command()
+def audit(
+    target: Target,
+    seed: Seed = 0,
+    html: Html = None,
+    as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
+) -> None:
+    """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
+    function = find_target(target)
+    found = audit_model(lambda: call_target(function, target).model, seed=seed)
+    _write_page(found, html)
+    _answer(found, as_json=as_json, github=github, strict=strict)
+
+
+@app.command()
+def init(
+    target: Target,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
+    method: Method = "auto",
+    recipe: Recipe = None,
+    seed: Seed = 0,
+    max_shard_size: Annotated[
+        str, typer.Option(help="Bytes of tensors a file, such as 5GB or 1GiB.")
+    ] = "5GB",
+    file_format: Annotated[
+        str, typer.Option("--format", help="safetensors, or dcp for torch.distributed.checkpoint.")
+    ] = "safetensors",
+    check: Annotated[
+        bool, typer.Option("--check", help="Then apply the plan in memory, and check the model.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model's initial parameters to a checkpoint, without the model in memory.
+
+    Run it again to go on after a stop; run it under torchrun to share the work.
+    """
+    with joined():
+        rank, _ = rank_and_size()
+        with together("planning the model"):
+            with deferred():
+                model, batch, loss = load_target(target, seed)
+            if check:
+                _refuse_unrunnable(target, model, batch)
+            chosen = plan_model(model, batch, method=method, recipe=recipe)
+        with bytes_shown("writing", visible=rank == 0 and not as_json) as progress:
+            written = write_checkpoint(
+                chosen,
+                model,
+                out,
+                seed,
+                max_shard_size=max_shard_size,
+                format=file_format,
+                progress=progress,
+            )
+    if rank > 0:
+        return
+    health = check_model(chosen.apply(model, seed), batch, loss=loss) if check else None
+    if as_json:
+        ok = None if health is None else health.ok
+        print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
+    else:
+        print(written)
+        for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
+            print(f"  {line}")
+    raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="A folder that holds a checkpoint.")],
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", exists=True, dir_okay=False, help="What Plan.save wrote."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="By default the one stored there.")] = None,
+    as_json: Json = False,
+    github: Github = False,
+    strict: Strict = False,
+) -> None:
+    """Compare a checkpoint with what its plan draws, bit for bit. Exit status 1: it differs."""
+    chosen = None if plan_file is None else Plan.load(plan_file)
+    found = verify_checkpoint(directory, chosen, seed)
+    _answer(found, as_json=as_json, github=github, strict=strict)
+
+
+def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
+    """Refuse what could be written and then not be checked."""
+    if batch is None:
+        raise _no_batch(target, "--check")
+    refuse_unfillable(named_parameters(model)[0], now=True)
+
+
+def _no_batch(target: str, what: str) -> ArgumentError:
+    return ArgumentError(
+        f"{target} returns a model without a batch; {what} runs the model, so return (model, batch)"
+    )
+
+
+def _write_page(shown: Shown, path: Path | None) -> None:
+    if path is not None:
+        shown.to_html(path)
+
+
+def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
+    """Print a verdict, and exit with the status that it deserves."""
+    if as_json and github:
+        raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
+    print(verdict.to_json() if as_json else verdict)
+    if github and verdict.findings:
+        print(verdict.annotations())
+    raise typer.Exit(1 if verdict.failures(strict=strict) else 0)
+
+
+def main() -> None:
+    """Run the command line; isoinit's own errors end with one line and exit status 2."""
+    try:
+        app()
+    except IsoinitError as error:
+        print(f"isoinit: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,117 @@
+"""What the command line is pointed at: a function that makes a model, a batch and a loss."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+
+from isoinit._verifying.health.passes import Loss
+from isoinit.errors import ArgumentError, IsoinitError
+
+
+class Loaded(NamedTuple):
+    """What a target's function returns; None for what it leaves out."""
+
+    model: nn.Module
+    batch: Any = None
+    loss: Loss | None = None
+
+
+def load_target(target: str, seed: int = 0) -> Loaded:
+    """Import a target and call it.
+
+    Args:
+        target: `package.module:function` or `path/to/file.py:function`.
+        seed: given to `torch.manual_seed` before the call, so that the model and the batch that
+            the function makes repeat.
+
+    Raises:
+        ArgumentError: if it does not import, fails, or returns something else.
+    """
+    return call_target(find_target(target), target, seed)
+
+
+def find_target(target: str) -> Callable[[], Any]:
+    """Import a target, and do not call it.
+
+    Raises:
+        ArgumentError: if it does not import.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise ArgumentError(
+            f"TARGET {target!r}: expected package.module:function or path/to/file.py:function"
+        )
+    function = getattr(_import(place, target), name, None)
+    if not callable(function):
+        raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
+    return cast("Callable[[], Any]", function)
+
+
+def call_target(function: Callable[[], Any], target: str, seed: int | None = None) -> Loaded:
+    """Call a target's function.
+
+    Args:
+        function: what `find_target` found.
+        target: what it was found by, for errors.
+        seed: as for `load_target`; None leaves torch's generators to the caller.
+
+    Raises:
+        ArgumentError: if it fails, or returns something else.
+    """
+    name = target.rpartition(":")[2]
+    if seed is not None:
+        torch.manual_seed(seed)
+    try:
+        made = function()
+    except Exception as error:
+        raise ArgumentError(
+            f"TARGET {target!r}: calling {name}() failed: {type(error).__name__}: {error}; expected "
+            "a function without arguments"
+        ) from error
+    loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
+    if not isinstance(loaded.model, nn.Module):
+        raise ArgumentError(
+            f"TARGET {target!r}: {name}() returned a {type(made).__name__}; expected a "
+            "torch.nn.Module, or a tuple of a model, a batch and, if you like, a loss"
+        )
+    if loaded.loss is not None and not callable(loaded.loss):
+        raise ArgumentError(
+            f"TARGET {target!r}: {name}() returned a {type(loaded.loss).__name__} as its third; "
+            "expected a function from the model's output to its loss"
+        )
+    return loaded
+
+
+def _import(place: str, target: str) -> ModuleType:
+    try:
+        if place.endswith(".py"):
+            path = Path(place)
+            if not path.is_file():
+                raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
+            # Under a name of its own, so that a file called random.py replaces nothing.
+            name = f"isoinit_target_{path.stem}"
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            sys.path.insert(0, str(path.parent.resolve()))
+            spec.loader.exec_module(module)
+            return module
+        sys.path.insert(0, "")
+        return importlib.import_module(place)
+    except IsoinitError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"TARGET {target!r}: importing {place} failed: {type(error).__name__}: {error}"
+        ) from error

@@ -1,5 +1,0 @@
-"""Verifies an initialization: measures the signal through a model, and judges it."""
-
-from isoinit.health.checks import Health, check
-
-__all__ = ["Health", "check"]

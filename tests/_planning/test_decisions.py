@@ -1,0 +1,186 @@
+"""The page that decides agrees with the plan: a model of each row gets what the row says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import isoinit
+from isoinit import sparse, variational
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods" / "index.md"
+X = torch.zeros(4, 64)
+
+
+def rows():
+    """What one has, and the call that the page gives for it."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = lines.index("| You have | Use | Because | Call |") + 2
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            return
+        have, _, _, call = re.split(r"(?<!\\)\|", line.strip("|"))
+        yield have.strip(), call.strip()
+
+
+class Applied(nn.Module):
+    """A forward as a function of the module's parts and the input."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self.applied = forward
+
+    def forward(self, x):
+        return self.applied(self, x)
+
+
+def between(activation):
+    return nn.Sequential(nn.Linear(64, 64), activation, nn.Linear(64, 64))
+
+
+def stack(activation):
+    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(64, 64), activation())])
+
+
+def kernels(activation):
+    layers = [m for _ in range(16) for m in (nn.Conv2d(8, 8, 3, padding=1), activation())]
+    return nn.Sequential(*layers), torch.zeros(2, 8, 6, 6)
+
+
+def recurrent(kind, **options):
+    net = Applied(lambda m, x: m.rnn(x)[0], rnn=kind(8, 16, batch_first=True, **options))
+    return net, torch.zeros(2, 5, 8)
+
+
+def branch(**parts):
+    def forward(m, x):
+        y = m.down(torch.relu(m.up(m.norm(x))))
+        return x + (m.last(y) if "last" in parts else m.scale * y if "scale" in parts else y)
+
+    def block():
+        made = {name: make() for name, make in parts.items()}
+        layers = {"norm": nn.LayerNorm(64), "up": nn.Linear(64, 64), "down": nn.Linear(64, 64)}
+        return Applied(forward, **layers, **made)
+
+    return nn.Sequential(*[block() for _ in range(4)], nn.Linear(64, 2))
+
+
+def embedding(*, tied):
+    table, out = nn.Embedding(50, 64), nn.Linear(64, 50, bias=False)
+    if tied:
+        out.weight = table.weight
+    return Applied(lambda m, x: m.out(m.table(x)), table=table, out=out), torch.zeros(2, 3).long()
+
+
+PRODUCT = Applied(
+    lambda m, x: m.down(functional.silu(m.gate(x)) * m.up(x)),
+    gate=nn.Linear(64, 64),
+    up=nn.Linear(64, 64),
+    down=nn.Linear(64, 64),
+)
+SIREN = Applied(
+    lambda m, x: m.out(torch.sin(30 * m.hidden(torch.sin(30 * m.first(x))))),
+    first=nn.Linear(64, 64),
+    hidden=nn.Linear(64, 64),
+    out=nn.Linear(64, 1),
+)
+ADAPTER = Applied(
+    lambda m, x: m.whole(x) + m.up(m.down(x)),
+    whole=nn.Linear(64, 64),
+    down=nn.Linear(64, 4, bias=False),
+    up=nn.Linear(4, 64, bias=False),
+)
+SHUFFLE = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.PixelShuffle(2))
+NORMED = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64))
+MIRRORED = (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid)
+OWN = Applied(lambda m, x: x + torch.sin(x) ** 2)
+
+# For the beginning of a row: models (alone, or with a batch) and parameters.
+CASES = {
+    "a bias, a norm shift": [(NORMED, "0.bias"), (NORMED, "1.bias")],
+    "a norm scale": [(NORMED, "1.weight")],
+    "a weight fed by the input or a norm layer": [(NORMED, "0.weight"), (NORMED, "2.weight")],
+    "a weight fed by ReLU": [(between(nn.ReLU()), "2.weight")],
+    "a weight fed by leaky ReLU": [(between(nn.LeakyReLU(0.2)), "2.weight")],
+    "a weight fed by GELU": [
+        (between(f), "2.weight") for f in (nn.GELU(), nn.SiLU(), nn.Mish(), nn.ELU(), OWN)
+    ],
+    "a weight fed by a product": [
+        (PRODUCT, "down.weight"),
+        (
+            (
+                nn.Sequential(nn.ReLU(), nn.AvgPool1d(2), nn.Linear(32, 8)),
+                torch.zeros(2, 3, 64),
+            ),
+            "2.weight",
+        ),
+    ],
+    "a weight before SELU": [(between(nn.SELU()), "0.weight"), (stack(nn.SELU), "8.weight")],
+    "a weight before tanh": [
+        (between(f), "0.weight") for f in (nn.Tanh(), nn.Softsign(), nn.Sigmoid())
+    ],
+    "13 or more layers": [(stack(f), "8.weight") for f in MIRRORED],
+    "the same under tanh": [(stack(nn.Tanh), "8.weight"), (stack(nn.Tanh), "8.bias")],
+    "the same of linear layers": [(stack(nn.Identity), "8.weight")],
+    "the kernel in such a stack": [(kernels(f), "8.weight") for f in (nn.Tanh, nn.ReLU)],
+    "a recurrent weight": [(recurrent(f), "rnn.weight_hh_l0") for f in (nn.RNN, nn.GRU, nn.LSTM)],
+    "a recurrent weight under ReLU": [(recurrent(nn.RNN, nonlinearity="relu"), "rnn.weight_hh_l0")],
+    "the input weight of an LSTM or GRU": [
+        (recurrent(f), "rnn.weight_ih_l0") for f in (nn.GRU, nn.LSTM)
+    ],
+    "an LSTM's bias": [(recurrent(nn.LSTM), "rnn.bias_ih_l0")],
+    "an embedding": [(embedding(tied=False), "table.weight")],
+    "an embedding that is the output layer too": [(embedding(tied=True), "table.weight")],
+    "the end of one of N residual branches": [(branch(), "0.down.weight")],
+    "the scale that a residual branch ends with": [
+        (branch(last=lambda: nn.BatchNorm1d(64)), "0.last.weight"),
+        (branch(scale=lambda: nn.Parameter(torch.zeros(1))), "0.scale"),
+        (branch(scale=lambda: nn.Parameter(torch.ones(64))), "0.scale"),
+    ],
+    "a weight before sin": [(SIREN, "first.weight"), (SIREN, "hidden.weight")],
+    "a convolution before a pixel shuffle": [((SHUFFLE, torch.zeros(1, 3, 8, 8)), "2.weight")],
+    "the two factors of a low-rank adapter": [(ADAPTER, "down.weight"), (ADAPTER, "up.weight")],
+}
+# What a plan does not decide by itself.
+ON_REQUEST = {
+    "layers too large for the memory": lambda: sparse.convert(between(nn.ReLU()), density=0.1),
+    "the same in a deep plain stack": lambda: isoinit.SparseOrthogonal(0.1),
+    "a weight whose uncertainty matters": lambda: variational.convert(between(nn.ReLU())),
+    "a number given by a recipe": lambda: isoinit.plan(between(nn.ReLU()), X, recipe="own"),
+}
+
+
+def named(have):
+    """The longest beginning of a row that is in the tables above."""
+    return max((name for name in (*CASES, *ON_REQUEST) if have.startswith(name)), key=len)
+
+
+@pytest.mark.parametrize(("have", "call"), list(rows()), ids=[have for have, _ in rows()])
+def test_the_plan_gives_what_the_row_says(have, call):
+    name = named(have)
+    if name in ON_REQUEST:
+        ON_REQUEST[name]()
+        return
+    for given, parameter in CASES[name]:
+        model, batch = given if isinstance(given, tuple) else (given, X)
+        entry = isoinit.plan(model, batch)[parameter]
+        assert f"{type(entry.initializer).__name__}(" in call, (parameter, entry.initializer)
+
+
+def test_no_case_is_left_over():
+    assert {named(have) for have, _ in rows()} == {*CASES, *ON_REQUEST}
+
+
+def test_numbers_of_rows():
+    assert isoinit.plan(between(nn.LeakyReLU(0.2)), X)["2.weight"].initializer.a == 0.2
+    assert (
+        isoinit.plan(embedding(tied=True)[0], torch.zeros(2, 3).long())["table.weight"].std
+        == 64**-0.5
+    )
+    end = isoinit.plan(branch(), X)["0.down.weight"].initializer
+    assert end.gain == pytest.approx(2**0.5 / 4**0.5, rel=0.01)

@@ -1,0 +1,53 @@
+"""What the command line is pointed at."""
+
+import pytest
+import torch
+from torch import nn
+
+from isoinit.cli.targets import call_target, load_target
+from isoinit.errors import ArgumentError
+
+
+def mean(output):
+    return output.mean()
+
+
+@pytest.mark.parametrize(
+    ("made", "batch", "loss"),
+    [
+        (nn.Linear(2, 2), None, None),
+        ((nn.Linear(2, 2), "batch"), "batch", None),
+        ((nn.Linear(2, 2), "batch", mean), "batch", mean),
+    ],
+    ids=["a model", "with a batch", "with a loss"],
+)
+def test_what_a_function_may_return(made, batch, loss):
+    loaded = call_target(lambda: made, "m:f")
+    assert isinstance(loaded.model, nn.Linear)
+    assert loaded[1:] == (batch, loss)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (3, "returned a int"),
+        ((nn.Linear(2, 2),), "returned a tuple"),
+        ((nn.Linear(2, 2), None, None, None), "returned a tuple"),
+        ((nn.Linear(2, 2), None, "mse"), "returned a str as its third"),
+    ],
+    ids=["a number", "one in a tuple", "four", "a loss that is a word"],
+)
+def test_what_is_refused(made, said):
+    with pytest.raises(ArgumentError, match=said):
+        call_target(lambda: made, "m:f")
+
+
+def test_the_seed_governs_what_the_function_draws(tmp_path):
+    (tmp_path / "drawn.py").write_text(
+        "import torch\ndef build(): return torch.nn.Linear(2, 2), torch.randn(3, 2)\n"
+    )
+    target = f"{tmp_path}/drawn.py:build"
+    first, again, other = (load_target(target, seed) for seed in (1, 1, 2))
+    assert torch.equal(first.batch, again.batch)
+    assert torch.equal(first.model.weight, again.model.weight)
+    assert not torch.equal(first.batch, other.batch)
