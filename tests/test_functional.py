@@ -17,7 +17,7 @@ from torch import nn
 
 from checkers import ALARM, BEYOND, chi_square, kolmogorov_smirnov, moments, tally
 from isoinit import functional
-from isoinit._writing.fill import resolve_seed
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
 
 FILLS = [name for name in functional.__all__ if name != "calculate_gain"]

@@ -164,11 +164,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"isoinit.{name}")
-    if name not in _HOMES:
+    from isoinit._system.packages import needs
+
+    if name not in _HOMES and name not in _PACKAGES:
         raise AttributeError(f"module 'isoinit' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    with needs("torch", f"isoinit.{name}"):
+        if name in _PACKAGES:
+            return import_module(f"isoinit.{name}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 

@@ -56,3 +56,7 @@ class UnhealthyError(IsoinitError, RuntimeError):
 
 class CheckpointError(IsoinitError, RuntimeError):
     """A checkpoint could not be written to its end; what is whole of it is kept."""
+
+
+class PackageError(IsoinitError, ImportError):
+    """A package that only a part of isoinit needs is not installed."""

@@ -11,7 +11,8 @@ from torch import nn
 
 import isoinit
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor, resolve_seed
+from isoinit._writing.fill import fill_tensor
+from isoinit._writing.seeds import resolve_seed
 from isoinit.initializers.scale import fans
 
 FINGERPRINT = """

@@ -1,19 +1,21 @@
-"""The gain of any activation that a torch model may hold."""
+"""The gain of any activation: a name, a function of arrays, or a module or function of torch."""
 
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale.gains import activation_gain, function_gain
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = npt.NDArray[np.float64]
 
@@ -35,6 +37,7 @@ def gain(activation: str | nn.Module | Callable[[Any], Any]) -> float:
     Source: He et al. 2015, eq. 10, with E[φ²] in place of ReLU's 1/2.
 
     Example:
+        >>> import torch
         >>> round(gain(torch.nn.Tanh()), 6)
         1.592537
         >>> round(gain(lambda x: x * torch.sigmoid(1.702 * x)), 4)
@@ -46,41 +49,46 @@ def gain(activation: str | nn.Module | Callable[[Any], Any]) -> float:
         raise ArgumentError(
             f"activation is a {type(activation).__name__}; expected a name, a module or a function"
         )
-    what = type(activation).__name__ if isinstance(activation, nn.Module) else repr(activation)
+    what = type(activation).__name__ if _is_module(activation) else repr(activation)
     function = _on_arrays(activation, what)
     _refuse_mixing(function, what)
     return function_gain(function, what)
 
 
+def _is_module(activation: Callable[[Any], Any]) -> bool:
+    torch = sys.modules.get("torch")  # whoever has a module of torch has imported it
+    return torch is not None and isinstance(activation, torch.nn.Module)
+
+
 def _on_arrays(activation: Callable[[Any], Any], what: str) -> Callable[[Array], Array]:
-    """The activation as a function of float64 arrays, whichever library it is written for."""
-    call = activation
-    if isinstance(activation, nn.Module):
-        call = (
-            copy.deepcopy(activation).cpu().double()
-        )  # parameters in double, the module untouched
+    """Return the activation as a function of float64 arrays, whichever library it is written for."""
+    call: Any = activation
+    if _is_module(activation):  # parameters in double, the module untouched
+        call = copy.deepcopy(call).cpu().double()
 
     def in_torch(z: Array) -> Array:
+        torch = sys.modules["torch"]
         with torch.no_grad():
             return np.asarray(call(torch.tensor(z)).numpy(), np.float64)
 
     def in_numpy(z: Array) -> Array:
         return np.asarray(call(z), np.float64)
 
-    failures = []
-    for function in (in_torch, in_numpy):
+    failures = {}
+    kinds = {"a float64 torch tensor": in_torch, "a NumPy array": in_numpy}
+    if "torch" not in sys.modules:
+        del kinds["a float64 torch tensor"]
+    for kind, function in kinds.items():
         try:
             with warnings.catch_warnings():  # such as NumPy's, of a tensor in place of an array
                 warnings.simplefilter("ignore")
                 function(np.linspace(-1, 1, 4))
         except Exception as error:  # whatever the user's function raises
-            failures.append(f"{type(error).__name__}: {error}")
+            failures[kind] = f"{type(error).__name__}: {error}"
         else:
             return function
-    raise ArgumentError(
-        f"{what} failed on a float64 torch tensor ({failures[0]}) and on a NumPy array "
-        f"({failures[1]}); expected an elementwise function of either"
-    )
+    tried = " and ".join(f"on {kind} ({failure})" for kind, failure in failures.items())
+    raise ArgumentError(f"{what} failed {tried}; expected an elementwise function of either")
 
 
 def _refuse_mixing(function: Callable[[Array], Array], what: str) -> None:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from isoinit._planning.calibration import measure_corrections
+from isoinit._planning import saved, shown
 from isoinit._planning.differences import Differences, compare
 from isoinit._planning.overrides import choose_overrides
-from isoinit._planning.shown import cells, explained, why
-from isoinit._reading.torch.names import require_parameters
-from isoinit._showing.page import Chart, Curve, Page, Remark, Shown, Table
-from isoinit._showing.table import fold, render
+from isoinit._showing.page import Page, Shown
 from isoinit._system.files import whole
-from isoinit._writing.apply import apply, fill, refuse_mismatch
-from isoinit._writing.deferred import unfilled
+from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable, resolve_seed
-from isoinit._writing.fingerprint import Fingerprint, planned_fingerprint
-from isoinit._writing.placements import held
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.initializers import Initializer
 
-FORMAT, VERSION = "isoinit plan", 1
-READ = {  # what `how` says, in words
-    "fake": "its own forward, on fake tensors",
-    "real": "its own forward, on the example",
-    "structure": "its modules",
-}
+if TYPE_CHECKING:
+    from torch import nn
+
+    from isoinit._writing.fingerprint import Fingerprint
 
 
 @dataclass
@@ -60,6 +47,9 @@ class Plan(Shown):
     method: str = "auto"
     how: str = "fake"
     notes: tuple[str, ...] = ()
+    # What was on the meta device when the plan was made; it is known of these very modules, so it
+    # is neither saved nor compared.
+    emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
@@ -159,7 +149,7 @@ class Plan(Shown):
               signal   root mean square 0.707 before, 1 after (for a standardized input)
               close    "any activation", "measured signal"
         """
-        return explained(self[name])
+        return shown.explained(self[name])
 
     def apply(
         self,
@@ -214,8 +204,10 @@ class Plan(Shown):
             >>> model[1].weight.device, model[1].running_var
             (device(type='cpu'), tensor([1., 1.]))
         """
-        seed = resolve_seed(seed)
-        apply(self.entries, self.aliases, self.digest, model, seed, only_missing, buffers)
+        with needs("torch", "Plan.apply"):
+            from isoinit._writing.apply import apply
+
+        apply(self, model, seed, only_missing, buffers)
         return model
 
     def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
@@ -228,7 +220,10 @@ class Plan(Shown):
         Raises:
             PlanError: if an initializer does not fit a parameter; nothing was changed then.
         """
-        fill({name: (self.entries[name], held(name, p)) for name, p in parameters.items()}, seed)
+        with needs("torch", "Plan.fill"):
+            from isoinit._writing.apply import fill_parameters
+
+        fill_parameters(self.entries, parameters, seed)
 
     @property
     def digest(self) -> str:
@@ -253,7 +248,10 @@ class Plan(Shown):
         Args:
             seed: as for `apply`.
         """
-        return planned_fingerprint(self, resolve_seed(seed))
+        with needs("torch", "Plan.fingerprint"):
+            from isoinit._writing.fingerprint import planned_fingerprint
+
+        return planned_fingerprint(self, seed)
 
     def calibrate(
         self,
@@ -306,32 +304,13 @@ class Plan(Shown):
             >>> print(f"{plan.apply(model)[0](batch).std():.3f}")
             1.000
         """
-        parameters, _ = require_parameters(model, "calibrate")
-        if seed is None:
-            raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
-        refuse_unfillable(parameters, now=True)
-        self.refuse_mismatch(parameters)
-        kept = {entry.name: parameters[entry.name] for entry in self if entry.initializer is None}
-        if names := unfilled(kept):
-            raise PlanError(
-                f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
-                "and the plan leaves it as it was: apply the plan to the model first"
-            )
-        if target is None:
-            target = {entry.name: goal for entry in self if (goal := entry.own_target)}
-        elif isinstance(target, Mapping):
+        with needs("torch", "Plan.calibrate"):
+            from isoinit._planning.calibration import calibrated
+
+        if isinstance(target, Mapping):
             target = {self._resolve(name): value for name, value in target.items()}
-        drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
-        self.fill(drawn, resolve_seed(seed))
-        initializers = {entry.name: entry.initializer for entry in self}
-        found = measure_corrections(model, parameters, drawn, initializers, batch, target)
-        entries = dict(self.entries)
-        for name, initializer in found.initializers.items():
-            reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
-            entries[name] = replace(
-                entries[name], initializer=initializer, reason=reason, expected=None
-            )
-        notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
+        entries, notes = calibrated(self.entries, model, batch, seed, target)
+        notes = tuple(dict.fromkeys((*self.notes, *notes)))
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
 
     def refuse_mismatch(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -340,6 +319,8 @@ class Plan(Shown):
         Raises:
             PlanError: naming what differs.
         """
+        from isoinit._writing.apply import refuse_mismatch
+
         refuse_mismatch(self.entries, parameters)
 
     def diff(self, other: Plan) -> Differences:
@@ -367,11 +348,8 @@ class Plan(Shown):
         return compare(self.entries, other.entries)
 
     def to_json(self) -> str:
-        """The plan as JSON that a person can read and diff."""
-        parameters = {entry.name: entry.to_dict() for entry in self}
-        header = {"format": FORMAT, "version": VERSION, "method": self.method, "how": self.how}
-        rest = {"notes": self.notes, "aliases": self.aliases, "parameters": parameters}
-        return json.dumps({**header, **rest}, indent=1)
+        """Return the plan as JSON that a person can read and diff."""
+        return saved.written(self.entries, self.aliases, self.method, self.how, self.notes)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -381,28 +359,7 @@ class Plan(Shown):
             PlanError: if the text is not JSON (or was cut off), not a plan, of another version, or
                 holds a value that no initializer takes.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise PlanError(
-                f"the plan is not JSON, or was cut off ({error}); expected what Plan.save wrote"
-            ) from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise PlanError(f'not a plan: expected a JSON object with "format": "{FORMAT}"')
-        if data.get("version") != VERSION:
-            raise PlanError(
-                f"the plan has version {data.get('version')!r}, this isoinit reads {VERSION}; make "
-                "the plan again, or use the isoinit that wrote it"
-            )
-        try:
-            entries = {
-                name: Entry.from_dict(name, item) for name, item in data["parameters"].items()
-            }
-            notes = tuple(map(str, data.get("notes", ())))
-            return cls(entries, dict(data["aliases"]), data["method"], data["how"], notes)
-        except (KeyError, TypeError, AttributeError, ArgumentError) as error:
-            kind = "a missing field: " if isinstance(error, KeyError) else ""
-            raise PlanError(f"the plan holds what no plan can: {kind}{error}") from None
+        return cls(**saved.read(text))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON; an existing file is replaced only by a whole one."""
@@ -418,39 +375,7 @@ class Plan(Shown):
             raise PlanError(f"{os.fspath(path)}: {error}") from None
 
     def _page(self) -> Page:
-        filters = ("initializer", "role", "rule", "dtype")
-        columns = "parameter, shape, initializer, std, role, expected, reason, source, rule, dtype"
-        rows = [
-            (e.name, *cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
-            for e in self
-        ]
-        layers = [e for e in self if e.expected is not None]
-        curve = Curve("expected", [e.expected for e in layers])
-        signal = Chart(
-            "Signal expected", "layer", "rms of the output", [curve], [e.name for e in layers]
-        )
-        return Page(
-            f"Plan of {len(self)} parameters",
-            facts=[
-                ("method", self.method),
-                ("read from", READ[self.how]),
-                ("elements", f"{sum(math.prod(e.shape) for e in self):,}"),
-            ],
-            remarks=[Remark("warning", warning) for warning in self.warnings],
-            charts=[signal] if layers else [],
-            tables=[Table("Parameters", columns.split(", "), rows, filters)],
-        )
+        return shown.page(self.entries, self.method, self.how, self.warnings)
 
     def __str__(self) -> str:
-        reasons = {said: str(n) for n, said in enumerate(dict.fromkeys(map(why, self)), start=1)}
-        return render(
-            f"plan of {len(self)} parameters, method {self.method!r}",
-            ("parameter", "shape", "initializer", "std", "role", "why"),
-            fold([(entry.name, *cells(entry), reasons[why(entry)]) for entry in self]),
-            notes=[f"{number} {said}" for said, number in reasons.items()],
-            warnings=self.warnings,
-        )
-
-
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+        return shown.table(self.entries, self.method, self.warnings)

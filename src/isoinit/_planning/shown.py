@@ -1,17 +1,64 @@
-"""What is said of an entry of a plan: in a table, and in full."""
+"""How a plan looks: a table, a page, and one entry in full."""
 
 from __future__ import annotations
 
 import math
 import re
 import textwrap
+from collections.abc import Mapping, Sequence
 
 from isoinit._planning.rules import RULES
+from isoinit._showing.page import Chart, Curve, Page, Remark, Table
+from isoinit._showing.table import fold, render
 from isoinit._writing.entry import Entry
+
+READ = {  # what `how` says, in words
+    "fake": "its own forward, on fake tensors",
+    "real": "its own forward, on the example",
+    "structure": "its modules",
+}
+
+
+def table(entries: Mapping[str, Entry], method: str, warnings: Sequence[str]) -> str:
+    """Return a plan as a table for the terminal, its reasons numbered below."""
+    said = {name: why(entry) for name, entry in entries.items()}
+    reasons = {reason: str(n) for n, reason in enumerate(dict.fromkeys(said.values()), start=1)}
+    return render(
+        f"plan of {len(entries)} parameters, method {method!r}",
+        ("parameter", "shape", "initializer", "std", "role", "why"),
+        fold([(name, *cells(entry), reasons[said[name]]) for name, entry in entries.items()]),
+        notes=[f"{number} {reason}" for reason, number in reasons.items()],
+        warnings=warnings,
+    )
+
+
+def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence[str]) -> Page:
+    """Return a plan as the facts of an HTML page."""
+    filters = ("initializer", "role", "rule", "dtype")
+    columns = "parameter, shape, initializer, std, role, expected, reason, source, rule, dtype"
+    rows = [
+        (e.name, *cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
+        for e in entries.values()
+    ]
+    layers = [entry for entry in entries.values() if entry.expected is not None]
+    curve = Curve("expected", [entry.expected for entry in layers])
+    names = [entry.name for entry in layers]
+    signal = Chart("Signal expected", "layer", "rms of the output", [curve], names)
+    return Page(
+        f"Plan of {len(entries)} parameters",
+        facts=[
+            ("method", method),
+            ("read from", READ[how]),
+            ("elements", f"{sum(math.prod(e.shape) for e in entries.values()):,}"),
+        ],
+        remarks=[Remark("warning", warning) for warning in warnings],
+        charts=[signal] if layers else [],
+        tables=[Table("Parameters", columns.split(", "), rows, filters)],
+    )
 
 
 def explained(entry: Entry) -> str:
-    """The whole chain of one choice."""
+    """Return the whole chain of one choice as text."""
     shape = "×".join(map(str, entry.shape)) or "one number"
     rule = next((rule for rule in RULES if rule.name == entry.rule), None)
     std = "" if entry.std is None else f", standard deviation {entry.std:.4g}"
@@ -43,14 +90,14 @@ def explained(entry: Entry) -> str:
 
 
 def why(entry: Entry) -> str:
-    """The reason of a choice, and its source."""
+    """Return the reason of a choice and its source."""
     # Calibration gives each entry a factor of its own, which would give each a line of its own.
     reason = re.sub(r"(calibrated on a batch): ×[^;]+", r"\1", entry.reason)
     return f"{reason} ({entry.source})" if entry.source else reason
 
 
 def cells(entry: Entry) -> tuple[str, ...]:
-    """Shape, initializer, standard deviation and role, as a table shows them."""
+    """Return shape, initializer, standard deviation and role as a table shows them."""
     shape = "×".join(map(str, entry.shape)) or "scalar"
     kept = entry.initializer is None
     initializer = "left as it was" if kept else str(entry.initializer).removesuffix("()")

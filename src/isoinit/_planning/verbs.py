@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
-from isoinit._planning.recipes import follow, refuse_recipe
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
-from isoinit._reading.torch import require_parameters, structure, trace, trace_made_up
-from isoinit._reading.torch.names import unwrap
+from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable
-from isoinit._writing.meta import note_meta
 from isoinit.errors import TraceError
 from isoinit.initializers import Initializer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def plan(
@@ -75,8 +72,14 @@ def plan(
         >>> print(entry.initializer, "|", entry.source)
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
+    with needs("torch", "isoinit.plan"):
+        from isoinit._planning.recipes import follow, refuse_recipe
+        from isoinit._reading.torch import require_parameters, structure
+        from isoinit._writing.fill import refuse_unfillable
+        from isoinit._writing.meta import empty_buffers
+
     parameters, aliases = require_parameters(model, "plan")
-    note_meta(model)
+    emptied = empty_buffers(model)
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
@@ -100,7 +103,7 @@ def plan(
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
         heads = [name for name, role in roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    chosen = Plan(entries, aliases, recipe or method, graph.how, notes)
+    chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
         chosen.override(overrides)
         choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
@@ -130,6 +133,9 @@ def read(model: nn.Module, batch: Any = None) -> Reading:
         >>> isoinit.read(model).chain()
         [('0', 'input', 'gelu → 2'), ('2', 'gelu(0)', 'output')]
     """
+    with needs("torch", "isoinit.read"):
+        from isoinit._reading.torch import require_parameters, unwrap
+
     require_parameters(model, "read")
     graph, notes = _graph(model, batch)
     return Reading(type(unwrap(model)).__name__, graph, notes)
@@ -137,6 +143,8 @@ def read(model: nn.Module, batch: Any = None) -> Reading:
 
 def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     """The graph of a run or, where no example can be made, of the modules; and what is doubtful."""
+    from isoinit._reading.torch import structure, trace, trace_made_up
+
     if batch is None:
         try:
             graph = trace_made_up(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -16,8 +16,9 @@ from isoinit._system.processes import agree
 from isoinit._writing.deferred import forget, run_postponed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for, refuse_unfillable
-from isoinit._writing.meta import Buffers, buffer_values, give_memory, restore_buffers
-from isoinit._writing.placements import Held, groups_of, held_parameters
+from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
+from isoinit._writing.placements import Held, groups_of, held, held_parameters
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
@@ -25,23 +26,38 @@ Parts = Mapping[str, tuple[Entry, Held]]
 Prepared = tuple[list[str], dict[str, torch.Tensor]]
 
 
+class Planned(Protocol):
+    """What a plan tells of the values: see `Plan`."""
+
+    @property
+    def entries(self) -> Entries: ...
+    @property
+    def aliases(self) -> Mapping[str, str]: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def emptied(self) -> Emptied: ...
+
+
 def apply(
-    entries: Entries,
-    aliases: Mapping[str, str],
-    digest: str,
+    plan: Planned,
     model: nn.Module,
-    seed: int,
+    seed: int | None,
     only_missing: Mapping[str, Any] | None,
     buffers: Buffers,
 ) -> None:
     """Fill a model: see `Plan.apply`."""
+    seed = resolve_seed(seed)
+    entries, aliases = plan.entries, plan.aliases
     held, tied = held_parameters(model)
 
     def prepare() -> tuple[dict[str, str], Prepared]:
-        found = _prepare(entries, aliases, model, held, tied, only_missing, buffers, seed)
+        chosen = _chosen(plan, held, tied, only_missing, seed)
+        tensors = [part.tensor for part in held.values()]
+        found = chosen, buffer_values(model, tensors, buffers, plan.emptied)
         left = ", ".join(name for name in held if name not in found[0])
         streams = str(philox.DEFINITION)
-        facts = {"plan": digest, "seed": str(seed), "streams": streams, "only_missing": left}
+        facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "only_missing": left}
         return facts, found
 
     names, values = agree(prepare, groups_of(model, held.values()))
@@ -67,6 +83,11 @@ def fill(parts: Parts, seed: int) -> None:
     # What is sharded was written behind its back too.
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
+
+
+def fill_parameters(entries: Entries, parameters: Mapping[str, torch.Tensor], seed: int) -> None:
+    """Fill whole parameters of a plan, by name: see `Plan.fill`."""
+    fill({name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}, seed)
 
 
 def refuse_mismatch(
@@ -108,17 +129,15 @@ def refuse_mismatch(
         )
 
 
-def _prepare(
-    entries: Entries,
-    aliases: Mapping[str, str],
-    model: nn.Module,
+def _chosen(
+    plan: Planned,
     held: Mapping[str, Held],
     tied: Mapping[str, str],
     only_missing: Mapping[str, Any] | None,
-    buffers: Buffers,
     seed: int,
-) -> Prepared:
-    """What is to be filled, and the buffers' values; what cannot be done is refused."""
+) -> list[str]:
+    """The names of the parameters that are to be filled; what cannot be done is refused."""
+    entries, aliases = plan.entries, plan.aliases
     refuse_unfillable({name: part.tensor for name, part in held.items()}, now=False)
     refuse_mismatch(entries, held, aliases, some=True)
     there = set() if only_missing is None else _given(held, tied, only_missing)
@@ -140,8 +159,7 @@ def _prepare(
             IsoinitWarning,
             stacklevel=5,
         )
-    tensors = [part.tensor for part in held.values()]
-    return list(chosen), buffer_values(model, tensors, buffers)
+    return list(chosen)
 
 
 def _given(

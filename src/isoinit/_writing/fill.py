@@ -7,15 +7,12 @@ number of threads, or the wrappers around the model.
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import operator
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +24,8 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream, laws
 from isoinit._drawing.streams.philox import Job, Law, key_words
 from isoinit._drawing.streams.stream import fill_together
-from isoinit.errors import ArgumentError, IsoinitWarning, PlanError
+from isoinit._system.memory import ask_for_huge_pages
+from isoinit.errors import IsoinitWarning, PlanError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
@@ -42,32 +40,6 @@ _OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold any
 _LAUNCHES = 256  # runs that are drawn one by one on a device
 _ROWS = 2**25  # elements that are drawn there to cut a part out of
 _SMALL = 100_000  # elements; above, what a call costs does not show
-
-
-def resolve_seed(seed: int | None) -> int:
-    """The seed as an int; None takes one draw from torch's default generator.
-
-    So `torch.manual_seed` governs what was not seeded otherwise.
-
-    Raises:
-        ArgumentError: if it is neither None nor a whole number.
-    """
-    if seed is None:
-        return draw_seed(torch.default_generator)
-    try:
-        return operator.index(seed)
-    except TypeError:
-        raise ArgumentError(
-            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
-            "from torch's default generator"
-        ) from None
-
-
-def draw_seed(generator: torch.Generator) -> int:
-    """One 63-bit seed from one of torch's generators."""
-    # The device is named, or torch.set_default_device would send the draw elsewhere.
-    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
-    return int(seed.item())
 
 
 def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
@@ -190,7 +162,7 @@ def fill_tensor(
     )
     if target.numel():
         if law is None:
-            _ask_for_huge_pages(target)
+            ask_for_huge_pages(target.data_ptr(), target.nbytes)
             initializer.fill_piece(as_array(target), stream, layout, piece)
         else:
             draw_piece(functools.partial(_draw_there, law, stream), target, piece)
@@ -231,27 +203,6 @@ def draw_piece(
         size = some.held[0]
         some.take(rows, target.view(piece.held)[done : done + size])
         done += size
-
-
-def _ask_for_huge_pages(tensor: torch.Tensor) -> None:
-    """Have the system give fresh memory by 2 MiB and not by 4 KiB: a large fill then takes half.
-
-    Linux does so where it is asked to; nothing is lost where it will not, or has given it already.
-    """
-    page, advice = 2**21, 14  # MADV_HUGEPAGE
-    first = -(-tensor.data_ptr() // page) * page
-    size = (tensor.data_ptr() + tensor.nbytes - first) // page * page
-    if size > 0 and (madvise := _madvise()) is not None:
-        madvise(first, size, advice)
-
-
-@lru_cache(maxsize=1)
-def _madvise() -> Callable[..., int] | None:
-    if sys.platform != "linux":
-        return None
-    function = ctypes.CDLL(None).madvise
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return cast("Callable[..., int]", function)
 
 
 def _draw_there(law: Law, stream: Stream, flat: torch.Tensor, start: int) -> None:

@@ -20,6 +20,7 @@ from isoinit._system.processes import gathered, lost_rank
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import array_type, as_array
 from isoinit._writing.placements import Held, copies_of, held_parameters
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import PlanError, RankError
 
 _TOGETHER = 2**22  # elements that are drawn or copied at once
@@ -92,8 +93,9 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
     return Fingerprint(found)
 
 
-def planned_fingerprint(entries: Iterable[Entry], seed: int) -> Fingerprint:
-    """The fingerprint of the weights that a plan draws; what it leaves as it was is not in it."""
+def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerprint:
+    """Return the fingerprint of the weights that a plan draws: see `Plan.fingerprint`."""
+    seed = resolve_seed(seed)
     return Fingerprint(
         {e.name: f"{_hash_entry(e, seed):016x}" for e in entries if e.initializer is not None}
     )

@@ -1,8 +1,8 @@
 """Models from the meta device: memory for their tensors, and true values for their buffers.
 
 `to_empty` gives a buffer memory and no values, and nothing tells that from a buffer that holds some.
-So it is remembered of a model that was planned on the meta device which of its buffers had none. A
-plan fills parameters; buffers (rotary frequencies, running statistics) get what the model's own
+So a plan that was made on the meta device remembers which buffers of its model had none. A plan
+fills parameters; buffers (rotary frequencies, running statistics) get what the model's own
 initialization writes into them, which is run on memory of its own.
 """
 
@@ -25,19 +25,33 @@ from isoinit.errors import PlanError
 
 Buffers = bool | Callable[[], nn.Module]
 
-# The modules that were seen on the meta device, and which of their buffers were there.
-_seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+Emptied = Mapping[nn.Module, Collection[str]]
 
 
-def note_meta(model: nn.Module) -> None:
-    """Remember which buffers of a model have no values."""
+class EmptyBuffers(WeakKeyDictionary[nn.Module, set[str]]):
+    """The modules of a model, each with the names of its buffers that have no values.
+
+    A copy in another process knows of none: its modules are others.
+    """
+
+    def __reduce__(self) -> tuple[type[EmptyBuffers], tuple[()]]:
+        return EmptyBuffers, ()
+
+
+def empty_buffers(model: nn.Module) -> EmptyBuffers:
+    """Return which buffers of a model are on the meta device."""
+    found = EmptyBuffers()
     for module in model.modules():
         if names := {n for n, b in module._buffers.items() if b is not None and b.is_meta}:
-            _seen.setdefault(module, set()).update(names)
+            found[module] = names
+    return found
 
 
 def buffer_values(
-    model: nn.Module, parameters: Collection[torch.Tensor], buffers: Buffers
+    model: nn.Module,
+    parameters: Collection[torch.Tensor],
+    buffers: Buffers,
+    emptied: Emptied,
 ) -> dict[str, torch.Tensor]:
     """The values of the buffers that came without, by name; the model is left as it was.
 
@@ -45,6 +59,7 @@ def buffer_values(
         model: on any device, meta too.
         parameters: its parameters, or this rank's part of them.
         buffers: as for `Plan.apply`.
+        emptied: which buffers of its modules had no values when the plan was made.
 
     Raises:
         PlanError: if a buffer has no values for certain and none can be found.
@@ -54,7 +69,7 @@ def buffer_values(
     named, _ = named_buffers(model)
     if callable(buffers):
         return _built(buffers, named)
-    lost = _lost(model)
+    lost = _lost(model, emptied)
     if not lost and not (named and _came_empty(parameters)):
         return {}
     values, why = _own_values(model)
@@ -101,7 +116,6 @@ def restore_buffers(model: nn.Module, values: Mapping[str, torch.Tensor]) -> Non
                 rows = value.to(part.memory.device, part.dtype).reshape(-1)
                 first, last = part.piece.rows
                 part.piece.take(rows[first:last], part.memory)
-        _seen.pop(module, None)
 
 
 def _home(tensor: Any, module: nn.Module) -> torch.device:
@@ -115,12 +129,12 @@ def _home(tensor: Any, module: nn.Module) -> torch.device:
     return torch.device(tensor.device_mesh.device_type)
 
 
-def _lost(model: nn.Module) -> set[str]:
+def _lost(model: nn.Module, emptied: Emptied) -> set[str]:
     """The buffers without values: those on the meta device, and those that came from there."""
     lost = set()
     for prefix, module in named_modules(model):
         for name, buffer in module._buffers.items():
-            came = name in _seen.get(module, ()) and buffer is not None and not buffer._version
+            came = name in emptied.get(module, ()) and buffer is not None and not buffer._version
             if buffer is not None and (buffer.is_meta or came):
                 lost.add(prefix + name)
     return lost

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor, refuse_unfillable, resolve_seed
-from isoinit.errors import ArgumentError
+from isoinit._system.memory import ask_for_huge_pages
+from isoinit._writing.seeds import resolve_seed
+from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout, of_tensor
 
-T = TypeVar("T", torch.Tensor, "np.ndarray[Any, Any]")
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T", "torch.Tensor", "np.ndarray[Any, Any]")
+FLOATS = (np.float32, np.float64, np.float16, np.uint16)  # the last: the bits of bfloat16
 
 
 def fill_slice(
@@ -77,24 +82,56 @@ def fill_slice(
     layout = layout or of_tensor(shape)
     if layout.shape != shape:
         raise ArgumentError(f"layout has shape {layout.shape}, expected global_shape {shape}")
-    if tuple(out.shape) != piece.held:
+    if tuple(getattr(out, "shape", ())) != piece.held:
         raise ArgumentError(
             f"out has shape {tuple(out.shape)}, and the part of {shape} that slices={slices!r} names "
             f"has {piece.held}: give it that shape"
         )
-    tensor = out if isinstance(out, torch.Tensor) else _tensor(out)
-    refuse_unfillable({name: tensor}, now=True)
-    initializer.std_for(layout)  # refuses a layout that does not fit
-    fill_tensor(tensor, initializer, layout, Stream(resolve_seed(seed), name), piece)
+    stream = Stream(resolve_seed(seed), name)
+    if isinstance(out, np.ndarray):
+        _fill_array(out, initializer, layout, stream, piece)
+    else:
+        _fill_tensor(out, initializer, layout, stream, piece)
     return out
 
 
-def _tensor(array: Any) -> torch.Tensor:
-    """An array's memory as a tensor; bfloat16, which NumPy does not know, by its bits."""
-    if not isinstance(array, np.ndarray) or not array.flags.writeable:
-        raise ArgumentError(
-            f"out is a {type(array).__name__}; expected a torch.Tensor or a writable NumPy array"
+def _fill_array(
+    array: np.ndarray[Any, Any],
+    initializer: Initializer,
+    layout: Layout,
+    stream: Stream,
+    piece: Piece,
+) -> None:
+    """Fill a NumPy array; bfloat16, which NumPy does not know, by its bits. Needs no framework."""
+    if not array.flags.writeable:
+        raise ArgumentError("out is read-only; expected a writable NumPy array")
+    bits = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    if bits.dtype not in FLOATS:
+        raise PlanError(
+            f"nothing was changed: out has dtype {array.dtype}; expected float32, float64, float16, "
+            "or bfloat16 (of ml_dtypes, or its bits as uint16)"
         )
-    if array.dtype == np.uint16 or array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
+    initializer.std_for(layout)  # refuses a layout that does not fit
+    if not array.size:
+        return
+    flat = bits.reshape(-1) if bits.flags.c_contiguous else np.empty(bits.size, bits.dtype)
+    ask_for_huge_pages(flat.ctypes.data, flat.nbytes)
+    initializer.fill_piece(flat, stream, layout, piece)
+    if not bits.flags.c_contiguous:
+        bits[...] = flat.reshape(bits.shape)
+
+
+def _fill_tensor(
+    tensor: torch.Tensor, initializer: Initializer, layout: Layout, stream: Stream, piece: Piece
+) -> None:
+    """Fill a torch tensor on any device."""
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    if torch is None or not isinstance(tensor, torch.Tensor):
+        raise ArgumentError(
+            f"out is a {type(tensor).__name__}; expected a torch.Tensor or a writable NumPy array"
+        )
+    from isoinit._writing.fill import fill_tensor, refuse_unfillable
+
+    refuse_unfillable({stream.name: tensor}, now=True)
+    initializer.std_for(layout)  # refuses a layout that does not fit
+    fill_tensor(tensor, initializer, layout, stream, piece)

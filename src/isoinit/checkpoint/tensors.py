@@ -103,7 +103,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     _refuse_without_values(
         {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
     )
-    buffers, more = _saved_buffers(model)
+    buffers, more = _saved_buffers(model, plan)
     tensors = [
         kept(name, p, seed) if plan.entries[name].initializer is None else drawn(plan[name], seed)
         for name, p in parameters.items()
@@ -170,7 +170,7 @@ def _reader(tensor: torch.Tensor) -> Reader:
     return copy
 
 
-def _saved_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _saved_buffers(model: nn.Module, plan: Plan) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The buffers that a state dict holds, once each, and their other names."""
     names: dict[int, str] = {}
     buffers: dict[str, torch.Tensor] = {}
@@ -181,7 +181,7 @@ def _saved_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
         else:
             names[id(buffer)] = name
             buffers[name] = buffer
-    return _with_values(model, buffers), aliases
+    return _with_values(model, buffers, plan), aliases
 
 
 def _persistent(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -191,7 +191,9 @@ def _persistent(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
                 yield prefix + name, buffer
 
 
-def _with_values(model: nn.Module, buffers: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _with_values(
+    model: nn.Module, buffers: dict[str, torch.Tensor], plan: Plan
+) -> dict[str, torch.Tensor]:
     """The buffers with their true values.
 
     Raises:
@@ -199,7 +201,7 @@ def _with_values(model: nn.Module, buffers: dict[str, torch.Tensor]) -> dict[str
     """
     if not any(buffer.is_meta for buffer in buffers.values()):
         return buffers
-    values = buffer_values(model, list(model.parameters()), True)
+    values = buffer_values(model, list(model.parameters()), True, plan.emptied)
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 
 

@@ -16,8 +16,8 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning.plan import Plan
 from isoinit._showing.findings import Finding, Verdict
-from isoinit._writing.fill import resolve_seed
 from isoinit._writing.fingerprint import Fingerprint
+from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint, partial_files
 from isoinit.checkpoint.tensors import Array, Stored, drawn

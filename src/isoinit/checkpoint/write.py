@@ -14,7 +14,7 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._system.files import locked
 from isoinit._system.processes import gathered, rank_and_size, together
-from isoinit._writing.fill import resolve_seed
+from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.dcp import dcp_contents
 from isoinit.checkpoint.files import Contents, File, text_file

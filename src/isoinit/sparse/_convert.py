@@ -18,7 +18,8 @@ from isoinit._planning.selected import Chosen, Holder, choose_parameters, refuse
 from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import require_parameters
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import as_array, refuse_unfillable, resolve_seed
+from isoinit._writing.fill import as_array, refuse_unfillable
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
 from isoinit.initializers import (
     Dirac,

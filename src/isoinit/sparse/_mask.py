@@ -19,7 +19,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen, parametrized, refuse_wrapped, unparametrized
 from isoinit._reading.torch.names import named_modules, require_parameters
-from isoinit._writing.fill import refuse_unfillable, resolve_seed
+from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, UnknownParameterError
 from isoinit.initializers.patterns import Kept, shape_of
 from isoinit.initializers.scale.fans import Layout

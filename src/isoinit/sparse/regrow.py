@@ -20,7 +20,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.names import named_modules
-from isoinit._writing.fill import resolve_seed
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 from isoinit.sparse.products import row_of

@@ -23,7 +23,8 @@ from isoinit._planning.selected import (
 )
 from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import named_modules, named_parameters, require_parameters, unwrap
-from isoinit._writing.fill import refuse_unfillable, resolve_seed
+from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
 from isoinit.variational import layers
 from isoinit.variational.gaussian import GaussianWeight, Noise, held_distributions

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import unwrap
-from isoinit._writing.fill import resolve_seed
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitWarning
 from isoinit.variational.gaussian import GaussianWeight, distribution_of
 from isoinit.variational.loss import at_prior, converted

@@ -7,7 +7,7 @@ model is as before, byte for byte, also when the forward raises.
 """
 
 from isoinit._reading.torch.examples import trace_made_up
-from isoinit._reading.torch.names import named_parameters, require_parameters
+from isoinit._reading.torch.names import named_parameters, require_parameters, unwrap
 from isoinit._reading.torch.run import as_arguments, explained, recording, trace
 from isoinit._reading.torch.structure import structure
 
@@ -20,4 +20,5 @@ __all__ = [
     "structure",
     "trace",
     "trace_made_up",
+    "unwrap",
 ]

@@ -26,7 +26,7 @@ from isoinit._verifying.auditing.poisoned import (
 )
 from isoinit._verifying.auditing.ranks import Parts, compare_ranks
 from isoinit._writing.deferred import is_deferring
-from isoinit._writing.fill import resolve_seed
+from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError
 
 OTHER = 0x9E3779B9  # from one seed to the next; no rank of a run has that one

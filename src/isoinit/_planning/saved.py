@@ -1,0 +1,58 @@
+"""A plan as JSON: what `Plan.save` writes and `Plan.load` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isoinit._writing.entry import Entry
+from isoinit.errors import ArgumentError, PlanError
+
+FORMAT, VERSION = "isoinit plan", 1
+
+
+def written(
+    entries: Mapping[str, Entry],
+    aliases: Mapping[str, str],
+    method: str,
+    how: str,
+    notes: Sequence[str],
+) -> str:
+    """Return the JSON text of a plan; the arguments are a plan's fields."""
+    parameters = {name: entry.to_dict() for name, entry in entries.items()}
+    header = {"format": FORMAT, "version": VERSION, "method": method, "how": how}
+    rest = {"notes": notes, "aliases": aliases, "parameters": parameters}
+    return json.dumps({**header, **rest}, indent=1)
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return the fields of the plan that `written` wrote.
+
+    Raises:
+        PlanError: as `Plan.from_json` does.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise PlanError(
+            f"the plan is not JSON, or was cut off ({error}); expected what Plan.save wrote"
+        ) from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise PlanError(f'not a plan: expected a JSON object with "format": "{FORMAT}"')
+    if data.get("version") != VERSION:
+        raise PlanError(
+            f"the plan has version {data.get('version')!r}, this isoinit reads {VERSION}; make "
+            "the plan again, or use the isoinit that wrote it"
+        )
+    try:
+        return {
+            "entries": {n: Entry.from_dict(n, item) for n, item in data["parameters"].items()},
+            "aliases": dict(data["aliases"]),
+            "method": data["method"],
+            "how": data["how"],
+            "notes": tuple(map(str, data.get("notes", ()))),
+        }
+    except (KeyError, TypeError, AttributeError, ArgumentError) as error:
+        kind = "a missing field: " if isinstance(error, KeyError) else ""
+        raise PlanError(f"the plan holds what no plan can: {kind}{error}") from None

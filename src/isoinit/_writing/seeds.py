@@ -1,0 +1,42 @@
+"""The seed that values follow from: a whole number, or one drawn from torch's generators."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING
+
+from isoinit._system.packages import needs
+from isoinit.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Return the seed as an int; None takes one draw from torch's default generator.
+
+    So `torch.manual_seed` governs what was not seeded otherwise.
+
+    Raises:
+        ArgumentError: if it is neither None nor a whole number.
+    """
+    if seed is None:
+        with needs("torch", "seed=None"):
+            import torch
+        return draw_seed(torch.default_generator)
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentError(
+            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
+            "from torch's default generator"
+        ) from None
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """Return a 63-bit seed drawn from one of torch's generators."""
+    import torch
+
+    # The device is named, or torch.set_default_device would send the draw elsewhere.
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return int(seed.item())
