@@ -1,6 +1,7 @@
 """Models from the meta device: memory, and true values for their buffers."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -102,6 +103,16 @@ class TestBuffers:
         whole = plan.apply(llama(**changes), 3)
         same_buffers(model, whole)
         assert torch.equal(model(IDS).logits, whole(IDS).logits)
+
+    def test_what_was_seen_travels_in_the_plan(self):
+        """Also where a parameter was written since, so that the memory tells nothing."""
+        model = on_meta(lambda: Model(Rotary))
+        plan = copy.deepcopy(isoinit.plan(model, X))
+        emptied(model)
+        nn.init.zeros_(model.layer.bias)
+        same_buffers(plan.apply(model), Model(Rotary))
+        sent = pickle.loads(pickle.dumps(plan))  # in another process the modules are others
+        assert (sent, len(sent.emptied), len(plan.emptied)) == (plan, 0, 2)
 
     def test_of_a_loaded_plan(self):
         """Then nothing has seen the model on the meta device; but nothing was ever written into it."""
