@@ -27,10 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan(Shown):
-    """The initializer of every parameter of a model.
+    """The initializer of every parameter of a model, as plain data.
 
-    Iterate over it for entries, in the order of the model; read one with `plan[name]`; override one
-    with `plan[name] = initializer`, or several with a glob or `override`. Printing it shows a table.
+    Iterate over a plan for its entries, in the order of the model. Read one with `plan[name]`.
+    Override one with `plan[name] = initializer`, or several with a glob or `override`. Print the
+    plan for a table.
+
+    Attributes:
+        entries: what each parameter gets, by name.
+        aliases: for each further name of a tied parameter, the name of its entry.
+        method: the method or recipe that the plan was made with.
+        how: how the model was read: "fake", "real" or "structure".
+        notes: what is doubtful about the plan as a whole.
+        emptied: the buffers that were on the meta device when the plan was made. They belong to
+            the modules of that model, so they are neither saved nor compared.
 
     Example:
         >>> import isoinit, torch
@@ -47,8 +57,6 @@ class Plan(Shown):
     method: str = "auto"
     how: str = "fake"
     notes: tuple[str, ...] = ()
-    # What was on the meta device when the plan was made; it is known of these very modules, so it
-    # is neither saved nor compared.
     emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -67,12 +75,12 @@ class Plan(Shown):
         self.override({pattern: initializer})
 
     def override(self, overrides: Mapping[str, Initializer]) -> None:
-        """Give parameters other initializers; all of the mapping, or nothing of it.
+        """Give parameters other initializers. If one does not fit, nothing is changed.
 
         Args:
             overrides: initializers by pattern: the name of a parameter; a glob of names, with `*`,
                 `?` and `[...]`, where `*` matches dots too; or `role:` and a role, or a glob of
-                roles. A name decides over globs and roles; the order is of no account.
+                roles. A name decides over globs and roles; order does not matter.
 
         Raises:
             UnknownParameterError: for a pattern that matches nothing.
@@ -117,11 +125,11 @@ class Plan(Shown):
 
     @property
     def warnings(self) -> list[str]:
-        """What is doubtful about the plan, one sentence each; empty for a good one."""
+        """What is doubtful about the plan, one sentence each; empty if nothing is."""
         return [*self.notes, *(entry.warning for entry in self if entry.warning)]
 
     def explain(self, name: str) -> str:
-        """The whole chain of one choice, as text.
+        """Return the whole chain of one choice, as text.
 
         What feeds the parameter and what it feeds, which rule decided and which came close, the
         formula with its numbers, and the signal that is expected before and after.
@@ -159,20 +167,20 @@ class Plan(Shown):
         only_missing: Mapping[str, Any] | None = None,
         buffers: bool | Callable[[], nn.Module] = True,
     ) -> nn.Module:
-        """Fill every parameter of a model; the same seed gives the same bits, however it is spread.
+        """Fill every parameter of a model; one seed gives the same bits, however it is sharded.
 
-        The model may be whole or one rank's part of it: DTensors of any placement (`fully_shard`,
-        tensor and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, a pipeline
-        stage that holds only some of the plan's parameters. Each rank draws its own part, so no
+        The model may be whole or one rank's shard: DTensors of any placement (`fully_shard`,
+        tensor and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, or a pipeline
+        stage that holds only some of the plan's parameters. Each rank draws its own shard, so no
         weights are communicated. Ranks that share a model compare plan and seed first, so all of
         them must call this.
 
-        Parameters and buffers on the meta device get memory: on their mesh's kind of device, or else
-        on torch's default device. Buffers that came without values, then or by `to_empty`, get those
-        that the model's own initialization gives them.
+        Parameters and buffers on the meta device get memory on their mesh's kind of device, or else
+        on torch's default device. Buffers without values (on the meta device, or emptied by
+        `to_empty`) get the values that the model's own initialization gives them.
 
         The whole plan is checked against the model before the first write. A parameter that the plan
-        leaves as it was keeps its values; built under `isoinit.deferred`, it gets now what its
+        leaves as it was keeps its values. If it was built under `isoinit.deferred`, it gets what its
         constructor would have given it, drawn from torch's generators under the seed and its name.
 
         Args:
@@ -211,7 +219,7 @@ class Plan(Shown):
         return model
 
     def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
-        """Fill some of the plan's parameters, which fit it, as `apply` fills all of a model's.
+        """Fill some of the plan's parameters as `apply` fills all of them; their shapes must fit.
 
         Args:
             parameters: those to fill, by name.
@@ -227,7 +235,7 @@ class Plan(Shown):
 
     @property
     def digest(self) -> str:
-        """A hash of what decides the values: plans of one digest fill a model with the same bits.
+        """A hash of what decides the values: plans with equal digests fill a model with equal bits.
 
         Example:
             >>> import isoinit, torch
@@ -239,11 +247,12 @@ class Plan(Shown):
         return blake2b(repr(sorted(facts, key=str)).encode(), digest_size=16).hexdigest()
 
     def fingerprint(self, seed: int = 0) -> Fingerprint:
-        """The fingerprint of the weights that the plan draws under a seed; needs no model.
+        """Return the fingerprint of the weights that the plan draws under a seed; needs no model.
 
-        Equal to `isoinit.fingerprint(model)` of any model that it was applied to, on any number of
-        ranks. Parameters that the plan leaves as they were are not in it. Takes as long as drawing
-        the weights, and memory for some megabytes of them, or for the largest that is drawn whole.
+        It equals `isoinit.fingerprint(model)` of any model that the plan was applied to, on any
+        number of ranks. Parameters that the plan leaves as they were are not in it. This takes as
+        long as drawing the weights, and memory for some megabytes, or for the largest weight that
+        is drawn whole.
 
         Args:
             seed: as for `apply`.
@@ -261,28 +270,28 @@ class Plan(Shown):
         *,
         target: float | Mapping[str, float] | None = None,
     ) -> Plan:
-        """Measure each layer's scale on data and correct it; gives a new plan, changes nothing.
+        """Return a plan whose scales are corrected by measuring each layer's output on data.
 
         The model runs once on the batch, with the weights that the plan draws under the seed. The
-        output of each weight is measured when it is made, without its bias, and the weight's scale
-        corrected so that its standard deviation, over examples and units, is the target; all layers
+        output of each weight is measured when it is made, without its bias. The weight's scale is
+        corrected so that the output's std, over examples and units, is the target. All layers
         behind it see the corrected signal. The corrections are options of the new plan's
-        initializers, so that it applies anywhere with the same bits.
+        initializers, so the new plan gives the same bits anywhere. This plan is not changed.
 
-        They are those of this draw: under the same seed a layer meets its target to within rounding
-        (and the chance of dropout), under another one only about. Left alone, with a note: weights
-        that start at zero or other fixed values, recurrent layers, embeddings, weights inside a
-        fused attention or under weight normalization, and layers whose output is zero, not finite
-        or the same everywhere on the batch.
+        The corrections are computed for this seed: a layer then meets its target to within rounding
+        and dropout. For another seed they are approximately right. These are left alone, with a
+        note: weights that start at fixed values such as zero, recurrent layers, embeddings, weights
+        inside a fused attention or under weight normalization, and layers whose output is zero, not
+        finite or constant on the batch.
 
         Args:
             model: a model with the plan's parameters; left as it was, in its train or eval mode.
             batch: real examples, as for `isoinit.plan`, and more than a few.
             seed: that with which the plan will be applied.
-            target: the standard deviation of outputs. By default that of each entry (`Entry.target`,
-                without the part of its bias). A number stands for all layers, divided by the square
-                root of the number of branches where a weight ends a residual branch; a mapping goes
-                from names to targets that are taken as they are, 1.0 standing for the others.
+            target: the std of outputs. By default each entry's own (`Entry.target` without the part
+                of its bias). A number is for all layers; where a weight ends a residual branch it is
+                divided by the square root of the number of branches. A mapping from names gives
+                targets that are used as they are, and 1.0 for the other layers.
 
         Returns:
             The calibrated plan; its `notes` tell what was left alone, and what is doubtful.
@@ -314,7 +323,7 @@ class Plan(Shown):
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
 
     def refuse_mismatch(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Refuse a model whose parameters are not those of the plan.
+        """Raise unless these are the plan's parameters, by name, shape and type.
 
         Raises:
             PlanError: naming what differs.
@@ -324,7 +333,7 @@ class Plan(Shown):
         refuse_mismatch(self.entries, parameters)
 
     def diff(self, other: Plan) -> Differences:
-        """What another plan gives differently, parameter by parameter; false if nothing.
+        """Return what another plan gives differently, parameter by parameter; false if nothing.
 
         Compared are initializers, standard deviations, shapes, layouts, types and roles; reasons
         and sources are not. Plans without differences fill a model with the same bits.
