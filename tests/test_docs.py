@@ -15,13 +15,24 @@ from isoinit._planning import rules
 from isoinit.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
-DOCS = [
-    path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.is_file()
-]
-NAMES = [str(path.relative_to(ROOT)) for path in DOCS]
+DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCS += sorted((ROOT / "docs").rglob("*.md"))
+DECISIONS = [path for path in DOCS if path.parent.name == "decisions" and path.stem != "index"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOMS = (functional, sparse, variational)
+PUBLIC = {"checkpoint", "errors", "initializers", "lightning", "testing"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# A file or a folder of the repository, as pages write it: `_planning/rules/table.py`, `tests/zoo/`.
+PLACE = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+/|[\w-]+\.(?:py|css)))`")
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def runs(path):
+    text = path.read_text(encoding="utf-8")
+    return any(match[1] in ("python", "console") for match in BLOCK.finditer(text))
 
 
 def prose(text):
@@ -42,7 +53,7 @@ def workplace(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("path", DOCS, ids=NAMES)
+@pytest.mark.parametrize("path", [path for path in DOCS if runs(path)], ids=name_of)
 def test_blocks_run_in_order(path, workplace):
     """Python runs in one namespace a file; a first line `# name.py` writes the block there too.
 
@@ -69,7 +80,7 @@ def run(command):
     assert result.exit_code == int(status[1] if status else 0), (command, result.output)
 
 
-@pytest.mark.parametrize("path", DOCS, ids=NAMES)
+@pytest.mark.parametrize("path", DOCS, ids=name_of)
 def test_relative_links_resolve(path):
     for link in LINK.findall(prose(path.read_text(encoding="utf-8"))):
         if link.startswith(("http://", "https://", "mailto:")):
@@ -92,6 +103,14 @@ def documented():
     for page in (ROOT / "docs" / "reference").glob("*.md"):
         text = page.read_text(encoding="utf-8")
         yield from re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
+
+
+def test_the_reference_names_nothing_private():
+    """Only names of `isoinit` itself and of the public packages."""
+    for name in documented():
+        first, *rest = name.removeprefix("isoinit.").split(".")
+        assert first in {*isoinit.__all__, *PUBLIC}, name
+        assert not any(part.startswith("_") for part in rest), name
 
 
 @pytest.mark.parametrize("module", [isoinit, *ROOMS], ids=lambda module: module.__name__)
@@ -118,3 +137,37 @@ def test_the_page_of_the_command_line_has_every_option():
 def test_the_page_of_rules_is_the_rule_book():
     page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
     assert page.endswith(f"\n\n{rules.to_markdown()}\n")
+
+
+def test_the_architecture_is_one_page():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(text.split()) < 1200
+
+
+HOUSE = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md", *DECISIONS]
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=name_of)
+def test_files_and_folders_that_are_named_are_there(path):
+    """By their path from the repository's root, or by the end of their path in code or tests."""
+    for place in PLACE.findall(path.read_text(encoding="utf-8")):
+        ends = any(any((ROOT / folder).rglob(place)) for folder in ("src", "tests"))
+        assert ends or (ROOT / place).exists(), place
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=name_of)
+def test_a_decision_has_four_parts_and_a_line_in_the_index(path):
+    text = path.read_text(encoding="utf-8")
+    parts = ["Context", "Decision", "What was measured", "What it costs"]
+    assert re.findall(r"^#+ (.+)$", text, re.MULTILINE)[1:] == parts
+    title = text.partition("\n")[0].removeprefix("# ")
+    index = path.with_name("index.md").read_text(encoding="utf-8")
+    assert f"- [{title}]({path.name})" in index
+
+
+def test_each_dependency_earns_its_place():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    names = re.findall(r'"([\w-]+)', text.partition("\ndependencies = [")[2].partition("]")[0])
+    page = (ROOT / "docs" / "decisions" / "dependencies.md").read_text(encoding="utf-8")
+    assert len(names) > 5
+    assert all(re.search(rf"^\| {name}\b", page, re.MULTILINE) for name in names), names
