@@ -1,7 +1,7 @@
 """Chooses for every parameter in the order of execution, with the signal that the choices make.
 
-What feeds a weight depends on what the weights before it were given, so choosing and propagating go
-hand in hand: each layer is chosen for the second moment that reaches it.
+A weight's input depends on what the weights before it were given, so choosing and propagating
+alternate: each layer is chosen for the second moment that reaches it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JOINING = ("add", "cat", "concat", "stack", "where")
 
 
 def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
-    """What every parameter gets, in the order of `roles`.
+    """Return what every parameter gets, in the order of `roles`.
 
     The signal is the nominal one (`propagation.propagate`): a plan depends on the model, and not on
     the numbers in the example, its length, or how many examples there are.
@@ -67,12 +67,12 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
 
 def _rounded(number: float) -> float:
-    """To six digits: the last bits of a sum depend on the processor, and a plan must not."""
+    """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
     return float(f"{number:.6g}")
 
 
 def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
-    """What a looked-up row or a learned token joins: the other side of the sum, or of the row."""
+    """Return what a looked-up row or a learned token joins: the other side of the sum or row."""
     waiting = list(op.outputs)
     for _ in range(8):
         if not waiting:
@@ -88,7 +88,7 @@ def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
 
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
-    """Where no choice can keep signal and gradient alive: why, and what would."""
+    """Return where no choice can keep signal and gradient alive: why, and what would."""
     found: dict[str, list[Role]] = {}
     for role in roles.values():
         if role.slot == "weight" and role.chain is not None and role.chain.hopeless:
@@ -104,9 +104,9 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
 
 
 def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
-    """The root mean square expected of each layer's output, by the name of its weight.
+    """Return the root mean square expected of each layer's output, by the name of its weight.
 
-    Now with the example's own moments and sizes, as a check on the same batch measures it.
+    The moments and sizes are those of the example, as a check on the same batch measures them.
     """
     if graph.how == "structure":
         return {}
@@ -116,7 +116,7 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
 
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
-    """The root mean square of each layer's first output, by the name of its weight."""
+    """Return the root mean square of each layer's first output, by the name of its weight."""
     found: dict[str, float] = {}
     for op in graph.ops:
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)

@@ -1,4 +1,9 @@
-"""The size of the signal through a graph, worked out before anything is drawn."""
+"""The size of the signal through a graph, worked out before anything is drawn.
+
+`walk` (operation by operation, and the table of routes), `context` (what a walk carries), one file a
+kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `pointwise`), and `samples`.
+`Signal` and `propagate` may be imported from here.
+"""
 
 from isoinit._planning.propagation.samples import Signal
 from isoinit._planning.propagation.walk import propagate

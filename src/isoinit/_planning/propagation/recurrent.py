@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import HERE, NEARBY, SAMPLES, Signal, gaussian
-from isoinit._reading.graph import Array
+from isoinit._reading.graph import Array, Op, Use
+from isoinit.initializers import GateBias, Initializer
+
+LONGEST = 64  # steps that are followed: by then the state has settled
 
 
-def state(
+def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return the state of the last layer, each layer followed in time until its state settles."""
+    signal = inputs[0]
+    sizes = context.graph.sizes
+    uses: dict[str, list[tuple[Use, Initializer | None]]] = {}
+    for use in op.uses:
+        uses.setdefault(use.slot, []).append((use, context.fill(op, use, signal)))
+    layers = list(zip(uses.get("input weight", []), uses.get("recurrent weight", []), strict=True))
+    bias = next((b for _, b in uses.get("input bias", []) if isinstance(b, GateBias)), None)
+    steps = min(max((*sizes.get(op.inputs[0], (1,))[:-1], 1)), LONGEST)
+    for (use, weight), (again, recurrent) in layers:
+        if weight is None or recurrent is None:
+            return None
+        inner = signal.products * use.layout.fan_in * weight.std_for(use.layout) ** 2
+        outer = again.layout.fan_in * recurrent.std_for(again.layout) ** 2
+        signal = _state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps)
+    return replace(signal, units=frozenset({len(sizes[op.outputs[0]]) - 1}))
+
+
+def _state(
     rng: np.random.Generator, name: str, inner: Array, outer: float, forget: float, steps: int
 ) -> Signal:
-    """The state of one recurrent layer, from zero on, its size averaged over the steps.
+    """Return the state of one recurrent layer from zero on, its size averaged over the steps.
 
-    A gate's input at one step is as like that at the last as its sources are: tokens are new at
-    each step, the state of a layer below is not. Here "nearby" is one step before.
+    A gate's input is as correlated with that of the step before as its sources are: tokens are new
+    at each step, the state of a layer below is not. Here "nearby" is one step before.
     """
     hidden = before = cell = np.zeros((3, SAMPLES))
     noise: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""Samples of a value's units, which stand for its law while it is followed through a graph."""
+"""Samples of a value's units, which stand for its distribution on the way through a graph."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Signal:
 def gaussian(
     rng: np.random.Generator, products: Array, units: frozenset[int] = frozenset()
 ) -> Signal:
-    """Gaussian samples with these mean products of the rows, each row of the first one's size."""
+    """Return Gaussian samples with these mean products of rows, each row of the first one's size."""
     order = rng.permutation(SAMPLES)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
     products = products * np.outer(*[sizes[HERE] / np.where(sizes > 0, sizes, 1.0)] * 2)
@@ -65,7 +65,7 @@ def gaussian(
 
 
 def mirrored(rng: np.random.Generator, products: Array, units: frozenset[int]) -> Signal:
-    """Gaussian samples of which the second half is the first with the other sign."""
+    """Return Gaussian samples of which the second half is the first with the other sign."""
     rows = gaussian(rng, products).rows[:, : SAMPLES // 2]
     rows = rows * np.sqrt(np.diag(products) / np.maximum(np.square(rows).mean(1), 1e-300))[:, None]
     return Signal(np.concatenate([rows, -rows], 1), units)
@@ -74,20 +74,23 @@ def mirrored(rng: np.random.Generator, products: Array, units: frozenset[int]) -
 def of_moments(
     rng: np.random.Generator, like: Signal, second: float, near: float, far: float
 ) -> Signal:
-    """Samples of these moments, Gaussian about the mean of another signal."""
+    """Return samples of these moments, Gaussian about the mean of another signal."""
     mean = like.mean
     signal = gaussian(rng, products_of(second, near, far) - mean**2, like.units)
     return replace(signal, rows=signal.rows + mean)
 
 
 def products_of(second: float, near: float, far: float) -> Array:
-    """The mean products of the rows; what differs in place and example is as alike as by both."""
+    """Return the mean products of the rows; correlations by place and by example multiply."""
     both = near * far / second if second else 0.0
     return np.array([[second, near, far], [near, second, both], [far, both, second]])
 
 
 def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:
-    """A sum or product of independent signals has a known second moment: without chance's part."""
+    """Return the rows of a sum or product, without sampling error where the signals are independent.
+
+    The second moment is known then, and the rows are scaled to it.
+    """
     (a, b), sign = (signal.rows[HERE] for signal in (left, right)), -1 if name == "sub" else 1
     if abs(_correlation(a, b)) > CHANCE or abs(_correlation(a * a, b * b)) > CHANCE:
         return rows
@@ -106,12 +109,12 @@ def _correlation(a: Array, b: Array) -> float:
 
 
 def part(signal: Signal, index: int) -> Signal:
-    """Other units of the same law: independent of the first, for a split of what one layer made."""
+    """Return other units of the same distribution, independent of the first: a part of a split."""
     return replace(signal, rows=np.roll(signal.rows, 1 + 37 * (index % 50), axis=1))
 
 
 def _root(products: Array) -> Array:
-    """The lower triangular L with L·Lᵀ nearest to what may not be quite positive definite."""
+    """Return the lower triangular L with L·Lᵀ nearest to what may not be positive definite."""
     root = np.zeros((3, 3))
     for i in range(3):
         for j in range(i + 1):
@@ -129,7 +132,7 @@ def _root(products: Array) -> Array:
 
 @cache
 def normals() -> Array:
-    """Three rows of samples with the quantiles of a normal, mean zero, and no correlation."""
+    """Return three rows of samples with the quantiles of a normal, mean zero, uncorrelated."""
     levels = (np.arange(SAMPLES) + 0.5) / SAMPLES
     row = np.array([NormalDist().inv_cdf(level) for level in levels])
     row /= np.sqrt(np.square(row).mean())

@@ -1,0 +1,117 @@
+"""Attention: softmax weights, the products with them, and products of signals in general."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from isoinit._planning.propagation.context import Context
+from isoinit._planning.propagation.samples import (
+    ACROSS,
+    HERE,
+    NEARBY,
+    Signal,
+    gaussian,
+    of_moments,
+)
+from isoinit._reading.graph import Op
+
+
+def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return weights that share the sum of one; with a causal mask, over what came before."""
+    signal = inputs[0]
+    size = context.graph.sizes[op.outputs[0]]
+    dims = op.detail.dims
+    count = size[dims[0]] if dims and dims[0] < len(size) else 2
+    spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
+    even = _even(count, spread, op.detail.causal or _is_causal(context, op.inputs[0]))
+    weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
+    weights = weights / (weights.mean() * count)
+    return Signal(np.minimum(weights, 1.0), signal.units, count, even)
+
+
+def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return a product of two matrices: an average if one is a softmax, else a sum of terms."""
+    if len(inputs) == 1:  # by itself: x @ xᵀ
+        inputs = [inputs[0], inputs[0]]
+    if len(inputs) != 2:
+        return None
+    sizes = context.graph.sizes
+    units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
+    for weights, signal in (inputs, inputs[::-1]):
+        if weights.shares:
+            return replace(_attended(context, signal, weights.even), units=units)
+    read = sizes.get(op.inputs[0], ())
+    if op.name == "einsum" or not read:
+        return None
+    terms = read[-1]
+    left, right = (signal.rows for signal in inputs)
+    centred = left.var() * right.var() * terms + (left.mean() * right.mean() * terms) ** 2
+    return gaussian(context.rng, centred * np.eye(3), units)
+
+
+def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return `scaled_dot_product_attention`, whose scores have the variance q² · k²."""
+    if len(inputs) == 2:  # keys and values are one
+        inputs = [*inputs, inputs[1]]
+    elif len(inputs) == 1:
+        inputs = [inputs[0]] * 3
+    query, key, value = inputs[:3]
+    sizes = context.graph.sizes
+    read = sizes.get(op.inputs[min(len(op.inputs), 3) - 1], (1, 1))
+    causal = op.detail.causal or (len(op.inputs) > 3 and _is_causal(context, op.inputs[3]))
+    even = _even(read[-2], op.detail.power * query.second * key.second, causal)
+    units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
+    return replace(_attended(context, value, even), units=units)
+
+
+def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return torch's own multi-head attention up to its output projection."""
+    filled = context.ask(op, inputs[0])
+    use = next((use for use in op.uses if use.slot == "weight"), None)
+    weight = filled.get("weight")
+    if use is None or weight is None:
+        return None
+    value = inputs[-1]
+    factor = weight.std_for(use.layout) ** 2 * use.layout.fan_in
+    count = context.graph.sizes.get(op.inputs[-1], (1,))[0]
+    even = _even(count, factor**2 * inputs[0].second * value.second, op.detail.causal)
+    projected = gaussian(context.rng, value.products * factor, frozenset({2}))
+    return _attended(context, projected, even)
+
+
+def _is_causal(context: Context, value: int) -> bool:
+    """Return whether a causal mask was added or filled in on the way to a value."""
+    for _ in range(6):
+        op = context.graph.producers.get(value)
+        if op is None or op.kind not in ("move", "other") or not op.inputs:
+            return False
+        if op.detail.causal:
+            return True
+        value = op.inputs[0]
+    return False
+
+
+def _attended(context: Context, signal: Signal, even: float) -> Signal:
+    """Return an average over places by softmax weights whose squares sum to `even`."""
+    if context.nominal:
+        return signal
+    products = signal.products
+    near, far = products[HERE, NEARBY], products[HERE, ACROSS]
+    both = min(products[NEARBY, ACROSS], far)
+    second = near + (products[HERE, HERE] - near) * even
+    nearby, across = near + (second - near) / 2, both + (far - both) * even
+    return of_moments(context.rng, signal, second, nearby, across)
+
+
+def _even(count: int, spread: float, causal: bool) -> float:
+    """Return the expected sum of squares of softmax weights whose scores have this variance.
+
+    Of n Gaussian scores of variance s², E[w²] is about exp(s²)/n² while n is well above exp(s²), and
+    no sum of squares exceeds one: 1/(1 + (n - 1)·exp(-s²)) joins the two.
+    """
+    counts = np.arange(1, count + 1) if causal else np.array([count])
+    return float(np.mean(1 / (1 + (counts - 1) * math.exp(-min(spread, 50.0)))))

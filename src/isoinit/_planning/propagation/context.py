@@ -1,0 +1,46 @@
+"""What the functions of a walk share: the graph, what fills its parameters, the signals so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isoinit._planning.propagation.samples import Signal
+from isoinit._reading.graph import Graph, Op, Use
+from isoinit.initializers import Initializer
+
+# What a parameter is filled with, given the signal that its operation reads.
+Fill = Callable[[Op, Use, "Signal | None"], Initializer | None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One walk through a graph.
+
+    Attributes:
+        graph: what the model does.
+        fill: what each parameter is filled with.
+        nominal: whether to leave out what follows from the example alone (see `walk.propagate`).
+        signals: the signals known so far, by the number of the value.
+        rng: the source of all samples; which sample is drawn when is part of every plan.
+    """
+
+    graph: Graph
+    fill: Fill
+    nominal: bool
+    signals: dict[int, Signal] = field(default_factory=dict)
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def ask(self, op: Op, fed: Signal | None) -> dict[str, Initializer | None]:
+        """Return what an operation's parameters are filled with, by slot."""
+        return {use.slot: self.fill(op, use, fed) for use in op.uses}
+
+    def last_axis(self, value: int) -> frozenset[int]:
+        """Return the axis along which most layers have their units: the last one."""
+        return frozenset({max(len(self.graph.sizes.get(value, ())) - 1, 0)})
+
+
+# The signal that an operation makes of the signals that it reads; None where that is not known.
+Route = Callable[[Context, Op, Sequence[Signal]], Signal | None]

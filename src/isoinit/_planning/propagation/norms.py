@@ -1,0 +1,43 @@
+"""What norm layers make of a signal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from isoinit._planning.propagation.context import Context
+from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, Signal, gaussian
+from isoinit._reading.graph import Op
+
+
+def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
+    """Return a signal of unit second moment, whatever came in, also where that is not known."""
+    if signal is None:
+        return unit(context, op)
+    if not op.detail.live:
+        return signal
+    rows = signal.rows
+    if op.name == "batch_norm":  # what all examples share is taken away
+        shared = min(signal.products[HERE, ACROSS], 0.99 * signal.second)
+        left = signal.second - shared
+        near = (signal.products[HERE, NEARBY] - shared) / left if left else 1.0
+        places = np.array([[1.0, near, 0], [near, 1, 0], [0, 0, 1]])
+        return gaussian(context.rng, places, signal.units)
+    if op.name != "rms_norm":
+        rows = rows - rows.mean(1, keepdims=True)
+    return replace(signal, rows=rows / np.sqrt(np.square(rows).mean(1, keepdims=True) + 1e-12))
+
+
+def normed_in_steps(context: Context, op: Op, signal: Signal | None) -> Signal:
+    """Return the same for a norm layer that the model spells out in single operations."""
+    if signal is None or not signal.second:
+        return unit(context, op)
+    return replace(signal, rows=signal.rows / signal.rms)
+
+
+def unit(context: Context, op: Op) -> Signal:
+    """Return what a norm layer makes of a signal that is not known: unit size."""
+    batch = op.name in ("batch_norm", "instance_norm", "group_norm")
+    units = frozenset({1}) if batch else context.last_axis(op.outputs[0])
+    return gaussian(context.rng, np.eye(3), units)

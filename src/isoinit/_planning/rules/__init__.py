@@ -1,0 +1,13 @@
+"""The rule book, and what it gives one parameter.
+
+`table` (the rules in order; rows in `others` and `weights`), `conditions` and `sizes` (what rows are
+made of), `methods` (`method="he"` and the like), `choice` (one parameter's choice), `page` (the book
+to read). The names below may be imported from here; a new rule is one row.
+"""
+
+from isoinit._planning.rules.choice import Choice, choose
+from isoinit._planning.rules.methods import METHODS
+from isoinit._planning.rules.page import to_json, to_markdown
+from isoinit._planning.rules.table import RULES
+
+__all__ = ["METHODS", "RULES", "Choice", "choose", "to_json", "to_markdown"]

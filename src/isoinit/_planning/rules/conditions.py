@@ -1,0 +1,62 @@
+"""What must hold of a role for a rule to apply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from isoinit._reading.roles import Role
+
+Condition = Callable[[Role], bool]
+
+# Functions that are linear around 0 and flat on both sides.
+SATURATING = ("tanh", "sigmoid", "softsign", "erf", "hardtanh", "hardsigmoid")
+
+
+def slot(*slots: str) -> Condition:
+    """Hold for a parameter in one of these slots of its operation."""
+    return lambda role: role.slot in slots
+
+
+def motif(name: str) -> Condition:
+    """Hold for a part of this small pattern."""
+    return lambda role: role.motif is not None and role.motif.name == name
+
+
+def before(*names: str) -> Condition:
+    """Hold for a weight that one of these activations follows."""
+    return lambda role: (
+        role.slot == "weight" and role.activation is not None and role.activation.name in names
+    )
+
+
+def after(*names: str) -> Condition:
+    """Hold for a weight that is fed through one of these activations."""
+    return lambda role: role.slot == "weight" and role.fed is not None and role.fed.name in names
+
+
+def ends_branch_as_scale(role: Role) -> bool:
+    """Return whether it is a scale that a residual branch ends with."""
+    return role.slot == "scale" and role.ends_branch and not role.through
+
+
+def is_single_number(role: Role) -> bool:
+    """Return whether the parameter has one element."""
+    return math.prod(role.layout.shape) == 1
+
+
+def acts_through_a_function(role: Role) -> bool:
+    """Return whether it is a scale or bias that acts as a function of itself, such as exp(w)."""
+    return bool(role.through) and role.neutral is None and role.slot in ("scale", "bias", "shift")
+
+
+def in_critical_chain(role: Role) -> bool:
+    """Return whether its layer is in a deep plain chain with a stable critical point."""
+    return role.chain is not None and role.chain.point is not None
+
+
+def in_mirrored_chain(role: Role) -> bool:
+    """Return whether a weight's units are mirrored and its kernel has a centre tap for them."""
+    if role.slot != "weight" or role.chain is None or not role.chain.mirror:
+        return False
+    return role.layout.kind in ("linear", "conv")

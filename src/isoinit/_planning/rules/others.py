@@ -1,0 +1,225 @@
+"""Rules for all but the weights of layers: recurrent layers, tables, state spaces, scales, biases.
+
+To add a rule, add a row; a row further up decides before those below it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from isoinit._planning.rules.conditions import (
+    acts_through_a_function,
+    ends_branch_as_scale,
+    in_critical_chain,
+    is_single_number,
+    motif,
+    slot,
+)
+from isoinit._planning.rules.rule import Rule
+from isoinit._planning.rules.sizes import critical_point, layer_scale, neutral
+from isoinit.initializers import (
+    Constant,
+    DecayRates,
+    GateBias,
+    HeNormal,
+    Identity,
+    LeCunNormal,
+    Normal,
+    Orthogonal,
+    TimeSteps,
+    Uniform,
+    Zeros,
+)
+
+OTHERS: tuple[Rule, ...] = (
+    # Recurrent layers
+    Rule(
+        "IRNN",
+        lambda role: role.slot == "recurrent weight" and role.op.startswith("rnn_relu"),
+        lambda _: Identity(),
+        "a recurrent weight under ReLU",
+        "W = I",
+        "under ReLU the identity keeps the state as it is until there is something to learn",
+        "Le et al. 2015",
+    ),
+    Rule(
+        "recurrent",
+        slot("recurrent weight"),
+        lambda _: Orthogonal(),
+        "any other recurrent weight, gate by gate",
+        "W Haar",
+        "applied at every time step, so it must neither stretch nor shrink the state",
+        "Saxe et al. 2014; Le et al. 2015",
+    ),
+    Rule(
+        "recurrent input, ReLU",
+        lambda role: role.slot == "input weight" and role.op.startswith("rnn_relu"),
+        lambda _: HeNormal(),
+        "the input weight of a recurrent layer under ReLU",
+        "Var = 2/fan_in",
+        "feeds ReLU units, which halve the second moment",
+        "He et al. 2015, eq. 10",
+    ),
+    Rule(
+        "recurrent input",
+        slot("input weight"),
+        lambda _: LeCunNormal(),
+        "any other input weight of a recurrent layer",
+        "Var = 1/fan_in",
+        "sigmoid and tanh units see the input at its own size, however narrow it is beside the state",
+        "LeCun et al. 1998, section 4.6",
+    ),
+    Rule(
+        "forget gate",
+        lambda role: role.slot == "input bias" and role.op.startswith("lstm"),
+        lambda _: GateBias(),
+        "the first of an LSTM's two bias vectors",
+        "b_forget = 1",
+        "the forget gate starts open (bias one in one of its two vectors), so memory lasts",
+        "Gers et al. 2000; Jozefowicz et al. 2015",
+    ),
+    # Tables, and vectors that join the signal
+    Rule(
+        "tied embedding",
+        lambda role: role.slot == "table" and bool(role.tied),
+        lambda role: Normal(std=1 / math.sqrt(role.layout.fan_out)),
+        "an embedding that is also the output layer",
+        "Var = 1/width",
+        "also the output layer: 1/sqrt(width) gives logits of unit size",
+        "Vaswani et al. 2017, section 3.4",
+    ),
+    Rule(
+        "embedding",
+        slot("table"),
+        lambda role: Normal(std=1 / math.sqrt(role.layout.fan_in)),
+        "any other lookup table",
+        "Var = 1/rows that are added up",
+        "a row is looked up and not summed, so unit variance gives a signal of unit size",
+        "fan-in of a lookup; torch.nn.Embedding",
+    ),
+    Rule(
+        "position or token",
+        slot("position", "token"),
+        lambda role: Normal(std=math.sqrt(role.second)),
+        "a learned position, class token or mask token",
+        "Var = E[x²] of what it joins; 0.02² for a bias of attention scores",
+        "a learned vector that joins the signal, as large as what it joins ({second} in variance), so "
+        "that neither drowns the other; a bias of attention scores starts at 0.02",
+        "Vaswani et al. 2017, section 3.5; Liu et al. 2021",
+    ),
+    # The scale that a residual branch ends with
+    Rule(
+        "ReZero",
+        lambda role: ends_branch_as_scale(role) and is_single_number(role),
+        lambda _: Zeros(),
+        "a single number that a residual branch ends with",
+        "α = 0",
+        "a single number at the end of a residual branch: the block starts as the identity",
+        "De & Smith 2020; Bachlechner et al. 2021",
+    ),
+    Rule(
+        "LayerScale",
+        lambda role: ends_branch_as_scale(role) and role.op == "mul" and not role.of_norm,
+        lambda role: Constant(layer_scale(role.branches)),
+        "a vector that a residual branch ends with",
+        "λ = 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond",
+        "a scale at the end of a residual branch: the block starts near the identity",
+        "Touvron et al. 2021, section 2",
+    ),
+    Rule(
+        "zero last norm",
+        lambda role: ends_branch_as_scale(role) and role.of_norm,
+        lambda _: Zeros(),
+        "the scale of the norm layer that a residual branch ends with",
+        "γ = 0",
+        "the norm layer that ends a residual branch: at zero the block starts as the identity, and "
+        "the network as a shallow one",
+        "Goyal et al. 2017, section 5.1",
+    ),
+    # State spaces
+    Rule(
+        "state decay",
+        motif("state decay"),
+        lambda _: DecayRates(),
+        "the logarithms of a state space's rates of decay",
+        "log(1), log(2), …, log(states)",
+        "each channel gets states that forget at rates of 1 to N",
+        "Gu & Dao 2023, section 3.6",
+    ),
+    Rule(
+        "time step bias",
+        motif("time step bias"),
+        lambda _: TimeSteps(),
+        "the bias of a state space's time step, which a softplus follows",
+        "softplus⁻¹(dt), log dt uniform between log 0.001 and log 0.1",
+        "time steps between 0.001 and 0.1: memories of ten to a thousand steps",
+        "Gu & Dao 2023, section 3.6",
+    ),
+    Rule(
+        "time step",
+        motif("time step"),
+        lambda role: Uniform(-(role.layout.fan_in**-0.5), role.layout.fan_in**-0.5),
+        "the weight of a state space's time step",
+        "U(±1/√rank)",
+        "varies the time steps about their bias",
+        "Gu & Dao 2023, section 3.6 and its code",
+    ),
+    # Scales, slopes and biases
+    Rule(
+        "through a function",
+        acts_through_a_function,
+        lambda _: None,
+        "a scale or bias that acts through a function of itself",
+        "as it was",
+        "it acts through a function of itself, such as exp(w), so what it should start from is the "
+        "model's own choice",
+        "",
+    ),
+    Rule(
+        "length",
+        slot("length"),
+        lambda _: None,
+        "the length g of a weight under weight normalization",
+        "as it was",
+        "the length of a normalized weight's rows, which decides the size of the weight",
+        "Salimans & Kingma 2016, section 2",
+    ),
+    Rule(
+        "scale",
+        slot("scale"),
+        neutral,
+        "any other scale",
+        "1, or what makes it one (0 in 1 + w)",
+        "a scale starts without effect",
+        "Ioffe & Szegedy 2015; Ba et al. 2016",
+    ),
+    Rule(
+        "slope",
+        slot("slope"),
+        lambda _: Constant(0.25),
+        "PReLU's slope",
+        "0.25",
+        "the slope that PReLU was published with",
+        "He et al. 2015, section 2.1",
+    ),
+    Rule(
+        "critical bias",
+        lambda role: (
+            role.slot == "bias" and in_critical_chain(role) and critical_point(role).bias > 0
+        ),
+        lambda role: Normal(std=math.sqrt(critical_point(role).bias)),
+        "a bias in a deep plain chain at the edge of chaos",
+        "Var = σ_b², see the critical chain",
+        "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
+        "Schoenholz et al. 2017, section 3",
+    ),
+    Rule(
+        "bias",
+        slot("bias", "shift", "input bias", "recurrent bias"),
+        neutral,
+        "any other bias or shift",
+        "0",
+        "adds nothing at first; the weights already differ, so no symmetry is left to break",
+        "Glorot & Bengio 2010, section 2.3; He et al. 2015, section 2.2",
+    ),
+)

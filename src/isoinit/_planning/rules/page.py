@@ -1,0 +1,37 @@
+"""The rule book as a page."""
+
+from __future__ import annotations
+
+import json
+
+from isoinit._planning.rules.table import RULES
+
+
+def to_markdown() -> str:
+    """Return the rule book as a Markdown table, in the order in which rules are asked."""
+    head = "| rule | a parameter that is … | gets | because | source |\n|---|---|---|---|---|\n"
+    rows = (
+        f"| {rule.name} | {rule.when} | {rule.formula} | {_plain(rule.reason)} | {rule.source} |"
+        for rule in RULES
+    )
+    return head + "\n".join(rows)
+
+
+def to_json() -> str:
+    """Return the rule book as JSON, in the order in which rules are asked."""
+    fields = ("name", "when", "formula", "reason", "source")
+    return json.dumps([{f: getattr(rule, f) for f in fields} for rule in RULES], indent=1)
+
+
+def _plain(reason: str) -> str:
+    """Return a reason with words in place of what each parameter fills in."""
+    words = {
+        "activation": "the activation",
+        "fed": "the function",
+        "gain": "g",
+        "second": "E[x²]",
+        "source": "see `explain`",
+        "length": "13 or more",
+        "bias": "σ_b²",
+    }
+    return reason.format(**words)

@@ -1,0 +1,32 @@
+"""One row of the rule book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from isoinit._reading.roles import Role
+from isoinit.initializers import Initializer
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the rule book.
+
+    Attributes:
+        name: a short handle.
+        applies: whether the rule is for a role.
+        initializer: what the role gets; None leaves it as it was.
+        when: which roles those are, in words.
+        formula: what they get, as a formula.
+        reason: why, in words; what stands in braces is filled in from the role.
+        source: the paper or practice that it comes from.
+    """
+
+    name: str
+    applies: Callable[[Role], bool]
+    initializer: Callable[[Role], Initializer | None]
+    when: str
+    formula: str
+    reason: str
+    source: str

@@ -1,0 +1,227 @@
+"""Rules for the weights of linear, convolutional and other layers that sum over their inputs.
+
+To add a rule, add a row; a row further up decides before those below it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from isoinit._planning.rules.conditions import (
+    SATURATING,
+    after,
+    before,
+    in_critical_chain,
+    in_mirrored_chain,
+    motif,
+    slot,
+)
+from isoinit._planning.rules.rule import Rule
+from isoinit._planning.rules.sizes import (
+    branch_end,
+    critical,
+    forward_gain,
+    he_or_lecun,
+    isometric,
+    looks_linear,
+    motif_size,
+    sine_frequency,
+    siren,
+    two_way_gain,
+)
+from isoinit.initializers import (
+    ICNR,
+    HeNormal,
+    HeUniform,
+    LeCunNormal,
+    Uniform,
+    XavierNormal,
+    Zeros,
+)
+
+WEIGHTS: tuple[Rule, ...] = (
+    # Small patterns that a paper has its own rule for
+    Rule(
+        "adapter in",
+        motif("adapter in"),
+        lambda _: HeUniform(a=math.sqrt(5)),
+        "the first of two factors of low rank beside a weight",
+        "U(±1/√fan_in)",
+        "the first factor of a low-rank adapter is random, so that the second one, which is zero, "
+        "gets a gradient",
+        "Hu et al. 2021, section 4.1 and its code",
+    ),
+    Rule(
+        "adapter out",
+        motif("adapter out"),
+        lambda _: Zeros(),
+        "the second of two factors of low rank beside a weight",
+        "W = 0",
+        "the second factor of a low-rank adapter: the model starts as it was without the adapter",
+        "Hu et al. 2021, section 4.1",
+    ),
+    Rule(
+        "router",
+        motif("router"),
+        lambda role: HeNormal(gain=math.sqrt(0.1) * forward_gain(role)),
+        "a weight whose outputs are ranked to choose experts",
+        "Var = 0.1/fan_in",
+        "chooses among experts: a tenth of the usual variance, so that none is preferred for long",
+        "Fedus et al. 2021, section 2.4",
+    ),
+    Rule(
+        "DeepNorm",
+        lambda role: role.slot == "weight" and motif("scaled skip")(role),
+        lambda role: XavierNormal(gain=(4 * motif_size(role)) ** -0.25),
+        "a weight on a branch (but queries and keys) whose skip is scaled up, under a norm layer",
+        "Xavier with gain β = (8N)^(-1/4), N layers of two branches",
+        "the skip beside its branch is scaled up, and β = (8N)^(-1/4) bounds what one update changes",
+        "Wang et al. 2022, table 2",
+    ),
+    Rule(
+        "residual branch",
+        lambda role: role.slot == "weight" and role.ends_branch and role.activation is None,
+        branch_end,
+        "a weight that writes to a residual stream of N branches",
+        "Var = E[x₀²]/(N · fan_in · E[x²]), x₀ what the stream starts with",
+        "writes to a residual stream: with N branches, 1/sqrt(N) of what the stream starts with, so "
+        "that the sum at most doubles in variance",
+        "Radford et al. 2019, section 2.3; Zhang et al. 2019",
+    ),
+    Rule(
+        "query or key",
+        lambda role: role.slot == "weight" and motif("query or key")(role),
+        lambda role: HeNormal(gain=forward_gain(role) * motif_size(role) ** -0.25),
+        "a query or key of attention that does not divide its scores by √width",
+        "Var = 1/(√width · fan_in)",
+        "attention here does not divide its scores by the root of the width: queries and keys that "
+        "share it keep the scores at unit size",
+        "Raffel et al. 2020 and its code; Vaswani et al. 2017, section 3.2.1",
+    ),
+    Rule(
+        "ICNR",
+        motif("sub-pixel"),
+        lambda role: ICNR(round(motif_size(role)), he_or_lecun(role)),
+        "a convolution before a pixel shuffle",
+        "the kernels of one channel's pixels equal",
+        "its channels become pixels: equal kernels start as nearest-neighbour upsampling, without a "
+        "checkerboard",
+        "Aitken et al. 2017",
+    ),
+    # By the function that follows, where its paper says how
+    Rule(
+        "SIREN, first layer",
+        lambda role: sine_frequency(role) > 0 and role.source == "input",
+        lambda role: Uniform(-1 / role.layout.fan_in, 1 / role.layout.fan_in),
+        "a weight between the input and sin(ω₀ ·), ω₀ of 2 or more",
+        "U(±1/fan_in)",
+        "spreads coordinates over several periods of the sine",
+        "Sitzmann et al. 2020, supplement 1.5",
+    ),
+    Rule(
+        "SIREN",
+        lambda role: sine_frequency(role) > 0,
+        siren,
+        "any other weight before sin(ω₀ ·), ω₀ of 2 or more",
+        "U(±√(6/fan_in)/ω₀)",
+        "a sine of standard normal phases follows: the same law in every layer",
+        "Sitzmann et al. 2020, section 3.2",
+    ),
+    Rule(
+        "SELU",
+        before("selu"),
+        he_or_lecun,
+        "a weight before SELU",
+        "Var = 1/fan_in (· 1/E[x²])",
+        "SELU pulls mean and variance to 0 and 1 by itself if weights have variance 1/fan_in",
+        "Klambauer et al. 2017, section 2",
+    ),
+    # Deep plain chains
+    Rule(
+        "mirrored chain",
+        in_mirrored_chain,
+        looks_linear,
+        "one of 13 layers or more in a row, the odd part of whose activation is all but linear",
+        "[[W, -W], [-W, W]], W Haar times E[(φ(z) - φ(-z))²]^(-1/2)",
+        "{length} layers in a row with no norm or residual sum: pairs of opposite units leave of "
+        "the activation its odd part, which is all but linear, so that orthogonal weights keep "
+        "signal and gradient at any depth",
+        "Balduzzi et al. 2017, section 4; Saxe et al. 2014",
+    ),
+    Rule(
+        "critical chain",
+        lambda role: role.slot == "weight" and in_critical_chain(role),
+        critical,
+        "one of 13 layers or more in a row whose activation has a stable critical point",
+        "W Haar times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² E[φ²] + σ_b²",
+        "{length} layers in a row with no norm or residual sum: at the edge of chaos, with biases of "
+        "variance {bias}, neither the signal nor its gradient grows or shrinks",
+        "Schoenholz et al. 2017, section 3; Pennington et al. 2017",
+    ),
+    Rule(
+        "isometric chain",
+        lambda role: role.slot == "weight" and role.chain is not None and not role.chain.hopeless,
+        lambda role: isometric(role, forward_gain(role)),
+        "one of 13 layers or more in a row of linear maps",
+        "W Haar",
+        "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
+        "length, where a random one only keeps their mean",
+        "Saxe et al. 2014, section 3",
+    ),
+    # By the signal that feeds the weight
+    Rule(
+        "saturating",
+        before(*SATURATING),
+        lambda role: XavierNormal(gain=two_way_gain(role)),
+        "a weight before tanh, sigmoid, softsign, erf, hard tanh or hard sigmoid",
+        "Var = 2/(fan_in + fan_out)",
+        "{activation} is linear around 0: a compromise between forward and backward signal",
+        "Glorot & Bengio 2010, eq. 12",
+    ),
+    Rule(
+        "ReLU",
+        after("relu", "leaky_relu"),
+        he_or_lecun,
+        "a weight fed by ReLU or leaky ReLU of slope a",
+        "Var = 2/((1 + a²) fan_in)",
+        "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
+        "He et al. 2015, eq. 10 and 15",
+    ),
+    Rule(
+        "any activation",
+        lambda role: role.slot == "weight" and role.fed is not None,
+        he_or_lecun,
+        "a weight fed by any other function φ of one signal",
+        "Var = 1/(E[φ(z)²] fan_in)",
+        "fed by {fed}, which was measured: gain {gain} keeps its second moment at one",
+        "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
+    ),
+    Rule(
+        "unknown signal",
+        lambda role: role.slot == "weight" and not role.followed,
+        he_or_lecun,
+        "a weight fed by what cannot be followed",
+        "Var = 1/fan_in",
+        "what feeds it ({source}) goes through an operation that is not followed, and is taken to be "
+        "of unit size; Plan.calibrate measures it",
+        "LeCun et al. 1998, section 4.6",
+    ),
+    Rule(
+        "unit signal",
+        lambda role: role.slot == "weight" and abs(forward_gain(role) - 1) < 1e-9,
+        lambda _: LeCunNormal(),
+        "a weight fed by a signal of unit size: the input, a norm layer",
+        "Var = 1/fan_in",
+        "what feeds it has unit size already ({source}), and Var(w) = 1/fan_in keeps it",
+        "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
+    ),
+    Rule(
+        "measured signal",
+        slot("weight"),
+        he_or_lecun,
+        "a weight fed by anything else",
+        "Var = 1/(E[x²] fan_in)",
+        "what feeds it ({source}) has the second moment {second}; gain {gain} makes it one",
+        "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
+    ),
+)
