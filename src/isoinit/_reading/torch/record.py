@@ -175,7 +175,7 @@ class Recorder(TorchFunctionMode):
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
         return Graph(
-            self._shapes, tuple(self.ops), found, how, self._aliases, self._sizes, self._given
+            tuple(self.ops), self._sizes, self._shapes, found, how, self._aliases, self._given
         )
 
     def _note(
