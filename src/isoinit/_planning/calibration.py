@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_map
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, explained, recording, structure, trace
-from isoinit._reading.torch.record import Recorder, tensors_in
+from isoinit._reading.torch.record import Recorder
+from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Dirac, GateBias, Identity, Initializer
 from isoinit.initializers.scale.fans import Layout
@@ -241,22 +242,22 @@ class _Run:
         Found by calling again with the weight at zero, unless all that was passed is the weight and
         the signal.
         """
-        func, args, kwargs = self.recorder.call
+        call = self.recorder.call
 
         def is_weight(tensor: Any) -> bool:
             return isinstance(tensor, torch.Tensor) and name in self.recorder.names(tensor)
 
         others = [
             t
-            for t in tensors_in((args, kwargs))
+            for t in tensors_in((call.args, call.kwargs))
             if not is_weight(t) and self.recorder.value(t) not in op.inputs
         ]
         if not any(bool(t.any()) for t in others):
             return None
         devices = {t.device for t in others if t.is_cuda}
         with torch.random.fork_rng(devices=devices):  # attention may draw dropout
-            without = tree_map(lambda t: torch.zeros_like(t) if is_weight(t) else t, (args, kwargs))
-            return next(tensors_in(func(*without[0], **without[1])))
+            made = call.again(lambda t: torch.zeros_like(t) if is_weight(t) else t)
+            return next(tensors_in(made))
 
 
 def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _Found | str:
