@@ -28,7 +28,8 @@ from isoinit._reading.torch import (
     structure,
     trace,
 )
-from isoinit._reading.torch.record import Recorder, tensors_in
+from isoinit._reading.torch.record import Recorder
+from isoinit._reading.torch.trees import tensors_in
 from isoinit._writing.apply import fill_parameters, refuse_mismatch
 from isoinit._writing.deferred import unfilled
 from isoinit._writing.entry import Entry
@@ -294,22 +295,22 @@ class _Run:
         Found by calling again with the weight at zero, unless all that was passed is the weight and
         the signal.
         """
-        func, args, kwargs = self.recorder.call
+        call = self.recorder.call
 
         def is_weight(tensor: Any) -> bool:
             return isinstance(tensor, torch.Tensor) and name in self.recorder.names(tensor)
 
         others = [
             t
-            for t in tensors_in((args, kwargs))
+            for t in tensors_in((call.args, call.kwargs))
             if not is_weight(t) and self.recorder.value(t) not in op.inputs
         ]
         if not any(bool(t.any()) for t in others):
             return None
         devices = {t.device for t in others if t.is_cuda}
         with torch.random.fork_rng(devices=devices):  # attention may draw dropout
-            without = tree_map(lambda t: torch.zeros_like(t) if is_weight(t) else t, (args, kwargs))
-            return next(tensors_in(func(*without[0], **without[1])))
+            made = call.again(lambda t: torch.zeros_like(t) if is_weight(t) else t)
+            return next(tensors_in(made))
 
 
 def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _Found | str:

@@ -1,4 +1,4 @@
-"""Plain chains: layers that feed each other through nothing but elementwise functions.
+"""Plain stacks, or chains: layers that feed each other through nothing but elementwise functions.
 
 Between norm layers or residual sums the signal is put right again and again, and a scale that keeps
 the variance will do. Where nothing does that for many layers in a row, each layer's small error
@@ -65,7 +65,7 @@ class _Link:
         return self.whole and single and n_out % 2 == 0 and n_in % n_out == 0
 
 
-def read_chains(graph: Graph) -> dict[int, Chain]:
+def read_plain_stacks(graph: Graph) -> dict[int, Chain]:
     """The plain chain of each layer that is part of a deep one, by the index of the operation."""
     links = {op.index: link for op in graph.ops if (link := _link(graph, op)) is not None}
     nexts: dict[int, list[_Link]] = {}

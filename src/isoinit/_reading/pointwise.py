@@ -15,13 +15,23 @@ from typing import Literal
 
 import numpy as np
 
-from isoinit._reading.graph import LAYERS, STATISTICS, SUMS, Array, Graph, Op, run
+from isoinit._reading.graph import (
+    LAYERS,
+    STATISTICS,
+    SUMS,
+    Array,
+    Graph,
+    Op,
+    elementwise,
+    run_ops,
+)
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale.gains import ACTIVATIONS, activation_gain, function_gain
 
 # A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
 # it are the same for every purpose here.
 GRID: Array = np.linspace(-6.0, 6.0, 96) + 1 / math.pi / 96
+HALVES = (slice(len(GRID) // 2), slice(len(GRID) // 2, None))
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,14 @@ class Following:
     norm: bool
     end: Op | None
 
+    @cached_property
+    def activation(self) -> Activation | None:
+        """The function under its name; None where it only scales, or where it has no gain."""
+        return identify(self.names, self.function)
 
-def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
-    """Follow a value forward through everything elementwise.
+
+def following(graph: Graph, value: int) -> Following:
+    """Follow a value forward through everything elementwise, once for each graph and value.
 
     Branches that meet again, such as x·sigmoid(x), count as one function; different parts of a
     tensor that meet (a gated unit) do not. Norm layers are looked through when nothing elementwise
@@ -100,16 +115,20 @@ def following(graph: Graph, value: int, *, norm: bool = False) -> Following:
     weights' outputs (the input and the state of a recurrent unit) or with positions, but not
     residual sums.
     """
+    return graph.once(_follow, value)
+
+
+def _follow(graph: Graph, value: int, norm: bool = False) -> Following:
     way = _Way(graph, value)
     end_value, end = way.walk()
     if end is not None and not way.steps_to(end_value):
         if end.index in graph.norms:
-            return following(graph, end.outputs[0], norm=True)
+            return _follow(graph, end.outputs[0], norm=True)
         if end.name in SUMS and end.index not in graph.joins:
-            return following(graph, end.outputs[0], norm=norm)
+            return _follow(graph, end.outputs[0], norm)
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
     ops = way.behind[end_value]
-    return Following(steps, lambda z: run(ops, {value: z})[end_value], norm, end)
+    return Following(steps, lambda z: run_ops(ops, {value: z})[end_value], norm, end)
 
 
 class _Way:
@@ -152,7 +171,7 @@ class _Way:
         parts = {self.part[value] for value in op.inputs}
         if len(parts) > 1:
             return False
-        result = _elementwise((op,), op.outputs[0], {v: self.arrays[v] for v in op.inputs})
+        result = _on_grid((op,), op.outputs[0], {v: self.arrays[v] for v in op.inputs})
         if result is None:
             return False
         behind = {step.index: step for value in op.inputs for step in self.behind[value]}
@@ -206,7 +225,7 @@ class Feed:
     steps: tuple[Op, ...]
     function: Callable[..., Array] | None
 
-    @property
+    @cached_property
     def activation(self) -> Activation | None:
         """The function, if it is one of a single source and more than a scaling."""
         if self.function is None or len(self.sources) != 1 or is_affine(self.function(GRID)):
@@ -215,11 +234,16 @@ class Feed:
 
 
 def feeding(graph: Graph, value: int) -> Feed:
-    """Follow a value back to the nearest weights, norms, residual sums and inputs.
+    """Follow a value back to what it is made of, once for each graph and value.
 
-    Biases, scales, and whatever else a model does on the way without a layer are part of the way.
-    Different parts of one layer's output (a gate and what it gates) are sources of their own.
+    That is the nearest weights, norms, residual sums and inputs. Biases, scales, and whatever else a
+    model does on the way without a layer are part of the way. Different parts of one layer's output
+    (a gate and what it gates) are sources of their own.
     """
+    return graph.once(_feed, value)
+
+
+def _feed(graph: Graph, value: int) -> Feed:
     sources: dict[int, Source] = {}
     steps: dict[int, Op] = {}
     waiting = [value]
@@ -240,11 +264,11 @@ def feeding(graph: Graph, value: int) -> Feed:
     ops = tuple(steps[index] for index in sorted(steps))
     rng = np.random.default_rng(0)
     given = {source.value: rng.permutation(GRID) for source in found}
-    if not found or _parts_meet(graph, ops) or _elementwise(ops, value, given) is None:
+    if not found or _parts_meet(graph, ops) or _on_grid(ops, value, given) is None:
         return Feed(value, found, ops, None)
 
     def function(*arrays: Array) -> Array:
-        return run(ops, dict(zip(given, arrays, strict=True)))[value]
+        return run_ops(ops, dict(zip(given, arrays, strict=True)))[value]
 
     return Feed(value, found, ops, function)
 
@@ -282,26 +306,14 @@ def is_affine(values: Array) -> bool:
     return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
 
 
-def _elementwise(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array | None:
-    """The value from arrays of what it was made of; None if that is not elementwise.
-
-    Elementwise means that a part of the input gives that part of the output: a softmax or a
-    cumulative sum, which have the right shape, do not pass.
-    """
+def _on_grid(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array | None:
+    """The value from rows of numbers for what it was made of; None if that is not elementwise."""
     for op in ops:
         known = op.kind == "move" or op.is_neutral
         if not known and (op.uses or op.replay is None or len(op.outputs) != 1):
             return None
-    half = len(GRID) // 2
-    try:
-        whole = run(ops, dict(given))[value]
-        parts = [
-            run(ops, {at: array[side] for at, array in given.items()})[value]
-            for side in (slice(half), slice(half, None))
-        ]
-    except Exception:  # an operation refuses a plain row of numbers: not elementwise
-        return None
-    if whole.shape != GRID.shape or any(part.ndim != 1 for part in parts):
-        return None
-    same = np.allclose(whole, np.concatenate(parts), rtol=1e-9, atol=1e-12, equal_nan=True)
-    return whole if same else None
+
+    def function(rows: Sequence[Array]) -> Array:
+        return run_ops(ops, dict(zip(given, rows, strict=True)))[value]
+
+    return elementwise(function, list(given.values()), HALVES, rtol=1e-9, atol=1e-12)

@@ -18,7 +18,6 @@ from isoinit._reading.pointwise import (
     Source,
     feeding,
     following,
-    identify,
     is_affine,
 )
 from isoinit._showing.table import fold, render
@@ -190,8 +189,7 @@ class Reading:
         if join is not None:
             return self._stream(join.stream)
         way = following(self.graph, op.outputs[0])
-        activation = identify(way.names, way.function)
-        steps = ["norm"] * way.norm + ([activation.name] if activation else [])
+        steps = ["norm"] * way.norm + ([way.activation.name] if way.activation else [])
         return " → ".join([*steps, self._arrival(way.end, name)])
 
     def _arrival(self, end: Op | None, name: str) -> str:

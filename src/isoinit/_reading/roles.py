@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from isoinit._reading.graph import SUMS, Graph, Op, Use
-from isoinit._reading.plain_stacks import Chain, read_chains
-from isoinit._reading.pointwise import Activation, feeding, following, identify
-from isoinit._reading.subgraphs import Motif, read_motifs
+from isoinit._reading.plain_stacks import Chain, read_plain_stacks
+from isoinit._reading.pointwise import Activation, feeding, following
+from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
@@ -114,7 +114,7 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         fallback: makes the graph of its modules, which is asked about the parameters that the run
             never used, if there are any.
     """
-    chains, motifs = read_chains(graph), read_motifs(graph)
+    chains, motifs = read_plain_stacks(graph), read_subgraphs(graph)
     found = {
         name: role and replace(role, motif=motifs.get(name))
         for name in graph.shapes
@@ -165,7 +165,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         fed=feed.activation if feed else None,
         between=_names(feed.steps) if feed else (),
         source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
-        activation=identify(what_follows.names, what_follows.function),
+        activation=what_follows.activation,
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
     )

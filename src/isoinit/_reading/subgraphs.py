@@ -1,4 +1,4 @@
-"""Small patterns of operations that a paper has its own initialization for.
+"""Motifs: small patterns of operations that a paper has its own initialization for.
 
 Each finder looks at one operation and its neighbours, and names what a parameter is in the pattern.
 Names of modules and parameters are never looked at.
@@ -35,7 +35,7 @@ class Motif:
 Found = Iterator[tuple[str, Motif]]
 
 
-def read_motifs(graph: Graph) -> dict[str, Motif]:
+def read_subgraphs(graph: Graph) -> dict[str, Motif]:
     """The motif of each parameter that is part of one."""
     found: dict[str, Motif] = {}
     for op in graph.ops:

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from isoinit._drawing.streams import Stream
+from isoinit._reading.torch.trees import tensors_in
 
 # Fills with random values: methods of a tensor, and functions of `torch.nn.init`.
 RANDOM = frozenset(
@@ -217,7 +218,7 @@ class _Postponer(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = [t for t in _tensors((args, kwargs)) if _is_plain(t)]
+        tensors = [t for t in tensors_in((args, kwargs)) if _is_plain(t)]
         for tensor in tensors:
             if isinstance(tensor, nn.Parameter):
                 self.note(tensor)
@@ -313,17 +314,6 @@ def _note_registered(_module: nn.Module, _name: str, parameter: Any) -> None:
     mode = getattr(_here, "mode", None)
     if mode is not None and isinstance(parameter, nn.Parameter):
         mode.note(parameter)
-
-
-def _tensors(tree: Any) -> Iterator[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from _tensors(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from _tensors(item)
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

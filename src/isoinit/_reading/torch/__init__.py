@@ -4,12 +4,18 @@ Parsing fails on most real models (loops, branches on shapes, decorators, keywor
 every model can be run. The forward runs on fake tensors, which have shapes but no memory and no
 arithmetic; where it needs real values (a branch on data), it runs on the real example instead. The
 model is as before, byte for byte, also when the forward raises.
+
+`run`, `record` (each call as an operation), `readers/` (what each function does with its parameters;
+a new one is added in `readers/table`), `replay` (calls made once more), `calls`, `details`, `fakes`,
+`moments` (what is known of calls and tensors), `isolate` (no trace left), `names`, `trees` (tensors in
+containers), `modules` and `examples` (where no run or no example is to be had). Import the names
+below from here, any other from its module.
 """
 
 from isoinit._reading.torch.examples import trace_made_up
+from isoinit._reading.torch.modules import structure
 from isoinit._reading.torch.names import named_parameters, require_parameters, unwrap
 from isoinit._reading.torch.run import as_arguments, explained, recording, trace
-from isoinit._reading.torch.structure import structure
 
 __all__ = [
     "as_arguments",

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from isoinit._reading.graph import Graph
+from isoinit._reading.torch.modules import leaf_layers
 from isoinit._reading.torch.names import unwrap
 from isoinit._reading.torch.run import trace
-from isoinit._reading.torch.structure import leaf_layers
 from isoinit.errors import TraceError
 
 TOKENS = 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +14,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from isoinit._reading.graph import Graph
+from isoinit._reading.torch.fakes import as_fake, quiet_fakes
 from isoinit._reading.torch.isolate import Keeper, untouched
+from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.names import named_modules, named_parameters, unwrap
-from isoinit._reading.torch.record import Observer, Recorder, moments_of, tensors_in
+from isoinit._reading.torch.record import Observer, Recorder
+from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit.errors import ArgumentError, TraceError
 
 
@@ -149,27 +151,11 @@ def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
         module.register_forward_pre_hook(mark)
 
 
-def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What makes a fake twin of a tensor: on `device` if the tensor is on the meta device."""
-
-    def fake(tensor: torch.Tensor) -> torch.Tensor:
-        where = device if tensor.is_meta else tensor.device
-        with mode:
-            shadow = torch.empty_strided(
-                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=where
-            )
-        if isinstance(tensor, nn.Parameter):
-            return nn.Parameter(shadow, requires_grad=tensor.requires_grad)
-        return shadow
-
-    return fake
-
-
 def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     device = next((t.device for t in tensors_in((args, kwargs))), torch.device("cpu"))
     fake = as_fake(mode, device)
-    fake_args, fake_kwargs = _map_tensors(fake, args), _map_tensors(fake, kwargs)
+    fake_args, fake_kwargs = map_tensors(fake, (args, kwargs), opened=Mapping)
     with recording(model, lend=fake) as (inner, recorder), torch.no_grad(), mode, quiet_fakes():
         given = zip(tensors_in((fake_args, fake_kwargs)), tensors_in((args, kwargs)), strict=True)
         for shadow, tensor in given:
@@ -177,28 +163,6 @@ def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
                 moments = moments_of(tensor)
             recorder.mark_given(shadow, moments)
         return _graph(recorder, recorder.run(inner, fake_args, fake_kwargs), "fake")
-
-
-@contextmanager
-def quiet_fakes() -> Iterator[None]:
-    """Fake tensors log each failure with a traceback, but here a failure is expected and handled."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
-    if isinstance(tree, torch.Tensor):
-        return function(tree)
-    if isinstance(tree, Mapping):
-        return {key: _map_tensors(function, item) for key, item in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        items = [_map_tensors(function, item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return tree
 
 
 def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> TraceError:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch import as_arguments
-from isoinit._reading.torch.record import tensors_in
+from isoinit._reading.torch.trees import tensors_in
 from isoinit._verifying.health.passes import Loss, chosen_loss, unit_noise
 from isoinit.errors import ArgumentError
 

@@ -13,7 +13,7 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._reading.roles import read_roles
 from isoinit._reading.torch import as_arguments, require_parameters, structure
-from isoinit._reading.torch.record import tensors_in
+from isoinit._reading.torch.trees import tensors_in
 from isoinit._showing import tensorboard as board
 from isoinit._showing.findings import Finding, Verdict
 from isoinit._showing.page import Page, Shown

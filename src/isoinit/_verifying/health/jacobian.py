@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call, vjp, vmap
 
 from isoinit._reading.torch import as_arguments, explained, recording
-from isoinit._reading.torch.record import tensors_in
+from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit.errors import ArgumentError
 
 LARGEST = 2**24  # numbers in the Jacobian: 64 MiB, and a minute for its singular values
@@ -46,7 +46,7 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
 
         def first(example: torch.Tensor) -> torch.Tensor:
             whole = torch.cat([example[None], given[1:]])
-            swapped = [_swapped(item, inputs[0], whole) for item in (args, kwargs)]
+            swapped = map_tensors(lambda t: whole if t is inputs[0] else t, (args, kwargs))
             buffers = {name: buffer.clone() for name, buffer in inner.named_buffers()}
             made = functional_call(inner, buffers, *swapped)
             output = next((t for t in tensors_in(made) if t.is_floating_point() and t.dim()), None)
@@ -74,15 +74,3 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
             raise explained(failure, "under torch.func", model, batch) from failure
     values = torch.linalg.svdvals(torch.cat(parts).detach().double())
     return tuple(value for value in values.tolist() if math.isfinite(value))
-
-
-def _swapped(tree: Any, old: torch.Tensor, new: torch.Tensor) -> Any:
-    """A tree with one tensor replaced by another."""
-    if tree is old:
-        return new
-    if isinstance(tree, dict):
-        return {key: _swapped(item, old, new) for key, item in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        items = [_swapped(item, old, new) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return tree

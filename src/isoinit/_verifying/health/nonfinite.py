@@ -11,8 +11,9 @@ from torch import nn
 
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.torch import as_arguments
-from isoinit._reading.torch.record import Recorder, tensors_in
+from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.run import OURS
+from isoinit._reading.torch.trees import tensors_in
 from isoinit._verifying.health.passes import Loss, run_passes
 
 # Minus infinity is what they are given of what is masked; what they make of it is finite.

@@ -14,7 +14,9 @@ from torch.overrides import TorchFunctionMode
 from isoinit._drawing.streams import Stream
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.torch import as_arguments, explained, recording
-from isoinit._reading.torch.record import Recorder, function_name, tensors_in
+from isoinit._reading.torch.calls import function_name
+from isoinit._reading.torch.record import Recorder
+from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
 
 Loss = Callable[[Any], torch.Tensor]
@@ -73,7 +75,7 @@ def run_passes(
     losses = _Losses()
 
     def observe(op: Op, made: tuple[torch.Tensor, ...]) -> None:
-        losses.note(op.name, recorder.call[1], recorder.call[2], made)
+        losses.note(op.name, recorder.call.args, recorder.call.kwargs, made)
         watch(op, made, recorder)
 
     trained = {name: p for name, p in parameters.items() if p.requires_grad}

@@ -1,0 +1,117 @@
+"""A traced model: its operations, its parameters, and the landmarks of its signal's way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from isoinit._reading.graph.dataflow import Dataflow
+from isoinit._reading.graph.joins import Join, find_joins
+from isoinit._reading.graph.norms import find_norms
+from isoinit._reading.graph.ops import Op, Use
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The moments of one tensor of the example.
+
+    Attributes:
+        mean, second: the mean of its elements, and of their squares.
+        nearby: the mean product of two elements of one example that differ in place alone (in the
+            axes between the first and the last).
+        across: the mean product of elements at one place of two examples.
+    """
+
+    mean: float
+    second: float
+    nearby: float
+    across: float
+
+
+@dataclass(frozen=True)
+class Graph(Dataflow):
+    """What a model did with its parameters.
+
+    Attributes:
+        ops: the operations, in the order of execution.
+        sizes: the shape of every value.
+        shapes: the shape of every parameter, by name.
+        outputs: the values that the model returns.
+        how: "fake" (run on fake tensors), "real" (run on the example) or "structure" (not run).
+        aliases: other names of tied parameters, and the name that each stands for.
+        given: of the example's own floating-point tensors, by the number of their value, what a
+            signal's size follows from.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    outputs: tuple[int, ...]
+    how: str
+    aliases: dict[str, str] = field(default_factory=dict)
+    given: dict[int, Given] = field(default_factory=dict)
+
+    @cached_property
+    def norms(self) -> dict[int, int]:
+        """Norm layers, torch's own and others: the index of the last step, and what it is given."""
+        return find_norms(self)
+
+    @cached_property
+    def joins(self) -> dict[int, Join]:
+        """The residual sums, by the index of the operation."""
+        return find_joins(self)
+
+    @cached_property
+    def branches(self) -> dict[int, int]:
+        """How many branches each residual stream collects."""
+        return dict(Counter(join.stream for join in self.joins.values()))
+
+    @cached_property
+    def ending(self) -> dict[int, Join]:
+        """The operations that end a residual branch, by index, and the sum that each writes to."""
+        return {index: join for join in reversed(self.joins.values()) for index in join.ends}
+
+    def inside(self, join: Join) -> set[int]:
+        """The operations of a branch, by index."""
+        found: set[int] = set()
+        waiting, seen = [join.branch], {join.start}
+        while waiting:
+            value = waiting.pop()
+            op = self.producers.get(value)
+            if op is not None and value not in seen and self.depends(value, on=join.start):
+                seen.add(value)
+                found.add(op.index)
+                waiting.extend(op.inputs)
+        return found
+
+    def uses_of(self, parameter: str) -> list[tuple[Op, Use]]:
+        """Every use of a parameter, in the order of execution."""
+        return self._uses.get(parameter, [])
+
+    @property
+    def unused(self) -> list[str]:
+        """The parameters that no operation used."""
+        return [name for name in self.shapes if name not in self._uses]
+
+    @cached_property
+    def _uses(self) -> dict[str, list[tuple[Op, Use]]]:
+        found: dict[str, list[tuple[Op, Use]]] = {}
+        for op in self.ops:
+            for use in op.uses:
+                found.setdefault(use.parameter, []).append((op, use))
+        return found
+
+    def once(self, find: Callable[[Graph, int], T], value: int) -> T:
+        """Return `find(graph, value)`, computed at the first call and kept with the graph."""
+        known = self._found.setdefault(find, {})
+        if value not in known:
+            known[value] = find(self, value)
+        found: T = known[value]
+        return found
+
+    @cached_property
+    def _found(self) -> dict[Callable[[Graph, int], Any], dict[int, Any]]:
+        return {}

@@ -1,0 +1,70 @@
+"""What a torch function is by its name: a rearrangement, a question about shapes, a write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch.overrides import resolve_name
+
+from isoinit._reading.torch.trees import tensors_in
+
+# Rearrangements: each output is an input, or a part, a maximum or an average of inputs of one unit.
+MOVES = frozenset(
+    """view reshape flatten unflatten transpose permute t T mT swapaxes swapdims movedim squeeze
+    unsqueeze expand expand_as repeat repeat_interleave tile contiguous clone detach to type float
+    double half bfloat16 view_as reshape_as chunk split tensor_split unbind getitem select narrow
+    flip roll unfold index_select gather take_along_dim pad dropout dropout1d dropout2d dropout3d
+    alpha_dropout feature_alpha_dropout max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
+    avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d interpolate pixel_shuffle pixel_unshuffle
+    channel_shuffle checkpoint requires_grad masked_fill type_as cpu cuda""".split()
+)
+# Their outputs do not depend on the values of their inputs.
+SHAPE_ONLY = frozenset(
+    """size numel dim stride storage_offset zeros_like ones_like empty_like rand_like randn_like
+    full_like new_zeros new_ones new_empty new_full new_tensor is_floating_point data_ptr""".split()
+)
+
+GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
+# Calls that write into their first argument besides those whose names end in an underscore.
+WRITERS = frozenset(
+    """__setitem__ __set__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __ifloordiv__ __imod__
+    __ipow__ __imatmul__ __iand__ __ior__ __ixor__""".split()
+)
+
+
+@cache
+def function_name(func: Any) -> str:
+    """Return the plain name of a torch function: "add" for `torch.Tensor.__iadd__` and `add_`."""
+    name = getattr(func, "__name__", "unknown")
+    if name == "__get__":  # a property, such as Tensor.T: only the resolved name tells which
+        name = (resolve_name(func) or "unknown.__get__").split(".")[-2]
+    dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
+    plain = dunder.group(1) if dunder else name.strip("_")
+    return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+
+
+def written_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a call writes into."""
+    if kwargs.get("out") is not None:
+        yield from tensors_in(kwargs["out"])
+    if args and (_is_writer(func) or kwargs.get("inplace")):
+        yield from tensors_in(args[0])
+    if kwargs.get("max_norm") is not None:  # an embedding that clips the rows it reads
+        yield from tensors_in((args, kwargs))
+
+
+@cache
+def _is_writer(func: Any) -> bool:
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    return name in WRITERS or (in_place and name not in ("requires_grad_", "detach_"))
+
+
+def is_float(value: Any) -> bool:
+    """Whether an argument is a tensor of floating-point numbers."""
+    return isinstance(value, torch.Tensor) and value.is_floating_point()

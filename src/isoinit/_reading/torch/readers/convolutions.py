@@ -1,0 +1,31 @@
+"""Convolutions, and those that are transposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isoinit._reading.torch.readers.call import Call, Step
+from isoinit.initializers.scale import fans
+
+
+def conv(call: Call) -> list[Step]:
+    """Read `F.conv2d(x, w, b, stride, padding, dilation, groups)` and its family.
+
+    Transposed ones have other arguments between stride and groups, but as many.
+    """
+    weight = call.weight(call.get(1, "weight"))
+    if weight is None:
+        return []
+    stride = call.get(3, "stride", 1)
+    transposed = "transpose" in call.name
+    groups = call.get(6, "groups", 1)
+    layout = fans.conv_transpose if transposed else fans.conv
+    uses = weight.uses("weight", lambda shape: layout(shape, groups, _scalar_or_tuple(stride)))
+    uses += call.vector_uses(call.get(2, "bias"), "bias")
+    return [Step(call.name, "map", call.values(call.get(0, "input")), tuple(uses))]
+
+
+def _scalar_or_tuple(stride: Any) -> int | tuple[int, ...]:
+    if isinstance(stride, int):
+        return stride
+    return stride[0] if len(stride) == 1 else tuple(stride)

@@ -1,0 +1,101 @@
+"""Recorded torch calls, made once more: on arrays, or with other tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from isoinit._reading.graph import Array, Replay, elementwise
+from isoinit._reading.torch.trees import map_leaves, map_tensors
+
+
+class Recorded(NamedTuple):
+    """A call of a torch function, as it was made."""
+
+    function: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    def again(self, other: Callable[[Any], Any]) -> Any:
+        """Make the call once more, with what `other` gives for each leaf of its arguments."""
+        args, kwargs = map_leaves(other, (list(self.args), dict(self.kwargs)))
+        return self.function(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class _Placeholder:
+    """Stands for an input in a recorded call."""
+
+    position: int
+
+
+def replay_of(call: Recorded, number_of: Callable[[torch.Tensor], int | None]) -> Replay | None:
+    """Return a call as a function of arrays; None if it reads a tensor that is no plain number.
+
+    Args:
+        call: the call; none of its tensors is kept.
+        number_of: the number of a tensor that an array will stand for; None for a constant.
+    """
+    inputs: list[int] = []
+
+    def held(tensor: torch.Tensor) -> _Placeholder | float:
+        value = number_of(tensor)
+        if value is None:
+            return _plain_number(tensor)
+        if value not in inputs:
+            inputs.append(value)
+        return _Placeholder(inputs.index(value))
+
+    try:
+        args, kwargs = map_tensors(held, (list(call.args), dict(call.kwargs)))
+    except (TypeError, ValueError):
+        return None
+    template = Recorded(call.function, args, kwargs)
+
+    def replay(arrays: Sequence[Array]) -> Array:
+        tensors = [torch.from_numpy(array.copy()) for array in arrays]  # the call may be in place
+
+        def given(leaf: Any) -> Any:
+            return tensors[leaf.position] if isinstance(leaf, _Placeholder) else leaf
+
+        with torch.no_grad(), torch.device("cpu"):  # whatever device the caller has set
+            result = template.again(given)
+        array = result.numpy()
+        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
+
+    return replay
+
+
+def composed(
+    before: Callable[[Array], Array] | None, replay: Replay | None
+) -> Callable[[Array], Array] | None:
+    """Return a function of a parameter's elements with one more step; None if not elementwise.
+
+    Args:
+        before: the function so far; None where there is none.
+        replay: the step; None where it cannot be replayed.
+    """
+    if replay is None:
+        return None
+
+    def function(elements: Array) -> Array:
+        return replay([elements if before is None else before(elements)])
+
+    few = np.linspace(-2.0, 2.0, 6)
+    with unset_fake_temporarily():
+        found = elementwise(lambda rows: function(rows[0]), [few], [slice(3)], rtol=0, atol=0)
+    return None if found is None else function
+
+
+def _plain_number(tensor: torch.Tensor) -> float:
+    if tensor.numel() != 1 or tensor.device.type == "meta":
+        raise ValueError("not a plain number")
+    constant = getattr(tensor, "constant", tensor)  # fake tensors keep the value of small constants
+    if constant is None:
+        raise ValueError("a fake tensor without a value")
+    return float(constant.item())
