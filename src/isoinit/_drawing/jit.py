@@ -77,18 +77,21 @@ def available_threads() -> int:
     return max(1, processors // int(ranks)) if ranks.isdigit() and int(ranks) else processors
 
 
-def share(work: Callable[..., None], pieces: Iterable[tuple[Any, ...]], threads: int) -> None:
-    """Do the work on every piece, by several threads if asked: this one, and some of the pool's."""
+def share(work: Callable[..., None], chunks: Iterable[tuple[Any, ...]], threads: int) -> None:
+    """Do the work on every chunk, by several threads if asked: this one, and some of the pool's.
+
+    A chunk is a tuple of arguments of `work`.
+    """
     global _pool
-    todo = deque(pieces)
+    todo = deque(chunks)
 
     def help_out():
         while todo:
             try:
-                piece = todo.popleft()
+                chunk = todo.popleft()
             except IndexError:  # another thread took the last one
                 return
-            work(*piece)
+            work(*chunk)
 
     helpers = min(threads, len(todo)) - 1
     if helpers > 0 and _pool is None:

@@ -77,11 +77,6 @@ class Piece:
         """The shape of the part."""
         return tuple(sum(last - first for first, last in spans) for spans in self.spans)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is missing, in its order."""
-        return self == Piece.whole(self.shape)
-
     def shard(self, axis: int, parts: int, index: int) -> Piece:
         """One of `parts` parts along an axis, as `torch.chunk` cuts them: the last may be short.
 
