@@ -50,7 +50,7 @@ class Backend:
 
 @lru_cache(maxsize=1)
 def numba_fault() -> str:
-    """Why Numba cannot be used, said once; empty if it can."""
+    """Return why Numba cannot be used, and warn once; empty if it can."""
     try:
         import_module("isoinit._drawing.jit")
     except ImportError as error:

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 # ruff: noqa: ARG001
 # Numba has no types, and its signatures are fixed.
-"""What the compiled kernels share: how they are compiled, the width of vectors, the threads."""
+"""What all kernels need: how they are compiled, the width of vectors, the threads."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of it
 
 
 def available_threads() -> int:
-    """The processors that this process may use, its share where ranks share a machine."""
+    """Return how many processors this process may use: its share where ranks share a machine."""
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not every system has affinities

@@ -20,7 +20,7 @@ _SMALL = 256 * 256
 def multiply_out(
     normals: NDArray[np.float32], out: NDArray[Any], gain: float, threads: int | None = None
 ) -> None:
-    """As `reflectors.multiply_out`, on `available_threads` unless told otherwise.
+    """Do what `reflectors.multiply_out` does, on `available_threads` unless told otherwise.
 
     Threads take whole matrices if these are small or many, else squares of one matrix.
     """
@@ -37,7 +37,7 @@ def multiply_out(
 
 
 def _make_together(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) -> None:
-    """One matrix, by threads that meet after each step."""
+    """Make one matrix, by threads that meet after each step."""
     k, n = x.shape
     v, vt, gram, inverses, solved, signs, halves = kernels.rooms(k, n, out)
     panels, height = len(v), len(vt)

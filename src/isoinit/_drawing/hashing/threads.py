@@ -22,7 +22,7 @@ def add(
     key: int,
     threads: int | None = None,
 ) -> int:
-    """As `isoinit._drawing.hashing.sums.add`, on `available_threads` unless told otherwise."""
+    """Do what `sums.add` does, on `available_threads` unless told otherwise."""
     threads = threads or available_threads()
     if len(starts) == 1 and threads > 1 and bits.size > _CHUNK:
         edges = [*range(0, bits.size, _CHUNK), bits.size]

@@ -84,7 +84,7 @@ def _fill_some_runs(
 
 
 def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """A law as the kernels take it: its scaling in the arithmetic of the values' type."""
+    """Return a law as the kernels take it: its scaling in the arithmetic of the values' type."""
     real: Any = float if dtype == np.float64 else np.float32
     scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
     return law.kind, *scaling, *map(np.float32, (law.below, law.above, law.step))
@@ -116,7 +116,7 @@ def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None
 
 
 def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
-    """Whether any two of the memories (address, elements) do, so that their order matters."""
+    """Return whether any two memories (address, elements) overlap, so that their order matters."""
     address, size = places[np.argsort(places[:, 0], kind="stable")].T
     return bool((address[:-1] + size[:-1] * np.uint64(dtype.itemsize) > address[1:]).any())
 
