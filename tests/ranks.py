@@ -15,7 +15,7 @@ import torch.distributed as dist
 # A server that has everything loaded, from which processes start in milliseconds.
 _context = mp.get_context("forkserver")
 _context.set_forkserver_preload(
-    """isoinit isoinit._drawing.streams.kernels isoinit._drawing.haar.kernels torch.distributed.fsdp
+    """isoinit isoinit._drawing.streams.threads isoinit._drawing.haar.threads torch.distributed.fsdp
     torch.distributed.tensor.parallel transformers.models.llama""".split()
 )
 # Processes that have done their work and are there for the next, by their rank: torch remembers it.

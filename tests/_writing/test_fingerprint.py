@@ -14,32 +14,12 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 import isoinit
-from isoinit._drawing.hashing import hash_sum, kernels, sums, tensor_key
+from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit.errors import PlanError, RankError
 from ranks import on_ranks
 
 TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.sampled_from([np.uint16, np.uint32, np.uint64]),
-    st.lists(st.tuples(st.integers(0, 2**50), st.integers(0, 90_000)), min_size=1, max_size=4),
-    st.integers(0, 2**64 - 1),
-    st.integers(1, 3),
-)
-def test_the_kernels_give_the_sums_of_the_definition(dtype, runs, key, threads):
-    starts, lengths = np.array(runs, np.int64).T
-    high = np.iinfo(dtype).max
-    bits = np.random.default_rng(0).integers(0, high, lengths.sum(), dtype, endpoint=True)
-    assert kernels.add(bits, starts, lengths, key, threads) == sums.add(bits, starts, lengths, key)
-
-
-def test_threads_share_one_long_run():
-    bits = np.random.default_rng(0).integers(0, 2**32, 2_000_003, np.uint32)
-    run = np.array([3]), np.array([len(bits)])
-    assert kernels.add(bits, *run, 5, 3) == sums.add(bits, *run, 5)
 
 
 @settings(deadline=None)

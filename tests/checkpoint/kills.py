@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import isoinit
+from isoinit._system.locks import LOCK
 from isoinit.checkpoint import writer as pieces
 
 KILLS = 50
@@ -92,7 +93,7 @@ def main(home, kind):
             done = write_in_child(lambda where=folder: write(where), count, seconds)
             killed += not done
             names = contents(folder) if folder.exists() else {}
-            kept = {name: value for name, value in names.items() if not name.endswith(".partial")}
+            kept = {name: names[name] for name in names if not name.endswith((".partial", LOCK))}
             assert kept.items() <= whole.items(), "a file has its name and not its bytes"
             assert (last in kept) <= (kept == whole), "what is not whole looks as if it were"
             parts += 0 < len(kept) < len(whole)

@@ -176,7 +176,7 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
     gone = {name, "model.safetensors.index.json"}
     for each in gone:
         (folder / each).unlink()
-    (folder / f".{name}.partial").write_bytes(b"half")
+    (folder / f".{name}.0123456789abcdef.partial").write_bytes(b"half")
     third = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000)
     assert set(third.new) == gone
     kept = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name not in gone}
@@ -306,7 +306,7 @@ def test_what_has_no_values_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_that_another_process_writes_to(tmp_path):
-    from isoinit._system.files import locked
+    from isoinit._system.locks import locked
 
     model = build()
     with locked(tmp_path) as held:

@@ -23,20 +23,20 @@ _done = 0
 """Work done without Numba in this process, at most as much as its patience."""
 
 
-class Engine:
+class Backend:
     """Two modules with the same functions and the same results.
 
     Args:
         definition: the module in plain NumPy.
-        kernels: the name of the compiled one.
+        compiled: the name of the one that calls compiled code; loading it loads Numba.
     """
 
-    def __init__(self, definition: ModuleType, kernels: str) -> None:
+    def __init__(self, definition: ModuleType, compiled: str) -> None:
         self.definition = definition
-        self.kernels = kernels
+        self.compiled = compiled
 
     def pick(self, work: int) -> Any:
-        """The module to use now.
+        """Return the module to use now.
 
         Args:
             work: how much there is to do; one is the time that NumPy takes for a normal number.
@@ -45,12 +45,12 @@ class Engine:
         _done = min(_done + work, _PATIENCE)
         if _done < _PATIENCE or numba_fault():
             return self.definition
-        return import_module(self.kernels)
+        return import_module(self.compiled)
 
 
 @lru_cache(maxsize=1)
 def numba_fault() -> str:
-    """Why Numba cannot be used, said once; empty if it can."""
+    """Return why Numba cannot be used, and warn once; empty if it can."""
     try:
         import_module("isoinit._drawing.jit")
     except ImportError as error:

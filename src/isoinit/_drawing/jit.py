@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 # ruff: noqa: ARG001
 # Numba has no types, and its signatures are fixed.
-"""What the compiled kernels share: how they are compiled, the width of vectors, the threads."""
+"""What all kernels need: how they are compiled, the width of vectors, the threads."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ if hasattr(os, "register_at_fork"):  # a child inherits the pool, but none of it
 
 
 def available_threads() -> int:
-    """The processors that this process may use, its share where ranks share a machine."""
+    """Return how many processors this process may use: its share where ranks share a machine."""
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not every system has affinities
@@ -77,18 +77,21 @@ def available_threads() -> int:
     return max(1, processors // int(ranks)) if ranks.isdigit() and int(ranks) else processors
 
 
-def share(work: Callable[..., None], pieces: Iterable[tuple[Any, ...]], threads: int) -> None:
-    """Do the work on every piece, by several threads if asked: this one, and some of the pool's."""
+def share(work: Callable[..., None], chunks: Iterable[tuple[Any, ...]], threads: int) -> None:
+    """Do the work on every chunk, by several threads if asked: this one, and some of the pool's.
+
+    A chunk is a tuple of arguments of `work`.
+    """
     global _pool
-    todo = deque(pieces)
+    todo = deque(chunks)
 
     def help_out():
         while todo:
             try:
-                piece = todo.popleft()
+                chunk = todo.popleft()
             except IndexError:  # another thread took the last one
                 return
-            work(*piece)
+            work(*chunk)
 
     helpers = min(threads, len(todo)) - 1
     if helpers > 0 and _pool is None:

@@ -1,7 +1,7 @@
 """Which elements of a whole tensor one process holds.
 
-However a tensor is spread, a process holds along each axis some spans of indices, one behind another,
-and its part is the product of them. A part of a flattened tensor is that of a tensor with one axis.
+However a tensor is sharded, a process holds some spans of indices along each axis, one behind another,
+and its shard is the product of them. A part of a flattened tensor is that of a tensor with one axis.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Piece:
 
     @classmethod
     def whole(cls, shape: Sequence[int]) -> Piece:
-        """All of a tensor."""
+        """Return all of a tensor."""
         return cls(tuple(shape), tuple(((0, size),) for size in shape))
 
     @classmethod
     def of(cls, shape: Sequence[int], slices: Sequence[slice]) -> Piece:
-        """What `tensor[slices]` is of a tensor of this shape; axes that are not named are whole.
+        """Return what `tensor[slices]` is of a tensor of this shape; axes without a slice are whole.
 
         Raises:
             ArgumentError: for more slices than axes, something else than a slice, or a step.
@@ -69,7 +69,7 @@ class Piece:
 
     @classmethod
     def run(cls, first: int, count: int) -> Piece:
-        """Some neighbouring elements of a flattened tensor."""
+        """Return some neighbouring elements of a flattened tensor."""
         return cls((first + count,), (((first, first + count),),))
 
     @property
@@ -77,20 +77,15 @@ class Piece:
         """The shape of the part."""
         return tuple(sum(last - first for first, last in spans) for spans in self.spans)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is missing, in its order."""
-        return self == Piece.whole(self.shape)
-
     def shard(self, axis: int, parts: int, index: int) -> Piece:
-        """One of `parts` parts along an axis, as `torch.chunk` cuts them: the last may be short.
+        """Return one of `parts` parts along an axis, as `torch.chunk` cuts: the last may be short.
 
         A part of a part is cut from what that one holds.
         """
         return self._with(axis, _chunk(self.spans[axis], parts, index))
 
     def strided_shard(self, axis: int, parts: int, index: int, factor: int) -> Piece:
-        """Of each of `factor` chunks one of `parts` parts, one behind another.
+        """Return of each of `factor` chunks one of `parts` parts, one behind another.
 
         So lies what is sharded along one axis by a later dimension of a mesh and then by an earlier
         one: tensor parallel first, then fully sharded.
@@ -110,7 +105,7 @@ class Piece:
         return replace(self, spans=(*self.spans[:axis], kept, *self.spans[axis + 1 :]))
 
     def runs(self) -> Iterator[tuple[Array, Array]]:
-        """Runs of neighbouring elements of the whole, in the order in which they are stored.
+        """Give runs of neighbouring elements of the whole, in the order in which they are stored.
 
         Yields:
             Where runs start in the flat whole tensor, and their lengths, both int64; a part of them at
@@ -138,7 +133,7 @@ class Piece:
             yield (starts[:, None] + firsts).reshape(-1), np.tile(lengths, len(starts))
 
     def bands(self, size: int) -> Iterator[Piece]:
-        """The part cut across its first axis, each with no more than `size` elements in its `rows`.
+        """Cut the part across its first axis, each band of no more than `size` elements in its `rows`.
 
         One index of the first axis is the least.
         """
@@ -181,7 +176,7 @@ class Piece:
             out[tuple(to)] = lines[tuple(source)]
 
     def within(self, first: int, last: int) -> Iterator[slice]:
-        """Where in the flat part those elements lie that are `first` to `last` of the flat whole."""
+        """Give where in the flat part the elements `first` to `last` of the flat whole lie."""
         done = 0
         for starts, lengths in self.runs():
             begins = done + np.cumsum(lengths) - lengths
@@ -193,7 +188,7 @@ class Piece:
 
 
 def _chunk(spans: Spans, parts: int, index: int) -> Spans:
-    """Chunk `index` of some spans of indices."""
+    """Return chunk `index` of some spans of indices."""
     size = sum(last - first for first, last in spans)
     step = -(-size // parts)
     begin, end = min(index * step, size), min((index + 1) * step, size)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-
-def partial_name(path: Path) -> Path:
-    """Under which name a file is written."""
-    return path.with_name(f".{path.name}.partial")
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which gets its name when it is on the disk; nothing is left if that fails."""
-    partial = partial_name(path)
+    """Give a file to write, which gets its name when it is on the disk.
+
+    Until then it has a name of its own beside that one, so that processes that write the same file at
+    once do not meet: the last to finish wins. Nothing is left if the block fails.
+    """
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
+    # Opened and not made by `tempfile`, so that the file gets the permissions of any other.
+    file = partial.open("xb")
     try:
-        with partial.open("wb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +34,14 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_partials(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left of some files; no other may be writing these now."""
+    for path in folder.glob(".*.partial"):
+        ours = _PARTIAL.fullmatch(path.name)
+        if ours and ours["name"] in names:
+            path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder onto the disk."""
     with suppress(PermissionError):  # Windows opens no folders, and needs none to be
@@ -38,28 +50,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Keep other processes from writing to a folder; gives whether they are kept.
-
-    The system lets go of the lock when a process ends, in whatever way.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield True
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        except OSError:  # a file system without locks
-            yield True
-        else:
-            yield True
-    finally:
-        os.close(handle)

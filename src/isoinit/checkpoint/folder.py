@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isoinit._showing.findings import listed
-from isoinit._system.files import partial_name, sync_folder
+from isoinit._system.files import remove_partials, sync_folder
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.sizes import show_size
@@ -80,8 +80,7 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
     missing = [file for file in files if not (folder / file.name).exists()]
     # The record has no size of the plan, whose notes may change where its numbers do not.
     _refuse_changed(folder, [f for f in files if f not in missing and f.name in record["files"]])
-    for file in files:
-        partial_name(folder / file.name).unlink(missing_ok=True)
+    remove_partials(folder, {file.name for file in files})
     needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(

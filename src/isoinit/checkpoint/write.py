@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from isoinit._planning.plan import Plan
-from isoinit._system.files import locked
+from isoinit._system.locks import locked
 from isoinit._system.processes import gathered, rank_and_size, together
 from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from isoinit._drawing.haar import kernels, reflectors
+from isoinit._drawing.haar import reflectors
+from isoinit._drawing.haar.threads import multiply_out
 
 DTYPES = [np.float32, np.float64]
 
@@ -36,12 +37,10 @@ def test_same_bits_as_the_definition(dtype, stack, rows, columns, gain, threads,
     normals = normals_for(stack, rows, columns)
     plain, fast = np.zeros((stack, rows, columns), dtype), np.ones((stack, rows, columns), dtype)
     reflectors.multiply_out(normals, plain, gain)
-    small = kernels._SMALL
-    kernels._SMALL = 0 if together else small
-    try:
-        kernels.multiply_out(normals, fast, gain, threads)
-    finally:
-        kernels._SMALL = small
+    with pytest.MonkeyPatch.context() as patch:
+        if together:
+            patch.setattr("isoinit._drawing.haar.threads._SMALL", 0)
+        multiply_out(normals, fast, gain, threads)
     assert np.array_equal(fast, plain)
 
 
@@ -50,30 +49,30 @@ def test_same_bits_as_the_definition(dtype, stack, rows, columns, gain, threads,
 def test_the_number_of_threads_changes_no_bit(rows, columns, dtype):
     normals = normals_for(1, rows, columns)
     one, several = np.zeros((1, rows, columns), dtype), np.zeros((1, rows, columns), dtype)
-    kernels.multiply_out(normals, one, 1.0, 1)
+    multiply_out(normals, one, 1.0, 1)
     for threads in (2, 5):
-        kernels.multiply_out(normals, several, 1.0, threads)
+        multiply_out(normals, several, 1.0, threads)
         assert np.array_equal(one, several)
 
 
 def test_the_normals_may_lie_in_the_memory_of_the_result():
     normals = normals_for(3, 40, 50)
     apart, within = np.zeros((3, 40, 50), np.float32), normals.copy()
-    kernels.multiply_out(normals, apart, 1.0, 1)
-    kernels.multiply_out(within, within, 1.0, 1)
+    multiply_out(normals, apart, 1.0, 1)
+    multiply_out(within, within, 1.0, 1)
     assert np.array_equal(apart, within)
 
 
 NARROW = """
 import numpy as np
-from isoinit._drawing.haar import kernels, reflectors
+from isoinit._drawing.haar import kernels, reflectors, threads
 normals = np.random.default_rng(0).standard_normal((2, 60, 75)).astype(np.float32)
 for dtype in (np.float32, np.float64):
     fast, plain = np.zeros((2, 75, 60), dtype), np.zeros((2, 75, 60), dtype)
-    kernels.multiply_out(normals, fast, 1.0, 1)
+    threads.multiply_out(normals, fast, 1.0, 1)
     reflectors.multiply_out(normals, plain, 1.0)
     assert np.array_equal(fast, plain)
-assert "zmm" not in "".join(kernels._multiply.inspect_asm().values())
+assert "zmm" not in "".join(kernels.multiply.inspect_asm().values())
 """
 
 

@@ -1,4 +1,4 @@
-"""The compiled kernels give the bits of the definition, on any slice and any number of threads."""
+"""The compiled kernels give the bits of the definition, on any slice."""
 
 import itertools
 
@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from isoinit._drawing import jit as compiled
-from isoinit._drawing.streams import Stream, kernels, philox
+from isoinit._drawing.streams import Stream, kernels, philox, threads
 from isoinit._drawing.streams import laws as laws_
 from isoinit._drawing.streams.philox import NORMAL, WORDS, Job, Law
 
@@ -43,7 +42,7 @@ starts = st.integers(0, 5000) | st.integers(2**32 - 3000, 2**32 + 3000) | st.int
 def test_same_bits_as_the_definition(dtype, data, key, start, count):
     law = data.draw(laws(dtype))
     fast, plain = np.zeros(count, dtype), np.zeros(count, dtype)
-    kernels.fill(key, law, fast, start)
+    threads.fill(key, law, fast, start)
     philox.fill(key, law, plain, start)
     assert fast.tobytes() == plain.tobytes()
 
@@ -54,7 +53,7 @@ def test_same_bits_as_the_definition(dtype, data, key, start, count):
 def test_same_words_as_the_definition(key, start, count):
     law = Law(WORDS, 1.0, 0.0, -INF, INF)
     fast, plain = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
-    kernels.fill(key, law, fast, start)
+    threads.fill(key, law, fast, start)
     philox.fill(key, law, plain, start)
     assert np.array_equal(fast, plain)
 
@@ -67,61 +66,30 @@ def test_same_subsets_as_the_definition(rows, size, share, seed):
     words = np.random.default_rng(seed).integers(0, 2**32, (rows, round(share * size)), np.uint32)
     words[:, ::3] |= np.uint32(0xFFFFFF00)  # the upper end, and numbers that were chosen before
     fast, plain = words.copy(), words.copy()
-    kernels.subsets(fast, size)
+    threads.subsets(fast, size)
     philox.subsets(plain, size)
     assert np.array_equal(fast, plain)
     assert all(len(set(row)) == len(row) and row.max(initial=0) < size for row in fast)
 
 
-def test_threads_change_no_subset():
-    words = np.random.default_rng(0).integers(0, 2**32, (kernels._PIECE // 50, 60), np.uint32)
-    one, two, five = (words.copy() for _ in range(3))
-    for out, threads in ((one, 1), (two, 2), (five, 5)):
-        kernels.subsets(out, 500, threads)
-    assert np.array_equal(one, two)
-    assert np.array_equal(one, five)
-
-
-@pytest.mark.parametrize("engine", [kernels, philox])
+@pytest.mark.parametrize("backend", [threads, philox])
 @settings(deadline=None, max_examples=40)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=5), start=st.sampled_from([0, 700, 2**33]))
-def test_slices_are_the_whole(engine, cuts, start):
+def test_slices_are_the_whole(backend, cuts, start):
     whole, parts = np.zeros(6000, np.float32), np.zeros(6000, np.float32)
-    engine.fill(KEY, NORMALS, whole, start)
+    backend.fill(KEY, NORMALS, whole, start)
     edges = [0, *sorted(cuts), 6000]
     for a, b in itertools.pairwise(edges):
-        engine.fill(KEY, NORMALS, parts[a:b], start + a)
+        backend.fill(KEY, NORMALS, parts[a:b], start + a)
     assert np.array_equal(whole, parts)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("start", [0, 777])
-def test_threads_change_nothing(dtype, start):
-    count = 3 * kernels._PIECE + 12_345
-    one, two, five = (np.zeros(count, dtype) for _ in range(3))
-    for out, threads in ((one, 1), (two, 2), (five, 5)):
-        kernels.fill(KEY, NORMALS, out, start, threads)
-    assert one.tobytes() == two.tobytes() == five.tobytes()
 
 
 def test_only_the_slice_is_written():
     out = np.full(5000, 7.0, np.float32)
-    kernels.fill(KEY, NORMALS, out[1500:3100], 1500)
+    threads.fill(KEY, NORMALS, out[1500:3100], 1500)
     assert (out[:1500] == 7).all()
     assert (out[3100:] == 7).all()
     assert not (out[1500:3100] == 7).any()
-
-
-def test_available_threads_without_affinity(monkeypatch):
-    monkeypatch.delattr(compiled.os, "sched_getaffinity", raising=False)
-    assert compiled.available_threads() >= 1
-
-
-@pytest.mark.parametrize(("ranks", "expected"), [("2", 4), ("3", 2), ("16", 1), ("0", 8), ("x", 8)])
-def test_ranks_on_one_machine_share_its_processors(monkeypatch, ranks, expected):
-    monkeypatch.setattr(compiled.os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
-    assert compiled.available_threads() == expected
 
 
 @st.composite
@@ -139,22 +107,9 @@ def test_runs_have_the_bits_of_the_whole(dtype, data, runs):
     law = data.draw(laws(dtype))
     starts, lengths = runs
     fast, plain = np.zeros(lengths.sum(), dtype), np.zeros(lengths.sum(), dtype)
-    kernels.fill_runs(KEY, law, fast, starts, lengths)
+    threads.fill_runs(KEY, law, fast, starts, lengths)
     philox.fill_runs(KEY, law, plain, starts, lengths)
     assert fast.tobytes() == plain.tobytes()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_threads_share_runs(dtype):
-    starts = np.arange(3000, dtype=np.int64)[::-1] * 2000
-    lengths = np.full(3000, 300, np.int64)
-    found = [np.zeros(lengths.sum(), dtype) for _ in range(2)]
-    for out, threads in zip(found, (1, 3), strict=True):
-        kernels.fill_runs(KEY, NORMALS, out, starts, lengths, threads)
-    assert found[0].tobytes() == found[1].tobytes()
-    one = np.zeros(300, dtype)
-    kernels.fill(KEY, NORMALS, one, int(starts[17]))
-    assert found[0][17 * 300 : 18 * 300].tobytes() == one.tobytes()
 
 
 def job_for(array, law, name):
@@ -169,34 +124,11 @@ def test_jobs_together_give_the_same_bits(dtype, data, sizes):
     alone, together, plain = ([np.zeros(n, dtype) for n in sizes] for _ in range(3))
     for i, (law, out) in enumerate(zip(drawn, alone, strict=True)):
         Stream(0, f"{i}").fill(out, law)
-    for engine, outs in ((kernels, together), (philox, plain)):
+    for backend, outs in ((threads, together), (philox, plain)):
         jobs = [job_for(o, law, f"{i}") for i, (o, law) in enumerate(zip(outs, drawn, strict=True))]
-        engine.fill_together(jobs, np.dtype(dtype))
+        backend.fill_together(jobs, np.dtype(dtype))
         for mine, theirs in zip(alone, outs, strict=True):
             assert mine.tobytes() == theirs.tobytes()
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_share_jobs(threads):
-    outs = [np.zeros(50_000, np.float32) for _ in range(20)]
-    jobs = [job_for(out, NORMALS, f"{i}") for i, out in enumerate(outs)]
-    assert sum(out.size for out in outs) > 2 * kernels._PIECE
-    kernels.fill_together(jobs, np.dtype(np.float32), threads)
-    for i, out in enumerate(outs):
-        expected = np.zeros_like(out)
-        Stream(0, f"{i}").normal(expected)
-        assert np.array_equal(out, expected)
-
-
-def test_of_jobs_whose_memory_overlaps_the_later_wins():
-    memory = np.zeros(400_000, np.float32)
-    parts = [memory[:300_000], memory[100_000:], memory[200_000:250_000]]
-    jobs = [job_for(part, NORMALS, f"{i}") for i, part in enumerate(parts)]
-    kernels.fill_together(jobs, np.dtype(np.float32), 2)
-    found, expected = memory.copy(), np.zeros_like(memory)
-    for i, (first, stop) in enumerate([(0, 300_000), (100_000, 400_000), (200_000, 250_000)]):
-        Stream(0, f"{i}").normal(expected[first:stop])
-    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -211,7 +143,7 @@ def test_large_fills_go_past_the_cache_with_the_same_bits(dtype, start, shift):
     # A block begins `-start % 1024` elements into the slice: with shift 0 it begins on a line.
     place = aligned + (start + shift) % (64 // item)
     out, plain = memory[place : place + count], np.zeros(count, dtype)
-    kernels.fill(KEY, NORMALS, out, start, 1)
+    threads.fill(KEY, NORMALS, out, start, 1)
     philox.fill(KEY, NORMALS, plain, start)
     assert out.tobytes() == plain.tobytes()
     assert not memory[:place].any()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers import from_bfloat16
-from isoinit._drawing import backend as engine
+from isoinit._drawing import backend
 from isoinit._drawing.streams import Stream, laws, philox
 from isoinit.errors import ArgumentError, IsoinitWarning
 
@@ -128,7 +128,7 @@ def test_import_does_not_load_numba():
 def test_without_numba_the_numbers_are_the_same(monkeypatch):
     expected = drawn("normal", 120_000)
     monkeypatch.setitem(sys.modules, "isoinit._drawing.jit", None)
-    engine.numba_fault.cache_clear()
+    backend.numba_fault.cache_clear()
     try:
         with pytest.warns(IsoinitWarning, match="install numba"):
             first = drawn("normal", 120_000)
@@ -136,7 +136,7 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch):
             warnings.simplefilter("error")
             second = drawn("normal", 120_000)
     finally:
-        engine.numba_fault.cache_clear()
+        backend.numba_fault.cache_clear()
     assert np.array_equal(first, expected)
     assert np.array_equal(second, expected)
 

@@ -91,10 +91,10 @@ def pretended(kernels, monkeypatch):
     monkeypatch.setattr(fill, "_draws_on", lambda device: True)
 
 
-def both(engine, law, dtype, start, count, key=KEY, device="cpu"):
-    """The bytes that an engine writes, and those of the definition."""
+def both(backend, law, dtype, start, count, key=KEY, device="cpu"):
+    """The bytes that a backend writes, and those of the definition."""
     tensor = torch.zeros(count, dtype={"uint32": torch.uint32, **DTYPES}[dtype], device=device)
-    engine.fill(key, law, tensor, start)
+    backend.fill(key, law, tensor, start)
     plain = np.zeros(count, dtype)
     philox.fill(key, law, plain, start)
     return tensor.cpu().view(torch.uint8).numpy().tobytes(), plain.tobytes()

@@ -1,6 +1,7 @@
 """Random orthogonal matrices, with the same bits on every machine and any number of threads.
 
-`reflectors` is the definition in plain NumPy, `kernels` computes the same bits with Numba.
+`reflectors` is the definition in plain NumPy, `kernels` computes the same bits with Numba, and
+`threads` deals the work out to several. Import `haar` from here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from isoinit._drawing.backend import Engine
+from isoinit._drawing.backend import Backend
 from isoinit._drawing.haar import reflectors
 from isoinit._drawing.streams import Stream
 
-_engine: Final = Engine(reflectors, "isoinit._drawing.haar.kernels")
+_backend: Final = Backend(reflectors, "isoinit._drawing.haar.threads")
 
 
 def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0, first: int = 0) -> None:
@@ -36,4 +37,4 @@ def haar(out: npt.NDArray[Any], stream: Stream, gain: float = 1.0, first: int = 
     normals = out.reshape(-1) if out.dtype == np.float32 else np.empty(out.size, np.float32)
     stream.normal(normals, start=first * k * n)
     work = k * (1000 + stack * n * k // 6)  # measured
-    _engine.pick(work).multiply_out(normals.reshape(stack, k, n), out, gain)
+    _backend.pick(work).multiply_out(normals.reshape(stack, k, n), out, gain)

@@ -7,13 +7,12 @@ All matrices are kept in panels, 16 columns wide and as tall as the sums are lon
 16)``. A tile of a product is then the sum over two panels read from top to bottom, and if the product
 is a panel too, its 16 × 16 elements lie side by side. The transpose of V is stored as well, because
 VᵀV sums over its rows and V·X over its columns. What is zero for sure is left out of all sums, which
-changes no bit.
+changes no bit. `threads` calls the kernels.
 """
 
 from __future__ import annotations
 
-from itertools import chain, pairwise, product
-from typing import TYPE_CHECKING, Any
+from itertools import chain
 
 import numpy as np
 from llvmlite import ir
@@ -21,20 +20,13 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from isoinit._drawing.haar import reflectors
-from isoinit._drawing.jit import available_threads, kernel, share, widest_vectors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from isoinit._drawing.jit import kernel, widest_vectors
 
 # Numba's cache on disk follows this file alone: a change of these numbers has to change this line.
 if (reflectors.TILE, reflectors.RUN) != (16, 64):
     raise ImportError("kernels.py implements another definition than reflectors.py")
 
 TILE, RUN = 16, 64
-# Panels that are worked on together: runs of 256 columns stay in the second-level cache.
-_GROUP = 16
-# Elements of matrices that one thread makes alone.
-_SMALL = 256 * 256
 
 
 @intrinsic
@@ -156,8 +148,8 @@ def _squares(x):
 
 
 @kernel
-def _reflect(normals, v, vt, signs, halves, first, last):
-    """Panels `first` to `last` of V, and those rows of all panels of its transpose."""
+def reflect(normals, v, vt, signs, halves, first, last):
+    """Make panels `first` to `last` of V, and those rows of all panels of its transpose."""
     widest_vectors()
     k, n = normals.shape
     x = np.empty((TILE, vt.shape[0] * TILE), v.dtype)
@@ -185,8 +177,8 @@ def _reflect(normals, v, vt, signs, halves, first, last):
 
 
 @kernel
-def _multiply_gram(v, gram, rows, stop_rows, columns, stop_columns):
-    """The tiles of -S below the diagonal, transposed, and those of S on it, within the bounds."""
+def multiply_gram(v, gram, rows, stop_rows, columns, stop_columns):
+    """Make the tiles of -S below the diagonal, transposed, and those of S on it, within bounds."""
     n = v.shape[1]
     for p in range(columns, stop_columns):
         gram[p, max(rows, p) * TILE : stop_rows * TILE] = 0
@@ -202,8 +194,8 @@ def _multiply_gram(v, gram, rows, stop_rows, columns, stop_columns):
 
 
 @kernel
-def _invert(gram, halves, inverses):
-    """The transposed inverses of S's tiles on the diagonal, column by column from the bottom up."""
+def invert(gram, halves, inverses):
+    """Invert S's tiles on the diagonal, transposed, column by column from the bottom up."""
     for panel in range(len(gram)):
         top = panel * TILE
         upper, inverse = gram[panel, top : top + TILE], inverses[panel]
@@ -217,8 +209,8 @@ def _invert(gram, halves, inverses):
 
 
 @kernel
-def _solve(gram, inverses, vt, factors, solved, first, last):
-    """Column panels `first` to `last` of S⁻¹Vᵀ, times the factors: by runs from the last one up."""
+def solve(gram, inverses, vt, factors, solved, first, last):
+    """Make column panels `first` to `last` of S⁻¹Vᵀ, times factors: by runs from the last one up."""
     in_run = RUN // TILE
     known = np.empty((1, TILE, TILE), solved.dtype)
     for c in range(first, last):
@@ -246,8 +238,8 @@ def _solve(gram, inverses, vt, factors, solved, first, last):
 
 
 @kernel
-def _multiply(a, b, out, rows, stop_rows, columns, stop_columns):
-    """A square of ABᵀ; A and B have no terms right of their diagonals."""
+def multiply(a, b, out, rows, stop_rows, columns, stop_columns):
+    """Multiply out a square of ABᵀ; A and B have no terms right of their diagonals."""
     tile, flat = np.empty((1, TILE, TILE), out.dtype), out.reshape(-1)
     height, width = out.shape
     for c in range(columns, stop_columns):
@@ -269,8 +261,8 @@ def _multiply(a, b, out, rows, stop_rows, columns, stop_columns):
 
 
 @kernel
-def _rooms(k, n, out):
-    """Memory for a matrix: V, its transpose, VᵀV, the tiles' inverses, S⁻¹Vᵀ, signs, halves.
+def rooms(k, n, out):
+    """Give memory for a matrix: V, its transpose, VᵀV, the tiles' inverses, S⁻¹Vᵀ, signs, halves.
 
     S⁻¹Vᵀ takes the place of V, which is not needed once VᵀV is known, and VᵀV that of the result,
     where the normal numbers may lie, if it fits: fresh memory is slow.
@@ -288,60 +280,21 @@ def _rooms(k, n, out):
 
 
 @kernel
-def _make_alone(normals, out, gain, first, last):
-    """Matrices `first` to `last`, one after another."""
+def make_alone(normals, out, gain, first, last):
+    """Make matrices `first` to `last`, one after another."""
     _, k, n = normals.shape
     panels, height = -(-k // TILE), -(-n // TILE)
     for matrix in range(first, last):
         here = out[matrix]
-        v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, here)
-        _reflect(normals[matrix], v, vt, signs, halves, 0, panels)
-        _multiply_gram(v, gram, 0, panels, 0, panels)
-        _invert(gram, halves, inverses)
+        v, vt, gram, inverses, solved, signs, halves = rooms(k, n, here)
+        reflect(normals[matrix], v, vt, signs, halves, 0, panels)
+        multiply_gram(v, gram, 0, panels, 0, panels)
+        invert(gram, halves, inverses)
         factors = signs * gain
-        _solve(gram, inverses, vt, factors, solved, 0, panels)
+        solve(gram, inverses, vt, factors, solved, 0, panels)
         if out.shape[2] == k:
-            _multiply(vt, solved, here, 0, height, 0, panels)
+            multiply(vt, solved, here, 0, height, 0, panels)
         else:
-            _multiply(solved, vt, here, 0, panels, 0, height)
+            multiply(solved, vt, here, 0, panels, 0, height)
         for j in range(k):
             here[j, j] -= factors[j]
-
-
-def multiply_out(
-    normals: NDArray[np.float32], out: NDArray[Any], gain: float, threads: int | None = None
-) -> None:
-    """As `reflectors.multiply_out`, on `available_threads` unless told otherwise.
-
-    Threads take whole matrices if these are small or many, else squares of one matrix.
-    """
-    threads = threads or available_threads()
-    factor = out.dtype.type(gain)
-    if threads == 1 or out[0].size <= _SMALL or len(out) >= 4 * threads:
-        step = -(-len(out) // (4 * threads))
-        cuts = [*range(0, len(out), step), len(out)]
-        share(_make_alone, [(normals, out, factor, *ends) for ends in pairwise(cuts)], threads)
-        return
-    for x, matrix in zip(normals, out, strict=True):
-        _make_together(x, matrix, factor, threads)
-
-
-def _make_together(x: NDArray[np.float32], out: NDArray[Any], gain: Any, threads: int) -> None:
-    """One matrix, by threads that meet after each step."""
-    k, n = x.shape
-    v, vt, gram, inverses, solved, signs, halves = _rooms(k, n, out)
-    panels, height = len(v), len(vt)
-    step = max(1, min(_GROUP, panels // 8))
-    columns = [(at, min(at + step, panels)) for at in range(0, panels, step)]
-    rows = [(at, min(at + step, height)) for at in range(0, height, step)]
-
-    share(_reflect, [(x, v, vt, signs, halves, *part) for part in columns], threads)
-    lower = [(v, gram, *q, *p) for q in columns for p in columns if p <= q]
-    share(_multiply_gram, lower, threads)
-    _invert(gram, halves, inverses)
-    known = (gram, inverses, vt, signs * gain, solved)
-    share(_solve, [(*known, *part) for part in reversed(columns)], threads)
-    squares = product(rows, columns) if out.shape[1] == k else product(columns, rows)
-    sides = (vt, solved) if out.shape[1] == k else (solved, vt)
-    share(_multiply, [(*sides, out, *r, *c) for r, c in squares], threads)
-    out[np.arange(k), np.arange(k)] -= known[3][:k]

@@ -1,6 +1,7 @@
 """A sum of the hashes of a tensor's elements: the same in any order, of any parts.
 
-`sums` is the definition in plain NumPy, `kernels` computes the same with Numba.
+`sums` is the definition in plain NumPy, `kernels` computes the same with Numba, and `threads` deals
+the work out to several. Import `hash_sum` and `tensor_key` from here.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from isoinit._drawing.backend import Engine
+from isoinit._drawing.backend import Backend
 from isoinit._drawing.hashing import sums
 from isoinit._drawing.shard import Piece
 
-_engine: Final = Engine(sums, "isoinit._drawing.hashing.kernels")
+_backend: Final = Backend(sums, "isoinit._drawing.hashing.threads")
 
 
 def tensor_key(name: str, dtype: str, shape: tuple[int, ...]) -> int:
@@ -37,7 +38,7 @@ def hash_sum(values: npt.NDArray[Any], piece: Piece, key: int) -> int:
     total, done = 0, 0
     for starts, lengths in piece.runs():
         size = int(lengths.sum())
-        engine = _engine.pick(size + 1000 * len(starts))
-        total += engine.add(bits[done : done + size], starts, lengths, key)
+        backend = _backend.pick(size + 1000 * len(starts))
+        total += backend.add(bits[done : done + size], starts, lengths, key)
         done += size
     return total % 2**64

@@ -8,38 +8,19 @@
 A block of 1024 elements takes three passes over buffers that stay in the first-level cache: words,
 deviates, values; then it is copied out, past the caches if there is much of it. Each is a plain loop
 that LLVM turns into vector instructions: the first works on 64-bit lanes (the products), the others
-on 32-bit ones, and together they would vectorise badly. Threads take whole blocks and never change
-a bit.
+on 32-bit ones, and together they would vectorise badly. `threads` calls them.
 """
 
 from __future__ import annotations
-
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
-from isoinit._drawing.jit import available_threads, kernel, share, widest_vectors
+from isoinit._drawing.jit import kernel, widest_vectors
 from isoinit._drawing.streams import philox
-from isoinit._drawing.streams.philox import (
-    BLOCK,
-    FIXED,
-    LANE,
-    NORMAL,
-    UNIFORM,
-    WORDS,
-    Job,
-    Key,
-    Law,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from isoinit._drawing.streams.philox import BLOCK, FIXED, LANE, NORMAL, UNIFORM
 
 # Numba's cache on disk follows the date and size of this file alone, while the constants below come
 # from another: so a change of the definition has to change this line too.
@@ -298,7 +279,8 @@ def _round_keys(k0, k1):
 
 
 @kernel
-def _fill_words(k0, k1, c2, c3, out, start):
+def fill_words(k0, k1, c2, c3, out, start):
+    """Write the plain words of the elements from `start` on."""
     widest_vectors()
     keys, words = _round_keys(k0, k1), np.empty(BLOCK, _u32)
     done = 0
@@ -332,7 +314,8 @@ def _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates)
 
 
 @kernel
-def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+def fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
+    """Write the values of the elements from `start` on."""
     widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     values = np.empty(BLOCK, out.dtype)
@@ -361,10 +344,10 @@ def _fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, st
 
 
 @kernel
-def _fill_runs(
+def fill_runs(
     k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, starts, lengths
 ):
-    """Runs of elements, one behind the other in `out`; a block that serves several is made once."""
+    """Write runs of elements, one behind the other; a block that serves several is made once."""
     widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     values, done, made = np.empty(BLOCK, out.dtype), 0, np.int64(-1)
@@ -386,17 +369,18 @@ def _fill_runs(
 
 
 @kernel
-def _fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
-    """The jobs `first` to `last`; `like` is an array of their memory's type."""
+def fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
+    """Do the jobs `first` to `last`; `like` is an array of their memory's type."""
     for i in range(first, last):
         k, s, p = keys[i], scaling[which[i]], chances[which[i]]
         k0, k1, c2, c3, kind = k[0], k[1], k[2], k[3], kinds[which[i], 0]
         out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
-        _fill_values(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0))
+        fill_values(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0))
 
 
 @kernel
-def _choose(words, size, chosen):
+def choose(words, size, chosen):
+    """Turn each row of words into different numbers below `size`; `chosen` is all False."""
     rows, count = words.shape
     for row in range(rows):
         for t in range(count):
@@ -407,119 +391,3 @@ def _choose(words, size, chosen):
             words[row, t] = number
         for t in range(count):
             chosen[words[row, t]] = False
-
-
-_PIECE = 128 * BLOCK
-
-
-def _fill_piece(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
-    counter = [_u64(word) for word in key]
-    if law.kind == WORDS:
-        _fill_words(*counter, out, _u64(start))
-    elif out.dtype == np.float16:  # Numba has no float16 on a CPU
-        for at in range(0, out.size, _PIECE):
-            part = out[at : at + _PIECE]
-            values = np.empty(part.size, np.float32)
-            _fill_piece(key, law, values, start + at)
-            part[:] = values
-    else:
-        _fill_values(*counter, *_numbers(law, out.dtype), out, _u64(start))
-
-
-def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """A law as the kernels take it: its scaling in the arithmetic of the values' type."""
-    real: Any = float if dtype == np.float64 else _f32
-    scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
-    return law.kind, *scaling, _f32(law.below), _f32(law.above), _f32(law.step)
-
-
-def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
-    """Write elements ``start`` to ``start + out.size`` of a parameter into ``out``.
-
-    ``threads`` is `available_threads` unless given; small arrays stay on the caller's.
-    """
-    if out.size < 2 * _PIECE or (threads := threads or available_threads()) == 1:
-        _fill_piece(key, law, out, start)
-        return
-    # Several pieces a thread, so that one that is held up does not keep the others waiting.
-    size = max(_PIECE, out.size // (16 * threads) // BLOCK * BLOCK)
-    whole, stop = start - start % BLOCK, start + out.size
-    cuts = [start, *range(whole + size, stop, size), stop]
-    pieces = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
-    share(_fill_piece, pieces, threads)
-
-
-def fill_runs(
-    key: Key,
-    law: Law,
-    out: NDArray[Any],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    threads: int | None = None,
-) -> None:
-    """Write runs of a parameter's elements, one behind the other, into ``out``."""
-    threads = threads or available_threads()
-    ends = np.cumsum(lengths)
-    several = threads > 1 and out.size >= 2 * _PIECE
-    cuts = (
-        np.searchsorted(ends, np.linspace(0, out.size, 16 * threads + 1)[1:-1]) if several else []
-    )
-    pieces = [
-        (key, law, out[ends[a] - lengths[a] : ends[b - 1]], starts[a:b], lengths[a:b])
-        for a, b in pairwise([0, *cuts, len(starts)])
-        if a < b
-    ]
-    share(_runs_piece, pieces, threads)
-
-
-def _runs_piece(
-    key: Key, law: Law, out: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> None:
-    # Numba has no float16 on a CPU.
-    values = np.empty(out.size, np.float32) if out.dtype == np.float16 else out
-    counter = [_u64(word) for word in key]
-    _fill_runs(*counter, *_numbers(law, values.dtype), values, starts, lengths)
-    if values is not out:
-        out[:] = values
-
-
-def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:
-    """Do the jobs, whose memory is of one type; the later one wins where two overlap."""
-    if dtype == np.float16:
-        for job in jobs:
-            _fill_piece(philox.key_words(job.key), job.law, philox.memory(job, dtype), 0)
-        return
-    keys = np.frombuffer(b"".join([job.key for job in jobs]), "<u4").reshape(-1, 4).astype(_u64)
-    places = np.array([job[2:] for job in jobs], _u64)
-    # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
-    laws = {id(job.law): job.law for job in jobs}
-    numbers = {one: number for number, one in enumerate(laws)}
-    which = np.array([numbers[id(job.law)] for job in jobs])
-    kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
-    scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else _f32)
-    args = (keys, places, which, kinds, scaling, table[:, 4:].astype(_f32), np.empty(0, dtype))
-    ends = np.cumsum(places[:, 1])
-    threads = threads or available_threads()
-    count = 4 * threads if ends[-1] >= 2 * _PIECE and not _overlap(places, dtype) else 1
-    cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
-    pieces = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(jobs)])]
-    share(_fill_jobs, pieces, threads)
-
-
-def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
-    """Whether any two of the memories (address, elements) do, so that their order matters."""
-    address, size = places[np.argsort(places[:, 0], kind="stable")].T
-    return bool((address[:-1] + size[:-1] * _u64(dtype.itemsize) > address[1:]).any())
-
-
-def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
-    """Turn each row of ``words`` into different numbers below ``size``; threads take whole rows."""
-    threads = threads or available_threads()
-    several = threads > 1 and words.size >= _PIECE
-    step = -(-len(words) // (4 * threads)) if several else max(len(words), 1)
-    pieces = [(words[a : a + step], size) for a in range(0, len(words), step)]
-    share(_subsets_piece, pieces, threads)
-
-
-def _subsets_piece(words: NDArray[np.uint32], size: int) -> None:
-    _choose(words, size, np.zeros(size, np.bool_))

@@ -4,7 +4,7 @@
 """The definition of every random number in isoinit, in plain NumPy.
 
 The value of element ``e`` of a parameter is a pure function of the parameter's key and ``e``.
-Every other engine (`isoinit._drawing.streams.kernels`) is tested against this file bit for bit.
+Every other backend (`kernels`, `triton`) is tested against this file bit for bit.
 
 **Words.** Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
 SC 2011) turns a 128-bit counter into four 32-bit words. Element ``e`` owns one word: elements come

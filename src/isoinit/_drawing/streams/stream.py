@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from isoinit._drawing.backend import Engine
+from isoinit._drawing.backend import Backend
 from isoinit._drawing.streams import laws, philox
 from isoinit._drawing.streams.philox import FIXED, WORDS, Job, Law
 from isoinit.errors import ArgumentError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_engine: Final = Engine(philox, "isoinit._drawing.streams.kernels")
+_backend: Final = Backend(philox, "isoinit._drawing.streams.threads")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Stream:
             )
         words = self.words(0, rows * count).reshape(rows, count)
         work = count * max(rows, 1000)  # the definition goes through all rows at once
-        _engine.pick(work).subsets(words, size)
+        _backend.pick(work).subsets(words, size)
         return words
 
     def fill(self, out: NDArray[Any], law: Law, start: int = 0) -> None:
@@ -118,7 +118,7 @@ class Stream:
             return
         work = out.size + 4 * philox.BLOCK * len(starts)
         words = philox.key_words(self.key())
-        _engine.pick(work).fill_runs(words, law, out, starts, lengths)
+        _backend.pick(work).fill_runs(words, law, out, starts, lengths)
 
     def uniform(
         self, out: NDArray[Any], start: int = 0, low: float = 0.0, high: float = 1.0
@@ -177,7 +177,7 @@ def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
     The memory of two jobs may overlap; the later one wins.
     """
     work = sum(max(job.size, 4 * philox.BLOCK) for job in jobs if job.law.kind != FIXED)
-    _engine.pick(work).fill_together(jobs, dtype)
+    _backend.pick(work).fill_together(jobs, dtype)
 
 
 def _run(out: NDArray[Any], start: int, key: bytes, law: Law) -> None:
@@ -187,7 +187,7 @@ def _run(out: NDArray[Any], start: int, key: bytes, law: Law) -> None:
         philox.fill(words, law, out, start)
         return
     work = max(out.size, 4 * philox.BLOCK)  # the least that a fill costs
-    _engine.pick(work).fill(words, law, out, start)
+    _backend.pick(work).fill(words, law, out, start)
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,134 @@
+"""The functions of `isoinit._drawing.streams.philox`, by several threads with Numba's kernels.
+
+Threads take whole blocks, whole runs, whole jobs or whole rows, so that their number changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoinit._drawing.jit import available_threads, share
+from isoinit._drawing.streams import kernels, philox
+from isoinit._drawing.streams.philox import BLOCK, WORDS, Job, Key, Law
+
+# Elements that are worth a thread's while.
+_CHUNK = 128 * BLOCK
+
+
+def fill(key: Key, law: Law, out: NDArray[Any], start: int, threads: int | None = None) -> None:
+    """Write elements ``start`` to ``start + out.size`` of a parameter into ``out``.
+
+    ``threads`` is `available_threads` unless given; small arrays stay on the caller's.
+    """
+    threads = (threads or available_threads()) if out.size >= 2 * _CHUNK else 1
+    if threads == 1:
+        _fill_chunk(key, law, out, start)
+        return
+    # Several chunks a thread, so that one that is held up does not keep the others waiting.
+    size = max(_CHUNK, out.size // (16 * threads) // BLOCK * BLOCK)
+    whole, stop = start - start % BLOCK, start + out.size
+    cuts = [start, *range(whole + size, stop, size), stop]
+    chunks = [(key, law, out[a - start : b - start], a) for a, b in pairwise(cuts)]
+    share(_fill_chunk, chunks, threads)
+
+
+def _fill_chunk(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
+    counter = [np.uint64(word) for word in key]
+    if law.kind == WORDS:
+        kernels.fill_words(*counter, out, np.uint64(start))
+    elif out.dtype == np.float16:  # Numba has no float16 on a CPU
+        for at in range(0, out.size, _CHUNK):
+            part = out[at : at + _CHUNK]
+            values = np.empty(part.size, np.float32)
+            _fill_chunk(key, law, values, start + at)
+            part[:] = values
+    else:
+        kernels.fill_values(*counter, *_numbers(law, out.dtype), out, np.uint64(start))
+
+
+def fill_runs(
+    key: Key,
+    law: Law,
+    out: NDArray[Any],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    threads: int | None = None,
+) -> None:
+    """Write runs of a parameter's elements, one behind the other, into ``out``."""
+    threads = threads or available_threads()
+    ends = np.cumsum(lengths)
+    count = 16 * threads if threads > 1 and out.size >= 2 * _CHUNK else 1
+    cuts = np.searchsorted(ends, np.linspace(0, out.size, count + 1)[1:-1]).tolist()
+    chunks = [
+        (key, law, out[ends[a] - lengths[a] : ends[b - 1]], starts[a:b], lengths[a:b])
+        for a, b in pairwise([0, *cuts, len(starts)])
+        if a < b
+    ]
+    share(_fill_some_runs, chunks, threads)
+
+
+def _fill_some_runs(
+    key: Key, law: Law, out: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    # Numba has no float16 on a CPU.
+    values = np.empty(out.size, np.float32) if out.dtype == np.float16 else out
+    counter = [np.uint64(word) for word in key]
+    kernels.fill_runs(*counter, *_numbers(law, values.dtype), values, starts, lengths)
+    if values is not out:
+        out[:] = values
+
+
+def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Return a law as the kernels take it: its scaling in the arithmetic of the values' type."""
+    real: Any = float if dtype == np.float64 else np.float32
+    scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
+    return law.kind, *scaling, *map(np.float32, (law.below, law.above, law.step))
+
+
+def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:
+    """Do the jobs, whose memory is of one type; the later one wins where two overlap."""
+    if dtype == np.float16:
+        for job in jobs:
+            _fill_chunk(philox.key_words(job.key), job.law, philox.memory(job, dtype), 0)
+        return
+    words = np.frombuffer(b"".join([job.key for job in jobs]), "<u4")
+    keys = words.reshape(-1, 4).astype(np.uint64)
+    places = np.array([job[2:] for job in jobs], np.uint64)
+    # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
+    laws = {id(job.law): job.law for job in jobs}
+    numbers = {one: number for number, one in enumerate(laws)}
+    which = np.array([numbers[id(job.law)] for job in jobs])
+    kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
+    scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else np.float32)
+    chances = table[:, 4:].astype(np.float32)
+    args = (keys, places, which, kinds, scaling, chances, np.empty(0, dtype))
+    ends = np.cumsum(places[:, 1])
+    threads = threads or available_threads()
+    count = 4 * threads if ends[-1] >= 2 * _CHUNK and not _overlap(places, dtype) else 1
+    cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
+    chunks = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(jobs)])]
+    share(kernels.fill_jobs, chunks, threads)
+
+
+def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
+    """Return whether any two memories (address, elements) overlap, so that their order matters."""
+    address, size = places[np.argsort(places[:, 0], kind="stable")].T
+    return bool((address[:-1] + size[:-1] * np.uint64(dtype.itemsize) > address[1:]).any())
+
+
+def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
+    """Turn each row of ``words`` into different numbers below ``size``; threads take whole rows."""
+    threads = threads or available_threads()
+    several = threads > 1 and words.size >= _CHUNK
+    step = -(-len(words) // (4 * threads)) if several else max(len(words), 1)
+    chunks = [(words[a : a + step], size) for a in range(0, len(words), step)]
+    share(_choose_rows, chunks, threads)
+
+
+def _choose_rows(words: NDArray[np.uint32], size: int) -> None:
+    kernels.choose(words, size, np.zeros(size, np.bool_))

@@ -1,0 +1,55 @@
+"""One process at a time writes to a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+LOCK = ".isoinit.lock"
+"""The file that is locked: in the folder while a process writes to it, or after one was killed."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes from writing to a folder; gives whether they are kept.
+
+    It does not wait for another one. The system lets go of the lock when a process ends, in whatever
+    way. Where nothing can be locked, the block runs without.
+    """
+    path = folder / LOCK
+    try:
+        handle = _opened(path)
+    except OSError:  # nor will anything else be written here
+        yield True
+        return
+    held = False
+    try:
+        held = _locked(handle)
+        yield held
+    finally:
+        # Removed while it is locked: whoever has opened it by then finds that it has no name any more.
+        if held:
+            with suppress(OSError):  # Windows removes no open file
+                path.unlink()
+        os.close(handle)
+        if held and os.name == "nt":
+            with suppress(OSError):  # another process has opened it
+                path.unlink()
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks nothing that is only read
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)  # another user's
+
+
+def _locked(handle: int) -> bool:
+    try:
+        return lock_descriptor(handle, blocking=False) and os.fstat(handle).st_nlink > 0
+    except OSError:  # a file system without locks
+        return True
