@@ -27,7 +27,8 @@ ENOUGH = 64  # entries for an estimate of a scale to 10 %
 
 # The gains by which published recipes multiply 1/√fan (torch.nn.init.calculate_gain).
 GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2)}
-SATURATING = ("tanh", "sigmoid", "softsign", "hardtanh", "selu", "erf")
+# Weights that feed one of these may have been drawn for relu by mistake; all others, for tanh.
+LIKE_TANH = ("tanh", "sigmoid", "softsign", "hardtanh", "selu", "erf")
 GAIN_TOLERANCE = 0.02
 
 
@@ -153,7 +154,7 @@ def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
         return None
     count = math.prod(role.layout.shape)
     tolerance = max(GAIN_TOLERANCE, 3 / math.sqrt(2 * count))
-    drawn = "relu" if role.activation.name in SATURATING else "tanh"
+    drawn = "relu" if role.activation.name in LIKE_TANH else "tanh"
     if tolerance > 3 * GAIN_TOLERANCE or role.activation.name == drawn:
         return None
     size = weight.std * math.sqrt(role.layout.fan_in)
