@@ -22,11 +22,11 @@ from isoinit._showing.page import Chart, Curve, Page, Remark, Shown, Table
 from isoinit._showing.table import fold, render
 from isoinit._system.files import whole
 from isoinit._writing.apply import apply, fill, refuse_mismatch
-from isoinit._writing.deferred import unfilled
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import refuse_unfillable, resolve_seed
 from isoinit._writing.fingerprint import Fingerprint, planned_fingerprint
 from isoinit._writing.placements import held
+from isoinit._writing.postponed import unfilled
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.initializers import Initializer
 

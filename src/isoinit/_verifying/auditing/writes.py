@@ -12,11 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoinit._verifying.sharded import local
+from isoinit._writing.deferred import DRAWS
 
-RANDOM = frozenset(
-    f"aten::{name}_"
-    for name in "normal uniform random exponential log_normal cauchy geometric bernoulli".split()
-)
+RANDOM = frozenset(f"aten::{name}" for name in DRAWS)
 # Writes that leave nothing of the old values.
 FILLS = RANDOM | {"aten::fill_", "aten::zero_", "aten::copy_"}
 # Whose frames stand between a write and the line that asked for it. torch's layers are no such thing.
