@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import isoinit
 from isoinit._reading.torch.names import named_parameters
-from isoinit._writing.deferred import unfilled
+from isoinit._writing.postponed import unfilled
 from isoinit.errors import PlanError
 
 transformers = pytest.importorskip("transformers")

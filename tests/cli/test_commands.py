@@ -318,6 +318,13 @@ def test_explain(folder):
     assert "nothing" in missing.stderr
 
 
+def test_the_command_line_starts_without_a_framework():
+    heavy = ["torch", "jax", "numba"]
+    code = f"import sys, isoinit.cli; print([m for m in {heavy} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 def test_rules(folder):
     page, data = run(folder, "rules"), run(folder, "rules", "--json")
     assert "| LayerScale |" in page.stdout

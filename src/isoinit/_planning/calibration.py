@@ -31,9 +31,9 @@ from isoinit._reading.torch import (
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._writing.apply import fill_parameters, refuse_mismatch
-from isoinit._writing.deferred import unfilled
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.postponed import unfilled
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Dirac, GateBias, Identity, Initializer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,6 +88,11 @@ class Verdict:
         findings = [asdict(finding) for finding in self.findings]
         data = {"ok": self.ok, **more, "findings": findings}
         return json.dumps(plain(data), indent=1, allow_nan=False)
+
+
+def errors_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with the errors before the warnings, otherwise in their order."""
+    return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -13,11 +13,11 @@ from torch import nn
 from isoinit._drawing.streams import Stream, philox
 from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
-from isoinit._writing.deferred import forget, run_postponed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for, refuse_unfillable
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
 from isoinit._writing.placements import Held, groups_of, held, held_parameters
+from isoinit._writing.postponed import forget, run_postponed
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 

@@ -7,27 +7,29 @@ constructor computes is true, and the fills that nothing needs cost nothing.
 
 from __future__ import annotations
 
-import functools
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_variadic
-from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import TensorWeakRef
 
-from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._writing.postponed import Write, end_of, forget, remember, writes_left
+from isoinit._writing.torch_init import asking_first
 
 # Fills with random values: methods of a tensor, and functions of `torch.nn.init`.
-RANDOM = frozenset(
-    """normal_ uniform_ random_ exponential_ log_normal_ cauchy_ geometric_ bernoulli_ xavier_normal_
-    xavier_uniform_ kaiming_normal_ kaiming_uniform_ trunc_normal_ orthogonal_ sparse_""".split()
+DRAWS = frozenset(
+    "normal_ uniform_ random_ exponential_ log_normal_ cauchy_ geometric_ bernoulli_".split()
+)
+RANDOM = DRAWS | frozenset(
+    """xavier_normal_ xavier_uniform_ kaiming_normal_ kaiming_uniform_ trunc_normal_ orthogonal_
+    sparse_""".split()
 )
 # Writes that need nothing but the old values and numbers: they queue behind a postponed fill.
 ARITHMETIC = frozenset(
@@ -45,25 +47,6 @@ BLIND = frozenset(
     is_contiguous is_floating_point is_complex untyped_storage requires_grad_ new_empty new_zeros
     new_ones new_full empty_like zeros_like ones_like full_like rand_like randn_like""".split()
 )
-# Functions of `torch.nn.init` that work on the tensor without asking a `TorchFunctionMode` first.
-UNASKED = ("trunc_normal_", "orthogonal_", "sparse_")
-
-
-@dataclass(frozen=True)
-class Write:
-    """One postponed write, into a region of a parameter's memory."""
-
-    function: Callable[..., Any]
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @property
-    def end(self) -> int:
-        """One past the last element of the region."""
-        return _end(self.size, self.stride, self.offset)
 
 
 @dataclass
@@ -85,11 +68,7 @@ class Queue:
                 write.function(region, *write.args, **write.kwargs)
 
 
-# What is still postponed after the block: the writes, and the parameter's version at that time. A
-# parameter written in place since then has another version, and its values are kept.
-_left: Any = WeakTensorKeyDictionary()
-_lock = threading.RLock()
-_here = threading.local()
+_here = threading.local()  # `mode`: the block that this thread is inside
 
 
 @contextmanager
@@ -123,7 +102,7 @@ def deferred() -> Iterator[None]:
     mode = _here.mode = _Postponer()
     hook = register_module_parameter_registration_hook(_note_registered)
     try:
-        with _doors(), mode:
+        with asking_first(), mode:
             yield
     finally:
         hook.remove()
@@ -134,76 +113,6 @@ def deferred() -> Iterator[None]:
 def is_deferring() -> bool:
     """Whether this thread is inside a block of `deferred`."""
     return getattr(_here, "mode", None) is not None
-
-
-def unfilled(parameters: Mapping[str, torch.Tensor]) -> list[str]:
-    """The names of the parameters that `deferred` left to a plan and that nothing has filled."""
-    return [name for name, parameter in parameters.items() if writes_left(parameter)]
-
-
-def run_postponed(parameter: torch.Tensor, stream: Stream) -> None:
-    """Give a parameter what its constructor would have, if that was postponed.
-
-    torch's generators are seeded from the stream for that, and put back.
-    """
-    writes = writes_left(parameter)
-    forget([parameter])
-    _run(writes, parameter, stream)
-
-
-def as_constructed(parameter: torch.Tensor, stream: Stream) -> torch.Tensor:
-    """What `run_postponed` would make of a parameter, which stays as it is.
-
-    Returns:
-        The parameter itself if nothing was postponed; else memory of its own.
-    """
-    writes = writes_left(parameter)
-    if not writes:
-        return parameter
-    twin = torch.empty_strided(
-        parameter.size(), parameter.stride(), dtype=parameter.dtype, device=parameter.device
-    ).copy_(parameter.detach())
-    _run(writes, twin, stream)
-    return twin
-
-
-def _run(writes: Sequence[Write], tensor: torch.Tensor, stream: Stream) -> None:
-    """Run postponed writes on a tensor, with torch's generators seeded from the stream."""
-    if not writes:
-        return
-    low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
-    seed = low | (high & 0x7FFFFFFF) << 32
-    devices = [tensor.device] if tensor.is_cuda else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-        for device in devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        for write in writes:
-            offset = tensor.storage_offset() + write.offset
-            region = tensor.as_strided(write.size, write.stride, offset)
-            write.function(region, *write.args, **write.kwargs)
-
-
-def forget(parameters: Iterable[torch.Tensor]) -> None:
-    """Drop what was postponed for parameters, for they have been filled."""
-    with _lock:
-        for parameter in parameters if _left else ():
-            _left.pop(parameter, None)
-
-
-def writes_left(parameter: torch.Tensor) -> list[Write]:
-    """What is still postponed for a parameter, in order; nothing if it was written since then."""
-    with _lock:
-        writes, version = _left.get(parameter, ([], 0))
-    return writes if writes and version == parameter._version else []
-
-
-def postpone(parameter: torch.Tensor, function: Callable[[torch.Tensor], Any]) -> None:
-    """Postpone a write over the whole of a parameter: it runs if something reads the parameter."""
-    write = Write(function, tuple(parameter.shape), tuple(parameter.stride()), 0, (), {})
-    with _lock:
-        _left[parameter] = ([write], parameter._version)
 
 
 class _Postponer(TorchFunctionMode):
@@ -249,7 +158,7 @@ class _Postponer(TorchFunctionMode):
         if writes := writes_left(parameter):
             forget([parameter])
             start = int(parameter.storage_offset())
-            queue = Queue(storage, parameter.dtype, [_moved(write, start) for write in writes])
+            queue = Queue(storage, parameter.dtype, [write.moved(start) for write in writes])
             self._queues.setdefault(storage._cdata, queue)
 
     def leave(self) -> None:
@@ -258,12 +167,11 @@ class _Postponer(TorchFunctionMode):
             owners = self._owners_of(key)
             for owner in owners:
                 start = int(owner.storage_offset())
-                end = _end(owner.shape, owner.stride(), start)
+                end = end_of(owner.shape, owner.stride(), start)
                 writes = [
-                    _moved(w, -start) for w in queue.writes if start <= w.offset and w.end <= end
+                    w.moved(-start) for w in queue.writes if start <= w.offset and w.end <= end
                 ]
-                with _lock:
-                    _left[owner] = (writes, owner._version)
+                remember(owner, writes)
             if not owners and torch._C._storage_Use_Count(key) > 1:
                 queue.run()  # a tensor that is no parameter took over the memory of one
         self._queues.clear()
@@ -340,59 +248,3 @@ def _is_basic(index: Any) -> bool:
         item is None or item is ... or type(item) is int or isinstance(item, slice)
         for item in items
     )
-
-
-def _moved(write: Write, by: int) -> Write:
-    return replace(write, offset=write.offset + by)
-
-
-def _end(size: Sequence[int], stride: Sequence[int], offset: int) -> int:
-    return offset + 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-
-
-_installed = 0
-
-
-@contextmanager
-def _doors() -> Iterator[None]:
-    """Let the functions of `UNASKED` ask first, as torch's other initializers do.
-
-    Under any of the names by which modules have imported them. Where one is missed, values are as
-    true but cost their time. Other threads see no difference.
-    """
-    global _installed
-    with _lock:
-        _installed += 1
-        if _installed == 1:
-            _swap(_DOORS)
-    try:
-        yield
-    finally:
-        with _lock:
-            _installed -= 1
-            if _installed == 0:
-                _swap([(door, function) for function, door in _DOORS])
-
-
-def _swap(swaps: Sequence[tuple[Any, Any]]) -> None:
-    spaces = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
-    originals = getattr(sys.modules.get("transformers.initialization"), "TORCH_INIT_FUNCTIONS", {})
-    for space in [*spaces, originals]:
-        for name in UNASKED:
-            found = space.get(name)
-            for old, new in swaps:
-                if found is old:
-                    space[name] = new
-
-
-def _door(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def asks_first(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        if has_torch_function_variadic(tensor):
-            return handle_torch_function(function, (tensor,), tensor, *args, **kwargs)
-        return function(tensor, *args, **kwargs)
-
-    return asks_first
-
-
-_DOORS = [(f, _door(f)) for f in (getattr(nn.init, name) for name in UNASKED)]

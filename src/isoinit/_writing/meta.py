@@ -17,10 +17,11 @@ from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_buffers, named_modules
-from isoinit._writing.deferred import deferred, is_deferring, postpone, writes_left
+from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
 from isoinit._writing.placements import held
 from isoinit._writing.poison import NAN, bits, poison, word
+from isoinit._writing.postponed import postpone, writes_left
 from isoinit.errors import PlanError
 
 Buffers = bool | Callable[[], nn.Module]

@@ -16,10 +16,10 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
 from isoinit._reading.torch.names import named_modules, require_parameters
-from isoinit._writing.deferred import as_constructed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for, refuse_unfillable
 from isoinit._writing.meta import buffer_values
+from isoinit._writing.postponed import as_constructed
 from isoinit.errors import IsoinitError, PlanError
 
 Array = npt.NDArray[Any]

@@ -1,6 +1,7 @@
 """The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
 
-Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use.
+Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use. Each command imports what it
+runs, so that help, completion and the rule book need no framework.
 """
 
 from __future__ import annotations
@@ -9,31 +10,21 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from torch import nn
 
-from isoinit import demo as demonstration
+import isoinit
 from isoinit._planning import rules as rule_book
-from isoinit._planning.plan import Plan
-from isoinit._planning.verbs import plan as plan_model
-from isoinit._planning.verbs import read as read_model
-from isoinit._reading.torch import named_parameters
 from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Shown, refuse_place
 from isoinit._showing.progress import bytes_shown
-from isoinit._system.processes import joined, rank_and_size, together
-from isoinit._verifying.auditing import audit as audit_model
-from isoinit._verifying.comparing import METHODS
-from isoinit._verifying.comparing import compare as compare_methods
-from isoinit._verifying.health import check as check_model
-from isoinit._writing.deferred import deferred
-from isoinit._writing.fill import refuse_unfillable
-from isoinit.checkpoint import verify_checkpoint, write_checkpoint
 from isoinit.cli.targets import call_target, find_target, load_target
 from isoinit.errors import ArgumentError, IsoinitError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 app = typer.Typer(
     help="Plan, apply and verify the initial parameters of neural networks.",
@@ -95,6 +86,8 @@ def demo(
     ),
 ) -> None:
     """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
+    from isoinit import demo as demonstration
+
     outcome = demonstration.run(seed, picture, Console(quiet=as_json))
     result = {
         "default_accuracy": outcome.default_accuracy,
@@ -124,7 +117,7 @@ def plan(
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
-    chosen = plan_model(model, batch, method=method, recipe=recipe)
+    chosen = isoinit.plan(model, batch, method=method, recipe=recipe)
     _write_page(chosen, html)
     print(chosen.to_json() if as_json else chosen)
 
@@ -132,7 +125,7 @@ def plan(
 @app.command()
 def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
     """Show what two saved plans give differently. Exit status 1: they differ."""
-    found = Plan.load(before).diff(Plan.load(after))
+    found = isoinit.Plan.load(before).diff(isoinit.Plan.load(after))
     print(found.to_json() if as_json else found)
     raise typer.Exit(1 if found else 0)
 
@@ -141,7 +134,7 @@ def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
 def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
     """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
     model, batch, _ = load_target(target, seed)
-    found = read_model(model, batch)
+    found = isoinit.read(model, batch)
     print(found.to_json() if as_json else found)
 
 
@@ -155,7 +148,7 @@ def explain(
 ) -> None:
     """Tell why one parameter gets what it gets: the whole chain, from what feeds it to the formula."""
     model, batch, _ = load_target(target, seed)
-    print(plan_model(model, batch, method=method, recipe=recipe).explain(name))
+    print(isoinit.plan(model, batch, method=method, recipe=recipe).explain(name))
 
 
 @app.command()
@@ -181,7 +174,7 @@ def check(
     model, batch, loss = load_target(target, seed)
     if batch is None:
         raise _no_batch(target, "check")
-    health = check_model(model, batch, loss=loss, lr=lr, optimizer=optimizer)
+    health = isoinit.check(model, batch, loss=loss, lr=lr, optimizer=optimizer)
     _write_page(health, html)
     _answer(health, as_json=as_json, github=github, strict=strict)
 
@@ -190,8 +183,12 @@ def check(
 def compare(
     target: Target,
     methods: Annotated[
-        str, typer.Option(help="Names, with commas between: default, plan, or any of the eight.")
-    ] = ",".join(METHODS),
+        str | None,
+        typer.Option(
+            help="Names, with commas between: default, plan, or any of the eight.",
+            show_default="all",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Of each training.")] = 200,
     seeds: Annotated[int, typer.Option(help="How many trainings of each method.")] = 3,
     seed: Seed = 0,
@@ -205,14 +202,16 @@ def compare(
     It learns the function's batch, by its loss or else the output's own, or fixed noise by heart.
     Ctrl-C ends it early and shows what is done, with exit status 1.
     """
+    from isoinit._verifying.comparing import METHODS
+
     function = find_target(target)
     _, batch, loss = call_target(function, target, seed)
     if batch is None:
         raise _no_batch(target, "compare")
-    found = compare_methods(
+    found = isoinit.compare(
         lambda: call_target(function, target).model,
         batch,
-        [name.strip() for name in methods.split(",")],
+        METHODS if methods is None else [name.strip() for name in methods.split(",")],
         steps,
         loss=loss,
         seeds=range(seed, seed + seeds),
@@ -235,7 +234,7 @@ def audit(
 ) -> None:
     """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
     function = find_target(target)
-    found = audit_model(lambda: call_target(function, target).model, seed=seed)
+    found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
     _write_page(found, html)
     _answer(found, as_json=as_json, github=github, strict=strict)
 
@@ -262,16 +261,18 @@ def init(
 
     Run it again to go on after a stop; run it under torchrun to share the work.
     """
+    from isoinit._system.processes import joined, rank_and_size, together
+
     with joined():
         rank, _ = rank_and_size()
         with together("planning the model"):
-            with deferred():
+            with isoinit.deferred():
                 model, batch, loss = load_target(target, seed)
             if check:
                 _refuse_unrunnable(target, model, batch)
-            chosen = plan_model(model, batch, method=method, recipe=recipe)
+            chosen = isoinit.plan(model, batch, method=method, recipe=recipe)
         with bytes_shown("writing", visible=rank == 0 and not as_json) as progress:
-            written = write_checkpoint(
+            written = isoinit.write_checkpoint(
                 chosen,
                 model,
                 out,
@@ -282,7 +283,7 @@ def init(
             )
     if rank > 0:
         return
-    health = check_model(chosen.apply(model, seed), batch, loss=loss) if check else None
+    health = isoinit.check(chosen.apply(model, seed), batch, loss=loss) if check else None
     if as_json:
         ok = None if health is None else health.ok
         print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
@@ -306,13 +307,16 @@ def verify(
     strict: Strict = False,
 ) -> None:
     """Compare a checkpoint with what its plan draws, bit for bit. Exit status 1: it differs."""
-    chosen = None if plan_file is None else Plan.load(plan_file)
-    found = verify_checkpoint(directory, chosen, seed)
+    chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
+    found = isoinit.verify_checkpoint(directory, chosen, seed)
     _answer(found, as_json=as_json, github=github, strict=strict)
 
 
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
     """Refuse what could be written and then not be checked."""
+    from isoinit._reading.torch import named_parameters
+    from isoinit._writing.fill import refuse_unfillable
+
     if batch is None:
         raise _no_batch(target, "--check")
     refuse_unfillable(named_parameters(model)[0], now=True)

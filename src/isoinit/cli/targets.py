@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import torch
-from torch import nn
-
-from isoinit._verifying.health.passes import Loss
 from isoinit.errors import ArgumentError, IsoinitError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from isoinit._verifying.health.passes import Loss
 
 
 class Loaded(NamedTuple):
@@ -67,6 +68,8 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
     Raises:
         ArgumentError: if it fails, or returns something else.
     """
+    import torch
+
     name = target.rpartition(":")[2]
     if seed is not None:
         torch.manual_seed(seed)
@@ -78,7 +81,7 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
             "a function without arguments"
         ) from error
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
-    if not isinstance(loaded.model, nn.Module):
+    if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
             f"TARGET {target!r}: {name}() returned a {type(made).__name__}; expected a "
             "torch.nn.Module, or a tuple of a model, a batch and, if you like, a loss"

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit._verifying.health.pages import health_page
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def batch():
 
 def test_what_was_measured_is_drawn_and_listed(model, batch):
     health = isoinit.check(model, batch)
-    page = health_page(health)
+    page = health._page()
     assert page.verdict == ("healthy" if health.ok else "unhealthy")
     assert [remark.sentence for remark in page.remarks] == [f.sentence for f in health.findings]
     assert [remark.where for remark in page.remarks] == [f.where for f in health.findings]
@@ -42,7 +41,7 @@ def test_what_was_measured_is_drawn_and_listed(model, batch):
 
 def test_what_a_plan_expects_and_the_first_step_are_shown_where_they_are_known(model, batch):
     plan = isoinit.plan(model, batch)
-    page = health_page(isoinit.check(model, batch, plan=plan, lr=1e-3))
+    page = isoinit.check(model, batch, plan=plan, lr=1e-3)._page()
     assert [curve.name for curve in page.charts[0].curves][-1] == "expected rms"
     assert "expected" in page.tables[0].columns
     assert "first step" in page.tables[1].columns

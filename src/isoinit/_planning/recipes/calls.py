@@ -29,8 +29,9 @@ from isoinit._planning.recipes.values import (
     words_for,
     zero_row,
 )
-from isoinit._writing.deferred import ARITHMETIC, Write
+from isoinit._writing.deferred import ARITHMETIC
 from isoinit._writing.poison import poison
+from isoinit._writing.postponed import Write
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer, Normal, Orthogonal, TruncatedNormal, Uniform
 from isoinit.initializers.scale import fans

@@ -15,15 +15,7 @@ from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_parameters, unwrap
-from isoinit._writing.deferred import (
-    RANDOM,
-    Write,
-    deferred,
-    forget,
-    is_deferring,
-    postpone,
-    writes_left,
-)
+from isoinit._writing.deferred import RANDOM, deferred, is_deferring
 from isoinit._writing.own_init import (
     CONSTRUCTORS,
     OWN,
@@ -36,6 +28,7 @@ from isoinit._writing.own_init import (
     seed_generators,
 )
 from isoinit._writing.poison import poison
+from isoinit._writing.postponed import Write, forget, postpone, writes_left
 from isoinit.errors import PlanError
 
 # What a constructor may do to parameters besides random fills.

@@ -1,7 +1,12 @@
-"""One HTML file that shows facts: charts by depth, tables to search, findings; no network."""
+"""One HTML file that shows facts: charts by depth, tables to search, findings; no network.
 
-from isoinit._showing.page.facts import Chart, Curve, Histogram, Page, Remark, Shown, Table, remarks
+`facts` (what a page shows, as plain data) ← `render` (facts into the file) ← `shown` (the mixin of
+what can be shown). Import all of them from here.
+"""
+
+from isoinit._showing.page.facts import Chart, Curve, Histogram, Page, Remark, Table, remarks
 from isoinit._showing.page.render import framed, refuse_place, render, save
+from isoinit._showing.page.shown import Shown
 
 __all__ = [
     "Chart",

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch.isolate import generators_kept
-from isoinit._showing.findings import Finding, Verdict
+from isoinit._showing.findings import Finding, Verdict, errors_first
 from isoinit._showing.page import Page, Shown, Table, remarks
 from isoinit._showing.table import fold, render
 from isoinit._system.processes import gathered
 from isoinit._verifying.auditing.compare import missing
-from isoinit._verifying.auditing.judge import Facts, differing, judge
+from isoinit._verifying.auditing.facts import Facts, differing
+from isoinit._verifying.auditing.judge import judge
 from isoinit._verifying.auditing.poisoned import (
     Held,
     Initialize,
@@ -214,7 +215,7 @@ def _on_all_ranks(mine: list[Finding]) -> list[Finding]:
     for rank in gathered(mine):
         for finding in rank:
             found.setdefault((finding.name, finding.where), finding)
-    return sorted(found.values(), key=lambda finding: finding.severity)
+    return errors_first(found.values())
 
 
 def _tensors(facts: Facts, findings: list[Finding]) -> list[Audited]:

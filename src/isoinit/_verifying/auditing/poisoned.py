@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from isoinit._reading.torch.isolate import tensor_attributes
 from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
 from isoinit._verifying.auditing.writes import Twice, Watch
+from isoinit._verifying.sharded import local
 from isoinit._writing.own_init import calls_on_empty, forget_marks, seed_generators
 from isoinit._writing.poison import FINITE, NAN, poison
 from isoinit.errors import ArgumentError, IsoinitError
@@ -156,11 +157,6 @@ def look(model: nn.Module) -> Held:
     whole = {**parameters, **buffers}
     tensors = {name: local(tensor).detach() for name, tensor in whole.items()}
     return Held(tensors, whole, owners, kinds, aliases, tuple(lost.values()))
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a sharded tensor (a DTensor); any other as it is."""
-    return getattr(tensor, "_local_tensor", tensor)
 
 
 def poisons(dtype: torch.dtype) -> tuple[int, int]:

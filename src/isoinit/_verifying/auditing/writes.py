@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-RANDOM = frozenset(
-    f"aten::{name}_"
-    for name in "normal uniform random exponential log_normal cauchy geometric bernoulli".split()
-)
+from isoinit._verifying.sharded import local
+from isoinit._writing.deferred import DRAWS
+
+RANDOM = frozenset(f"aten::{name}" for name in DRAWS)
 # Writes that leave nothing of the old values.
 FILLS = RANDOM | {"aten::fill_", "aten::zero_", "aten::copy_"}
 # Whose frames stand between a write and the line that asked for it. torch's layers are no such thing.
 TOOLS = ("torch.", "transformers.initialization", __name__)
-LAYERS = "torch.nn.modules."
+TORCH_LAYERS = "torch.nn.modules."
 
 
 @dataclass(frozen=True)
@@ -133,20 +133,15 @@ class Watch(TorchDispatchMode):
         return None if key is None else self._names.get(key)
 
 
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a sharded tensor; any other as it is."""
-    return getattr(tensor, "_local_tensor", tensor)
-
-
 def _storage(tensor: torch.Tensor) -> int | None:
-    tensor = _local(tensor)
+    tensor = local(tensor)
     if tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
         return None
     return int(tensor.untyped_storage()._cdata)
 
 
 def _region(tensor: torch.Tensor) -> object:
-    tensor = _local(tensor)
+    tensor = local(tensor)
     if tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes():
         return None
     return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
@@ -157,7 +152,7 @@ def _asked() -> tuple[FrameType | None, str, FrameType | None]:
     tool, frame = None, sys._getframe(1)
     while frame.f_back is not None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith(TOOLS) or name.startswith(LAYERS):
+        if not name.startswith(TOOLS) or name.startswith(TORCH_LAYERS):
             break
         tool = None if name == __name__ else frame
         frame = frame.f_back

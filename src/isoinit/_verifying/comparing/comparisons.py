@@ -88,7 +88,14 @@ class Comparison(Shown):
         return json.dumps(plain({**head, "methods": methods}), indent=1, allow_nan=False)
 
     def _page(self) -> Page:
-        return comparison_page(self)
+        facts = [
+            ("training", f"{self.steps} steps of {self.optimizer} at {self.lr:g}"),
+            ("seeds", ", ".join(map(str, self.seeds))),
+            ("task", self.task),
+        ]
+        if self.best is not None:
+            facts.append(("lowest loss", self.best))
+        return comparison_page(self.model, self.methods, facts, complete=self.complete)
 
     def __str__(self) -> str:
         return f"{self._signals()}\n\n{self._trainings()}"

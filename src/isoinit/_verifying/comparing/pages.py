@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from isoinit._showing.page import Chart, Curve, Page, Remark, Table, remarks
-
-if TYPE_CHECKING:
-    from isoinit._verifying.comparing.comparisons import Comparison
-    from isoinit._verifying.comparing.results import Compared
+from isoinit._verifying.comparing.results import Compared
 
 COLUMNS = (
     "method",
@@ -24,43 +21,34 @@ COLUMNS = (
 )
 
 
-def comparison_page(comparison: Comparison) -> Page:
-    """What came of each method."""
-    checked = [(c, c.health) for c in comparison if c.health is not None]
+def comparison_page(
+    model: str, methods: Sequence[Compared], facts: Sequence[tuple[str, str]], *, complete: bool
+) -> Page:
+    """Return what came of each method, as a page.
+
+    Args:
+        model: the model's class.
+        methods: what came of each.
+        facts: names and values, such as the seeds.
+        complete: whether all trainings ran.
+    """
+    checked = [(c, c.health) for c in methods if c.health is not None]
     names = max(([layer.name for layer in h.layers] for _, h in checked), key=len, default=[])
-    losses = [_curve(c) for c in comparison if c.runs]
-    facts = [
-        ("training", f"{comparison.steps} steps of {comparison.optimizer} at {comparison.lr:g}"),
-        ("seeds", ", ".join(map(str, comparison.seeds))),
-        ("task", comparison.task),
-    ]
-    if comparison.best is not None:
-        facts.append(("lowest loss", comparison.best))
-    charts = [
-        Chart(
-            "Forward",
-            "layer",
-            "differences between examples",
-            [Curve(c.method, h.forward) for c, h in checked],
-            names,
-        ),
-        Chart(
-            "Backward",
-            "layer",
-            "rms of gradients",
-            [Curve(c.method, h.backward) for c, h in checked],
-            names,
-        ),
-        Chart("Training", "step", "loss: median over seeds, and range", losses),
-    ]
+    forward = [Curve(c.method, h.forward) for c, h in checked]
+    backward = [Curve(c.method, h.backward) for c, h in checked]
+    losses = [_curve(c) for c in methods if c.runs]
     return Page(
-        f"Initializations of {comparison.model} compared",
-        "complete" if comparison.complete else "interrupted",
+        f"Initializations of {model} compared",
+        "complete" if complete else "interrupted",
         facts,
-        [remark for c in comparison for remark in _remarks(c)],
-        charts,
-        [Table("Methods", COLUMNS, [_row(c) for c in comparison])],
-        [c.method for c in comparison],
+        [remark for c in methods for remark in _remarks(c)],
+        [
+            Chart("Forward", "layer", "differences between examples", forward, names),
+            Chart("Backward", "layer", "rms of gradients", backward, names),
+            Chart("Training", "step", "loss: median over seeds, and range", losses),
+        ],
+        [Table("Methods", COLUMNS, [_row(c) for c in methods])],
+        [c.method for c in methods],
     )
 
 

@@ -22,13 +22,14 @@ from isoinit._showing.table import render
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal
 from isoinit._verifying.health.measure import measure
-from isoinit._verifying.health.pages import health_page, known
+from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
-from isoinit._writing.deferred import unfilled
+from isoinit._verifying.sharded import local
 from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.postponed import unfilled
 from isoinit.errors import ArgumentError, PlanError
 
 DEEP = 4  # layers from which on a curve tells more than the table
@@ -63,12 +64,12 @@ class Health(Shown, Verdict):
 
         Of a batch of one the size of the output stands for it. None where it is not known.
         """
-        return [known(x.rms if math.isnan(x.spread) else x.spread) for x in self.layers]
+        return forward_signal(self.layers)
 
     @property
     def backward(self) -> list[float | None]:
         """The size of the gradient at each layer's output; None where none came back."""
-        return [known(layer.gradient) for layer in self.layers]
+        return backward_signal(self.layers)
 
     def to_json(self) -> str:
         """The check as JSON; numbers that are not finite become null."""
@@ -81,7 +82,7 @@ class Health(Shown, Verdict):
         )
 
     def _page(self) -> Page:
-        return health_page(self)
+        return health_page(self, self.layers, self.weights, self.loss, self.chance)
 
     def log(self, writer: Any, step: int = 0) -> None:
         """Write the check to TensorBoard: findings as text, and curves through depth.
@@ -237,9 +238,7 @@ def check(
 
 def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
     # Of a sharded parameter what counts is the part that lies here.
-    refuse_unfillable(
-        {n: p.to_local() if hasattr(p, "to_local") else p for n, p in parameters.items()}, now=True
-    )
+    refuse_unfillable({name: local(p) for name, p in parameters.items()}, now=True)
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise PlanError(

@@ -1,4 +1,7 @@
-"""Judges a measurement: runs every finder over the facts."""
+"""Judges a measurement: runs every finder over the facts.
+
+The order of the rows is that of the findings: first what makes the rest meaningless.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from isoinit._showing.findings import Finding
+from isoinit._showing.findings import Finding, errors_first
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.finders import batch, broken, scale, symmetry, training, trend
 
@@ -41,5 +44,4 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 def judge(facts: Facts) -> list[Finding]:
     """Everything that the finders find, errors first."""
     with torch.no_grad():
-        found = [finding for finder in FINDERS for finding in finder(facts)]
-    return sorted(found, key=lambda finding: finding.severity)
+        return errors_first(finding for finder in FINDERS for finding in finder(facts))

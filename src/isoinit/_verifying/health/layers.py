@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from isoinit._reading.graph import Array
 from isoinit._reading.pointwise import GRID
+
+T = TypeVar("T")
 
 ROWS = 256  # of an output, to tell how many directions its examples take
 VALUES = 4096  # of an output, to tell how many are saturated
@@ -67,6 +70,24 @@ class LayerHealth:
     gradient_std: float = math.nan
     gradient_largest: float = math.nan
     expected: float | None = None
+
+
+def forward_signal(layers: Sequence[LayerHealth]) -> list[float | None]:
+    """Return the signal by depth: how much each layer's output differs between examples.
+
+    Of a batch of one the size of the output stands for it. None where it is not known.
+    """
+    return [known(x.rms if math.isnan(x.spread) else x.spread) for x in layers]
+
+
+def backward_signal(layers: Sequence[LayerHealth]) -> list[float | None]:
+    """Return the size of the gradient at each layer's output; None where none came back."""
+    return [known(layer.gradient) for layer in layers]
+
+
+def known(value: T) -> T | None:
+    """Return what was measured; None for what was not, which is NaN."""
+    return None if value != value else value
 
 
 @dataclass

@@ -16,12 +16,10 @@ from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.layers import LayerHealth, Probe, Ranges, dead_and_saturated, ranges
 from isoinit._verifying.health.nonfinite import Trouble, find_trouble
 from isoinit._verifying.health.passes import Loss, run_passes
+from isoinit._verifying.sharded import whole
 
-LAYERS: tuple[Kind, ...] = (
-    "map",
-    "recurrent",
-    "attention",
-)  # the operations whose output is a layer's signal
+# The operations whose output is a layer's signal.
+SIGNALS: tuple[Kind, ...] = ("map", "recurrent", "attention")
 CHANNELS_FIRST = ("conv", "batch_norm", "group_norm", "instance_norm")
 
 
@@ -51,6 +49,47 @@ class Measurement:
     trouble: Trouble | None
 
 
+class _Watcher:
+    """Takes the numbers of each layer and of each gradient while the passes run.
+
+    Attributes:
+        layers: in the order in which they ran.
+        ranges: of the outputs of layers and norms, by their values in the graph.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[LayerHealth] = []
+        self.ranges: dict[int, Ranges] = {}
+        self._squares: dict[str, float] = {}
+
+    def watch(self, op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
+        """Measure what an operation made, if it is a layer or a norm."""
+        if not made[0].is_floating_point() or not made[0].numel():
+            return
+        output = whole(made[0])
+        axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
+        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
+        if op.kind in SIGNALS and weight is not None:
+            self.layers.append(LayerHealth(weight.removesuffix(".weight") or weight, op.outputs[0]))
+            Probe(self.layers[-1], axis).forward(output)
+            self.ranges[op.outputs[0]] = ranges(output, axis)
+        elif op.kind == "norm":
+            self.ranges[op.outputs[0]] = ranges(output, axis)
+
+    def take(self, name: str, gradient: torch.Tensor) -> None:
+        """Add a parameter's gradient: it may come in parts, where segments are computed again."""
+        size = torch.linalg.vector_norm(whole(gradient), dtype=torch.float64).item()
+        self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(gradient.numel(), 1)
+
+    def gradients(self, parameters: dict[str, nn.Parameter]) -> dict[str, float | None]:
+        """Return the root mean square of each trained parameter's gradient; None where none came."""
+        return {
+            name: math.sqrt(self._squares[name]) if name in self._squares else None
+            for name, parameter in parameters.items()
+            if parameter.requires_grad
+        }
+
+
 def measure(
     model: nn.Module, parameters: dict[str, nn.Parameter], batch: Any, loss: Loss | None
 ) -> Measurement:
@@ -59,39 +98,14 @@ def measure(
     Takes and raises what `passes.run_passes` does. Where something is not finite, the passes
     are run once more to find the operation that made it so.
     """
-    layers: list[LayerHealth] = []
-    kept: dict[int, Ranges] = {}
-
-    def watch(op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
-        if not made[0].is_floating_point() or not made[0].numel():
-            return
-        output = _whole(made[0])
-        axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
-        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
-        if op.kind in LAYERS and weight is not None:
-            layers.append(LayerHealth(weight.removesuffix(".weight") or weight, op.outputs[0]))
-            Probe(layers[-1], axis).forward(output)
-            kept[op.outputs[0]] = ranges(output, axis)
-        elif op.kind == "norm":
-            kept[op.outputs[0]] = ranges(output, axis)
-
-    squares: dict[str, float] = {}
-
-    def take(name: str, gradient: torch.Tensor) -> None:
-        # A parameter may get its gradient in parts, where segments are computed again.
-        size = torch.linalg.vector_norm(_whole(gradient), dtype=torch.float64).item()
-        squares[name] = squares.get(name, 0.0) + size**2 / max(gradient.numel(), 1)
-
-    passes = run_passes(model, parameters, batch, loss, watch, take)
+    watcher = _Watcher()
+    passes = run_passes(model, parameters, batch, loss, watcher.watch, watcher.take)
+    layers, gradients = watcher.layers, watcher.gradients(parameters)
     for layer in layers:
         behind = _activation_behind(passes.graph, layer.value)
-        if behind is not None and behind[0] in kept:
-            layer.dead, layer.saturated = dead_and_saturated(kept[behind[0]], behind[1])
-    gradients = {
-        name: math.sqrt(squares[name]) if name in squares else None
-        for name, parameter in parameters.items()
-        if parameter.requires_grad
-    }
+        if behind is not None and behind[0] in watcher.ranges:
+            kept, function = watcher.ranges[behind[0]], behind[1]
+            layer.dead, layer.saturated = dead_and_saturated(kept, function)
     sizes = [*(layer.rms for layer in layers), *(g for g in gradients.values() if g is not None)]
     lost = passes.loss is not None and not math.isfinite(passes.loss)
     trouble = None
@@ -119,9 +133,3 @@ def _activation_behind(graph: Graph, value: int) -> tuple[int, Callable[[Array],
         norm = next((i for i in sorted(graph.norms) if graph.depends(graph.norms[i], value)), None)
         return None if norm is None else (graph.ops[norm].outputs[0], way.function)
     return value, way.function
-
-
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A sharded tensor, gathered; any other as it is."""
-    whole: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return whole

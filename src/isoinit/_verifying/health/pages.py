@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
 
+from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Chart, Curve, Page, Table, remarks
+from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal, known
+from isoinit._verifying.health.weights import WeightHealth
 
-if TYPE_CHECKING:
-    from isoinit._verifying.health.checks import Health
-
-T = TypeVar("T")
 Row = tuple[str | float | None, ...]
 LAYER = "output rms, expected, spread, alike, rank, dead, saturated, gradient rms".split(", ")
 WEIGHT = "mean, std, largest, rank, twins, gradient rms, first step".split(", ")
 
 
-def health_page(health: Health) -> Page:
-    """What a check measured and found."""
-    layers, names = health.layers, [layer.name for layer in health.layers]
-    forward = [Curve("differences between examples", health.forward)]
-    forward += [Curve("output rms", [layer.rms for layer in layers])]
-    if any(layer.expected is not None for layer in layers):
-        forward.append(Curve("expected rms", [layer.expected for layer in layers]))
-    charts = [
-        Chart("Forward", "layer", "size of outputs", forward, names),
-        Chart("Backward", "layer", "rms of gradients", [Curve("gradient", health.backward)], names),
-    ]
-    alike = Curve("alike", [layer.correlation for layer in layers])
-    if any(x == x for x in alike.values):
-        charts.append(
-            Chart(
-                "Examples alike", "layer", "correlation of two examples", [alike], names, log=False
-            )
-        )
-    facts = [("layers", str(len(layers))), ("parameters", f"{len(health.weights):,}")]
-    if health.loss is not None:
-        chance = "" if health.chance is None else f" (chance: {health.chance:.4g})"
-        facts.append(("loss", f"{health.loss:.4g}{chance}"))
+def health_page(
+    verdict: Verdict,
+    layers: Sequence[LayerHealth],
+    weights: Sequence[WeightHealth],
+    loss: float | None,
+    chance: float | None,
+) -> Page:
+    """Return what a check measured and found, as a page.
+
+    Args:
+        verdict: the findings.
+        layers: in the order in which they ran.
+        weights: every parameter.
+        loss: the loss at the start, if there was one.
+        chance: that of a model that knows nothing, if it is known.
+    """
+    facts = [("layers", str(len(layers))), ("parameters", f"{len(weights):,}")]
+    if loss is not None:
+        level = "" if chance is None else f" (chance: {chance:.4g})"
+        facts.append(("loss", f"{loss:.4g}{level}"))
     return Page(
         f"Check: the signal through {len(layers)} layers",
-        "healthy" if health.ok else "unhealthy",
+        "healthy" if verdict.ok else "unhealthy",
         facts,
-        remarks(health.findings),
-        charts if layers else [],
-        [layer_table(health), weight_table(health)],
+        remarks(verdict.findings),
+        _charts(layers) if layers else [],
+        [_layer_table(layers), _weight_table(weights)],
     )
 
 
-def layer_table(health: Health) -> Table:
+def _charts(layers: Sequence[LayerHealth]) -> list[Chart]:
+    """The signal by depth, forward and backward, and how much alike examples become."""
+    names = [layer.name for layer in layers]
+    outputs = [
+        Curve("differences between examples", forward_signal(layers)),
+        Curve("output rms", [layer.rms for layer in layers]),
+    ]
+    if any(layer.expected is not None for layer in layers):
+        outputs.append(Curve("expected rms", [layer.expected for layer in layers]))
+    gradients = [Curve("gradient", backward_signal(layers))]
+    charts = [
+        Chart("Forward", "layer", "size of outputs", outputs, names),
+        Chart("Backward", "layer", "rms of gradients", gradients, names),
+    ]
+    alike = Curve("alike", [layer.correlation for layer in layers])
+    if any(known(x) is not None for x in alike.values):
+        what = "correlation of two examples"
+        charts.append(Chart("Examples alike", "layer", what, [alike], names, log=False))
+    return charts
+
+
+def _layer_table(layers: Sequence[LayerHealth]) -> Table:
     """Every layer, in the order in which they ran."""
     rows = [
         (
@@ -62,31 +79,25 @@ def layer_table(health: Health) -> Table:
             x.saturated,
             x.gradient,
         )
-        for x in health.layers
+        for x in layers
     ]
-    return Table("Layers", *measured(("layer", *LAYER), rows))
+    return Table("Layers", *_measured(("layer", *LAYER), rows))
 
 
-def weight_table(health: Health) -> Table:
+def _weight_table(weights: Sequence[WeightHealth]) -> Table:
     """Every parameter, with the histogram of its values."""
     rows = [
-        (x.name, x.mean, x.std, x.largest, x.rank, x.twins, x.gradient, x.update)
-        for x in health.weights
+        (x.name, x.mean, x.std, x.largest, x.rank, x.twins, x.gradient, x.update) for x in weights
     ]
     return Table(
         "Parameters",
-        *measured(("parameter", *WEIGHT), rows),
-        histograms=[weight.histogram for weight in health.weights],
+        *_measured(("parameter", *WEIGHT), rows),
+        histograms=[weight.histogram for weight in weights],
     )
 
 
-def measured(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
+def _measured(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     """The columns that hold something, and the rows in them."""
     rows = [tuple(map(known, row)) for row in rows]
     kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
     return [columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
-
-
-def known(value: T) -> T | None:
-    """What was measured; None for what was not, which is NaN."""
-    return None if value != value else value

@@ -12,6 +12,7 @@ from torch import nn
 from isoinit._reading.roles import Role
 from isoinit._showing.page import Histogram
 from isoinit._verifying.health.layers import moments
+from isoinit._verifying.sharded import whole
 from isoinit.initializers.scale.fans import Layout
 
 PROBES = 16  # random vectors that the effective rank is estimated with
@@ -74,8 +75,7 @@ def measure_weights(
     found = {}
     with torch.no_grad():
         for name, parameter in parameters.items():
-            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-            values = whole.detach()
+            values = whole(parameter).detach()
             mean, std, rms, largest = moments(values)
             role, gradient = roles[name], gradients.get(name)
             rank = full = math.nan

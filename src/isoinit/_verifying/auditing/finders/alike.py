@@ -1,0 +1,69 @@
+"""Random tensors that hold the same bits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.auditing import compare
+from isoinit._verifying.auditing.facts import Facts
+from isoinit._verifying.auditing.ranks import digest
+
+DRAW = "draw each from numbers of its own"
+
+
+def identical(facts: Facts) -> Iterator[Finding]:
+    """Random tensors that hold the same bits, and are neither tied nor copied on purpose."""
+    groups: dict[object, list[str]] = defaultdict(list)
+    seen: set[int] = set()
+    for name, values in facts.first.tensors.items():
+        if values.data_ptr() in seen:
+            continue  # one memory under two tensors is a tie as well
+        seen.add(values.data_ptr())
+        if name in facts.random - facts.writes.copied and _tells(values):
+            again = digest(facts.other.tensors[name]) if name in facts.other.tensors else ""
+            groups[values.shape, values.dtype, digest(values), again].append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            yield Finding(
+                "bit-identical",
+                "error",
+                tuple(names),
+                float(len(names)),
+                1.0,
+                "tensors that start alike where a draw should tell them apart stay alike longer",
+                DRAW + "; share one parameter if they are meant to be one",
+                f"{listed(names)}: the same bits under every seed, though drawn and not tied",
+            )
+
+
+def identical_slices(facts: Facts) -> Iterator[Finding]:
+    """Stacks of random matrices, such as experts, that are all the same."""
+    for name in facts.first.tensors:
+        values = facts.first.tensors[name]
+        conv = isinstance(facts.first.owners.get(name), nn.modules.conv._ConvNd)
+        if name not in facts.random or conv or values.dim() < 3 or len(values) < 2:
+            continue
+        if _tells(values[0]) and all(compare.same(values[0], each) for each in values[1:]):
+            yield Finding(
+                "identical slices",
+                "error",
+                (name,),
+                float(len(values)),
+                1.0,
+                "experts or heads that start identical receive identical gradients and stay so",
+                DRAW,
+                f"{name}: its {len(values)} slices along the first axis hold the same bits, though "
+                "drawn",
+            )
+
+
+def _tells(values: torch.Tensor) -> bool:
+    """Whether equal bits are no accident: two draws agree less than once in 10⁹ times."""
+    real = values.is_floating_point() or values.is_complex()
+    wide = values.numel() * values.element_size() * 4 >= 64  # at least half of the bits vary
+    return real and wide and not compare.is_constant(values)

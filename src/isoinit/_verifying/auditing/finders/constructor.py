@@ -1,0 +1,77 @@
+"""What was written, but not with what the constructor gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.auditing import compare
+from isoinit._verifying.auditing.facts import Facts
+
+
+def differs(facts: Facts) -> Iterator[Finding]:
+    """Tensors that hold other numbers than the constructor gives them."""
+    far: dict[str, float] = {}
+    for name, values, there in _pairs(facts):
+        if not _comparable(values, there):
+            far[name] = math.inf
+        elif name not in facts.chance and (gap := compare.farthest(values, there)):
+            far[name] = gap
+    if far:
+        yield Finding(
+            "differs from __init__",
+            "warning",
+            tuple(far),
+            max(far.values()),
+            compare.ROUNDING,
+            "a value that only a constructor knew is lost where no constructor runs",
+            "give the initialization the same values, or leave them to it alone",
+            f"{listed([_change(facts, n) for n in far])}: built straight on the processor the model "
+            "holds other values",
+        )
+
+
+def other_law(facts: Facts) -> Iterator[Finding]:
+    """Random tensors that the model's own initialization draws from another law."""
+    ratios: dict[str, float] = {}
+    for name, values, there in _pairs(facts) if facts.own else ():
+        if name in facts.chance and _comparable(values, there):
+            ratio = compare.other_law(values, there)
+            if ratio is not None:
+                ratios[name] = ratio
+    if ratios:
+        yield Finding(
+            "other law",
+            "warning",
+            tuple(ratios),
+            max(ratios.values(), key=lambda r: abs(r - 1)),
+            1.0,
+            "two samples of one law are told apart once in 10⁹ times, by mean and deviation",
+            "draw from one law, in the constructor and in the initialization",
+            f"{listed([f'{n} ({r:.3g}×)' for n, r in ratios.items()])}: the constructor draws from "
+            "another law than the initialization, by this ratio of standard deviations",
+        )
+
+
+def _pairs(facts: Facts) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """What the initialization wrote, and what the constructor gives, where both are known."""
+    for name, values in facts.first.tensors.items():
+        there = facts.before(name)
+        if there is not None and name not in facts.missing:
+            yield name, values, there
+
+
+def _comparable(values: torch.Tensor, there: torch.Tensor) -> bool:
+    return (there.shape, there.dtype) == (values.shape, values.dtype)
+
+
+def _change(facts: Facts, name: str) -> str:
+    values, before = facts.first.tensors[name], facts.number_before(name)
+    if before is None:
+        return name
+    if name in facts.random or not compare.is_constant(values):
+        return f"{name} ({before} there)"
+    return f"{name} ({before} there, {values.reshape(-1)[0].item():.4g} here)"

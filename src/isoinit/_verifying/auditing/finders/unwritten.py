@@ -1,0 +1,88 @@
+"""Memory that an initialization never writes, and values computed from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from isoinit._showing.findings import Finding, listed
+from isoinit._verifying.auditing.facts import Facts
+
+WRITE = "write it in init_weights, _init_weights or reset_parameters"
+EMPTY = "torch.nn.Module.to_empty leaves memory as it is; no constructor runs after it"
+
+
+def never_written(facts: Facts) -> Iterator[Finding]:
+    """Tensors that hold what their memory held."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, missing in facts.missing.items():
+        if missing.never == facts.first.tensors[name].numel():
+            groups[_origin(facts, name)].append(name)
+    for words, names in groups.items():
+        yield Finding(
+            "never written",
+            "error",
+            tuple(names),
+            float(sum(facts.missing[name].never for name in names)),
+            0.0,
+            EMPTY,
+            WRITE,
+            f"{listed(names)}: no initialization writes {_it(names)}, and {_holds(names)} whatever "
+            f"the memory held ({words})",
+        )
+
+
+def partly_written(facts: Facts) -> Iterator[Finding]:
+    """Tensors of which a part holds what its memory held."""
+    for name, missing in facts.missing.items():
+        size = facts.first.tensors[name].numel()
+        if 0 < missing.never < size:
+            yield Finding(
+                "partly written",
+                "error",
+                (name,),
+                float(missing.never),
+                0.0,
+                EMPTY,
+                WRITE,
+                f"{name}: {missing.never:,} of {size:,} elements are never written, the first at "
+                f"{list(missing.first)}",
+            )
+
+
+def computed(facts: Facts) -> Iterator[Finding]:
+    """Values that were computed from memory that nothing had written."""
+    names = [n for n, m in facts.missing.items() if m.computed and not m.never]
+    if names:
+        yield Finding(
+            "computed from nothing",
+            "error",
+            tuple(names),
+            float(sum(facts.missing[name].computed for name in names)),
+            0.0,
+            EMPTY,
+            "write what it is computed from first: " + WRITE,
+            f"{listed(names)}: computed from memory that nothing had written (other memory, other "
+            "values)",
+        )
+
+
+def _origin(facts: Facts, name: str) -> str:
+    """What the constructors know of a tensor, in words."""
+    values = facts.before(name)
+    if values is None:
+        return "what a constructor on the processor gives is not known"
+    if values.is_floating_point() and bool(values.isnan().all()):
+        return "no constructor writes it either"
+    if name in facts.chance:
+        return "the constructor alone draws it"
+    number = facts.number_before(name)
+    return f"the constructor alone gives {'a table' if number is None else number}"
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _holds(names: Sequence[str]) -> str:
+    return "it holds" if len(names) == 1 else "they hold"
