@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from isoinit._showing.page.facts import Page
-from isoinit._showing.page.render import framed, render, write
+from isoinit._showing.page.html import framed, render, write
 
 
 class Shown:

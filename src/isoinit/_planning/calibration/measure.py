@@ -11,79 +11,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from isoinit._planning.calibration.notes import doubts, notes_of_corrections, notes_of_left
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
-from isoinit._reading.torch import (
-    as_arguments,
-    explained,
-    recording,
-    require_parameters,
-    structure,
-    trace,
-)
+from isoinit._reading.torch import as_arguments, explained, recording, structure, trace
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
-from isoinit._writing.apply import fill_parameters, refuse_mismatch
-from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable
-from isoinit._writing.postponed import unfilled
-from isoinit._writing.seeds import resolve_seed
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.errors import ArgumentError
 from isoinit.initializers import Dirac, GateBias, Identity, Initializer
 from isoinit.initializers.scale.fans import Layout
 
 Target = float | Mapping[str, float]
-
-FAR = 10.0  # a correction beyond this factor, up or down, is worth a note
-_SHOWN = 8  # names in a note
-
-
-def calibrated(
-    entries: Mapping[str, Entry],
-    model: nn.Module,
-    batch: Any,
-    seed: int,
-    target: Target | None,
-) -> tuple[dict[str, Entry], tuple[str, ...]]:
-    """Return the corrected entries of a plan, and what was left alone or is doubtful.
-
-    Takes and raises what `Plan.calibrate` does; a target's names are those of `entries`.
-    """
-    parameters, _ = require_parameters(model, "calibrate")
-    if seed is None:
-        raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
-    refuse_unfillable(parameters, now=True)
-    refuse_mismatch(entries, parameters)
-    kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
-    if names := unfilled(kept):
-        raise PlanError(
-            f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
-            "and the plan leaves it as it was: apply the plan to the model first"
-        )
-    if target is None:
-        target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
-    drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
-    fill_parameters(entries, drawn, resolve_seed(seed))
-    initializers = {name: entry.initializer for name, entry in entries.items()}
-    found = measure_corrections(model, parameters, drawn, initializers, batch, target)
-    changed = dict(entries)
-    for name, initializer in found.initializers.items():
-        reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
-        changed[name] = replace(
-            entries[name], initializer=initializer, reason=reason, expected=None
-        )
-    return changed, found.notes
-
-
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
 
 
 @dataclass(frozen=True)
@@ -158,12 +103,16 @@ def measure_corrections(
     factors = {name: found.factor for name, found in run.found.items()}
     never = run.ready.keys() - run.found.keys() - run.left.keys()
     left = {**run.left, **dict.fromkeys(never, "not used by this run")}
-    notes = (*_doubts(tensors), *_notes_of_left(left, list(roles)), *_notes_of_found(run))
+    notes = (
+        *doubts(tensors),
+        *notes_of_left(left, list(roles)),
+        *notes_of_corrections(factors, run.uses),
+    )
     return Corrections(scaled, factors, notes)
 
 
 def _target(role: Role, target: Target) -> float:
-    """The standard deviation that the output of a weight shall have.
+    """Return the std that the output of a weight shall have.
 
     Residual branches add up: each of n gives 1/sqrt(n) of the stream's size.
     """
@@ -314,7 +263,7 @@ class _Run:
 
 
 def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _Found | str:
-    """The correction of a weight, or why there is none.
+    """Return the correction of a weight, or why there is none.
 
     Args:
         weight: what its scale is, and what its output shall be.
@@ -342,60 +291,3 @@ def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _F
     if not limits.tiny < size < limits.max / 16:  # the largest draws are some times as large
         return f"a correction of ×{factor:.3g} is more than {weight.dtype} can hold"
     return _Found(scaled, factor)
-
-
-def _doubts(tensors: list[torch.Tensor]) -> list[str]:
-    """What is doubtful about a batch, one sentence each."""
-    examples = {len(tensor) for tensor in tensors if tensor.dim()}
-    if examples == {1}:
-        return [
-            "calibrated on one example: the scales are right for that one, and how much examples "
-            "differ is not known; pass more"
-        ]
-    notes = []
-    for tensor in tensors:
-        if not tensor.is_floating_point() or tensor.dim() < 2 or len(tensor) < 2:
-            continue
-        constant = (tensor == tensor[:1]).all(0)
-        places = constant.nonzero().tolist()
-        if places:
-            shown = ", ".join(str(p[0] if len(p) == 1 else tuple(p)) for p in places[:_SHOWN])
-            more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
-            notes.append(
-                f"{len(places)} of {constant.numel()} features of the batch are the same in every "
-                f"example ({shown}{more}): they count as signal but tell examples not apart; leave "
-                "them out or subtract the mean if they are not zero"
-            )
-    return notes
-
-
-def _notes_of_left(left: Mapping[str, str], order: list[str]) -> list[str]:
-    """One sentence for each reason, naming the weights that were left alone for it."""
-    reasons: dict[str, list[str]] = {}
-    for name in order:
-        if name in left:
-            reasons.setdefault(left[name], []).append(name)
-    return [f"calibration left {_listed(names)} alone: {why}" for why, names in reasons.items()]
-
-
-def _notes_of_found(run: _Run) -> list[str]:
-    """What is to be known of the corrections."""
-    notes = []
-    if shared := [name for name in run.found if run.uses[name] > 1]:
-        notes.append(
-            f"calibrated {_listed(shared)} where first used: a weight that is used several times has "
-            "one scale"
-        )
-    far = [(n, found.factor) for n, found in run.found.items() if not 1 / FAR < found.factor < FAR]
-    if far:
-        notes.append(
-            f"calibration changed {_listed([f'{n} (×{factor:.3g})' for n, factor in far])} by more "
-            f"than {FAR:g} times: what feeds it is far from unit size, or nearly the same for all "
-            "examples and units; standardize the data"
-        )
-    return notes
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

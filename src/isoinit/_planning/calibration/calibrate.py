@@ -1,0 +1,61 @@
+"""The entries of a plan with the corrections that were measured: see `Plan.calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from isoinit._planning.calibration.measure import Target, measure_corrections
+from isoinit._reading.torch import (
+    require_parameters,
+)
+from isoinit._writing.apply import fill_parameters, refuse_mismatch
+from isoinit._writing.entry import Entry
+from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.postponed import unfilled
+from isoinit._writing.seeds import resolve_seed
+from isoinit.errors import ArgumentError, PlanError
+
+
+def calibrated(
+    entries: Mapping[str, Entry],
+    model: nn.Module,
+    batch: Any,
+    seed: int,
+    target: Target | None,
+) -> tuple[dict[str, Entry], tuple[str, ...]]:
+    """Return the corrected entries of a plan, and what was left alone or is doubtful.
+
+    Takes and raises what `Plan.calibrate` does; a target's names are those of `entries`.
+    """
+    parameters, _ = require_parameters(model, "calibrate")
+    if seed is None:
+        raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
+    refuse_unfillable(parameters, now=True)
+    refuse_mismatch(entries, parameters)
+    kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
+    if names := unfilled(kept):
+        raise PlanError(
+            f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
+            "and the plan leaves it as it was: apply the plan to the model first"
+        )
+    if target is None:
+        target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
+    drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
+    fill_parameters(entries, drawn, resolve_seed(seed))
+    initializers = {name: entry.initializer for name, entry in entries.items()}
+    found = measure_corrections(model, parameters, drawn, initializers, batch, target)
+    changed = dict(entries)
+    for name, initializer in found.initializers.items():
+        reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
+        changed[name] = replace(
+            entries[name], initializer=initializer, reason=reason, expected=None
+        )
+    return changed, found.notes
+
+
+def _twin(parameter: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
