@@ -42,7 +42,7 @@ def test_forward(middle, op, what):
     assert finding.where == ("a",)
     assert finding.sentence.startswith(f"{op} at a (")
     assert f"makes the first {what} in the forward pass" in finding.sentence
-    assert "test_trouble.py:" in finding.sentence  # the line that called it
+    assert "test_nonfinite.py:" in finding.sentence  # the line that called it
 
 
 def test_a_mask_of_minus_infinity_is_no_trouble():
