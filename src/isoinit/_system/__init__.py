@@ -1,6 +1,6 @@
 """What the operating system and a distributed run give: files and processes.
 
-`files` writes files that are whole or not there, and locks folders; `processes` lets the ranks of a
-distributed run agree and fail as one. Every room above may import these modules, by their names.
-They know nothing of models, plans or values.
+`files` writes files that are whole or not there, and locks folders; `formats` says by a header what a
+JSON file holds; `processes` lets the ranks of a distributed run agree and fail as one. Every room
+above may import these modules, by their names. They know nothing of models, plans or values.
 """
