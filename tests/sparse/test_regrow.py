@@ -12,7 +12,7 @@ from torch import nn
 
 from checkers import ALARM
 from isoinit._drawing.streams import Stream
-from isoinit._planning.selected import parametrized
+from isoinit._writing.parametrized import parametrized
 from isoinit.errors import ArgumentError
 from isoinit.initializers import patterns
 from isoinit.sparse import regrow as module

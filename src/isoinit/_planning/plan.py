@@ -21,12 +21,13 @@ from isoinit._reading.torch.names import require_parameters
 from isoinit._showing.page import Chart, Curve, Page, Remark, Shown, Table
 from isoinit._showing.table import fold, render
 from isoinit._system.files import whole
-from isoinit._writing.apply import apply, fill, refuse_mismatch
+from isoinit._writing.apply import apply, fill
 from isoinit._writing.deferred import unfilled
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable, resolve_seed
+from isoinit._writing.fill import resolve_seed
 from isoinit._writing.fingerprint import Fingerprint, planned_fingerprint
 from isoinit._writing.placements import held
+from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
 from isoinit.initializers import Initializer
 

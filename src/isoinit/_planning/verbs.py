@@ -18,8 +18,8 @@ from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import require_parameters, structure, trace, trace_made_up
 from isoinit._reading.torch.names import unwrap
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable
 from isoinit._writing.meta import note_meta
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit.errors import TraceError
 from isoinit.initializers import Initializer
 

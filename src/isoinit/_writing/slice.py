@@ -11,7 +11,8 @@ import torch
 
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor, refuse_unfillable, resolve_seed
+from isoinit._writing.fill import fill_tensor, resolve_seed
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout, of_tensor

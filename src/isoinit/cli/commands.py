@@ -30,7 +30,7 @@ from isoinit._verifying.comparing import METHODS
 from isoinit._verifying.comparing import compare as compare_methods
 from isoinit._verifying.health import check as check_model
 from isoinit._writing.deferred import deferred
-from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit.checkpoint import verify_checkpoint, write_checkpoint
 from isoinit.cli.targets import call_target, find_target, load_target
 from isoinit.errors import ArgumentError, IsoinitError

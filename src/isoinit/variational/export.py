@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from isoinit._planning.selected import unparametrized
 from isoinit._reading.torch.names import named_modules
 from isoinit._writing.fill import resolve_seed
+from isoinit._writing.parametrized import unparametrized
 from isoinit.variational.gaussian import GaussianWeight, distribution_of, held_distributions
 from isoinit.variational.loss import converted
 from isoinit.variational.noise import Draws
