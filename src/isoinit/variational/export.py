@@ -1,4 +1,8 @@
-"""Plain modules and plain distributions out of a network of distributions."""
+"""What leaves a network of distributions: plain modules, and distributions of torch's own.
+
+`sample` and `freeze` give the model as it was before `convert`, with one draw of its weights or with
+their means; `posterior` gives what was learned.
+"""
 
 from __future__ import annotations
 
