@@ -28,7 +28,8 @@ from torch import Generator, Tensor
 
 from isoinit import initializers as methods
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor, refuse_unfillable
+from isoinit._writing.fill import fill_tensor
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import draw_seed
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers.scale import Layout, activation_gain, fans

@@ -1,4 +1,4 @@
-"""Variational: mean and spread share the variance that a single value would have."""
+"""Variational on a plain parameter. What `convert` makes of it: tests/variational/test_convert.py."""
 
 import math
 
@@ -22,28 +22,8 @@ BASES = [LeCunNormal(), HeNormal(), XavierUniform(2.0), Orthogonal()]
 
 
 @pytest.mark.parametrize("base", BASES, ids=str)
-@pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 30.0])
-def test_a_sampled_weight_has_the_variance_of_the_base(base, scale):
-    """(shrink·s)² + σ² = s², and σ is `scale` times the mean's standard deviation."""
-    initializer = Variational(base, scale)
-    s = base.std_for(LAYOUT)
-    mean_std, spread = initializer.shrink * s, initializer.spread_for(LAYOUT)
-    assert math.hypot(mean_std, spread) == pytest.approx(s, rel=1e-14)
-    assert spread / mean_std == pytest.approx(scale, rel=1e-14)
-    assert initializer.std_for(LAYOUT) == s
-
-
-def test_samples_bear_it_out(draw):
-    """150,000 weights: √(2/n) on the variance, 4.9 of them; one seed in a million fails."""
-    initializer = Variational(HeNormal(), scale=0.5)
-    mean = initializer.shrink * draw(initializer, LAYOUT)
-    noise = np.random.default_rng(0).standard_normal(LAYOUT.shape)
-    sampled = mean + initializer.spread_for(LAYOUT) * noise
-    assert sampled.var() == pytest.approx(2 / 500, rel=4.9 * math.sqrt(2 / sampled.size))
-
-
-@pytest.mark.parametrize("base", BASES, ids=str)
 def test_a_plain_parameter_gets_the_base(base, draw):
+    assert Variational(base).std_for(LAYOUT) == base.std_for(LAYOUT)
     np.testing.assert_array_equal(draw(Variational(base), LAYOUT), draw(base, LAYOUT))
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 import isoinit
 from isoinit._drawing.streams import Stream
-from isoinit._planning.selected import parametrized
+from isoinit._writing.parametrized import parametrized
 from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
 from isoinit.initializers import Sparse, patterns
 from isoinit.initializers.patterns import shape_of

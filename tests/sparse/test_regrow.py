@@ -12,10 +12,10 @@ from torch import nn
 
 from checkers import ALARM
 from isoinit._drawing.streams import Stream
-from isoinit._planning.selected import parametrized
+from isoinit._writing.parametrized import parametrized
 from isoinit.errors import ArgumentError
 from isoinit.initializers import patterns
-from isoinit.sparse import regrow as module
+from isoinit.sparse import rows
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 from isoinit.sparse.products import dense
 from isoinit.sparse.regrow import Regrow
@@ -89,7 +89,7 @@ def moved_by_hand(before, steep, share):
 @pytest.mark.parametrize("pattern", [FIXED, RANDOM])
 @pytest.mark.parametrize("chunk", [1, 3 * SIZE * 4, 2**26])
 def test_rigl_drops_the_smallest_and_grows_the_steepest(pattern, chunk, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(rows, "_CHUNK", chunk)
     layer = linear(pattern=pattern)
     starts = layer.places.starts.clone()
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)

@@ -328,7 +328,7 @@ class Plan(Shown):
         Raises:
             PlanError: naming what differs.
         """
-        from isoinit._writing.apply import refuse_mismatch
+        from isoinit._writing.refusals import refuse_mismatch
 
         refuse_mismatch(self.entries, parameters)
 

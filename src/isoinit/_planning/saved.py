@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isoinit._system.formats import Format
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError, PlanError
 
-FORMAT, VERSION = "isoinit plan", 1
+FORMAT = Format(
+    "format", "isoinit plan", 1, "plan", "make the plan again, or use the isoinit that wrote it"
+)
 
 
 def written(
@@ -21,9 +24,9 @@ def written(
 ) -> str:
     """Return the JSON text of a plan; the arguments are a plan's fields."""
     parameters = {name: entry.to_dict() for name, entry in entries.items()}
-    header = {"format": FORMAT, "version": VERSION, "method": method, "how": how}
+    head = {**FORMAT.header, "method": method, "how": how}
     rest = {"notes": notes, "aliases": aliases, "parameters": parameters}
-    return json.dumps({**header, **rest}, indent=1)
+    return json.dumps({**head, **rest}, indent=1)
 
 
 def read(text: str) -> dict[str, Any]:
@@ -32,19 +35,7 @@ def read(text: str) -> dict[str, Any]:
     Raises:
         PlanError: as `Plan.from_json` does.
     """
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise PlanError(
-            f"the plan is not JSON, or was cut off ({error}); expected what Plan.save wrote"
-        ) from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise PlanError(f'not a plan: expected a JSON object with "format": "{FORMAT}"')
-    if data.get("version") != VERSION:
-        raise PlanError(
-            f"the plan has version {data.get('version')!r}, this isoinit reads {VERSION}; make "
-            "the plan again, or use the isoinit that wrote it"
-        )
+    data = FORMAT.parse(text)
     try:
         return {
             "entries": {n: Entry.from_dict(n, item) for n, item in data["parameters"].items()},

@@ -1,41 +1,31 @@
-"""What conversions of a model share: which parameters are meant, what holds them, what is refused.
+"""Which parameters of a model a conversion means, and which models it refuses. No framework.
 
-A conversion makes other parameters of a model's own: distributions (`isoinit.variational`), or the
-weights that are kept (`isoinit.sparse`).
+`isoinit.sparse` and `isoinit.variational` convert what is chosen here; what they install in its
+place is in `isoinit._writing.parametrized`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
-
-import torch
-from torch import nn
-from torch.nn.utils import parametrize
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from isoinit._planning.overrides import match_patterns
 from isoinit._planning.plan import Plan
-from isoinit._reading.torch.names import named_modules
 from isoinit.errors import ArgumentError, PlanError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+Value = TypeVar("Value")
 Chosen: TypeAlias = (
     "Literal['weights', 'all'] | str | Sequence[str] | Callable[[str, nn.Parameter], bool]"
 )
 
 
-@dataclass(frozen=True)
-class Holder:
-    """A module's own name for a parameter."""
-
-    module: nn.Module
-    attribute: str
-
-
 def choose_parameters(
     parameters: Chosen, known: Mapping[str, nn.Parameter], aliases: Mapping[str, str], plan: Plan
 ) -> list[str]:
-    """The names of the parameters that are meant, in the order of the model.
+    """Return the names of the parameters that are meant, in the order of the model.
 
     Args:
         parameters: "weights" for every weight matrix, kernel and table; "all"; a name or glob, or
@@ -72,27 +62,52 @@ def choose_parameters(
     return names
 
 
+def choose_values(
+    given: Mapping[str, Value],
+    roles: Mapping[str, str],
+    aliases: Mapping[str, str],
+    what: str,
+    example: str,
+) -> dict[str, Value]:
+    """Return the value that a mapping gives each chosen parameter.
+
+    Args:
+        given: values by name, glob or role, of which a name or else the first that matches decides.
+        roles: the role of each chosen parameter, by name.
+        aliases: as for `choose_parameters`.
+        what: how errors call the values: "priors".
+        example: a pattern that errors suggest for the rest.
+
+    Raises:
+        ArgumentError: if no pattern matches a chosen parameter.
+        UnknownParameterError: for a pattern that matches nothing.
+    """
+    found = match_patterns(given, roles, aliases)
+    if missing := [name for name in roles if name not in found]:
+        raise ArgumentError(
+            f"nothing was changed: no pattern of the {what} matches {missing[0]!r}; add one, such as "
+            f"{example}"
+        )
+    return {name: given[found[name]] for name in roles}
+
+
 def roles_of(names: Mapping[str, Any] | Sequence[str], plan: Plan) -> dict[str, str]:
-    """The planned role of each parameter; empty where there is none."""
+    """Return the planned role of each parameter; empty where there is none."""
     return {name: plan[name].role if name in plan else "" for name in names}
 
 
-def holders_of(
-    model: nn.Module, known: Mapping[str, nn.Parameter], chosen: Sequence[str]
-) -> dict[str, list[Holder]]:
-    """The modules that hold each chosen parameter."""
-    names = {id(known[name]): name for name in chosen}
-    held: dict[str, list[Holder]] = {name: [] for name in chosen}
-    for _, module in named_modules(model):
-        for attribute, parameter in module._parameters.items():
-            name, holder = names.get(id(parameter)), Holder(module, attribute)
-            if name is not None and holder not in held[name]:
-                held[name].append(holder)
-    return held
+def require_plan(plan: object) -> None:
+    """Raise if an optional plan is something else.
+
+    Raises:
+        ArgumentError: naming its type.
+    """
+    if plan is not None and not isinstance(plan, Plan):
+        raise ArgumentError(f"plan is a {type(plan).__name__}; expected an isoinit.Plan or None")
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Refuse scripted models, and wrappers that list the parameters once, at their start.
+    """Raise for scripted models, and for wrappers that list the parameters once, at their start.
 
     Raises:
         ArgumentError: naming the wrapper.
@@ -112,49 +127,3 @@ def refuse_wrapped(model: nn.Module) -> None:
                     f"the model is wrapped in {cls.__name__} already, which would not synchronize "
                     "the new parameters; convert first, then wrap"
                 )
-
-
-def parametrized(module: nn.Module, attribute: str, parametrization: nn.Module) -> None:
-    """Have a module's parameter computed by a parametrization from now on.
-
-    The parametrization is not called now, as torch's own function would do to try it. Recurrent
-    layers hand their kernels a list of weights that is made once; here the list is a property
-    that asks for them each time.
-    """
-    parametrize.register_parametrization(module, attribute, parametrization, unsafe=True)
-    if isinstance(module, nn.RNNBase):
-        vars(module).pop("_flat_weights", None)
-        kind: Any = type(module)  # the layer's own: torch has just made it
-        kind._flat_weights = property(_weights_now, _keep_asking)
-
-
-def _weights_now(module: nn.RNNBase) -> list[torch.Tensor | None]:
-    return [getattr(module, name, None) for name in module._flat_weights_names]
-
-
-def _keep_asking(module: nn.RNNBase, weights: object) -> None:
-    """The list is never set: every reading of it asks."""
-
-
-def unparametrized(module: nn.Module, plain: Mapping[str, nn.Parameter]) -> None:
-    """Give a converted module its plain class, and plain parameters in the place of computed ones.
-
-    Not by torch's own function, which changes the class: a copy shares it with the original.
-    """
-    held = cast("nn.ModuleDict", module._modules["parametrizations"])
-    kind = type(module)
-    base = kind.__bases__[0]
-    for attribute in plain:
-        del held[attribute]
-    if held:  # of another kind, such as weight normalization of another parameter
-        rest = {key: item for key, item in vars(kind).items() if key not in {*plain, "forward"}}
-        module.__class__ = type(kind.__name__, (base,), rest)
-    else:
-        del module._modules["parametrizations"]
-        module.__class__ = base
-    if isinstance(module, nn.RNNBase):
-        vars(module)["_flat_weights"] = [None] * len(module._flat_weights_names)
-    for attribute, parameter in plain.items():
-        module.register_parameter(attribute, parameter)
-    if isinstance(module, nn.RNNBase):
-        module._init_flat_weights()

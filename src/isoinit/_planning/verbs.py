@@ -75,8 +75,8 @@ def plan(
     with needs("torch", "isoinit.plan"):
         from isoinit._planning.recipes import follow, refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
-        from isoinit._writing.fill import refuse_unfillable
         from isoinit._writing.meta import empty_buffers
+        from isoinit._writing.refusals import refuse_unfillable
 
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -14,10 +13,11 @@ from isoinit._drawing.streams import Stream, philox
 from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import Fill, fill_tensors, law_for, refuse_unfillable
+from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
 from isoinit._writing.placements import Held, groups_of, held, held_parameters
 from isoinit._writing.postponed import forget, run_postponed
+from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
@@ -90,45 +90,6 @@ def fill_parameters(entries: Entries, parameters: Mapping[str, torch.Tensor], se
     fill({name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}, seed)
 
 
-def refuse_mismatch(
-    entries: Entries,
-    parameters: Mapping[str, Any],
-    aliases: Mapping[str, str] | None = None,
-    *,
-    some: bool = False,
-) -> None:
-    """Refuse parameters that are not those of a plan.
-
-    Args:
-        entries: the plan's.
-        parameters: what has a shape and a dtype, by name.
-        aliases: the plan's further names of tied parameters, which are known then too.
-        some: whether the plan may have more.
-
-    Raises:
-        PlanError: naming what differs.
-    """
-    named = {(aliases or {}).get(name, name) for name in parameters}
-    faults = [f"the plan has no entry for {n!r}" for n in sorted(named - entries.keys())]
-    if not some:
-        faults += [f"the model has no parameter {name!r}" for name in entries if name not in named]
-    for name, tensor in parameters.items():
-        entry = entries.get((aliases or {}).get(name, name))
-        if entry is None:
-            continue
-        if tensor.shape != entry.shape:
-            shape = tuple(tensor.shape)
-            faults.append(f"{name!r} has shape {shape}, the plan expects {entry.shape}")
-        elif (found := _name(tensor.dtype)) != entry.dtype:
-            faults.append(f"{name!r} is {found}, the plan expects {entry.dtype}")
-    if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise PlanError(
-            f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
-            "or apply it to the model that it was made from"
-        )
-
-
 def _chosen(
     plan: Planned,
     held: Mapping[str, Held],
@@ -142,13 +103,9 @@ def _chosen(
     refuse_mismatch(entries, held, aliases, some=True)
     there = set() if only_missing is None else _given(held, tied, only_missing)
     chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
-    for name, (entry, part) in chosen.items():
-        if entry.initializer is None and part.tensor.is_meta:
-            raise PlanError(
-                f"nothing was changed: parameter {name!r} is on the meta device, and the plan leaves "
-                f"it as it was ({entry.reason}): there is nothing to leave. Give it an initializer, "
-                f"plan[{name!r}] = ..., or build the model under isoinit.deferred() instead"
-            )
+    tensors = {name: part.tensor for name, (_, part) in chosen.items()}
+    if fault := left_on_meta(entries, tensors, aliases):
+        raise PlanError(f"nothing was changed: {fault}")
     _fills(chosen, seed)
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
@@ -211,8 +168,3 @@ def _fills(parts: Parts, seed: int) -> list[Fill]:
         stream = Stream(seed, entry.name)
         fills.append(Fill(part.memory, initializer, entry.layout, stream, law, part.piece))
     return fills
-
-
-@cache
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

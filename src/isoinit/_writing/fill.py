@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream, laws
@@ -30,7 +29,7 @@ from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
 # The types that can be filled, and their arrays': bfloat16 is handled as its bits.
-_ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
+ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
     torch.float16: np.dtype(np.float16),
@@ -40,55 +39,6 @@ _OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold any
 _LAUNCHES = 256  # runs that are drawn one by one on a device
 _ROWS = 2**25  # elements that are drawn there to cut a part out of
 _SMALL = 100_000  # elements; above, what a call costs does not show
-
-
-def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
-    """Refuse tensors that cannot hold initial values, all of them at once and before any write.
-
-    Args:
-        tensors: the parameters, by name.
-        now: whether they are to be filled at once, so that tensors on the meta device and sharded ones
-            are refused, or only planned for.
-
-    Raises:
-        PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
-    """
-    faults: dict[str, list[str]] = {}
-    for name, tensor in tensors.items():
-        if fault := _fault(tensor, now=now):
-            faults.setdefault(fault, []).append(repr(name))
-    if faults:
-        listed = [
-            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''} {fault}"
-            for fault, names in faults.items()
-        ]
-        raise PlanError(f"nothing was changed: parameter {'; '.join(listed)}")
-
-
-def _fault(tensor: torch.Tensor, *, now: bool) -> str:
-    plain = type(tensor) in _OWN and tensor.layout is torch.strided
-    if plain and tensor.dtype in _ARRAYS and not tensor.is_meta:
-        return ""  # most are
-    if isinstance(tensor, UninitializedParameter):
-        return "has no shape yet (a lazy layer): run the model once on a batch first"
-    if tensor.dtype not in _ARRAYS:
-        kind = str(tensor.dtype).removeprefix("torch.")
-        return (
-            f"has dtype {kind}; expected float32, float64, float16 or bfloat16: keep tensors that are "
-            "not trained as buffers, and initialize before quantizing"
-        )
-    if now and tensor.is_meta:
-        return (
-            "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
-            "apply (and set the buffers, which to_empty leaves empty too)"
-        )
-    if tensor.layout != torch.strided:
-        return (
-            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
-        )
-    if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
-        return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
-    return ""
 
 
 class Fill(NamedTuple):
@@ -119,7 +69,7 @@ def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> L
     """
     if not tensor.numel():
         return None
-    law = initializer.law(layout, _ARRAYS[tensor.dtype])
+    law = initializer.law(layout, ARRAYS[tensor.dtype])
     if law is None:
         initializer.std_for(layout)
     return law
@@ -139,7 +89,7 @@ def fill_tensors(fills: Iterable[Fill]) -> None:
             together.setdefault(tensor.dtype, []).append(job)
             filled.append(tensor)
     for dtype, jobs in together.items():
-        fill_together(jobs, _ARRAYS[dtype])
+        fill_together(jobs, ARRAYS[dtype])
     if filled:
         torch.autograd.graph.increment_version(filled)  # written behind autograd's back
 
@@ -154,7 +104,7 @@ def fill_tensor(
     """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
     piece = piece or Piece.whole(layout.shape)
     there = type(tensor) in _OWN and _draws_on(tensor.device)
-    law = initializer.law(layout, _ARRAYS[tensor.dtype]) if there else None
+    law = initializer.law(layout, ARRAYS[tensor.dtype]) if there else None
     home = torch.device("cpu") if law is None else tensor.device
     plain = type(tensor) in _OWN and tensor.device == home and tensor.is_contiguous()
     target = (
@@ -247,9 +197,9 @@ def array_type(dtype: torch.dtype) -> np.dtype[Any]:
     Raises:
         PlanError: if it is none that can hold initial values.
     """
-    if dtype not in _ARRAYS:
-        raise PlanError(f"{dtype} cannot hold initial values; expected one of {list(_ARRAYS)}")
-    return _ARRAYS[dtype]
+    if dtype not in ARRAYS:
+        raise PlanError(f"{dtype} cannot hold initial values; expected one of {list(ARRAYS)}")
+    return ARRAYS[dtype]
 
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -130,7 +130,8 @@ def _fill_tensor(
         raise ArgumentError(
             f"out is a {type(tensor).__name__}; expected a torch.Tensor or a writable NumPy array"
         )
-    from isoinit._writing.fill import fill_tensor, refuse_unfillable
+    from isoinit._writing.fill import fill_tensor
+    from isoinit._writing.refusals import refuse_unfillable
 
     refuse_unfillable({stream.name: tensor}, now=True)
     initializer.std_for(layout)  # refuses a layout that does not fit

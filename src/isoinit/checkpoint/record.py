@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from isoinit._drawing.streams.philox import DEFINITION
+from isoinit._system.formats import Format
 from isoinit._version import __version__
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.tensors import Stored
 from isoinit.errors import PlanError
 
 NAME, PLAN = "isoinit.json", "isoinit_plan.json"
-KIND, VERSION = "isoinit checkpoint", 1
+FORMAT = Format("kind", "isoinit checkpoint", 1, "record", "use the isoinit that wrote it")
 _FACTS = ("seed", "format", "max_shard_size", "isoinit", "definition", "aliases")
 _HASHED = 2**25
 
@@ -48,13 +49,12 @@ def make_record(
         "tensors": {tensor.name: _facts(tensor) for tensor in tensors},
         "files": {file.name: file.size for file in files},
     }
-    head = {"kind": KIND, "version": VERSION, "digest": digest_of(record)}
-    return {**head, **record}
+    return {**FORMAT.header, "digest": digest_of(record), **record}
 
 
 def digest_of(record: Mapping[str, Any]) -> str:
     """The hash of a record's contents."""
-    kept = {k: v for k, v in record.items() if k not in ("kind", "version", "digest")}
+    kept = {k: v for k, v in record.items() if k not in (*FORMAT.header, "digest")}
     return _hash([json.dumps(kept, sort_keys=True).encode()])
 
 
@@ -68,16 +68,9 @@ def load_record(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PlanError(f"{path} is not JSON ({error}); expected what isoinit wrote") from None
-    if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise PlanError(f'{path}: expected a JSON object with "kind": "{KIND}"')
-    if record.get("version") != VERSION:
-        raise PlanError(
-            f"{path} has version {record.get('version')!r}, this isoinit reads {VERSION}: use the "
-            "isoinit that wrote it"
-        )
+        record = FORMAT.parse(path.read_text(encoding="utf-8"))
+    except (PlanError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: {error}") from None
     if record.get("digest") != digest_of(record):
         raise PlanError(f"{path} was changed after it was written: its digest is another")
     return record

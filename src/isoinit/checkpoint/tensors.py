@@ -17,9 +17,10 @@ from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
 from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import as_array, fill_tensor, law_for, refuse_unfillable
+from isoinit._writing.fill import as_array, fill_tensor, law_for
 from isoinit._writing.meta import buffer_values
 from isoinit._writing.postponed import as_constructed
+from isoinit._writing.refusals import left_on_meta, refuse_unfillable
 from isoinit.errors import IsoinitError, PlanError
 
 Array = npt.NDArray[Any]
@@ -100,9 +101,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     parameters, aliases = require_parameters(model, "write")
     refuse_unfillable(parameters, now=False)
     plan.refuse_mismatch(parameters)
-    _refuse_without_values(
-        {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
-    )
+    _refuse_without_values(plan, parameters)
     buffers, more = _saved_buffers(model, plan)
     tensors = [
         kept(name, p, seed) if plan.entries[name].initializer is None else drawn(plan[name], seed)
@@ -205,15 +204,11 @@ def _with_values(
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 
 
-def _refuse_without_values(parameters: dict[str, nn.Parameter]) -> None:
-    if empty := [name for name, parameter in parameters.items() if parameter.is_meta]:
-        raise PlanError(
-            f"nothing was written: parameters {', '.join(map(repr, empty))} are on the meta device, "
-            "and the plan leaves them as they were, which is nothing: give them initializers "
-            "(plan[name] = ...), or build the model on the processor under isoinit.deferred()"
-        )
-    sharded = [name for name, p in parameters.items() if type(p).__name__ == "DTensor"]
-    if sharded:
+def _refuse_without_values(plan: Plan, parameters: dict[str, nn.Parameter]) -> None:
+    if fault := left_on_meta(plan.entries, parameters):
+        raise PlanError(f"nothing was written: {fault}")
+    left = {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
+    if sharded := [name for name, p in left.items() if type(p).__name__ == "DTensor"]:
         raise PlanError(
             f"nothing was written: parameters {', '.join(map(repr, sharded))} are sharded, and the "
             "plan leaves them as they were: give them initializers, or write before "

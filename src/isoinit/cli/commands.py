@@ -315,7 +315,7 @@ def verify(
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
     """Refuse what could be written and then not be checked."""
     from isoinit._reading.torch import named_parameters
-    from isoinit._writing.fill import refuse_unfillable
+    from isoinit._writing.refusals import refuse_unfillable
 
     if batch is None:
         raise _no_batch(target, "--check")

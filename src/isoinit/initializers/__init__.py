@@ -1,4 +1,9 @@
-"""The eight methods: zero, random, Xavier, He, LeCun, orthogonal, sparse, variational."""
+"""The eight methods: zero, random, Xavier, He, LeCun, orthogonal, sparse, variational. No framework.
+
+One file a method, each of frozen dataclasses that keep the interface of `base.Initializer`; a new one
+is a file here and a line below. What they share: `scale` (fans, gains, the edge of chaos) and
+`patterns` (which weights a sparse one keeps). Every class below may be imported from here.
+"""
 
 from isoinit.initializers.base import Initializer
 from isoinit.initializers.he import HeNormal, HeUniform

@@ -6,16 +6,15 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, cast
 
 import torch
 from torch import nn
 
 from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._showing.table import render
+from isoinit._writing.parametrized import parametrizations_of
 from isoinit.sparse._mask import Masked
-from isoinit.sparse.dense import scattered_weights
-from isoinit.sparse.layers import Places, SparseEmbedding, SparseLinear
+from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 
 STATES = 4
 """Numbers a weight takes in training: itself, its gradient, and the two moments of Adam."""
@@ -114,7 +113,6 @@ def costs(model: nn.Module) -> Costs:
 
 
 def _costs(model: nn.Module) -> Iterator[tuple[Cost, torch.Tensor]]:
-    scattered = scattered_weights(model)
     for prefix, module in named_modules(model):
         if isinstance(module, (SparseLinear, SparseEmbedding)):
             table = isinstance(module, SparseEmbedding)
@@ -129,12 +127,10 @@ def _costs(model: nn.Module) -> Iterator[tuple[Cost, torch.Tensor]]:
                 times = 0 if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) else 2
                 why = vars(module).get("kept_dense", {}).get(name, "")
                 yield _dense(prefix + name, parameter, times, why), parameter
-        held = module._modules.get("parametrizations")
-        for name, parts in held._modules.items() if isinstance(held, nn.ModuleDict) else ():
-            values = cast("torch.Tensor", cast("Any", parts).original)
-            first = cast("Any", parts)[0]
+        for name, parts in parametrizations_of(module).items():
+            values, first = parts.original, parts[0]
             kind = type(module).__bases__[0].__name__
-            if prefix + name in scattered:
+            if isinstance(first, Scattered):
                 why = f"no saving of time: a dense weight is made for each call of {kind}"
                 yield _cost(prefix + name, values, first.places, 2, 0, why), values
             elif isinstance(first, Masked):

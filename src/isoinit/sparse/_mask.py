@@ -17,14 +17,15 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from isoinit._planning.plan import Plan
-from isoinit._planning.selected import Chosen, parametrized, refuse_wrapped, unparametrized
+from isoinit._planning.selected import Chosen, refuse_wrapped
 from isoinit._reading.torch.names import named_modules, require_parameters
-from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.parametrized import parametrizations_of, parametrized, unparametrized
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, UnknownParameterError
 from isoinit.initializers.patterns import Kept, shape_of
 from isoinit.initializers.scale.fans import Layout
-from isoinit.sparse._convert import Density, draw, prepare
+from isoinit.sparse.choices import Density, draw, prepare
 from isoinit.sparse.install import require_holders
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -205,7 +206,7 @@ def remove_masks(model: Model) -> Model:
     """
     found: dict[nn.Module, dict[str, ParametrizationList]] = {}
     for prefix, module in named_modules(model):
-        for attribute, parts in _lists_of(module).items():
+        for attribute, parts in parametrizations_of(module).items():
             if not any(isinstance(part, Masked) for part in parts):
                 continue
             if len(parts) > 1:
@@ -221,13 +222,6 @@ def remove_masks(model: Model) -> Model:
     for module, lists in found.items():
         unparametrized(module, {attribute: _zeroed(parts) for attribute, parts in lists.items()})
     return model
-
-
-def _lists_of(module: nn.Module) -> dict[str, ParametrizationList]:
-    """The parametrizations of a module's own parameters."""
-    held = module._modules.get("parametrizations")
-    lists = held.items() if isinstance(held, nn.ModuleDict) else ()
-    return {name: parts for name, parts in lists if isinstance(parts, ParametrizationList)}
 
 
 @torch.no_grad()

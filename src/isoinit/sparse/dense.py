@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from isoinit._planning.plan import Plan
-from isoinit._planning.selected import Chosen, unparametrized
+from isoinit._planning.selected import Chosen
 from isoinit._reading.torch.names import named_modules, require_parameters
+from isoinit._writing.parametrized import parametrizations_of, unparametrized
 from isoinit.errors import ArgumentError
 from isoinit.initializers.patterns import shape_of
-from isoinit.sparse._convert import CROSSOVER, Choice, Density, prepare, say_what_stays
+from isoinit.sparse.choices import CROSSOVER, Choice, Density, prepare, say_what_stays
 from isoinit.sparse.install import Drawn, install, require_holders
 from isoinit.sparse.layers import Places, Scattered, SparseEmbedding, SparseLinear
 
@@ -41,13 +42,12 @@ def sparse_layers(model: nn.Module) -> dict[str, SparseLinear | SparseEmbedding]
 
 def scattered_weights(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     """The dense weights that are made of kept ones for each forward: by name, layer and attribute."""
-    found = {}
-    for prefix, module in named_modules(model):
-        held = module._modules.get("parametrizations")
-        for attribute, parts in held._modules.items() if isinstance(held, nn.ModuleDict) else ():
-            if isinstance(cast("Any", parts)[0], Scattered):
-                found[prefix + attribute] = module, attribute
-    return found
+    return {
+        prefix + attribute: (module, attribute)
+        for prefix, module in named_modules(model)
+        for attribute, parts in parametrizations_of(module).items()
+        if isinstance(parts[0], Scattered)
+    }
 
 
 def to_dense(model: Model) -> Model:

@@ -11,8 +11,13 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit._planning.selected import Holder, holders_of, parametrized
 from isoinit._reading.torch.names import named_modules
+from isoinit._writing.parametrized import (
+    Holder,
+    holders_of,
+    parametrization_fault,
+    parametrized,
+)
 from isoinit.errors import ArgumentError
 from isoinit.initializers.patterns import Kept
 from isoinit.initializers.scale.fans import Layout
@@ -62,17 +67,10 @@ def require_holders(
 def _fault(
     name: str, parameter: nn.Parameter, holders: Sequence[Holder], aliases: Mapping[str, str]
 ) -> str:
-    for holder in holders:
-        if isinstance(holder.module, (SparseLinear, SparseEmbedding)):
-            return "is sparse already: convert a model once, with all parameters that you mean"
-        if isinstance(holder.module, ParametrizationList):
-            kinds = [type(part).__name__ for part in holder.module]
-            if Scattered.__name__ in kinds:
-                return "is sparse already: convert a model once, with all parameters that you mean"
-            return (
-                f"belongs to a parametrization ({', '.join(kinds)}): remove it first, with "
-                "torch.nn.utils.parametrize.remove_parametrizations"
-            )
+    if any(_is_sparse(holder.module) for holder in holders):
+        return "is sparse already: convert a model once, with all parameters that you mean"
+    if fault := parametrization_fault(holders):
+        return fault
     others = [other for other, first in aliases.items() if first == name]
     if others:
         return (
@@ -83,6 +81,13 @@ def _fault(
         kind = str(parameter.dtype).removeprefix("torch.")
         return f"is of type {kind}: convert before quantizing"
     return ""
+
+
+def _is_sparse(module: nn.Module) -> bool:
+    parts = module if isinstance(module, ParametrizationList) else ()
+    return isinstance(module, (SparseLinear, SparseEmbedding)) or any(
+        isinstance(part, Scattered) for part in parts
+    )
 
 
 def install(model: Model, drawn: Mapping[str, Drawn], holders: Mapping[str, Holder]) -> Model:

@@ -8,26 +8,24 @@ from typing import Any, TypeVar, get_args
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit._planning.overrides import match_patterns
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import (
     Chosen,
-    Holder,
     choose_parameters,
-    holders_of,
-    parametrized,
+    choose_values,
     refuse_wrapped,
+    require_plan,
     roles_of,
 )
 from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import named_modules, named_parameters, require_parameters, unwrap
-from isoinit._writing.fill import refuse_unfillable
+from isoinit._writing.parametrized import Holder, holders_of, parametrization_fault, parametrized
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
-from isoinit.variational import layers
 from isoinit.variational.gaussian import GaussianWeight, Noise, held_distributions
+from isoinit.variational.layers import EXACT, follow_noise
 from isoinit.variational.noise import Draws
 from isoinit.variational.priors import START, NormalPrior, PriorLike, build_prior, require_number
 from isoinit.variational.starts import Begin, Regression, Trained, begin_at, planned_spread
@@ -153,13 +151,15 @@ def convert(
 
 def _is_fast(holders: list[Holder]) -> bool:
     """Whether noise of each example's own can be made: for an exact layer's own weight."""
-    first = holders[0]
-    exact = type(first.module) in layers.EXACT and first.attribute == "weight"
-    return exact and len(holders) == 1
+    return len(holders) == 1 and _is_exact(holders[0])
+
+
+def _is_exact(holder: Holder) -> bool:
+    return type(holder.module) in EXACT and holder.attribute == "weight"
 
 
 def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
-    """Shrink the mean in place; the logarithm of the first spread."""
+    """Shrink the mean in place, and return the logarithm of the first spread."""
     with torch.no_grad():
         mean.mul_(begin.shrink)
     log_std = begin.std(mean.detach()).log().to(mean.dtype)
@@ -167,11 +167,10 @@ def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
 
 
 def _register(holder: Holder, gaussian: GaussianWeight) -> None:
-    module, attribute = holder.module, holder.attribute
-    exact = type(module) in layers.EXACT and attribute == "weight"
-    parametrized(module, attribute, gaussian)
+    exact = _is_exact(holder)  # asked first: the layer's class becomes its own
+    parametrized(holder.module, holder.attribute, gaussian)
     if exact:
-        layers.install(module)
+        follow_noise(holder.module)
 
 
 def _hook_root(model: nn.Module) -> Draws:
@@ -190,8 +189,7 @@ def _hook_layers(model: nn.Module, draws: Draws) -> None:
 
 
 def _require_kinds(plan: Any, start: Any, noise: Any) -> None:
-    if plan is not None and not isinstance(plan, Plan):
-        raise ArgumentError(f"plan is a {type(plan).__name__}; expected an isoinit.Plan or None")
+    require_plan(plan)
     if start is not None and not isinstance(start, (Trained, Regression)):
         raise ArgumentError(f"start={start!r}: expected None, Trained() or Regression(x, y)")
     if noise not in get_args(Noise):
@@ -216,13 +214,7 @@ def _priors(
     """The prior of every chosen parameter."""
     if not isinstance(prior, Mapping):
         return dict.fromkeys(chosen, prior)
-    found = match_patterns(prior, chosen, aliases)
-    if missing := [name for name in chosen if name not in found]:
-        raise ArgumentError(
-            f"nothing was changed: no pattern of the priors matches {missing[0]!r}; add one, such as "
-            '"*" for the rest'
-        )
-    return {name: prior[found[name]] for name in chosen}
+    return choose_values(prior, chosen, aliases, "priors", '"*" for the rest')
 
 
 def _holders(
@@ -238,14 +230,9 @@ def _holders(
 
 
 def _fault(parameter: nn.Parameter, holders: list[Holder]) -> str:
+    if fault := parametrization_fault(holders):
+        return f"{fault}, or leave it out by parameters="
     leave = "or leave it out: parameters=lambda name, p: p.requires_grad"
-    for holder in holders:
-        if isinstance(holder.module, ParametrizationList):
-            kinds = ", ".join(type(part).__name__ for part in holder.module)
-            return (
-                f"belongs to a parametrization ({kinds}): remove it first, with "
-                "torch.nn.utils.parametrize.remove_parametrizations, or leave it out by parameters="
-            )
     if not parameter.is_floating_point():
         kind = str(parameter.dtype).removeprefix("torch.")
         return f"is of type {kind}, which has no Gaussian: convert before quantizing, {leave}"

@@ -1,4 +1,8 @@
-"""Plain modules and plain distributions out of a network of distributions."""
+"""What leaves a network of distributions: plain modules, and distributions of torch's own.
+
+`sample` and `freeze` give the model as it was before `convert`, with one draw of its weights or with
+their means; `posterior` gives what was learned.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from isoinit._planning.selected import unparametrized
 from isoinit._reading.torch.names import named_modules
+from isoinit._writing.parametrized import unparametrized
 from isoinit._writing.seeds import resolve_seed
 from isoinit.variational.gaussian import GaussianWeight, distribution_of, held_distributions
 from isoinit.variational.loss import converted

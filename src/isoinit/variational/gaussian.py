@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from isoinit._reading.torch.names import named_modules
+from isoinit._writing.parametrized import parametrizations_of
 from isoinit.variational.noise import Draws, normals
 from isoinit.variational.priors import Prior, wide
 
@@ -160,10 +161,8 @@ def distributions(model: nn.Module) -> Iterator[tuple[GaussianWeight, torch.Tens
 
 def held_distributions(module: nn.Module) -> list[str]:
     """The names of a module's own parameters that are distributions."""
-    # Read from _modules: the attributes of a compiled layer's wrapper are those of the layer.
-    held = module._modules.get("parametrizations")
-    names = held._modules if isinstance(held, nn.ModuleDict) else {}
-    return [name for name in names if distribution_of(module, name) is not None]
+    lists = parametrizations_of(module)
+    return [name for name, parts in lists.items() if isinstance(parts[0], GaussianWeight)]
 
 
 def distribution_of(

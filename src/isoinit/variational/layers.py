@@ -31,7 +31,7 @@ class _Product(Protocol):
     ) -> torch.Tensor: ...
 
 
-def install(layer: nn.Module) -> None:
+def follow_noise(layer: nn.Module) -> None:
     """Have an exact linear or convolutional layer follow its weight's `noise`."""
     # The class is the layer's own: registering a parametrization has just made it.
     kind: Any = type(layer)

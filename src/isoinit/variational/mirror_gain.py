@@ -1,4 +1,4 @@
-"""What noise takes from a signal that lives on mirrored units, so that it can be given back.
+"""The gain of mirrored units under noise: it restores the part of the signal that noise takes.
 
 Between `LooksLinear` layers units come in pairs of opposite pre-activations z and -z, and the next
 layer reads φ(z) - φ(-z). Weights with spreads of their own make the pair opposite only in part, with

@@ -12,10 +12,10 @@ from isoinit._planning.calibration.measure import Target, measure_corrections
 from isoinit._reading.torch import (
     require_parameters,
 )
-from isoinit._writing.apply import fill_parameters, refuse_mismatch
+from isoinit._writing.apply import fill_parameters
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import refuse_unfillable
 from isoinit._writing.postponed import unfilled
+from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError
 

@@ -28,8 +28,8 @@ from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
 from isoinit._verifying.sharded import local
-from isoinit._writing.fill import refuse_unfillable
 from isoinit._writing.postponed import unfilled
+from isoinit._writing.refusals import refuse_unfillable
 from isoinit.errors import ArgumentError, PlanError
 
 DEEP = 4  # layers from which on a curve tells more than the table

@@ -5,11 +5,11 @@ empty, and no column either where the weights suffice. Adding a pattern is one f
 of `parse`.
 """
 
+from isoinit.initializers.patterns._parse import parse
 from isoinit.initializers.patterns.base import Kept, Pattern, shape_of
 from isoinit.initializers.patterns.blocks import Blocks
 from isoinit.initializers.patterns.fixed import Fixed
 from isoinit.initializers.patterns.n_of_m import NOfM
-from isoinit.initializers.patterns.parse import parse
 from isoinit.initializers.patterns.random import Random
 
 __all__ = ["Blocks", "Fixed", "Kept", "NOfM", "Pattern", "Random", "parse", "shape_of"]

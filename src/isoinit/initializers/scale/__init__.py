@@ -1,4 +1,8 @@
-"""The scale of a weight: how many terms it sums, and what the activation beside it does."""
+"""The scale of a weight: how many terms it sums, and what the activation beside it does. No framework.
+
+`fans` (what the axes of a parameter mean, fan-in and fan-out), `gains` (the gain of any activation, by
+quadrature), `criticality` (the edge of chaos). Import the names below from here, all else from them.
+"""
 
 from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.scale.gains import activation_gain, function_gain

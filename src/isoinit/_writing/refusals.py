@@ -1,0 +1,147 @@
+"""What is refused before the first write: tensors that cannot be filled, and plans that do not fit.
+
+Nothing here writes, and every fault is found before anything is written, so that a model is either
+filled whole or left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from isoinit._showing.findings import listed
+from isoinit._writing.entry import Entry
+from isoinit._writing.fill import ARRAYS
+from isoinit.errors import PlanError
+
+_OWN = (torch.Tensor, nn.Parameter)
+
+
+def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
+    """Raise for tensors that cannot hold initial values, all of them at once.
+
+    Args:
+        tensors: the parameters, by name.
+        now: whether they are to be filled at once, so that tensors on the meta device and sharded ones
+            are refused, or only planned for.
+
+    Raises:
+        PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
+    """
+    faults: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor, now=now):
+            faults.setdefault(fault, []).append(repr(name))
+    if faults:
+        said = [
+            f"{names[0]}{f' (and {len(names) - 1} more)' if len(names) > 1 else ''} {fault}"
+            for fault, names in faults.items()
+        ]
+        raise PlanError(f"nothing was changed: parameter {'; '.join(said)}")
+
+
+def _fault(tensor: torch.Tensor, *, now: bool) -> str:
+    plain = type(tensor) in _OWN and tensor.layout is torch.strided
+    if plain and tensor.dtype in ARRAYS and not tensor.is_meta:
+        return ""  # most are
+    if isinstance(tensor, UninitializedParameter):
+        return "has no shape yet (a lazy layer): run the model once on a batch first"
+    if tensor.dtype not in ARRAYS:
+        return (
+            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16 or bfloat16: keep "
+            "tensors that are not trained as buffers, and initialize before quantizing"
+        )
+    if now and tensor.is_meta:
+        return (
+            "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
+            "apply (and set the buffers, which to_empty leaves empty too)"
+        )
+    if tensor.layout != torch.strided:
+        return (
+            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
+        )
+    if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
+        return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
+    return ""
+
+
+def left_on_meta(
+    entries: Mapping[str, Entry],
+    parameters: Mapping[str, torch.Tensor],
+    aliases: Mapping[str, str] | None = None,
+) -> str:
+    """Return what is wrong with parameters on the meta device that a plan leaves as they were.
+
+    Args:
+        entries: the plan's, with one for each parameter.
+        parameters: by name.
+        aliases: the plan's further names of tied parameters.
+
+    Returns:
+        Their names, why they are left, and what to do; "" if there are none.
+    """
+    left = {}
+    for name, parameter in parameters.items():
+        entry = entries[(aliases or {}).get(name, name)]
+        if parameter.is_meta and entry.initializer is None:
+            left[name] = entry.reason
+    if not left:
+        return ""
+    names, why = listed([repr(name) for name in left]), listed(list(dict.fromkeys(left.values())))
+    if len(left) == 1:
+        said = f"parameter {names} is on the meta device, and the plan leaves it as it was"
+    else:
+        said = f"parameters {names} are on the meta device, and the plan leaves them as they were"
+    return (
+        f"{said} ({why}): there is nothing to leave. Give an initializer, "
+        f"plan[{next(iter(left))!r}] = ..., or build the model under isoinit.deferred() instead"
+    )
+
+
+def refuse_mismatch(
+    entries: Mapping[str, Entry],
+    parameters: Mapping[str, Any],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    some: bool = False,
+) -> None:
+    """Raise for parameters that are not those of a plan.
+
+    Args:
+        entries: the plan's.
+        parameters: what has a shape and a dtype, by name.
+        aliases: the plan's further names of tied parameters, which are known then too.
+        some: whether the plan may have more.
+
+    Raises:
+        PlanError: naming what differs.
+    """
+    named = {(aliases or {}).get(name, name) for name in parameters}
+    faults = [f"the plan has no entry for {n!r}" for n in sorted(named - entries.keys())]
+    if not some:
+        faults += [f"the model has no parameter {name!r}" for name in entries if name not in named]
+    for name, tensor in parameters.items():
+        entry = entries.get((aliases or {}).get(name, name))
+        if entry is None:
+            continue
+        if tensor.shape != entry.shape:
+            shape = tuple(tensor.shape)
+            faults.append(f"{name!r} has shape {shape}, the plan expects {entry.shape}")
+        elif (found := _name(tensor.dtype)) != entry.dtype:
+            faults.append(f"{name!r} is {found}, the plan expects {entry.dtype}")
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise PlanError(
+            f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
+            "or apply it to the model that it was made from"
+        )
+
+
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

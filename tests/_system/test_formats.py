@@ -1,0 +1,32 @@
+"""Headers of JSON files: what was written is read, and nothing else."""
+
+import json
+
+import pytest
+
+from isoinit._system.formats import Format
+from isoinit.errors import PlanError
+
+FORM = Format("format", "isoinit list", 2, "list", "write it again")
+
+
+def test_what_was_written_is_read():
+    data = {**FORM.header, "items": [1, 2]}
+    assert FORM.parse(json.dumps(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{"format": "isoin', "the list is not JSON, or was cut off"),
+        ("[]", 'not a list: expected a JSON object with "format": "isoinit list"'),
+        ('{"format": "isoinit plan", "version": 2}', "not a list"),
+        (
+            '{"format": "isoinit list"}',
+            "the list has version None, this isoinit reads 2; write it again",
+        ),
+    ],
+)
+def test_anything_else_is_refused(text, match):
+    with pytest.raises(PlanError, match=match):
+        FORM.parse(text)
