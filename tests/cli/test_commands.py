@@ -1,4 +1,4 @@
-"""The commands as a user runs them, each in a process of its own."""
+"""The commands as a user runs them: in this process, and each verb once in one of its own."""
 
 import json
 import os
@@ -90,12 +90,12 @@ def status(folder, monkeypatch):
     return runner(folder, monkeypatch)
 
 
-def test_plan(folder):
+def test_plan(folder, status, capsys):
     table = run(folder, "plan", "models.py:default")
     assert table.returncode == 0
     assert "pairs of opposite units" in " ".join(table.stdout.split())
-    data = run(folder, "plan", "models.py:default", "--json", "--method", "sparse")
-    plan = isoinit.Plan.from_json(data.stdout)
+    assert status("plan", "models.py:default", "--json", "--method", "sparse") == 0
+    plan = isoinit.Plan.from_json(capsys.readouterr().out)
     assert isinstance(plan["0.weight"].initializer, isoinit.Sparse)
 
 
@@ -124,11 +124,12 @@ def test_diff_answers_by_its_status(folder, status, capsys):
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_graph_as_text_and_json(folder):
+def test_graph_as_text_and_json(folder, status, capsys):
     shown = run(folder, "graph", "models.py:default")
     assert shown.returncode == 0
     assert "fed by" in shown.stdout
-    data = json.loads(run(folder, "graph", "models.py:default", "--json").stdout)
+    assert status("graph", "models.py:default", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
     assert data["format"] == "isoinit graph"
     first, second = data["layers"][:2]
     assert first["fed_by"][0]["sources"] == [{"kind": "input", "op": None, "layer": "input"}]
@@ -147,13 +148,12 @@ def test_recipes(status, folder, capsys):
     assert load_file(folder / "own" / "model.safetensors")["0.weight"].abs().max() <= 0.5
 
 
-def test_check_answers_by_its_status(folder):
+def test_check_answers_by_its_status(folder, status, capsys):
     sick = run(folder, "check", "models.py:default")
     assert sick.returncode == 1
     assert "unhealthy" in sick.stdout
-    well = run(folder, "check", "models.py:healthy", "--json")
-    assert well.returncode == 0
-    assert json.loads(well.stdout)["ok"] is True
+    assert status("check", "models.py:healthy", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_audit_answers_by_its_status(status, capsys):
@@ -188,10 +188,9 @@ def test_annotations_and_strictness(folder, status, capsys):
     assert status("check", "models.py:healthy", "--github", "--strict") == 0
 
 
-def test_init_writes_what_apply_would(folder):
-    done = run(folder, "init", "models.py:default", "-o", "c", "--seed", "3", "--json")
-    assert done.returncode == 0
-    told = json.loads(done.stdout)
+def test_init_writes_what_apply_would(folder, status, capsys):
+    assert status("init", "models.py:default", "-o", "c", "--seed", "3", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
     assert (told["directory"], told["tensors"], told["ok"]) == ("c", 40, None)
     layers = [x for _ in range(20) for x in (torch.nn.Linear(32, 32), torch.nn.ReLU())]
     model = torch.nn.Sequential(*layers)
@@ -309,13 +308,12 @@ def test_every_command_has_seed_json_and_help(status, capsys, command):
     assert "--json" in text
 
 
-def test_explain(folder):
+def test_explain(folder, status, capsys):
     found = run(folder, "explain", "models.py:default", "2.weight")
     assert found.returncode == 0
     assert "by rule" in found.stdout
-    missing = run(folder, "explain", "models.py:default", "nothing")
-    assert missing.returncode == 2
-    assert "nothing" in missing.stderr
+    assert status("explain", "models.py:default", "nothing") == 2
+    assert "nothing" in capsys.readouterr().err
 
 
 def test_the_command_line_starts_without_a_framework():
@@ -325,7 +323,8 @@ def test_the_command_line_starts_without_a_framework():
     assert run.stdout.strip() == "[]"
 
 
-def test_rules(folder):
-    page, data = run(folder, "rules"), run(folder, "rules", "--json")
-    assert "| LayerScale |" in page.stdout
-    assert {"name", "when", "formula", "reason", "source"} == set(json.loads(data.stdout)[0])
+def test_rules(folder, status, capsys):
+    assert "| LayerScale |" in run(folder, "rules").stdout
+    assert status("rules", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {"name", "when", "formula", "reason", "source"} == set(data[0])

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 import isoinit
 from isoinit import sparse
 from isoinit.errors import ArgumentError
+from ranks import on_ranks
 
 X = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(8) % 4
@@ -131,8 +132,7 @@ def test_a_bfloat16_model_draws_the_rounded_weights():
     assert torch.equal(half.places.columns, one.places.columns)
 
 
-def _train_on_a_rank(rank, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def train_on_a_rank(rank):
     mine = slice(4 * rank, 4 * rank + 4)
     alone = made()
     expected = train(alone)
@@ -142,12 +142,10 @@ def _train_on_a_rank(rank, store):
     assert (losses / 2).tolist() == pytest.approx(expected, rel=1e-5)
     for one, other in zip(alone.parameters(), data.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    dist.barrier()  # a rank that ends before the other has left may be aborted
-    dist.destroy_process_group()
 
 
-def test_data_parallel_over_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_train_on_a_rank, (tmp_path / "store",), nprocs=2)
+def test_data_parallel_over_two_processes():
+    on_ranks(2, train_on_a_rank)
 
 
 def test_the_weight_can_be_read_with_its_zeros():

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import isoinit
 from isoinit.variational import NormalPrior, at_prior, convert, elbo, kl
+from ranks import on_ranks
 
 X = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(8) % 4
@@ -69,8 +70,7 @@ def test_gradients_under_autocast(noise):
         assert torch.cosine_similarity(one.flatten(), other.flatten(), 0) > 0.95
 
 
-def _train_on_a_rank(rank, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def train_on_a_rank(rank):
     mesh = init_device_mesh("cpu", (2,))
     mine = slice(4 * rank, 4 * rank + 4)
     for prior in (1.0, NormalPrior(0.5, "start")):
@@ -103,11 +103,10 @@ def _train_on_a_rank(rank, store):
     mixed = torch.tensor(train(half, X[mine], Y[mine]))
     dist.all_reduce(mixed)
     assert (mixed / 2).tolist() == pytest.approx(train(made(), X, Y), rel=0.05)
-    dist.destroy_process_group()
 
 
-def test_data_parallel_and_fully_sharded_over_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_train_on_a_rank, (tmp_path / "store",), nprocs=2)
+def test_data_parallel_and_fully_sharded_over_two_processes():
+    on_ranks(2, train_on_a_rank)
 
 
 def test_with_checkpointed_blocks_fully_sharded(tmp_path):

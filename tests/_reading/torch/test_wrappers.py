@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.utils.checkpoint import checkpoint
 
 import isoinit
+from ranks import on_ranks
 
 
 class Block(nn.Module):
@@ -113,12 +114,10 @@ def test_fully_sharded_by_flat_parameters(group):
     assert facts(model) == facts(Net())
 
 
-def _plan_on_a_rank(rank, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def plan_on_a_rank(rank):
     model = shard(Net(), init_device_mesh("cpu", (2,)))
     assert facts(model) == facts(Net())
-    dist.destroy_process_group()
 
 
-def test_fully_sharded_over_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_plan_on_a_rank, (tmp_path / "store",), nprocs=2)
+def test_fully_sharded_over_two_processes():
+    on_ranks(2, plan_on_a_rank)

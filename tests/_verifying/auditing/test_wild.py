@@ -11,6 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 import isoinit
 from isoinit import functional
+from ranks import on_ranks
 
 
 def found(audit):
@@ -125,9 +126,8 @@ NAMES = ("0.weight", "0.bias", "1.weight", "1.bias")
 TWINS = {("bit-identical", ("0.weight", "1.weight")), ("bit-identical", ("0.bias", "1.bias"))}
 
 
-def _on_two_ranks(rank, store):
+def _on_two_ranks(rank):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     mesh = init_device_mesh("cpu", (2,))
     shards = {("identical shards", NAMES)}
     assert found(isoinit.audit(lambda: sharded(mesh), draw)) == shards
@@ -141,43 +141,34 @@ def _on_two_ranks(rank, store):
     audit = isoinit.audit(lambda: nn.Linear(4, 4), seed=rank)
     assert audit.ok
     assert found(audit) == {("ranks differ", ("weight", "bias"))}
-    dist.barrier()  # a rank that ends before the other has left may be aborted
-    dist.destroy_process_group()
 
 
-def test_shards_of_two_ranks(tmp_path):
-    torch.multiprocessing.spawn(_on_two_ranks, (tmp_path / "store",), nprocs=2)
+def test_shards_of_two_ranks():
+    on_ranks(2, _on_two_ranks)
 
 
-def _on_four_ranks(rank, store):
+def _on_four_ranks(rank):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=4)
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
     audit = isoinit.audit(lambda: sharded(mesh), draw, seed=rank)
     assert found(audit) == {("replicas differ", NAMES)}
     seed = mesh.get_local_rank("shard")  # replicas start alike, and shards do not
     assert found(isoinit.audit(lambda: sharded(mesh), draw, seed=seed)) == set()
-    dist.barrier()  # a rank that ends before the other has left may be aborted
-    dist.destroy_process_group()
 
 
-def test_replicas_that_start_from_different_weights(tmp_path):
+def test_replicas_that_start_from_different_weights():
     """OLMo-core#319: two replicas of two shards, each rank under a seed of its own."""
-    torch.multiprocessing.spawn(_on_four_ranks, (tmp_path / "store",), nprocs=4)
+    on_ranks(4, _on_four_ranks)
 
 
-def _alone(rank, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=1)
+def _alone(rank):
     mesh = init_device_mesh("cpu", (1,))
     assert found(isoinit.audit(lambda: sharded(mesh), draw)) == set()
-    dist.barrier()  # a rank that ends before the other has left may be aborted
-    dist.destroy_process_group()
 
 
-def test_one_rank_does_not_hang(tmp_path):
+def test_one_rank_does_not_hang():
     """pytorch#180088: `nn.init` on a DTensor of one rank."""
-    context = torch.multiprocessing.spawn(_alone, (tmp_path / "store",), nprocs=1, join=False)
-    assert context.join(timeout=120)
+    on_ranks(1, _alone, timeout=120)
 
 
 # What other parts of the library must get right.

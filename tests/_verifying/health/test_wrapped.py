@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import isoinit
+from ranks import on_ranks
 
 
 class Net(nn.Module):
@@ -154,8 +155,7 @@ def shard(model, mesh, **more):
     return fully_shard(model, mesh=mesh, **more)
 
 
-def _check_on_a_rank(rank, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def check_on_a_rank(rank):
     mesh = init_device_mesh("cpu", (2,))
     model = made()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -174,8 +174,7 @@ def _check_on_a_rank(rank, store):
     assert [x.rms for x in mixed.layers] == pytest.approx(
         [v[0] for v in plain[0].values()], rel=0.03
     )
-    dist.destroy_process_group()
 
 
-def test_fully_sharded_over_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_check_on_a_rank, (tmp_path / "store",), nprocs=2)
+def test_fully_sharded_over_two_processes():
+    on_ranks(2, check_on_a_rank)
