@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoinit.sparse import kernels, products
+from isoinit.sparse import products
+from isoinit.sparse import threads as work
 from isoinit.sparse.products import dense, sparse_linear, transpose
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -75,9 +76,9 @@ def test_the_same_bits_on_any_number_of_threads():
         for s in ((2, 300, 64), len(columns))
     )
     places = values, columns.numpy(), starts.numpy(), x
-    one, three = (kernels.multiply(*places, threads) for threads in (1, 3))
+    one, three = (work.multiply(*places, threads) for threads in (1, 3))
     assert (one == three).all()
-    again = [kernels.correlate(one, x, *places[1:3], threads) for threads in (1, 3)]
+    again = [work.correlate(one, x, *places[1:3], threads) for threads in (1, 3)]
     assert (again[0] == again[1]).all()
 
 

@@ -14,23 +14,16 @@ registers. How many lanes there are is told by the length of a tuple, which is p
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from isoinit._drawing.jit import kernel, share, widest_vectors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from isoinit._drawing.jit import kernel, widest_vectors
 
 _DOTS = (
     8  # of one row, together: as many as the numbers of a vector, whose sums are then transposed
 )
-_CACHE, _AT_LEAST = 2**16, 24  # bytes of a panel, and weights of a row, that are worked on together
 _INT64, _INT32 = ir.IntType(64), ir.IntType(32)
 
 
@@ -158,7 +151,7 @@ def _add_dots(typingctx, g, g_at, columns, first, last, x, x_at, out, out_at, la
 
 
 @kernel
-def _multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, first, last, lanes):
+def multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, first, last, lanes):
     """Rows `first` to `last` of W·x for all panels, `tile` columns at a time."""
     widest_vectors()
     wide = len(lanes)
@@ -177,7 +170,7 @@ def _multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, firs
 
 
 @kernel
-def _correlate_rows(g, x, columns, starts, out, panels, size, rows, first, last, lanes):
+def correlate_rows(g, x, columns, starts, out, panels, size, rows, first, last, lanes):
     """What each kept weight of rows `first` to `last` contributes: g·x summed over examples."""
     widest_vectors()
     wide = len(lanes)
@@ -248,7 +241,7 @@ def _add_eights(typingctx, values, columns, first, eights, x):
 
 
 @kernel
-def _multiply_one(values, columns, starts, x, y, first, last):
+def multiply_one(values, columns, starts, x, y, first, last):
     """Rows `first` to `last` of W·x for one example."""
     for row in range(first, last):
         k, stop = np.int64(starts[row]), np.int64(starts[row + 1])
@@ -260,7 +253,7 @@ def _multiply_one(values, columns, starts, x, y, first, last):
 
 
 @kernel
-def _pack_rows(x, out, first, last, wide):
+def pack_rows(x, out, first, last, wide):
     """Panels `first` to `last` of a batch (examples, features); missing examples are zero."""
     examples, size = x.shape
     side = 16  # squares of numbers that stay in the cache while they are turned
@@ -278,8 +271,8 @@ def _pack_rows(x, out, first, last, wide):
 
 
 @kernel
-def _unpack_rows(x, out, first, last, wide):
-    """The reverse of `_pack_rows`."""
+def unpack_rows(x, out, first, last, wide):
+    """The reverse of `pack_rows`."""
     examples, size = out.shape
     side = 16
     for panel in range(first, last):
@@ -292,126 +285,7 @@ def _unpack_rows(x, out, first, last, wide):
 
 
 @kernel
-def _gather(values, order, out, first, last):
+def gather(values, order, out, first, last):
+    """Elements `first` to `last` of ``values[order]``."""
     for k in range(np.uint64(first), np.uint64(last)):
         out[k] = values[order[k]]
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory that begins with a cache line: of vectors that do not, every other one lies in two."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def lanes_for(examples: int) -> int:
-    """How many examples a panel holds: as many as registers do, or fewer for a small batch."""
-    return 16 if examples <= 16 else 32 if examples <= 32 else 64
-
-
-def pack(x: NDArray[Any], lanes: int, threads: int) -> NDArray[Any]:
-    """A batch (examples, features) in panels."""
-    panels = -(-len(x) // lanes)
-    out = _aligned((panels, x.shape[1], lanes), x.dtype)
-    share(_pack_rows, [(x, out, p, p + 1, lanes) for p in range(panels)], threads)
-    return out
-
-
-def unpack(x: NDArray[Any], out: NDArray[Any], threads: int) -> None:
-    """Panels back into a batch."""
-    lanes = x.shape[2]
-    share(_unpack_rows, [(x, out, p, p + 1, lanes) for p in range(len(x))], threads)
-
-
-def multiply(
-    values: NDArray[Any],
-    columns: NDArray[Any],
-    starts: NDArray[Any],
-    x: NDArray[Any],
-    threads: int,
-) -> NDArray[Any]:
-    """W·x: from panels (panels, size, lanes) to panels (panels, rows, lanes)."""
-    panels, size, lanes = x.shape
-    rows = len(starts) - 1
-    y = _aligned((panels, rows, lanes), x.dtype)
-    flat, out, tag, tile = x.reshape(-1), y.reshape(-1), (0,) * lanes, _tile(x, starts)
-    share(
-        _multiply_rows,
-        [
-            (values, columns, starts, flat, out, panels, size, rows, tile, a, b, tag)
-            for a, b in _pieces(starts, threads)
-        ],
-        threads,
-    )
-    return y
-
-
-def correlate(
-    g: NDArray[Any],
-    x: NDArray[Any],
-    columns: NDArray[Any],
-    starts: NDArray[Any],
-    threads: int,
-) -> NDArray[Any]:
-    """The gradient of each kept weight, from the panels of an output's gradient and of an input."""
-    panels, size, lanes = x.shape
-    out = np.zeros(len(columns), x.dtype)
-    flat_g, flat_x, tag = g.reshape(-1), x.reshape(-1), (0,) * lanes
-    share(
-        _correlate_rows,
-        [
-            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], a, b, tag)
-            for a, b in _pieces(starts, threads)
-        ],
-        threads,
-    )
-    return out
-
-
-def multiply_one(
-    values: NDArray[Any],
-    columns: NDArray[Any],
-    starts: NDArray[Any],
-    x: NDArray[Any],
-    threads: int,
-) -> NDArray[Any]:
-    """W·x for one example."""
-    y = np.empty(len(starts) - 1, x.dtype)
-    pieces = [(values, _unsigned(columns), starts, x, y, a, b) for a, b in _pieces(starts, threads)]
-    share(_multiply_one, pieces, threads)
-    return y
-
-
-def gather(values: NDArray[Any], order: NDArray[Any], threads: int) -> NDArray[Any]:
-    """``values[order]``."""
-    out = np.empty(len(order), values.dtype)
-    step = max(2**16, -(-len(order) // (4 * threads)))
-    edges = [*range(0, len(order), step), len(order)]
-    share(_gather, [(values, _unsigned(order), out, a, b) for a, b in pairwise(edges)], threads)
-    return out
-
-
-def _unsigned(numbers: NDArray[Any]) -> NDArray[Any]:
-    return numbers.view(numbers.dtype.str.replace("i", "u"))
-
-
-def _tile(x: NDArray[Any], starts: NDArray[Any]) -> int:
-    """How many columns are worked on together: their numbers stay in the cache while all rows go by.
-
-    But so many that a row has some weights among them: it begins and ends at a cost.
-    """
-    cached = _CACHE // (x.shape[2] * x.itemsize)
-    a_row = starts[-1] / max(len(starts) - 1, 1)
-    return max(cached, int(_AT_LEAST * x.shape[1] / max(a_row, 1)), 1)
-
-
-def _pieces(starts: NDArray[Any], threads: int) -> list[tuple[int, int]]:
-    """Runs of rows that hold about equally many weights."""
-    rows = len(starts) - 1
-    if threads == 1:
-        return [(0, rows)]
-    cuts = np.linspace(0, starts[-1], 4 * threads + 1)[1:-1]
-    inner = np.unique(np.clip(np.searchsorted(starts, cuts), 0, rows)).tolist()
-    edges = sorted({0, *inner, rows})
-    return list(pairwise(edges))

@@ -201,16 +201,16 @@ def _arrays(*tensors: torch.Tensor) -> list[Any]:
 def _forward(
     x: torch.Tensor, values: torch.Tensor, columns: torch.Tensor, starts: torch.Tensor
 ) -> torch.Tensor:
-    from isoinit.sparse import kernels  # loading Numba is slow
+    from isoinit.sparse import threads as work  # loading Numba is slow
 
     threads = torch.get_num_threads()
     batch, kept, places, begins = _arrays(x, values.to(_wide(x)), columns, starts)
     y = np.empty((len(batch), len(begins) - 1), batch.dtype)
     if len(batch) == 1:
-        y[0] = kernels.multiply_one(kept, places, begins, batch[0], threads)
+        y[0] = work.multiply_one(kept, places, begins, batch[0], threads)
     elif len(batch):
-        packed = kernels.pack(batch, kernels.lanes_for(len(batch)), threads)
-        kernels.unpack(kernels.multiply(kept, places, begins, packed, threads), y, threads)
+        packed = work.pack(batch, work.lanes_for(len(batch)), threads)
+        work.unpack(work.multiply(kept, places, begins, packed, threads), y, threads)
     return torch.from_numpy(y).to(x.dtype)
 
 
@@ -221,23 +221,23 @@ def _backward_by_kernels(
     places: Sequence[torch.Tensor],
     wanted: Sequence[bool],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    from isoinit.sparse import kernels
+    from isoinit.sparse import threads as work
 
     threads = torch.get_num_threads()
     gradient, kept, columns, starts, rows, order, begins = _arrays(g, values.to(_wide(x)), *places)
-    lanes = kernels.lanes_for(len(gradient))
-    packed = kernels.pack(gradient, lanes, threads)
+    lanes = work.lanes_for(len(gradient))
+    packed = work.pack(gradient, lanes, threads)
     to_batch, to_values = x.new_empty(0), values.new_empty(0)
     if wanted[0]:
         part = np.empty(tuple(x.shape), gradient.dtype)
-        by_columns = kernels.gather(kept, order, threads)
-        turned = kernels.multiply(by_columns, rows, begins, packed, threads)
+        by_columns = work.gather(kept, order, threads)
+        turned = work.multiply(by_columns, rows, begins, packed, threads)
         del by_columns  # as large as the weights, and the other gradient needs memory
-        kernels.unpack(turned, part, threads)
+        work.unpack(turned, part, threads)
         to_batch = torch.from_numpy(part).to(x.dtype)
     if wanted[1]:
-        inputs = kernels.pack(_arrays(x)[0], lanes, threads)
-        found = kernels.correlate(packed, inputs, columns, starts, threads)
+        inputs = work.pack(_arrays(x)[0], lanes, threads)
+        found = work.correlate(packed, inputs, columns, starts, threads)
         to_values = torch.from_numpy(found).to(values.dtype)
     return to_batch, to_values
 
