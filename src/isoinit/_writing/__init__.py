@@ -1,7 +1,7 @@
 """Values into the tensors of a model, whole or one process's shard, validated before the first write.
 
-`entry` (what one parameter gets: plain data), `apply` (a plan), `fill` (tensors), `slice` (a part),
-`placements` (where parameters lie), `meta`, `deferred` with `postponed` and `torch_init`, `own_init`,
-`poison`, `fingerprint`. All but `entry` import torch. Planning, verifying and the public packages
-import them by name.
+`entry` (what one parameter gets: plain data), `refusals`, `apply` (a plan), `fill` (tensors), `slice`
+(a part), `seeds`, `placements` (where parameters lie), `meta`, `deferred`, `postponed`, `torch_init`,
+`own_init`, `poison`, `parametrized`, `fingerprint`. All but `entry` and `slice` import torch.
+Planning, verifying and the public packages import them by name.
 """

@@ -120,7 +120,7 @@ def _tile(x: NDArray[Any], starts: NDArray[Any]) -> int:
 
     But so many that a row has some weights among them: it begins and ends at a cost.
     """
-    cached = _CACHE // (x.shape[2] * x.itemsize)
+    cached: int = _CACHE // (x.shape[2] * x.itemsize)
     a_row = float(starts[-1]) / max(len(starts) - 1, 1)
     return max(cached, int(_AT_LEAST * x.shape[1] / max(a_row, 1)), 1)
 
