@@ -55,18 +55,18 @@ PlanFile = Annotated[
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Github = Annotated[
-    bool, typer.Option("--github", help="Add a line a finding that GitHub Actions shows.")
+    bool, typer.Option("--github", help="Also print each finding as a GitHub Actions annotation.")
 ]
 Html = Annotated[
     Path | None,
     typer.Option(
         "--html",
         metavar="FILE",
-        help="Write one HTML page to search and to send, too.",
+        help="Also write a self-contained HTML page.",
         callback=_refuse_place,  # before the work, not after it
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")]
 Method = Annotated[
     str,
     typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
@@ -124,7 +124,7 @@ def plan(
 
 @app.command()
 def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
-    """Show what two saved plans give differently. Exit status 1: they differ."""
+    """Show what two saved plans give differently. Exits with 1 if they differ."""
     found = isoinit.Plan.load(before).diff(isoinit.Plan.load(after))
     print(found.to_json() if as_json else found)
     raise typer.Exit(1 if found else 0)
@@ -170,7 +170,10 @@ def check(
     ] = None,
     optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
 ) -> None:
-    """Measure the signal through a model as the function returns it. Exit status 1: unhealthy."""
+    """Measure the signal through a model as the function returns it.
+
+    Exits with 1 if the model is unhealthy.
+    """
     model, batch, loss = load_target(target, seed)
     if batch is None:
         raise _no_batch(target, "check")
@@ -199,8 +202,8 @@ def compare(
 ) -> None:
     """Start a model from several initializations, side by side, and train it for a while.
 
-    It learns the function's batch, by its loss or else the output's own, or fixed noise by heart.
-    Ctrl-C ends it early and shows what is done, with exit status 1.
+    Trains on the batch with the given loss; without a loss, with the model's own; without either,
+    to memorize fixed noise. Ctrl-C ends the command early: it shows what is done and exits with 1.
     """
     from isoinit._verifying.comparing import METHODS
 
@@ -232,7 +235,10 @@ def audit(
     github: Github = False,
     strict: Strict = False,
 ) -> None:
-    """Find what a model's own initialization forgets on the meta device. Exit status 1: something."""
+    """Find what a model's own initialization forgets on the meta device.
+
+    Exits with 1 if something was forgotten.
+    """
     function = find_target(target)
     found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
     _write_page(found, html)
@@ -306,14 +312,14 @@ def verify(
     github: Github = False,
     strict: Strict = False,
 ) -> None:
-    """Compare a checkpoint with what its plan draws, bit for bit. Exit status 1: it differs."""
+    """Compare a checkpoint with what its plan draws, bit for bit. Exits with 1 if they differ."""
     chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
     found = isoinit.verify_checkpoint(directory, chosen, seed)
     _answer(found, as_json=as_json, github=github, strict=strict)
 
 
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
-    """Refuse what could be written and then not be checked."""
+    """Raise if the files could be written but not checked."""
     from isoinit._reading.torch import named_parameters
     from isoinit._writing.refusals import refuse_unfillable
 

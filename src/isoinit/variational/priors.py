@@ -257,7 +257,7 @@ class _Parts(nn.Module):
 
 
 def _argument(prior: Distribution, key: str) -> Any:
-    """What a distribution was made with: kept under the same name, or under it with a stroke."""
+    """What a distribution was made with: kept under the same name, or that name with an underscore."""
     if key in ("probs", "logits"):  # one of the two was given; the other may have been worked out
         return (
             vars(prior)[key] if key == ("probs" if "probs" in vars(prior) else "logits") else None

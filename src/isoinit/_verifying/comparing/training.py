@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def objective(output: Any, loss: Loss | None) -> torch.Tensor:
     """What is made small: the loss given, or the output's own, or the distance from fixed noise.
 
-    To learn numbers by heart is a task that any model has an output for.
+    To memorize numbers is a task that any model has an output for.
     """
     found = chosen_loss(output, loss)
     if found is not None:
