@@ -48,7 +48,7 @@ def plan(
         recipe: a recipe to follow in place of the rule book. "own" is the model's own: its
             `_init_weights`, `init_weights` or `reset_parameters` is run on memory of its own, and
             every parameter gets the distribution that it was drawn from, with our streams.
-            "paper:gpt2", "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published ones.
+            "paper:gpt2", "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published.
         overrides: other initializers by name, glob or role, as for `Plan.override`.
 
     Raises:

@@ -202,8 +202,10 @@ def compare(
 ) -> None:
     """Start a model from several initializations, side by side, and train it for a while.
 
-    Trains on the batch with the given loss; without a loss, with the model's own; without either,
-    to memorize fixed noise. Ctrl-C ends the command early: it shows what is done and exits with 1.
+    Trains on the batch with the given loss, or else with the model's own.
+    Without either, the model is trained to memorize fixed noise.
+
+    Ctrl-C ends the command early: it shows what is done and exits with 1.
     """
     from isoinit._verifying.comparing import METHODS
 
