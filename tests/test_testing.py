@@ -1,14 +1,15 @@
 """What pytest and unittest show of a failed check."""
 
+import contextlib
+import io
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import nn
 
 from isoinit.testing import assert_healthy
+from ranks import on_ranks
 
 TESTS = """
 import torch, isoinit
@@ -35,18 +36,23 @@ def test_other():
 """
 
 
+def printed(rank, folder):
+    """The status of a real pytest, and what it prints."""
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "120"
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = pytest.main(["-p", "isoinit_pytest", "-q", "test_models.py"])
+    return int(status), out.getvalue()
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """What a real pytest prints, by test."""
+    """What a pytest in a process of its own prints, by test."""
     folder = tmp_path_factory.mktemp("tests")
     (folder / "test_models.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "isoinit_pytest", "-q", "test_models.py"]
-    environment = {**os.environ, "COLUMNS": "120"}
-    run = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 1, run.stdout + run.stderr
-    _, *parts = run.stdout.partition("short test summary")[0].split("____ test_")
+    ((status, text),) = on_ranks(1, printed, folder, together=False)
+    assert status == 1, text
+    _, *parts = text.partition("short test summary")[0].split("____ test_")
     return {part.split()[0]: part for part in parts}
 
 

@@ -1,5 +1,6 @@
 """Filling: the same bits on any device default, number of threads and order."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from isoinit._writing.seeds import resolve_seed
 from isoinit.initializers.scale import fans
 
 FINGERPRINT = """
-import hashlib, torch, isoinit
+import hashlib, sys, isoinit
 from torch import nn
 model = nn.Sequential(nn.Linear(300, 700), nn.ReLU(), nn.LSTM(700, 128, batch_first=True))
-plan = isoinit.plan(model)
+plan = isoinit.Plan.load(sys.argv[1])
 for initializer in ("HeNormal", "HeUniform", "TruncatedNormal", "Orthogonal", "Sparse"):
     plan["0.weight"] = getattr(isoinit, initializer)()
     plan.apply(model, seed=11)
@@ -30,15 +31,17 @@ for initializer in ("HeNormal", "HeUniform", "TruncatedNormal", "Orthogonal", "S
 """
 
 
-def test_the_number_of_threads_changes_no_bit():
+def test_the_number_of_threads_changes_no_bit(tmp_path):
     """A process of its own for each: thread pools are sized when they start."""
+    model = nn.Sequential(nn.Linear(300, 700), nn.ReLU(), nn.LSTM(700, 128, batch_first=True))
+    isoinit.plan(model).save(tmp_path / "plan.json")
     found = []
     for threads, cores in (("1", "{0}"), ("2", "{0, 1}")):
-        environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PATH": ""}
+        limits = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         code = f"import os; os.sched_setaffinity(0, {cores})\n" + FINGERPRINT
         run = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
+            [sys.executable, "-c", code, str(tmp_path / "plan.json")],
+            env={**os.environ, **limits},
             capture_output=True,
             text=True,
             check=True,
