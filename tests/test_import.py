@@ -86,7 +86,7 @@ def test_rooms_that_the_contract_calls_free_of_frameworks_are():
 
 def test_names_for_programs_and_for_type_checkers_are_the_same():
     tree = ast.parse(Path(isoinit.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
         name.name: node.module.removeprefix("isoinit.")
         for node in block.body

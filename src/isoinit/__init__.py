@@ -8,7 +8,7 @@ isoinit.audit(build)                   # what the initialization of a model on t
 isoinit.write_checkpoint(plan, model, folder)  # the same bits to files, without memory for the model
 
 Names are handed out on first use (PEP 562): importing isoinit loads no framework. To add a public
-name, add it in two places: its room below, for programs, and `TYPE_CHECKING`, for type checkers.
+name, add it to its room below, for programs, to `TYPE_CHECKING`, for type checkers, and to `__all__`.
 """
 
 from __future__ import annotations
@@ -163,16 +163,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    from isoinit._system.packages import needs
+if not TYPE_CHECKING:  # or type checkers would take any name for one that is there
 
-    if name not in _HOMES and name not in _PACKAGES:
-        raise AttributeError(f"module 'isoinit' has no attribute {name!r}")
-    with needs("torch", f"isoinit.{name}"):
-        if name in _PACKAGES:
-            return import_module(f"isoinit.{name}")
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
+    def __getattr__(name: str) -> Any:
+        from isoinit._system.packages import needs
+
+        if name not in _HOMES and name not in _PACKAGES:
+            raise AttributeError(f"module 'isoinit' has no attribute {name!r}")
+        with needs("torch", f"isoinit.{name}"):
+            if name in _PACKAGES:
+                return import_module(f"isoinit.{name}")
+            value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
