@@ -21,6 +21,13 @@ LAYOUT = fans.linear((300, 500))
 BASES = [LeCunNormal(), HeNormal(), XavierUniform(2.0), Orthogonal()]
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 30.0])
+def test_mean_and_spread_share_the_variance_of_the_base(scale):
+    """shrink² + (scale · shrink)² = 1."""
+    shrink = Variational(scale=scale).shrink
+    assert math.hypot(shrink, scale * shrink) == pytest.approx(1, rel=1e-14)
+
+
 @pytest.mark.parametrize("base", BASES, ids=str)
 def test_a_plain_parameter_gets_the_base(base, draw):
     assert Variational(base).std_for(LAYOUT) == base.std_for(LAYOUT)

@@ -10,6 +10,7 @@ twice the memory and more steps to train than a plain network.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +62,11 @@ class Variational(Initializer):
                 f"Variational(base={self.base!r}): expected an initializer that draws weights, such "
                 "as HeNormal()"
             )
+
+    @property
+    def shrink(self) -> float:
+        """What the draw of `base` is multiplied by to make the mean."""
+        return 1 / math.sqrt(1 + self.scale**2)
 
     def std_for(self, layout: Layout) -> float:
         """The standard deviation of a sampled weight: that of `base`."""
