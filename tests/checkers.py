@@ -11,6 +11,7 @@ Each check returns a p-value: the chance that a sample of the law lies as far of
 import math
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from scipy.special import erfc
 from scipy.stats import chi2, kstwobign, poisson
@@ -44,15 +45,10 @@ def tally(fill, law, size, dtype="float32", loc=0.0, scale=1.0, low=-math.inf, h
     for start in range(0, size, CHUNK):
         fill(out, start)
         if coarse:
-            cells = out.view(np.uint16)
+            _count(out.view(np.uint16), 0.0, 1.0, 0.0, counts)
         else:
-            z = out.astype(np.float64)
-            z -= loc
-            z *= 1 / scale / UNIT
-            z += REACH / UNIT
-            assert 0 <= z.min() <= z.max() < counts.size, BEYOND  # 1e-15 of a normal
-            cells = z.astype(np.int64)
-        counts += np.bincount(cells, minlength=counts.size)
+            within = _count(out, loc, 1 / scale / UNIT, REACH / UNIT, counts)
+            assert within, BEYOND  # 1e-15 of a normal
     if not coarse:
         left = np.arange(counts.size) * UNIT - REACH
         return Tally(left + UNIT / 2, _chances(law, left[1:]), counts)
@@ -65,6 +61,17 @@ def tally(fill, law, size, dtype="float32", loc=0.0, scale=1.0, low=-math.inf, h
     counts = np.bincount(cell, counts[kept]).astype(np.int64)
     z = (values - loc) / scale
     return Tally(z, _chances(law, (z[1:] + z[:-1]) / 2), counts)
+
+
+@numba.njit
+def _count(values, loc, scale, first, counts):
+    """Count each value in its cell; false at one that lies in none."""
+    for value in values:
+        cell = (float(value) - loc) * scale + first
+        if not 0 <= cell < counts.size:
+            return False
+        counts[int(cell)] += 1
+    return True
 
 
 def _chances(law, edges):

@@ -2,8 +2,8 @@
 
 import copy
 import dataclasses
+import itertools
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from isoinit.sparse.layers import Scattered, SparseEmbedding, SparseLinear
 
 
 def mlp(*sizes):
-    parts = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
+    parts = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*parts[:-1])
 
 
@@ -32,8 +32,11 @@ def signal(model, x):
     return found
 
 
-@pytest.mark.parametrize("density", [0.3, 0.1, 0.05, 0.01])
-@pytest.mark.parametrize("depth", [10, 50])
+DENSE = [pytest.param(50, density, marks=pytest.mark.slow) for density in (0.3, 0.1)]
+THIN = [*itertools.product([10, 50], [0.05, 0.01]), (10, 0.3), (10, 0.1)]
+
+
+@pytest.mark.parametrize(("depth", "density"), [*THIN, *DENSE])
 def test_the_signal_lives(depth, density):
     """Width 1024, all layers within 0.8 and 1.25 (asked by the method's promise)."""
     with torch.device("meta"):
@@ -188,9 +191,9 @@ def test_layers_of_every_kind_train():
     net = sparse.convert(net, isoinit.plan(net, index), density=0.2)
     kinds = {type(layer) for layer in net.modules()}
     assert {SparseEmbedding, SparseLinear, Scattered} <= kinds
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         loss = nn.functional.cross_entropy(net(index), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -22,7 +22,7 @@ CASES = {
     "conv2d, one example": (lambda: nn.Conv2d(3, 4, 3), (3, 4, 4)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2, dilation=2), (2, 2, 4, 4, 4)),
 }
-DRAWS = 1200
+DRAWS, COPIES = 1200, 40
 
 
 def moments(layer, x):
@@ -43,6 +43,17 @@ def moments(layer, x):
     return mean, variance
 
 
+def drawn(layer, x, copies):
+    """Outputs under different noise: of several calls, and of equal examples in each.
+
+    Only local noise is each example's own; the others share what makes variances vary together.
+    """
+    if copies == 1:
+        return torch.stack([layer(x) for _ in range(DRAWS)])
+    batch = x.repeat(copies, *[1] * (x.ndim - 1))
+    return torch.cat([layer(batch).unflatten(0, (copies, -1)) for _ in range(DRAWS // copies)])
+
+
 @pytest.mark.parametrize("noise", ["common", "local", "flipout"])
 @pytest.mark.parametrize("case", CASES)
 def test_moments_of_the_output(case, noise):
@@ -52,8 +63,8 @@ def test_moments_of_the_output(case, noise):
     x = torch.randn(shape, dtype=torch.float64)
     with torch.no_grad():
         mean, variance = moments(layer, x)
-        draws = torch.stack([layer(x) for _ in range(DRAWS)])
-    assert draws.shape[1:] == mean.shape
+        draws = drawn(layer, x, COPIES if noise == "local" and "one example" not in case else 1)
+    assert draws.shape == (DRAWS, *mean.shape)
     assert ((draws.mean(0) - mean).abs() < 4.9 * (variance / DRAWS).sqrt()).all()
     error = variance * math.sqrt(2 / DRAWS)
     assert ((draws.var(0) - variance).abs() < 4.9 * error).all()

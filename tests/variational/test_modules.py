@@ -214,7 +214,7 @@ def test_real_classifiers_learn_a_batch(name, noise):
     convert(model, isoinit.plan(model, batch), noise=noise)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(60 if "input_ids" in batch else 30):  # images of noise are told apart at once
         output = model(**batch)
         nll = nn.functional.cross_entropy(getattr(output, "logits", output), LABELS)
         loss = elbo(nll, model, n_data=100_000)

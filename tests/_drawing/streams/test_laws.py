@@ -6,6 +6,7 @@ a correct generator fails a case under one seed in a million. The sizes let a sc
 2**25 by 8.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -213,6 +214,12 @@ def test_billions_would_show_a_wrong_scale(check):
     assert check(right._replace(counts=np.round(right.chances * 2**31))) > 0.9
 
 
+@functools.cache
+def samples_of_the_law():
+    cells, generator = tally(None, stats.norm(), 0), np.random.default_rng(0)
+    return [cells._replace(counts=generator.multinomial(10**7, cells.chances)) for _ in range(50)]
+
+
 @pytest.mark.parametrize(
     "check", [moments, kolmogorov_smirnov, anderson_darling, chi_square, tails]
 )
@@ -220,8 +227,4 @@ def test_p_values_are_what_they_say(check):
     """A tenth of all samples of the law itself have p < 0.1, or fewer where several p-values are taken
     together: of 50 no more than 18 (one seed in a million).
     """
-    cells = tally(None, stats.norm(), 0)
-    generator = np.random.default_rng(0)
-    drawn = (generator.multinomial(10**7, cells.chances) for _ in range(50))
-    found = sum(check(cells._replace(counts=counts)) < 0.1 for counts in drawn)
-    assert found <= 18
+    assert sum(check(sample) < 0.1 for sample in samples_of_the_law()) <= 18

@@ -1,5 +1,6 @@
 """`recipe="own"`: what each family's source says it draws, worked out by hand from that source."""
 
+import functools
 import math
 from fnmatch import fnmatchcase
 
@@ -164,14 +165,21 @@ def snapshot(model):
     }
 
 
+@functools.cache
+def planned(family, device="cpu"):
+    """The plan of a family's model; the model stays on its device."""
+    with torch.device(device):
+        model = FAMILIES[family][0]()
+    places = [p.device for p in model.parameters()]
+    plan = isoinit.plan(model, recipe="own")
+    assert [p.device for p in model.parameters()] == places
+    return plan
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_families(family, device):
-    make, expected = FAMILIES[family]
-    with torch.device(device):
-        model = make()
-    places = [p.device for p in model.parameters()]
-    plan = isoinit.plan(model, recipe="own")
+    expected, plan = FAMILIES[family][1], planned(family, device)
     assert plan.method == "own"
     for entry in plan:
         pattern = next(p for p in expected if fnmatchcase(entry.name, p))
@@ -180,7 +188,6 @@ def test_families(family, device):
             assert same(entry.initializer, wanted), (entry.name, entry.initializer, entry.reason)
         if entry.initializer is not None:
             assert entry.source == "the model's own _init_weights"
-    assert [p.device for p in model.parameters()] == places
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -189,7 +196,7 @@ def test_a_filled_model_is_like_a_constructed_one(family):
     make, _ = FAMILIES[family]
     torch.manual_seed(1)
     constructed, filled = make(), make()
-    isoinit.init(filled, recipe="own")
+    planned(family).apply(filled)
     others = dict(constructed.named_parameters())
     for name, p in filled.named_parameters():
         a, b = p.detach().double(), others[name].detach().double()
@@ -325,11 +332,9 @@ def test_the_model_is_as_it_was(family):
 
 
 def test_the_same_plan_every_time():
-    model = mamba()
-    torch.manual_seed(3)
-    first = isoinit.plan(model, recipe="own").to_json()
+    first = planned("Mamba").to_json()
     torch.manual_seed(4)
-    assert isoinit.plan(model, recipe="own").to_json() == first
+    assert isoinit.plan(mamba(), recipe="own").to_json() == first
     assert isoinit.Plan.from_json(first).to_json() == first
 
 
@@ -360,8 +365,7 @@ def test_under_deferred_what_is_left_gets_its_constructors_values():
 
 
 def test_whatever_the_caller_has_set():
-    model = mamba()
-    expected = isoinit.plan(model, recipe="own").entries
+    model, expected = mamba(), planned("Mamba").entries
     with torch.inference_mode(), torch.device("meta"):
         assert isoinit.plan(model, recipe="own").entries == expected
 
