@@ -86,6 +86,7 @@ def _run(rank, world, folder, function, arguments, timeout, together):
         world_size=world,
         timeout=timedelta(seconds=timeout),
     )
+    dist.barrier()  # one that ends at once does so when all are connected
     try:
         found = True, function(rank, *arguments)
     except BaseException:

@@ -259,7 +259,7 @@ def parallelize(model, tensor, experts):
     return model
 
 
-def parallel(rank, methods):
+def parallel(rank, methods, dimensions=(2, 3)):
     world = dist.get_world_size()
     for method in methods:
         plan, expected = reference(Stack, method, WORDS)
@@ -268,7 +268,7 @@ def parallel(rank, methods):
             (data, 2): ("data", "tensor"),
             (data // 2, 2, 2): ("copies", "data", "tensor"),
         }.items():
-            if 0 in shape:
+            if 0 in shape or len(shape) not in dimensions:
                 continue
             mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
             tensor, fully = mesh["tensor"], mesh[names[:-1]]
@@ -289,9 +289,12 @@ def parallel(rank, methods):
                 compare(model, expected)
 
 
-@pytest.mark.parametrize(("world", "methods"), [(2, KINDS), (4, KINDS[:2]), (8, KINDS[1:2])])
-def test_fully_sharded_tensor_and_expert_parallel(world, methods):
-    on_ranks(world, parallel, methods)
+@pytest.mark.parametrize(
+    ("world", "methods", "dimensions"),
+    [(2, KINDS, (2,)), (4, KINDS[:2], (2, 3)), (8, KINDS[1:2], (3,))],
+)
+def test_fully_sharded_tensor_and_expert_parallel(world, methods, dimensions):
+    on_ranks(world, parallel, methods, dimensions)
 
 
 @pytest.mark.slow
