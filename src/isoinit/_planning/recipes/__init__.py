@@ -1,4 +1,9 @@
-"""Recipes that are followed as they are: the model's own, and published ones."""
+"""Recipes that are followed as they are: the model's own, and published ones. Loads torch.
+
+`rerun` (a model's own initialization, run on memory of its own), `calls` and `values` (which
+initializers those were), `own` (all of it as choices), `papers` (tables of published recipes).
+Import the names below from here; a new published recipe is a table in `papers`.
+"""
 
 from __future__ import annotations
 
