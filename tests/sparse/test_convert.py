@@ -185,15 +185,16 @@ def test_layers_of_every_kind_train():
             x, _ = self.parts["attention"](x, x, x)
             return self.parts["head"](self.parts["bilinear"](x, x)).mean(1)
 
+    torch.manual_seed(0)
     index, labels = torch.randint(1, 50, (16, 7)), torch.randint(0, 5, (16,))
     net = Net()
     whole = sum(p.numel() for p in net.parameters())
     net = sparse.convert(net, isoinit.plan(net, index), density=0.2)
     kinds = {type(layer) for layer in net.modules()}
     assert {SparseEmbedding, SparseLinear, Scattered} <= kinds
-    optimizer = torch.optim.Adam(net.parameters(), 2e-2)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         loss = nn.functional.cross_entropy(net(index), labels)
         optimizer.zero_grad()
         loss.backward()

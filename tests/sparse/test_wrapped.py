@@ -98,8 +98,10 @@ def test_copies_are_their_own():
     assert torch.equal(made()(X), model(X))
 
 
-def test_compiled_steps_are_the_plain_ones():
-    assert train(torch.compile(made(), fullgraph=True)) == pytest.approx(train(made()), rel=1e-5)
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_steps_are_the_plain_ones(backend):
+    compiled = torch.compile(made(), fullgraph=True, backend=backend)
+    assert train(compiled) == pytest.approx(train(made()), rel=1e-5)
 
 
 def test_exported_and_functional():

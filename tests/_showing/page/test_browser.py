@@ -62,6 +62,7 @@ def test_names_are_shown_and_hover_tells_the_layer(browser, file):
         assert page.get_by_text("There is nothing to draw.").is_visible()
         page.locator("summary").first.click()
         row = page.locator("details tbody tr").nth(2).locator("td")
+        row.first.wait_for()  # rows are made when the table opens
         assert row.all_text_contents() == [HOSTILE[2], "1.00e-20", "1.1", "inf"]
 
 
