@@ -35,7 +35,7 @@ ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float16: np.dtype(np.float16),
     torch.bfloat16: np.dtype(np.uint16),
 }
-_OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
+OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
 _LAUNCHES = 256  # runs that are drawn one by one on a device
 _ROWS = 2**25  # elements that are drawn there to cut a part out of
 _SMALL = 100_000  # elements; above, what a call costs does not show
@@ -103,10 +103,10 @@ def fill_tensor(
 ) -> None:
     """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
     piece = piece or Piece.whole(layout.shape)
-    there = type(tensor) in _OWN and _draws_on(tensor.device)
+    there = type(tensor) in OWN and _draws_on(tensor.device)
     law = initializer.law(layout, ARRAYS[tensor.dtype]) if there else None
     home = torch.device("cpu") if law is None else tensor.device
-    plain = type(tensor) in _OWN and tensor.device == home and tensor.is_contiguous()
+    plain = type(tensor) in OWN and tensor.device == home and tensor.is_contiguous()
     target = (
         tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device=home)
     )
@@ -188,7 +188,7 @@ def _draws_on(device: torch.device) -> bool:
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether its memory is the processor's, and holds its values in order and nothing else."""
-    return type(tensor) in _OWN and tensor.is_cpu and tensor.is_contiguous()
+    return type(tensor) in OWN and tensor.is_cpu and tensor.is_contiguous()
 
 
 def array_type(dtype: torch.dtype) -> np.dtype[Any]:

@@ -11,15 +11,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import ARRAYS
+from isoinit._writing.fill import ARRAYS, OWN
 from isoinit.errors import PlanError
-
-_OWN = (torch.Tensor, nn.Parameter)
 
 
 def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
@@ -46,7 +43,7 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None
 
 
 def _fault(tensor: torch.Tensor, *, now: bool) -> str:
-    plain = type(tensor) in _OWN and tensor.layout is torch.strided
+    plain = type(tensor) in OWN and tensor.layout is torch.strided
     if plain and tensor.dtype in ARRAYS and not tensor.is_meta:
         return ""  # most are
     if isinstance(tensor, UninitializedParameter):

@@ -15,7 +15,7 @@ from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning.plan import Plan
-from isoinit._showing.findings import Finding, Verdict
+from isoinit._showing.findings import Finding, Verdict, errors_first
 from isoinit._writing.fingerprint import Fingerprint
 from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records
@@ -115,12 +115,13 @@ def verify_checkpoint(
     expected = _expected(plan, seed, {**plan.aliases, **(record or {}).get("aliases", {})}, found)
     sums: dict[str, str] = {}
     judged = list(_about_values(found, expected, (record or {}).get("tensors", {}), sums))
-    findings = [
-        *_about_files(folder, found, record),
-        *_about_names(found, expected, plan, record),
-        *(fault for fault in judged if fault is not None),
-    ]
-    findings.sort(key=lambda finding: finding.severity)
+    findings = errors_first(
+        [
+            *_about_files(folder, found, record),
+            *_about_names(found, expected, plan, record),
+            *(fault for fault in judged if fault is not None),
+        ]
+    )
     parameters = {name: digits for name, digits in sums.items() if name in plan.entries}
     whole = not any(f.severity == "error" for f in findings) and len(parameters) == len(plan)
     fingerprint = str(Fingerprint(parameters)) if whole else None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isoinit._planning.rules import Choice, choose
+from isoinit._planning.rules.sizes import neutral
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.pointwise import feeding
 from isoinit._reading.roles import Role
@@ -20,7 +21,6 @@ from isoinit.initializers import (
     Constant,
     Initializer,
     Normal,
-    Ones,
     TruncatedNormal,
     XavierUniform,
     Zeros,
@@ -104,11 +104,8 @@ def _saturates(fact: Fact) -> bool:
 
 
 def _neutral(fact: Fact) -> Initializer:
-    """The value at which a scale, shift or bias does nothing; 1 + w is neutral at 0."""
-    value = fact.role.neutral
-    if value is None:
-        value = 1.0 if fact.role.slot == "scale" else 0.0
-    return {0.0: Zeros(), 1.0: Ones()}.get(value, Constant(value))
+    """Return the value at which a scale, shift or bias does nothing."""
+    return neutral(fact.role)
 
 
 def _silent(fact: Fact) -> Initializer:
