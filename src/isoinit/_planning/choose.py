@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from isoinit._planning.effective import solve
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.rules import Choice, choose
-from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
+from isoinit._reading.graph import COMPOSED, PRODUCTS, Graph, Op, Use
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer
 
@@ -45,8 +46,24 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
                 role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
-            chosen[name] = choose(role, method)
+            if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
+                chosen[name] = choose(role, method)
+            else:
+                chosen.update(made_of(op, use, role, fed))
         return chosen[name].initializer
+
+    def made_of(op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
+        """What the parameters get that make the tensor that an operation uses."""
+        made = use.made
+        assert made is not None, "the caller asks"
+        wanted = choose(replace(role, layout=made.layout), method)
+        mine = [other for other in op.uses if other.made is made]
+        decided = [u for u in mine if u.kind != "weight" or u.parameter in chosen]
+        fixed = {u.parameter: fill(op, u, fed) for u in decided}
+        shared = 0.0
+        if fed is not None and role.slot == "weight" and fed.second > 0:
+            shared = _rounded(fed.mean**2 / fed.second)
+        return solve(made, wanted, fixed, shared)
 
     signals: dict[int, Signal] = {}
 
@@ -119,7 +136,8 @@ def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
     """Return the root mean square of each layer's first output, by the name of its weight."""
     found: dict[str, float] = {}
     for op in graph.ops:
-        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
-        if weight is not None and weight not in found and op.outputs[0] in signals:
-            found[weight] = _rounded(signals[op.outputs[0]].rms)
+        weights = [use for use in op.uses if "weight" in use.slot and use.kind == "weight"]
+        for use in weights if weights and weights[0].made else weights[:1]:
+            if use.parameter not in found and op.outputs[0] in signals:
+                found[use.parameter] = _rounded(signals[op.outputs[0]].rms)
     return found

@@ -23,9 +23,10 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step" or "time step bias".
+            "state decay", "time step", "time step bias" or "generated weight".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
-            made of unit queries and keys, branches of the stream with a scaled skip.
+            made of unit queries and keys, branches of the stream with a scaled skip,
+            inputs that a generated weight sums over.
     """
 
     name: str
@@ -39,6 +40,9 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
     """The motif of each parameter that is part of one."""
     found: dict[str, Motif] = {}
     for op in graph.ops:
+        for use in op.uses:  # merged into the weight that it is beside
+            if use.kind.startswith("adapter"):
+                found.setdefault(use.parameter, Motif(use.kind))
         for finder in FINDERS:
             for name, motif in finder(graph, op):
                 found.setdefault(name, motif)
@@ -144,6 +148,39 @@ def _state_space(graph: Graph, op: Op) -> Found:
                 )
 
 
+def _generated(graph: Graph, op: Op) -> Found:
+    """A layer whose output is a weight: both axes of a matrix were its units (Ha et al. 2017)."""
+    if len(op.inputs) != 2 or op.uses:
+        return
+    for value, axes in zip(op.inputs, op.detail.summed, strict=False):
+        made_by = _unit_axes(graph, value)
+        if made_by is None:
+            continue
+        maker, units = made_by
+        if set(axes) <= units and len(units) > len(axes):
+            terms = math.prod(graph.sizes[value][axis] for axis in axes)
+            yield from _weights(maker, Motif("generated weight", terms))
+
+
+def _unit_axes(graph: Graph, value: int) -> tuple[Op, set[int]] | None:
+    """The layer that a value is a rearrangement of, and the value's axes along its units."""
+    moves: list[Op] = []
+    while (op := graph.producers.get(value)) is not None and op.kind != "map":
+        if len(op.inputs) != 1 or not (op.kind == "move" or op.is_neutral or op.replay):
+            return None
+        moves.append(op)
+        value = op.inputs[0]
+    if op is None or len(graph.sizes[value]) == 0:
+        return None
+    units = {len(graph.sizes[value]) - 1}
+    for move in reversed(moves):
+        if move.kind == "move":
+            if move.detail.axes is None:
+                return None
+            units = {axis for axis, old in enumerate(move.detail.axes) if units & set(old)}
+    return op, units
+
+
 def _weights(op: Op, motif: Motif) -> Found:
     yield from ((use.parameter, motif) for use in op.uses if use.slot == "weight")
 
@@ -178,4 +215,5 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _query_or_key,
     _scaled_skip,
     _state_space,
+    _generated,
 )

@@ -45,9 +45,10 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         if weights.shares:
             return replace(_attended(context, signal, weights.even), units=units)
     read = sizes.get(op.inputs[0], ())
-    if op.name == "einsum" or not read:
+    summed = op.detail.summed
+    if not read or not summed or len(summed) < 2:
         return None
-    terms = read[-1]
+    terms = math.prod(read[axis] for axis in summed[0] if axis < len(read))
     left, right = (signal.rows for signal in inputs)
     centred = left.var() * right.var() * terms + (left.mean() * right.mean() * terms) ** 2
     return gaussian(context.rng, centred * np.eye(3), units)

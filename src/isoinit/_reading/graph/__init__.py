@@ -8,6 +8,7 @@ run again on arrays). Import the names below from here; `Graph` hands out norms 
 from isoinit._reading.graph.graph import Given, Graph
 from isoinit._reading.graph.joins import Join
 from isoinit._reading.graph.ops import (
+    COMPOSED,
     LAYERS,
     PRODUCTS,
     STATISTICS,
@@ -15,13 +16,16 @@ from isoinit._reading.graph.ops import (
     Array,
     Detail,
     Kind,
+    Made,
     Op,
+    Part,
     Replay,
     Use,
 )
 from isoinit._reading.graph.replay import elementwise, run_ops
 
 __all__ = [
+    "COMPOSED",
     "LAYERS",
     "PRODUCTS",
     "STATISTICS",
@@ -32,7 +36,9 @@ __all__ = [
     "Graph",
     "Join",
     "Kind",
+    "Made",
     "Op",
+    "Part",
     "Replay",
     "Use",
     "elementwise",

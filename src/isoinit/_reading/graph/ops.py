@@ -6,7 +6,7 @@ nor a parameter (a mask, a table of positions) is a constant and has no number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,8 +25,49 @@ Kind = Literal["map", "norm", "lookup", "recurrent", "attention", "move", "other
 LAYERS: tuple[Kind, ...] = ("map", "lookup", "recurrent", "attention")  # operations with a weight
 
 SUMS = frozenset({"add", "sub"})
+# The slots in which a tensor may be made of several random parameters.
+COMPOSED = frozenset({"weight", "table", "position", "token"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})
 STATISTICS = frozenset({"mean", "sum", "var", "std", "var_mean", "norm", "vector_norm", "amax"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """A parameter that a tensor is made of.
+
+    Attributes:
+        parameter: its name.
+        layout: what its axes mean, as it is stored.
+        kind: what it is to the tensor: "weight" (it gives the tensor its random values), "scale" or
+            "shift" (of fewer elements than what it multiplies or joins), "adapter in" or "adapter out"
+            (a product of low rank beside a weight) or "other".
+    """
+
+    parameter: str
+    layout: Layout
+    kind: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a tensor that an operation uses is made of parameters alone.
+
+    Attributes:
+        parts: the parameters.
+        layout: what the axes of the tensor mean to the operation.
+        replay: computes the tensor from an array for each part; None where that is not possible.
+        reason: why it is not possible; "" where it is.
+        function: the same for a single part as a function of its elements, whatever the shape; None
+            where it is none.
+        key: hashable; equal for tensors that are made in the same way from the same shapes.
+    """
+
+    parts: tuple[Part, ...]
+    layout: Layout
+    replay: Replay | None = field(compare=False, repr=False)
+    reason: str
+    function: Callable[[Array], Array] | None = field(compare=False, repr=False)
+    key: Hashable = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +82,8 @@ class Use:
         layout: what its axes mean there.
         through: what the parameter goes through first: ("exp", "neg") for -exp(w).
         neutral: for a bias or scale, the value at which it does nothing, where it is known.
+        made: how what the operation uses is made of it, perhaps with others; None where it is the
+            parameter itself, perhaps rearranged.
     """
 
     parameter: str
@@ -48,6 +91,19 @@ class Use:
     layout: Layout
     through: tuple[str, ...] = ()
     neutral: float | None = None
+    made: Made | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the parameter is to the tensor that is used: see `Part`."""
+        if self.made is None:
+            return "weight"
+        return next(part.kind for part in self.made.parts if part.parameter == self.parameter)
+
+    @property
+    def whole(self) -> Layout:
+        """The layout of the tensor that the operation uses."""
+        return self.layout if self.made is None else self.made.layout
 
 
 @dataclass(frozen=True)
@@ -60,6 +116,7 @@ class Detail:
         dims: the axes that it works along: a mean, a softmax, a concatenation.
         power: what it does to the second moment of every element: dropout in training 1/(1 - p);
             of attention, to that of the scores, if each had been divided by the root of their terms.
+        summed: of a product of tensors, the axes of each input that it sums over.
         window: how many elements a pooling operation takes together; 0 where that is not known.
         constant: mean and second moment of the constant tensor that it adds or multiplies by.
         causal: whether attention looks back only.
@@ -68,6 +125,7 @@ class Detail:
 
     axes: tuple[tuple[int, ...], ...] | None = None
     dims: tuple[int, ...] = ()
+    summed: tuple[tuple[int, ...], ...] = ()
     power: float = 1.0
     window: int = 0
     constant: tuple[float, float] | None = None

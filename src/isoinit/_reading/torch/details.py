@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
+from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
@@ -92,6 +93,8 @@ def detail(
         return Detail(constant=constants[0].moments, causal=causal)
     if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
         return Detail(constant=constants[-1].moments)
+    if name in ("matmul", "bmm", "mm", "linear", "einsum"):
+        return Detail(summed=_summed(name, args))
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
@@ -108,6 +111,34 @@ def detail(
         window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
         return Detail(axes=_axes(func, args, kwargs, first, made[0]), window=window)
     return Detail(causal=any(c.causal for c in constants))
+
+
+def _summed(name: str, args: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    """The axes of each tensor that a product sums over; () where that is not known."""
+    tensors = list(tensors_in(args))
+    ranks = [tensor.dim() for tensor in tensors]
+    if name == "einsum":
+        if not isinstance(args[0], str):
+            return ()
+        terms, result = axis_letters(args[0])
+        if [len(term) for term in terms] != ranks:
+            return ()
+        return tuple(tuple(i for i, c in enumerate(term) if c not in result) for term in terms)
+    if len(ranks) < 2 or not all(ranks[:2]):
+        return ()
+    second = ranks[1] - 1 if name == "linear" or ranks[1] == 1 else ranks[1] - 2
+    return ((ranks[0] - 1,), (second,))
+
+
+def axis_letters(equation: str) -> tuple[list[str], str]:
+    """The letters of each operand and of the result; an ellipsis, which names no axis, left out.
+
+    Without an arrow the result has the letters that occur once, in the order of the alphabet.
+    """
+    left, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
+    if not arrow:
+        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    return left.split(","), result
 
 
 def _dims(

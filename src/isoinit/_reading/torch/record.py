@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -20,8 +21,10 @@ from isoinit._reading.torch.calls import (
     is_float,
     written_by,
 )
+from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
 from isoinit._reading.torch.details import BESIDE, Constant, constant, detail
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
+from isoinit._reading.torch.made import AFFINE, Node, made_nodes, parameter_node
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.table import READERS
@@ -89,6 +92,8 @@ class Recorder(TorchFunctionMode):
         self._weights: _Known[Weight] = _Known()
         self._constants: _Known[Constant] = _Known()
         self._given: dict[int, Given] = {}
+        self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
+        self._sums: list[Contraction] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -117,7 +122,8 @@ class Recorder(TorchFunctionMode):
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
-        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True)
+        node = parameter_node(name, self._shapes[name])
+        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
@@ -148,9 +154,8 @@ class Recorder(TorchFunctionMode):
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        return Graph(
-            tuple(self.ops), self._sizes, self._shapes, found, how, self._aliases, self._given
-        )
+        ops = as_maps(self.ops, self._sums)
+        return Graph(ops, self._sizes, self._shapes, found, how, self._aliases, self._given)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
@@ -166,7 +171,8 @@ class Recorder(TorchFunctionMode):
             return
         replay = None
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
-        if name in READERS and (steps := READERS[name](call)):
+        reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
+        if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
                 self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
             last = steps[-1]
@@ -182,6 +188,12 @@ class Recorder(TorchFunctionMode):
         outputs = [self._new_value(tensor) for tensor in made]
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay, told)
+        if name == "mul" and len(weights) == 1:
+            self._products[outputs[0]] = (op, weights[0])
+        elif name == "sum" and inputs[0] in self._products:
+            product, weight = self._products[inputs[0]]
+            one = contraction(product, op, weight, self._sizes, self._producer(product.inputs[0]))
+            self._sums += [one] if one else []
         if self._observe is not None:
             self.call = Recorded(func, args, kwargs)
             self._observe(op, tuple(made))
@@ -215,7 +227,10 @@ class Recorder(TorchFunctionMode):
             for tensor in made:
                 shapes = {**self._shapes, first.names[0]: tuple(tensor.shape)}
                 stored = tuple(first.tensor.shape)
-                self._weights[tensor] = Weight(tensor, first.names, shapes, exact=True, kept=stored)
+                node = replace(first.node, reason="its places are not stored")
+                self._weights[tensor] = Weight(
+                    tensor, first.names, shapes, exact=True, kept=stored, node=node
+                )
             return
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
         moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
@@ -224,18 +239,31 @@ class Recorder(TorchFunctionMode):
         joined = beside or (moved and first.joined)
         through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
         function = first.function
+        call = Recorded(func, args, kwargs)
         if not moved and not beside:
-            call = Recorded(func, args, kwargs)
             replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None)
             alike = first.single and all(weight.tensor is first.tensor for weight in weights)
             function = composed(first.function, replay) if alike else None
             through = (*through, name)
         alone = len(weights) == 1
         shapes, kept = (first.shapes, first.kept) if alone else (self._shapes, None)
-        for tensor in made:
+        nodes = made_nodes(name, call, self._node, self._values_of, made)
+        for tensor, node in zip(made, nodes, strict=True):
             self._weights[tensor] = Weight(
-                tensor, names, shapes, exact, joined, through, function, kept
+                tensor, names, shapes, exact, joined, through, function, kept, node=node
             )
+
+    def _node(self, tensor: torch.Tensor) -> Node | None:
+        weight = self._weight(tensor)
+        return weight.node if weight else None
+
+    def _values_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The values of a constant; None where they are not known."""
+        known = self._constant(tensor)
+        real = known.tensor if known else None
+        if isinstance(real, FakeTensor):
+            real = real.constant
+        return None if real is None or real.is_meta else real
 
     def _number(self) -> int:
         self._count += 1
@@ -273,7 +301,7 @@ class Recorder(TorchFunctionMode):
         weight = self._weight(tensor)
         if weight is None:
             return self.value(tensor)
-        uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
+        uses = weight.uses("token", fans.vector)
         value = self._new_value(tensor)
         self._add("parameter", "lookup", [], [value], uses, None)
         return value

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from isoinit._reading.torch.details import axis_letters
 from isoinit._reading.torch.readers.call import Call, Step, Weight
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
@@ -17,7 +18,7 @@ def linear(call: Call) -> list[Step]:
     weight = call.weight(call.get(1, "weight"))
     if weight is None:
         return []
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, [1], [0]))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, [1], [0]))
     uses += call.vector_uses(call.get(2, "bias"), "bias")
     return [Step("linear", "map", call.values(call.get(0, "input")), tuple(uses))]
 
@@ -68,7 +69,7 @@ def product(call: Call) -> list[Step]:
         return []  # a constant times the weight, as in spectral norm: still a weight
     rank = weight.tensor.dim()
     in_, out = [rank + in_axis], [] if out_axis is None else [rank + out_axis]
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
     if with_bias:
         uses += call.vector_uses(call.args[0], "bias")
     return [Step("matmul", "map", inputs, tuple(uses))]
@@ -77,9 +78,10 @@ def product(call: Call) -> list[Step]:
 def einsum(call: Call) -> list[Step]:
     """Read a contraction by letters: it sums over those of the parameter that the result lacks."""
     operands = list(tensors_in(call.args[1:]))
-    if not isinstance(call.args[0], str):
+    alone = len(operands) > 1 and all(call.weight(tensor) is not None for tensor in operands)
+    if not isinstance(call.args[0], str) or alone:  # of parameters alone: still a weight
         return []
-    terms, result = _letters(call.args[0])
+    terms, result = axis_letters(call.args[0])
     for letters, tensor in reversed(list(zip(terms, operands, strict=True))):
         weight = call.weight(tensor)
         if weight is None or len(letters) != tensor.dim() or len(letters) < 2:
@@ -88,21 +90,10 @@ def einsum(call: Call) -> list[Step]:
         in_ = [i for i, letter in enumerate(letters) if letter not in result]
         out = [i for i, c in enumerate(letters) if c in result and c not in others]
         found = weight
-        uses = weight.uses("weight", lambda shape: _contracted(found, shape, in_, out))  # noqa: B023
+        uses = weight.uses("weight", lambda shape: contracted(found, shape, in_, out))  # noqa: B023
         inputs = call.values(*[t for t in operands if t is not tensor])
         return [Step("einsum", "map", inputs, tuple(uses))]
     return []
-
-
-def _letters(equation: str) -> tuple[list[str], str]:
-    """The letters of each operand and of the result; an ellipsis, which names no axis, left out.
-
-    Without an arrow the result has the letters that occur once, in the order of the alphabet.
-    """
-    left, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
-    if not arrow:
-        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    return left.split(","), result
 
 
 def tensordot(call: Call) -> list[Step]:
@@ -133,7 +124,7 @@ def _summed(
         return []
     in_ = [axis % tensor.dim() for axis in axes]
     out = [axis for axis in range(tensor.dim()) if axis not in in_]
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
     return [Step(name, "map", inputs, tuple(uses))]
 
 
@@ -143,11 +134,11 @@ def grouped(call: Call) -> list[Step]:
     if weight is None or weight.tensor.dim() < 2:
         return []
     rank = weight.tensor.dim()
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, [rank - 2], [rank - 1]))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, [rank - 2], [rank - 1]))
     return [Step("grouped_mm", "map", call.values(call.get(0, "mat_a")), tuple(uses))]
 
 
-def _contracted(
+def contracted(
     weight: Weight, shape: tuple[int, ...], in_: Sequence[int], out: Sequence[int]
 ) -> Layout:
     """Return the layout of a parameter, given what the axes of the view of it do."""
