@@ -26,10 +26,11 @@ Fills = Mapping[str, Initializer | None]
 
 DRAWN = 1 << 18  # elements up to which an initializer's own values are drawn; normal ones beyond
 ENOUGH = 1 << 14  # elements that moments are taken from, in several draws if need be
-ROWS = 256  # units that the sum along a row is taken from
+FEW = 512  # units, and elements of a parameter, that chance is averaged over
+MOST = 1 << 20  # elements drawn for it
 LARGEST = 1 << 26  # elements of a tensor that is made again
-# A tensor that grows by less than 2 to this power when its parameters double, or grow a thousandfold, is
-# normalized but for an epsilon: its size is the model's own choice.
+# A tensor that grows by less than 2 to this power when its parameters double, or grow a thousandfold,
+# is normalized but for an epsilon: its size is the model's own choice.
 NORMALIZED = 0.05
 WIDEST = 7.0  # scales between exp(-7) and exp(7) are tried
 
@@ -142,7 +143,8 @@ def _fault(made: Made, fills: Fills) -> str:
 
 def _fits(initial: Initializer, part: Part, made: Made) -> bool:
     """Return whether a parameter can hold what a tensor made of it alone is to hold."""
-    if math.prod(part.layout.shape) != math.prod(made.layout.shape) or not initial._sizes:
+    whole = math.prod(part.layout.shape) == math.prod(made.layout.shape)
+    if not initial._sizes or not (whole or made.function is not None):
         return False
     try:
         initial.std_for(part.layout)
@@ -215,18 +217,21 @@ def _draws(made: Made, bases: Fills, *, exact: Sequence[str]) -> list[list[Array
 
     Those named in `exact` are brought to the very size that they are meant to have.
     """
-    units = math.prod(made.layout.shape) / math.prod(made.layout.maps_shape[2:])
-    several = ENOUGH // max(math.prod(made.layout.shape), 1), math.ceil(ROWS / max(units, 1))
+    size = max(math.prod(made.layout.shape), 1)
+    units = size / math.prod(made.layout.maps_shape[2:])
+    fewest = min(max(math.prod(part.layout.shape), 1) for part in made.parts)
+    wanted = max(ENOUGH / size, FEW / max(units, 1.0), FEW / fewest)
+    several = max(1, min(math.ceil(wanted), 32, MOST // size))
     draws = []
-    for seed in range(max(1, min(16, max(several)))):
+    for seed in range(several):
         arrays = []
         for place, part in enumerate(made.parts):
             initial = bases[part.parameter]
             assert initial is not None, "what is left as it was is a fault"
             array = _drawn(initial, part, seed * len(made.parts) + place)
-            size = math.sqrt(float(np.square(array).mean())) if array.size else 0.0
-            if part.parameter in exact and size > 0:
-                array = array * (initial.std_for(part.layout) / size)
+            found = math.sqrt(float(np.square(array).mean())) if array.size else 0.0
+            if part.parameter in exact and found > 0:
+                array = array * (initial.std_for(part.layout) / found)
             arrays.append(array)
         draws.append(arrays)
     return draws

@@ -30,6 +30,11 @@ SHAPE_ONLY = frozenset(
 )
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
+# Of these what comes out are not the same elements: some are left out, repeated or averaged.
+ALTERED = re.compile("masked_fill|.*dropout|pad|interpolate|.*_pool|repeat|tile")
+ALTERING = frozenset(name for name in MOVES if ALTERED.match(name))
+# With constant indices: elements of a parameter at places of the model's choice, some repeated.
+PICKS = frozenset({"getitem", "index_select", "gather", "take_along_dim"})
 # Calls that write into their first argument besides those whose names end in an underscore.
 WRITERS = frozenset(
     """__setitem__ __set__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __ifloordiv__ __imod__

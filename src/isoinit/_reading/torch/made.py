@@ -8,6 +8,7 @@ tensor (its random values, a scale, a shift) follows from the operations, never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -146,7 +147,9 @@ def made_nodes(
 def remade(root: Node, given: Mapping[str, Array]) -> Array:
     """Return the tensor of a node, computed from a value for each parameter behind it."""
     done: dict[int, torch.Tensor] = {}
-    with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"):
+    alone = torch.random.fork_rng(devices=[])  # dropout draws
+    with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"), alone:
+        torch.manual_seed(0)
         for node in _ordered(root):
             if not node.name:
                 array = np.asarray(given[node.parameter], np.float64)
@@ -163,23 +166,52 @@ def remade(root: Node, given: Mapping[str, Array]) -> Array:
         return np.asarray(done[id(root)].double().numpy(), np.float64)
 
 
-def effect_of(root: Node, parameter: str, kind: str) -> Array | None:
-    """Return what a scale or shift does to a node when all its elements are 0, 0.5 and 1.
+def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
+    """Return the value at which a scale or shift of a weight does nothing; None if not known.
 
-    None if that is not one number, or others take part in it.
+    A gain is one, whatever constant the model multiplies it by; in 1 + w and exp(w) it is zero.
     """
+    goal = {"scale": 1.0, "shift": 0.0}[kind]
+    child = _beside(root, parameter, kind)
+    if child is None:
+        return None
+    if not child.name:
+        return goal
+    shape = next(node.shape for node in _ordered(child) if not node.name)
+
+    def effect(value: float) -> float:
+        made = remade(child, {parameter: np.full(shape, value)})
+        return float(made.flat[0]) if made.size and np.ptp(made) == 0 else math.nan
+
+    low, middle, high = effect(0.0), effect(0.5), effect(1.0)
+    if low == 0 and high and np.isclose(middle, high / 2):
+        return goal
+    return _solved(effect, goal)
+
+
+def _beside(root: Node, parameter: str, kind: str) -> Node | None:
+    """Return the node of a scale or shift alone, where it meets what it multiplies or joins."""
     for node in _ordered(root):
         for child in node.inputs:
-            if set(child.kinds) == {parameter} and node.kinds.get(parameter) == kind:
-                if child.kinds[parameter] != "weight" or child.reason:
-                    continue
-                if not child.name:
-                    return np.array([0.0, 0.5, 1.0])
-                shape = next(n.shape for n in _ordered(child) if not n.name)
-                made = [remade(child, {parameter: np.full(shape, v)}) for v in (0.0, 0.5, 1.0)]
-                if all(array.size and np.ptp(array) == 0 for array in made):
-                    return np.array([array.flat[0] for array in made])
+            alone = set(child.kinds) == {parameter} and child.kinds[parameter] == "weight"
+            if alone and node.kinds.get(parameter) == kind:
+                return None if child.reason else child
     return None
+
+
+def _solved(effect: Callable[[float], float], goal: float) -> float | None:
+    """Return where a function that rises or falls between -16 and 16 is at a goal, to nine digits."""
+    low, high = -16.0, 16.0
+    ends = [effect(low) - goal, effect(high) - goal]
+    if not all(map(math.isfinite, ends)) or ends[0] * ends[1] >= 0:
+        return None
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (effect(middle) - goal) * ends[0] > 0:
+            low = middle
+        else:
+            high = middle
+    return float(f"{(low + high) / 2:.9g}") if abs(low + high) > 1e-9 else 0.0
 
 
 def _ordered(root: Node) -> Iterator[Node]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -14,8 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Replay, Use
 from isoinit._reading.torch.calls import (
+    ALTERING,
     GATHERS,
     MOVES,
+    PICKS,
     SHAPE_ONLY,
     function_name,
     is_float,
@@ -36,6 +39,7 @@ from isoinit.initializers.scale import fans
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 
 NO_DETAIL = Detail()
+MASKED = -1e3  # what is added to scores that softmax is to leave out is below
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -233,12 +237,19 @@ class Recorder(TorchFunctionMode):
                 )
             return
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
-        moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
-        exact = moved and first.exact
-        beside = name in BESIDE and all(weight.exact or weight.joined for weight in weights)
+        rearranged = name in MOVES and name not in ALTERING
+        moved = len(weights) == 1 and (rearranged or self._adds_mask(name, args, first.tensor))
+        places = list(tensors_in((args[1:], kwargs))) if moved and name in PICKS else []
+        picked = bool(places) and all(self.value(tensor) is None for tensor in places)
+        exact = moved and first.exact and not picked
+        beside = (
+            name in BESIDE
+            and all(weight.exact or weight.joined for weight in weights)
+            and sum(len(weight.names) for weight in weights) == len(names)
+        )
         joined = beside or (moved and first.joined)
         through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
-        function = first.function
+        function = first.function or (np.positive if picked and first.exact else None)
         call = Recorded(func, args, kwargs)
         if not moved and not beside:
             replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None)
@@ -252,6 +263,14 @@ class Recorder(TorchFunctionMode):
             self._weights[tensor] = Weight(
                 tensor, names, shapes, exact, joined, through, function, kept, node=node
             )
+
+    def _adds_mask(self, name: str, args: Sequence[Any], weight: torch.Tensor) -> bool:
+        """Whether a mask is added: a table of attention biases stays one under it."""
+        others = [a for a in args if a is not weight]
+        if name not in SUMS or len(others) != 1 or not is_float(others[0]) or others[0].numel() < 2:
+            return False
+        values = self._values_of(others[0])
+        return values is None or bool((values < MASKED).any())
 
     def _node(self, tensor: torch.Tensor) -> Node | None:
         weight = self._weight(tensor)
@@ -308,9 +327,3 @@ class Recorder(TorchFunctionMode):
 
     def _producer(self, value: int) -> Op | None:
         return next((op for op in reversed(self.ops) if value in op.outputs), None)
-
-
-def _adds_mask(name: str, args: Sequence[Any], weight: torch.Tensor) -> bool:
-    """Whether a constant tensor is added: a table of attention biases stays one under a mask."""
-    others = [a for a in args if a is not weight]
-    return name in SUMS and len(others) == 1 and is_float(others[0]) and others[0].numel() > 1

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
 from isoinit._reading.torch.details import BESIDE, axes_along
-from isoinit._reading.torch.made import FACTORED, Node, effect_of, remade
+from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -64,7 +64,11 @@ class Weight:
         Of a tensor that several parameters are made into, each is used as what it is to it: see
         `graph.Part`.
         """
-        if self.exact or self.joined:
+        flat = self.exact and len(self.shapes[self.names[0]]) == 1 < self.tensor.dim()
+        cut = (
+            flat and self.tensor.numel() != self.shapes[self.names[0]][0]
+        )  # a part of many weights
+        if (self.exact and not cut) or self.joined:
             return [self._use_of(name, slot, layout) for name in self.names]
         made = self._made(slot, layout)
         return [self._use_in(part, slot, made) for part in made.parts]
@@ -112,31 +116,23 @@ class Weight:
     def _use_in(self, part: Part, slot: str, made: Made) -> Use:
         its = {"scale": "scale", "shift": "shift", "other": "other"}.get(part.kind, slot)
         through = self.through
-        neutral = self._neutral(part, its, made)
+        neutral = self._neutral(part, its)
         return Use(part.parameter, its, part.layout, through, neutral, made)
 
-    def _neutral(self, part: Part, slot: str, made: Made) -> float | None:
-        """Return the value of a parameter at which a bias adds nothing, or a scale changes nothing.
-
-        That of a weight's gain is one, whatever constant it is multiplied by: the model means that.
-        """
+    def _neutral(self, part: Part, slot: str) -> float | None:
+        """Return the value of a parameter at which a bias adds nothing, or a scale changes nothing."""
         goal = NEUTRAL.get(slot)
         if goal is None:
             return None
-        beside = part.kind in ("scale", "shift")
-        if beside:
-            found = effect_of(self.node, part.parameter, part.kind)
-        elif self.function is not None:
-            with unset_fake_temporarily():
-                found = self.function(np.array([0.0, 0.5, 1.0]))
-        else:
+        if part.kind in ("scale", "shift"):
+            return neutral_beside(self.node, part.parameter, part.kind)
+        if self.function is None:
             return None
-        if found is None:
-            return None
-        low, middle, high = (float(number) for number in found)
+        with unset_fake_temporarily():
+            low, middle, high = self.function(np.array([0.0, 0.5, 1.0]))
         if high == low or not np.isclose(middle, (low + high) / 2):
             return None  # exp(w), softplus(w): what the model means by it is not known
-        return goal if beside and low == 0 else (goal - low) / (high - low)
+        return float((goal - low) / (high - low))
 
     def axes(self) -> list[tuple[int, ...]]:
         """The axes of the parameter that each axis of a view runs along, found by strides."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -119,8 +120,8 @@ def _summed(
     name: str, call: Call, tensor: torch.Tensor, signal: torch.Tensor, axes: Sequence[int]
 ) -> list[Step]:
     """A product with a weight that sums over some of its axes."""
-    weight, inputs = call.weight(tensor), call.values(signal)
-    if weight is None or not inputs or call.weight(signal) is not None:
+    weight = call.weight(tensor)
+    if weight is None or call.weight(signal) is not None or not (inputs := call.values(signal)):
         return []
     in_ = [axis % tensor.dim() for axis in axes]
     out = [axis for axis in range(tensor.dim()) if axis not in in_]
@@ -146,6 +147,15 @@ def contracted(
     if not weight.exact and len(shape) != len(view):
         return fans.of_tensor(shape)
     axes = weight.axes() if weight.exact else [(axis,) for axis in range(len(view))]
+    if (pulled := _pulled_apart(shape, weight.tensor, axes)) is not None:
+        grid, places = pulled
+        return fans.contraction(
+            shape,
+            in_=[places[i] for i in in_],
+            out=[places[i] for i in out],
+            stack=[places[i] for i in range(len(view)) if i not in (*in_, *out)],
+            grid=grid,
+        )
     ins = sorted({axis for i in in_ for axis in axes[i]})
     outs = sorted({axis for i in out for axis in axes[i]} - set(ins))
     if len(shape) == len(view) == 2 and axes == [(0,), (1,)] and view[0] < shape[0]:
@@ -153,3 +163,22 @@ def contracted(
         return fans.linear(shape, blocks if shape[0] % view[0] == 0 else 1)
     stack = [axis for axis in range(len(shape)) if axis not in (*ins, *outs)]
     return fans.contraction(shape, in_=ins, out=outs, stack=stack)
+
+
+def _pulled_apart(
+    shape: tuple[int, ...], view: torch.Tensor, axes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[int]] | None:
+    """Return the grid of a parameter one of whose axes becomes several axes of a view of it.
+
+    With it, the axis of the grid that each axis of the view is. None where each axis of the view is
+    one of the parameter, or the view has another number of elements.
+    """
+    single = [axis[0] for axis in axes if len(axis) == 1]
+    if len(single) < view.dim() or len(set(single)) == len(single):
+        return None
+    strides = view.stride()
+    order = sorted(range(view.dim()), key=lambda at: (single[at], -strides[at]))
+    grid = tuple(view.shape[at] for at in order)
+    if math.prod(grid) != math.prod(shape):
+        return None
+    return grid, [order.index(at) for at in range(view.dim())]
