@@ -149,35 +149,45 @@ def _state_space(graph: Graph, op: Op) -> Found:
 
 
 def _generated(graph: Graph, op: Op) -> Found:
-    """A layer whose output is a weight: both axes of a matrix were its units (Ha et al. 2017)."""
-    if len(op.inputs) != 2 or op.uses:
-        return
-    for value, axes in zip(op.inputs, op.detail.summed, strict=False):
-        made_by = _unit_axes(graph, value)
-        if made_by is None:
-            continue
-        maker, units = made_by
-        if set(axes) <= units and len(units) > len(axes):
+    """A layer whose output is the weight of another: its units are both axes of a matrix."""
+    for value, axes in _sums_over(graph, op):
+        maker, units = _unit_axes(graph, value)
+        if maker is not None and set(axes) <= units and len(units) > len(axes):
             terms = math.prod(graph.sizes[value][axis] for axis in axes)
             yield from _weights(maker, Motif("generated weight", terms))
 
 
-def _unit_axes(graph: Graph, value: int) -> tuple[Op, set[int]] | None:
+def _sums_over(graph: Graph, op: Op) -> Iterator[tuple[int, list[int]]]:
+    """The signals that an operation multiplies with each other, and the axes that it sums over."""
+    product = graph.producers.get(op.inputs[0]) if op.name == "sum" and op.inputs else None
+    if len(op.detail.summed) == 2 <= len(op.inputs) and not op.uses:
+        for value, along in zip(op.inputs, op.detail.summed, strict=False):  # a bias comes third
+            yield value, list(along)
+    elif product is not None and product.name == "mul" and len(product.inputs) == 2:
+        for value in product.inputs:
+            size = graph.sizes[value]
+            behind = len(graph.sizes[op.inputs[0]]) - len(size)
+            axes = [dim - behind for dim in op.detail.dims if dim >= behind]
+            yield value, [axis for axis in axes if size[axis] > 1]
+
+
+def _unit_axes(graph: Graph, value: int) -> tuple[Op | None, set[int]]:
     """The layer that a value is a rearrangement of, and the value's axes along its units."""
     moves: list[Op] = []
-    while (op := graph.producers.get(value)) is not None and op.kind != "map":
-        if len(op.inputs) != 1 or not (op.kind == "move" or op.is_neutral or op.replay):
-            return None
+    op = graph.producers.get(value)
+    while op is not None and op.kind != "map":
+        if len(op.inputs) != 1 or (op.kind == "move" and op.detail.axes is None):
+            return None, set()
         moves.append(op)
         value = op.inputs[0]
-    if op is None or len(graph.sizes[value]) == 0:
-        return None
-    units = {len(graph.sizes[value]) - 1}
+        op = graph.producers.get(value)
+    if op is None or not op.uses:
+        return None, set()
+    units = {len(graph.sizes[value]) - 1 - len(op.uses[0].whole.kernel)}
     for move in reversed(moves):
         if move.kind == "move":
-            if move.detail.axes is None:
-                return None
-            units = {axis for axis, old in enumerate(move.detail.axes) if units & set(old)}
+            axes = move.detail.axes or ()
+            units = {axis for axis, old in enumerate(axes) if units & set(old)}
     return op, units
 
 

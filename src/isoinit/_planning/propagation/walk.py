@@ -26,7 +26,7 @@ LARGEST = 1e60  # a second moment beyond counts as not known
 
 ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
-    **dict.fromkeys(("matmul", "bmm", "mm", "einsum"), attention.product),
+    **dict.fromkeys(attention.PRODUCTS, attention.product),
     "scaled_dot_product_attention": attention.scaled_dot_product,
     **dict.fromkeys(("mean", "sum"), places.reduced),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),

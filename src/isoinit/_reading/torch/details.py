@@ -21,6 +21,8 @@ ALONG = frozenset(
 BESIDE = frozenset("cat concat stack hstack vstack".split())
 # Comparing two rows of places with each other makes a mask that looks back only.
 ORDERS = frozenset("tril triu le lt ge gt".split())
+# Products of two tensors that sum over axes of both.
+PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
 WAVES = frozenset({"cos", "sin"})
 
 
@@ -93,7 +95,7 @@ def detail(
         return Detail(constant=constants[0].moments, causal=causal)
     if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
         return Detail(constant=constants[-1].moments)
-    if name in ("matmul", "bmm", "mm", "linear", "einsum"):
+    if name in PRODUCTS or name.startswith("conv"):
         return Detail(summed=_summed(name, args))
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
@@ -126,6 +128,8 @@ def _summed(name: str, args: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(i for i, c in enumerate(term) if c not in result) for term in terms)
     if len(ranks) < 2 or not all(ranks[:2]):
         return ()
+    if name.startswith("conv"):
+        return ((1,), tuple(range(1, ranks[1])))
     second = ranks[1] - 1 if name == "linear" or ranks[1] == 1 else ranks[1] - 2
     return ((ranks[0] - 1,), (second,))
 
