@@ -15,9 +15,12 @@ from isoinit._reading.graph.ops import (
     Array,
     Detail,
     Kind,
+    Mixed,
     Op,
     Replay,
+    ReplayError,
     Use,
+    first_line,
 )
 from isoinit._reading.graph.replay import elementwise, run_ops
 
@@ -32,9 +35,12 @@ __all__ = [
     "Graph",
     "Join",
     "Kind",
+    "Mixed",
     "Op",
     "Replay",
+    "ReplayError",
     "Use",
     "elementwise",
+    "first_line",
     "run_ops",
 ]

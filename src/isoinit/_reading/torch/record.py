@@ -11,28 +11,34 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Replay, Use
+from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Use
 from isoinit._reading.torch.calls import (
+    BESIDE,
     GATHERS,
     MOVES,
     SHAPE_ONLY,
     function_name,
     is_float,
+    rearranges,
+    selects_by_mask,
     written_by,
 )
-from isoinit._reading.torch.details import BESIDE, Constant, constant, detail
+from isoinit._reading.torch.constants import Constant, constant
+from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.table import READERS
-from isoinit._reading.torch.replay import Recorded, composed, replay_of
+from isoinit._reading.torch.replay import Played, Recorded, composed, replay_of
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.writes import Sharers
 from isoinit.errors import TraceError
 from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 
 NO_DETAIL = Detail()
+NO_REPLAY = Played(None)
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -88,7 +94,9 @@ class Recorder(TorchFunctionMode):
         self._values: _Known[int] = _Known()
         self._weights: _Known[Weight] = _Known()
         self._constants: _Known[Constant] = _Known()
+        self._sharers = Sharers()
         self._given: dict[int, Given] = {}
+        self._data: set[int] = set()  # what is made of the example's masks and tokens alone
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -102,17 +110,21 @@ class Recorder(TorchFunctionMode):
                 "that ends only for other data; pass an example on which it ends soon"
             )
         refuse_mixed_types(name, args, kwargs)
+        written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
-            for tensor in written_by(func, args, kwargs):
+            for tensor in written:
                 self._before_write(tensor)
         if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
             result = fake_grouped_mm(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
-        if name not in SHAPE_ONLY:
-            made = [args[0]] if name == "setitem" else list(tensors_in(result))
-            if made:
-                self._note(func, name, args, kwargs, made)
+        made = [args[0]] if name == "setitem" else list(tensors_in(result))
+        if made and name in SHAPE_ONLY:
+            self._note_constants(func, name, args, kwargs, made)
+        elif made:
+            self._note(func, name, args, kwargs, made)
+            for tensor in written:
+                self._write_through(tensor)
         return result
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
@@ -135,6 +147,8 @@ class Recorder(TorchFunctionMode):
         value = self._new_value(tensor)
         if given is not None:
             self._given[value] = given
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            self._data.add(value)
 
     def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run the model on an example, recording; returns what the model returns."""
@@ -158,17 +172,17 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
-        moved = name in MOVES
         if not values and not weights:
-            before = [known for t in tensors if (known := self._constant(t)) is not None]
-            for tensor in made:
-                self._constants[tensor] = constant(name, args, tensor, before, moved=moved)
+            self._note_constants(func, name, args, kwargs, made)
             return
-        replay = None
+        if selects_by_mask(name, args) and self.value(args[0]) is not None:
+            name = "masked_select"
+        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        played = NO_REPLAY
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
         if name in READERS and (steps := READERS[name](call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
-                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
+                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
@@ -178,10 +192,15 @@ class Recorder(TorchFunctionMode):
             last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
-                replay = replay_of(Recorded(func, args, kwargs), self.value)
+                recorded = Recorded(func, args, kwargs)
+                played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
+        for tensor in made if moved else ():
+            self._sharers.note(tensor)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
-        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay, told)
+        if set(values) <= self._data and not weights:
+            self._data.update(outputs)
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
         if self._observe is not None:
             self.call = Recorded(func, args, kwargs)
             self._observe(op, tuple(made))
@@ -193,12 +212,61 @@ class Recorder(TorchFunctionMode):
         inputs: Sequence[int],
         outputs: Sequence[int],
         uses: Sequence[Use],
-        replay: Replay | None,
+        played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay, told)
+        replay, mixed, unplayed, rank = played
+        op = Op(
+            index=len(self.ops),
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            uses=tuple(uses),
+            replay=replay,
+            detail=told,
+            rank=rank,
+            mixed=mixed,
+            unplayed=unplayed,
+        )
         self.ops.append(op)
         return op
+
+    def _note_constants(
+        self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
+    ) -> None:
+        """Constants that a call made, of other constants or of nothing but shapes."""
+        call = (func, args, kwargs)
+        for tensor in made:
+            known = constant(call, name, tensor, self._constant, moved=name in MOVES)
+            self._constants[tensor] = known
+            self._sharers.note(tensor)
+
+    def _write_through(self, tensor: torch.Tensor) -> None:
+        """Give what was written into a tensor to those that share its memory."""
+        value = self.value(tensor)
+        for other in self._sharers.of(tensor):
+            before = self.value(other)
+            if self._weight(other) is not None:
+                continue
+            if value is None:
+                if before is None:
+                    self._constants[other] = Constant(other)
+                continue
+            if other.numel() <= tensor.numel():
+                name = "view" if other.numel() == tensor.numel() else "getitem"
+                self._add(name, "move", [value], [self._new_value(other)], ())
+                continue
+            inputs = [value] if before is None else [before, value]
+            lost = Played(None, reason="has a part that was written in place")
+            self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+
+    def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        if name != "masked_fill":
+            return False
+        mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
+        return mask is not None and mask not in self._data
 
     def _derive(
         self,
@@ -226,7 +294,7 @@ class Recorder(TorchFunctionMode):
         function = first.function
         if not moved and not beside:
             call = Recorded(func, args, kwargs)
-            replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None)
+            replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None).replay
             alike = first.single and all(weight.tensor is first.tensor for weight in weights)
             function = composed(first.function, replay) if alike else None
             through = (*through, name)
@@ -275,7 +343,7 @@ class Recorder(TorchFunctionMode):
             return self.value(tensor)
         uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
         value = self._new_value(tensor)
-        self._add("parameter", "lookup", [], [value], uses, None)
+        self._add("parameter", "lookup", [], [value], uses)
         return value
 
     def _producer(self, value: int) -> Op | None:
