@@ -201,10 +201,13 @@ class _Way:
         inputs = {value: self.arrays[value] for value in op.inputs}
         found = run_ops((op,), dict(inputs), len(GRID))
         made = {value: found[value] for value in op.outputs}
-        if all(array.size > len(GRID) for array in made.values()):
+        if op.index in self.graph.elementwise or _is_stack(made):
             return made
         ops, given = (chain, {self.start: GRID}) if stacked else ((op,), inputs)
-        return {value: _on_grid(self.graph, ops, value, given) for value in made}
+        made = {value: _on_grid(self.graph, ops, value, given) for value in made}
+        if not stacked:
+            self.graph.elementwise.add(op.index)
+        return made
 
     def steps_to(self, value: int) -> tuple[str, ...]:
         return tuple(
@@ -292,10 +295,11 @@ def _feed(graph: Graph, value: int) -> Feed:
     given = {source.value: rng.permutation(GRID) for source in found}
     if not found or _parts_meet(graph, ops):
         return Feed(value, found, ops, None, "parts of one signal meet" if found else "constants")
-    try:
-        _on_grid(graph, ops, value, given)
-    except ReplayError as error:
-        return Feed(value, found, ops, None, str(error))
+    if not all(_is_known(graph, op) for op in ops):
+        try:
+            _on_grid(graph, ops, value, given)
+        except ReplayError as error:
+            return Feed(value, found, ops, None, str(error))
 
     def function(*arrays: Array) -> Array:
         return _run(ops, dict(zip(given, arrays, strict=True)), value)
@@ -336,6 +340,11 @@ def is_affine(values: Array) -> bool:
     return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
 
 
+def _is_stack(made: dict[int, Array]) -> bool:
+    """Return whether an operation made several rows of one."""
+    return all(array.size > len(GRID) for array in made.values())
+
+
 def _on_grid(graph: Graph, ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array:
     """Return a value from rows of numbers for what it was made of.
 
@@ -343,7 +352,7 @@ def _on_grid(graph: Graph, ops: Sequence[Op], value: int, given: dict[int, Array
         ReplayError: if it is no function of single elements; the message says why.
     """
     for op in ops:
-        if _widens(graph, op):
+        if graph.widens(op):
             raise ReplayError(f"{op.name} joins signals along different axes")
 
     def function(rows: Sequence[Array]) -> Array:
@@ -352,12 +361,9 @@ def _on_grid(graph: Graph, ops: Sequence[Op], value: int, given: dict[int, Array
     return elementwise(function, list(given.values()), rtol=1e-9, atol=1e-12)
 
 
-def _widens(graph: Graph, op: Op) -> bool:
-    """Return whether two signals are combined along different axes, as all pairs of elements are."""
-    if op.kind != "other" or len(op.inputs) < 2 or len(op.outputs) != 1 or op.detail.dims:
-        return False
-    sizes = [math.prod(graph.sizes.get(value, ())) for value in (*op.outputs, *op.inputs)]
-    return sizes[0] > max(sizes[1:])
+def _is_known(graph: Graph, op: Op) -> bool:
+    """Return whether an operation is known to be elementwise; together such operations are, too."""
+    return op.index in graph.elementwise or (op.kind == "move" and not op.uses) or op.is_neutral
 
 
 def _run(ops: Sequence[Op], given: dict[int, Array], value: int) -> Array:

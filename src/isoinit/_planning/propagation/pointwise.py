@@ -22,8 +22,10 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
         return Signal(inputs[0].rows, units)
     if op.replay is None:
         return _with_constant(context, op, inputs, units)
+    if context.graph.widens(op):  # at any two places
+        inputs = [inputs[0], *(part(signal, i) for i, signal in enumerate(inputs[1:]))]
     try:
-        found = _replayed(lambda rows: run_one(op, rows), inputs)
+        found = _replayed(context, op, inputs)
     except ReplayError:
         return _with_those_before(context, op, units)
     if op.name in ("add", "sub", "mul") and len(inputs) == 2:
@@ -37,11 +39,6 @@ def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return replace(signal, rows=signal.rows / (1 + np.exp(-gate.rows)))
 
 
-def run_one(op: Op, rows: Sequence[Array]) -> Array:
-    """Return the first output of an operation from rows in place of its inputs."""
-    return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
-
-
 def _units(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
     """Return the axes of an operation's output along which its inputs have their units."""
     sizes = context.graph.sizes
@@ -53,18 +50,37 @@ def _units(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]
     )
 
 
-def _replayed(
-    function: Callable[[Sequence[Array]], Array], inputs: Sequence[Signal], *tables: Array
-) -> Signal:
-    """Return a function of samples, which is elementwise.
+def _replayed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal:
+    """Return what an operation makes of samples, which is elementwise.
 
     Raises:
         ReplayError: if it is not.
     """
-    flat = [*(signal.flat for signal in inputs), *(table.ravel() for table in tables)]
-    whole = elementwise(function, flat, rtol=1e-6, atol=1e-9)
-    rows = whole.astype(np.float64).reshape(inputs[0].rows.shape)
-    return Signal(rows, frozenset(), dtype=whole.dtype)
+
+    def function(rows: Sequence[Array]) -> Array:
+        return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
+
+    if op.index in context.graph.elementwise:
+        return _signal(function([signal.flat for signal in inputs]), inputs[0])
+    found = _tried(function, inputs)
+    context.graph.elementwise.add(op.index)
+    return found
+
+
+def _tried(function: Callable[[Sequence[Array]], Array], inputs: Sequence[Signal]) -> Signal:
+    """Return a function of samples, if it is elementwise.
+
+    Raises:
+        ReplayError: if it is not.
+    """
+    flat = [signal.flat for signal in inputs]
+    return _signal(elementwise(function, flat, rtol=1e-6, atol=1e-9), inputs[0])
+
+
+def _signal(row: Array, like: Signal) -> Signal:
+    """Return a row of samples as a signal."""
+    rows = row.astype(np.float64, copy=False).reshape(like.rows.shape)
+    return Signal(rows, frozenset(), dtype=row.dtype)
 
 
 def _with_those_before(context: Context, op: Op, units: frozenset[int]) -> Signal | None:
@@ -88,7 +104,7 @@ def _with_those_before(context: Context, op: Op, units: frozenset[int]) -> Signa
             return run_ops(steps, dict(zip(order, rows, strict=True)))[op.outputs[0]]
 
         try:
-            found = _replayed(together, [signals[value] for value in order])
+            found = _tried(together, [signals[value] for value in order])
         except ReplayError:  # one step more may do
             continue
         return replace(found, units=units)
@@ -115,13 +131,12 @@ def _with_constant(
     if op.mixed is None or op.detail.causal or _makes_scores(context, op):
         left_out = op.name in (*SUMS, "mul", "div", "where", "masked_scatter")
         return Signal(rows, units) if left_out and len(inputs) == 1 else None
-    mixed = replace(op, replay=op.mixed.replay, inputs=(*op.inputs, *range(-len(op.mixed.rows), 0)))
-    tables = [_table(context, values) for values in op.mixed.rows]
+    tables = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
+    replay = op.mixed.replay
     try:
-        found = _replayed(lambda given: run_one(mixed, given), inputs, *tables)
+        return replace(_tried(lambda rows: replay(rows)[0], [*inputs, *tables]), units=units)
     except ReplayError:
         return None
-    return replace(found, units=units)
 
 
 def _table(context: Context, values: Array) -> Array:

@@ -171,8 +171,6 @@ def _replay(template: Recorded, outputs: int) -> Replay:
             args, kwargs = map_leaves(partial(_given, tensors), (template.args, template.kwargs))
             try:
                 result = template.function(*args, **kwargs)
-            except ReplayError:  # it draws
-                raise
             except Exception as error:  # whatever torch raises on other shapes or dtypes
                 raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
             made = [_double(t).numpy() for t in tensors_in(args[0] if result is None else result)]
