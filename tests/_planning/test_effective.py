@@ -121,7 +121,7 @@ def test_a_scaled_weight_stays_orthogonal():
 
 def test_the_gain_of_a_normalized_weight_is_one_whatever_stands_beside_it():
     model = nn.Sequential(Made(lambda m, w, g: standardized(w) * (g * 0.05), SQUARE, GAIN))
-    plan = isoinit.plan(model, torch.randn(8, N))
+    plan = isoinit.plan(model, torch.randn(256, N))
     assert plan["0.ps.1"].initializer == isoinit.Ones()
     # The constant makes rows of std 0.05, and the plan expects that: 0.05 · sqrt(64).
     assert plan["0.ps.0"].expected == pytest.approx(0.4, rel=0.05)

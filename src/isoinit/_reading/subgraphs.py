@@ -123,7 +123,7 @@ def _skip_scale(graph: Graph, join: Join) -> float:
     scale, value = 1.0, skips[0] if skips else join.start
     while value != join.start and (op := graph.producers.get(value)) is not None:
         if op.replay is not None:
-            scale *= float(np.ravel(op.apply([np.ones(1)]))[0])
+            scale *= float(np.ravel(op.play([np.ones(1)])[0])[0])
         value = op.inputs[0]
     return scale
 

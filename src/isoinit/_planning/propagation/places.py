@@ -65,7 +65,7 @@ def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         found = replace(found, rows=means + noise)
     if op.name == "sum":
         found = replace(found, rows=found.rows * (over * (1 if context.nominal else places)))
-    return found
+    return replace(found, dtype=np.float64)
 
 
 def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:

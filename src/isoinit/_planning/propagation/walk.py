@@ -107,5 +107,5 @@ def _after(context: Context, op: Op) -> Signal | None:
         return recurrent.settled(context, op, known)
     if op.kind == "attention":
         return attention.packed(context, op, known)
-    route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.elementwise)
+    route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.pointwise)
     return weights.scaled_and_shifted(context, op, route(context, op, known))

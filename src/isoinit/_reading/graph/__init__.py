@@ -17,10 +17,13 @@ from isoinit._reading.graph.ops import (
     Detail,
     Kind,
     Made,
+    Mixed,
     Op,
     Part,
     Replay,
+    ReplayError,
     Use,
+    first_line,
 )
 from isoinit._reading.graph.replay import elementwise, run_ops
 
@@ -37,10 +40,13 @@ __all__ = [
     "Join",
     "Kind",
     "Made",
+    "Mixed",
     "Op",
     "Part",
     "Replay",
+    "ReplayError",
     "Use",
     "elementwise",
+    "first_line",
     "run_ops",
 ]

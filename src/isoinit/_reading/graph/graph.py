@@ -104,6 +104,11 @@ class Graph(Dataflow):
                 found.setdefault(use.parameter, []).append((op, use))
         return found
 
+    @cached_property
+    def elementwise(self) -> set[int]:
+        """The operations that were seen to be elementwise, by index: each is tried once."""
+        return set()
+
     def once(self, find: Callable[[Graph, int], T], value: int) -> T:
         """Return `find(graph, value)`, computed at the first call and kept with the graph."""
         known = self._found.setdefault(find, {})

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from isoinit.initializers.scale.fans import Layout
 
 Array = npt.NDArray[np.float64]
-Replay = Callable[[Sequence[Array]], Array]  # an operation as a function of arrays
+# An operation as a function of arrays in place of its inputs: one array for each of its outputs.
+Replay = Callable[[Sequence[Array]], Sequence[Array]]
 
 # What an operation is to the signal. A "map" mixes its inputs by a weight, a "lookup" reads rows of
 # a table or a parameter itself, a "move" rearranges (reshape, pooling, dropout); everything else is
@@ -28,7 +29,7 @@ SUMS = frozenset({"add", "sub"})
 # The slots in which a tensor may be made of several random parameters.
 COMPOSED = frozenset({"weight", "table", "position", "token"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})
-STATISTICS = frozenset({"mean", "sum", "var", "std", "var_mean", "norm", "vector_norm", "amax"})
+STATISTICS = frozenset("mean sum var std var_mean norm vector_norm amax amin max min".split())
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Made:
 
     parts: tuple[Part, ...]
     layout: Layout
-    replay: Replay | None = field(compare=False, repr=False)
+    replay: Callable[[Sequence[Array]], Array] | None = field(compare=False, repr=False)
     reason: str
     function: Callable[[Array], Array] | None = field(compare=False, repr=False)
     key: Hashable = field(repr=False)
@@ -133,6 +134,23 @@ class Detail:
     live: bool = True
 
 
+class ReplayError(Exception):
+    """An operation cannot be replayed on the arrays that it was given; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """An operation that reads constant tensors of several values.
+
+    Attributes:
+        replay: computes the outputs from arrays in place of the inputs and then of the constants.
+        rows: for each such constant some of its values, evenly spaced over the tensor.
+    """
+
+    replay: Replay
+    rows: tuple[Array, ...]
+
+
 @dataclass(frozen=True)
 class Op:
     """One operation.
@@ -143,9 +161,12 @@ class Op:
         kind: what it is to the signal.
         inputs, outputs: the numbers of the values it reads and makes.
         uses: the parameters it uses.
-        replay: computes the output from arrays in place of `inputs`; None for moves, and where the
-            operation uses a parameter or another tensor whose values are not known.
+        replay: computes the outputs from arrays in place of `inputs`; None for moves, and where
+            `unplayed` says why.
         detail: what its arguments say beyond that.
+        rank: the number of axes of the input that has most: arrays are replayed with as many.
+        mixed: the same where it reads constant tensors of several values; None for others.
+        unplayed: why `replay` is None; empty for moves.
     """
 
     index: int
@@ -156,13 +177,34 @@ class Op:
     uses: tuple[Use, ...] = ()
     replay: Replay | None = field(default=None, compare=False)
     detail: Detail = field(default=Detail(), compare=False)
+    rank: int = field(default=1, compare=False)
+    mixed: Mixed | None = field(default=None, compare=False)
+    unplayed: str = field(default="", compare=False)
 
-    def apply(self, inputs: Sequence[Array]) -> Array:
-        """Return the output from arrays in place of the inputs; a move leaves the first as it is."""
-        return inputs[0] if self.replay is None else self.replay(inputs)
+    def play(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Return the outputs from arrays in place of the inputs.
+
+        A move, a neutral bias and a neutral scale leave their first input as it is.
+
+        Raises:
+            ReplayError: if the operation cannot be replayed, or not on these arrays.
+        """
+        if self.replay is None:
+            if self.kind == "move" or self.is_neutral:
+                return [inputs[0]] * len(self.outputs)
+            raise ReplayError(f"{self.name} {self.unplayed or 'uses parameters'}")
+        try:
+            return self.replay(inputs)
+        except ReplayError as error:
+            raise ReplayError(f"{self.name} {error}") from error
 
     @property
     def is_neutral(self) -> bool:
         """Whether it only adds a bias or multiplies by a scale, which do nothing at first."""
         known = [use.neutral is not None for use in self.uses]
         return self.kind == "other" and len(self.inputs) == 1 and bool(known) and all(known)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where there is none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

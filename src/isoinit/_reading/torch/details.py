@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
+from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
@@ -18,53 +19,8 @@ ALONG = frozenset(
     """mean sum softmax log_softmax amax amin std var norm vector_norm cumsum cumprod logsumexp
     normalize glu""".split()
 )
-BESIDE = frozenset("cat concat stack hstack vstack".split())
-# Comparing two rows of places with each other makes a mask that looks back only.
-ORDERS = frozenset("tril triu le lt ge gt".split())
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
-WAVES = frozenset({"cos", "sin"})
-
-
-@dataclass(frozen=True)
-class Constant:
-    """What is known of a tensor that depends on neither the example nor a parameter.
-
-    Attributes:
-        tensor: the tensor, or the real one that a fake one stands for.
-        wave: whether it is a sine or cosine of places, whose square is a half on average.
-        causal: whether it tells what comes before what.
-    """
-
-    tensor: torch.Tensor
-    wave: bool = False
-    causal: bool = False
-
-    @property
-    def moments(self) -> tuple[float, float] | None:
-        """Its mean and second moment; None if they are not known."""
-        if self.wave:
-            return 0.0, 0.5
-        tensor = self.tensor
-        if isinstance(tensor, FakeTensor) or tensor.is_meta or not tensor.numel():
-            return None
-        with unset_fake_temporarily(), torch.no_grad():
-            values = tensor.detach().double()
-            if not bool(values.isfinite().all()):
-                return None
-            return values.mean().item(), values.square().mean().item()
-
-
-def constant(
-    name: str, args: Sequence[Any], made: torch.Tensor, before: Sequence[Constant], *, moved: bool
-) -> Constant:
-    """What is known of a constant that a call made of others."""
-    compared = name in ("tril", "triu") or sum(isinstance(a, torch.Tensor) for a in args) == 2
-    causal = (name in ORDERS and compared) or any(known.causal for known in before)
-    keeps = moved or name in BESIDE or name == "mul"  # rotary tables are scaled by one
-    wave = name in WAVES or (keeps and any(known.wave for known in before))
-    real = before[0].tensor if moved and before else made
-    return Constant(real, wave, causal)
 
 
 def detail(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array
+from isoinit._reading.graph import Array, ReplayError
 from isoinit._reading.torch.calls import MOVES
 from isoinit._reading.torch.replay import Recorded
 from isoinit._reading.torch.trees import map_leaves, map_tensors, tensors_in
@@ -91,7 +91,7 @@ def made_nodes(
     name: str,
     call: Recorded,
     node_of: Callable[[torch.Tensor], Node | None],
-    value_of: Callable[[torch.Tensor], torch.Tensor | None],
+    value_of: Callable[[torch.Tensor], torch.Tensor],
     results: Sequence[torch.Tensor],
 ) -> list[Node]:
     """Return the nodes of a call's results.
@@ -100,7 +100,7 @@ def made_nodes(
         name: the call's plain name.
         call: the call as it was made, none of whose tensors carries signal.
         node_of: the node of a tensor that was made of parameters; None for a constant.
-        value_of: the values of a constant; None where they are not known.
+        value_of: the values of a constant; raises a `ReplayError` where they are not known.
         results: the tensors that it returned.
     """
     inputs: list[Node] = []
@@ -114,9 +114,10 @@ def made_nodes(
             if node not in inputs:
                 inputs.append(node)
             return _Slot(inputs.index(node))
-        known = value_of(tensor)
-        if known is None:
-            reason = reason or f"{name} reads a tensor whose values are not known"
+        try:
+            known = value_of(tensor)
+        except ReplayError as error:
+            reason = reason or f"{name} reads a tensor that cannot be made again ({error})"
             return None
         with unset_fake_temporarily():
             kept = known.detach().cpu()

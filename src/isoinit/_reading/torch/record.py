@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Replay, Use
+from isoinit._reading.graph import Detail, Given, Graph, Kind, Op, Use
 from isoinit._reading.torch.calls import (
-    ALTERING,
     GATHERS,
     MOVES,
-    PICKS,
     SHAPE_ONLY,
     function_name,
-    is_float,
+    rearranges,
+    selects_by_mask,
     written_by,
 )
+from isoinit._reading.torch.constants import Constant, constant
 from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
-from isoinit._reading.torch.details import BESIDE, Constant, constant, detail
+from isoinit._reading.torch.derived import Known, derived
+from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
-from isoinit._reading.torch.made import AFFINE, Node, made_nodes, parameter_node
+from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.table import READERS
-from isoinit._reading.torch.replay import Recorded, composed, replay_of
+from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.writes import Sharers
 from isoinit.errors import TraceError
 from isoinit.initializers.scale import fans
 
@@ -40,6 +40,7 @@ Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 
 NO_DETAIL = Detail()
 MASKED = -1e3  # what is added to scores that softmax is to leave out is below
+NO_REPLAY = Played(None)
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -47,7 +48,7 @@ MOST_CALLS = 300_000
 T = TypeVar("T")
 
 
-class _Known(Generic[T]):
+class _Held(Generic[T]):
     """What is known of tensors, by identity.
 
     None of them is kept alive: a run under the recorder takes no more memory than it would without.
@@ -92,12 +93,14 @@ class Recorder(TorchFunctionMode):
         self._before_write = before_write
         self._count = self._calls = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
-        self._values: _Known[int] = _Known()
-        self._weights: _Known[Weight] = _Known()
-        self._constants: _Known[Constant] = _Known()
+        self._values: _Held[int] = _Held()
+        self._weights: _Held[Weight] = _Held()
+        self._constants: _Held[Constant] = _Held()
+        self._sharers = Sharers()
         self._given: dict[int, Given] = {}
         self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
         self._sums: list[Contraction] = []
+        self._data: set[int] = set()  # what is made of the example's masks and tokens alone
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -111,17 +114,21 @@ class Recorder(TorchFunctionMode):
                 "that ends only for other data; pass an example on which it ends soon"
             )
         refuse_mixed_types(name, args, kwargs)
+        written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
-            for tensor in written_by(func, args, kwargs):
+            for tensor in written:
                 self._before_write(tensor)
         if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
             result = fake_grouped_mm(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
-        if name not in SHAPE_ONLY:
-            made = [args[0]] if name == "setitem" else list(tensors_in(result))
-            if made:
-                self._note(func, name, args, kwargs, made)
+        made = [args[0]] if name == "setitem" else list(tensors_in(result))
+        if made and name in SHAPE_ONLY:
+            self._note_constants(func, name, args, kwargs, made)
+        elif made:
+            self._note(func, name, args, kwargs, made)
+            for tensor in written:
+                self._write_through(tensor)
         return result
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
@@ -145,6 +152,8 @@ class Recorder(TorchFunctionMode):
         value = self._new_value(tensor)
         if given is not None:
             self._given[value] = given
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            self._data.add(value)
 
     def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run the model on an example, recording; returns what the model returns."""
@@ -167,31 +176,39 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
-        moved = name in MOVES
         if not values and not weights:
-            before = [known for t in tensors if (known := self._constant(t)) is not None]
-            for tensor in made:
-                self._constants[tensor] = constant(name, args, tensor, before, moved=moved)
+            self._note_constants(func, name, args, kwargs, made)
             return
-        replay = None
+        if selects_by_mask(name, args) and self.value(args[0]) is not None:
+            name = "masked_select"
+        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        played = NO_REPLAY
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
-                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
+                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
-            self._derive(func, name, args, kwargs, weights, made)
+            known = Known(self._weight, self._constant, self._shapes)
+            recorded = Recorded(func, args, kwargs)
+            for weight in derived(name, recorded, weights, made, known):
+                self._weights[weight.tensor] = weight
             return
         else:
             last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
-                replay = replay_of(Recorded(func, args, kwargs), self.value)
+                recorded = Recorded(func, args, kwargs)
+                played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
+        for tensor in made if moved else ():
+            self._sharers.note(tensor)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
-        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay, told)
+        if set(values) <= self._data and not weights:
+            self._data.update(outputs)
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
         if name == "mul" and len(weights) == 1:
             self._products[outputs[0]] = (op, weights[0])
         elif name == "sum" and inputs[0] in self._products:
@@ -209,80 +226,61 @@ class Recorder(TorchFunctionMode):
         inputs: Sequence[int],
         outputs: Sequence[int],
         uses: Sequence[Use],
-        replay: Replay | None,
+        played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay, told)
+        replay, mixed, unplayed, rank = played
+        op = Op(
+            index=len(self.ops),
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            uses=tuple(uses),
+            replay=replay,
+            detail=told,
+            rank=rank,
+            mixed=mixed,
+            unplayed=unplayed,
+        )
         self.ops.append(op)
         return op
 
-    def _derive(
-        self,
-        func: Any,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Any,
-        weights: list[Weight],
-        made: Any,
+    def _note_constants(
+        self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
-        """A tensor made of parameters alone: a view of one, or a function of some."""
-        first = weights[0]
-        if name == "scatter_kept":  # by `isoinit.sparse`: what a weight keeps, and its zeros
-            for tensor in made:
-                shapes = {**self._shapes, first.names[0]: tuple(tensor.shape)}
-                stored = tuple(first.tensor.shape)
-                node = replace(first.node, reason="its places are not stored")
-                self._weights[tensor] = Weight(
-                    tensor, first.names, shapes, exact=True, kept=stored, node=node
-                )
-            return
-        names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
-        rearranged = name in MOVES and name not in ALTERING
-        moved = len(weights) == 1 and (rearranged or self._adds_mask(name, args, first.tensor))
-        places = list(tensors_in((args[1:], kwargs))) if moved and name in PICKS else []
-        picked = bool(places) and all(self.value(tensor) is None for tensor in places)
-        exact = moved and first.exact and not picked
-        beside = (
-            name in BESIDE
-            and all(weight.exact or weight.joined for weight in weights)
-            and sum(len(weight.names) for weight in weights) == len(names)
-        )
-        joined = beside or (moved and first.joined)
-        through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
-        function = first.function or (np.positive if picked and first.exact else None)
-        call = Recorded(func, args, kwargs)
-        if not moved and not beside:
-            replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None)
-            alike = first.single and all(weight.tensor is first.tensor for weight in weights)
-            function = composed(first.function, replay) if alike else None
-            through = (*through, name)
-        alone = len(weights) == 1
-        shapes, kept = (first.shapes, first.kept) if alone else (self._shapes, None)
-        nodes = made_nodes(name, call, self._node, self._values_of, made)
-        for tensor, node in zip(made, nodes, strict=True):
-            self._weights[tensor] = Weight(
-                tensor, names, shapes, exact, joined, through, function, kept, node=node
-            )
+        """Constants that a call made, of other constants or of nothing but shapes."""
+        call = (func, args, kwargs)
+        for tensor in made:
+            known = constant(call, name, tensor, self._constant, moved=name in MOVES)
+            self._constants[tensor] = known
+            self._sharers.note(tensor)
 
-    def _adds_mask(self, name: str, args: Sequence[Any], weight: torch.Tensor) -> bool:
-        """Whether a mask is added: a table of attention biases stays one under it."""
-        others = [a for a in args if a is not weight]
-        if name not in SUMS or len(others) != 1 or not is_float(others[0]) or others[0].numel() < 2:
+    def _write_through(self, tensor: torch.Tensor) -> None:
+        """Give what was written into a tensor to those that share its memory."""
+        value = self.value(tensor)
+        for other in self._sharers.of(tensor):
+            before = self.value(other)
+            if self._weight(other) is not None:
+                continue
+            if value is None:
+                if before is None:
+                    self._constants[other] = Constant(other)
+                continue
+            if other.numel() <= tensor.numel():
+                name = "view" if other.numel() == tensor.numel() else "getitem"
+                self._add(name, "move", [value], [self._new_value(other)], ())
+                continue
+            inputs = [value] if before is None else [before, value]
+            lost = Played(None, reason="has a part that was written in place")
+            self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+
+    def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        if name != "masked_fill":
             return False
-        values = self._values_of(others[0])
-        return values is None or bool((values < MASKED).any())
-
-    def _node(self, tensor: torch.Tensor) -> Node | None:
-        weight = self._weight(tensor)
-        return weight.node if weight else None
-
-    def _values_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """The values of a constant; None where they are not known."""
-        known = self._constant(tensor)
-        real = known.tensor if known else None
-        if isinstance(real, FakeTensor):
-            real = real.constant
-        return None if real is None or real.is_meta else real
+        mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
+        return mask is not None and mask not in self._data
 
     def _number(self) -> int:
         self._count += 1
@@ -322,7 +320,7 @@ class Recorder(TorchFunctionMode):
             return self.value(tensor)
         uses = weight.uses("token", fans.vector)
         value = self._new_value(tensor)
-        self._add("parameter", "lookup", [], [value], uses, None)
+        self._add("parameter", "lookup", [], [value], uses)
         return value
 
     def _producer(self, value: int) -> Op | None:

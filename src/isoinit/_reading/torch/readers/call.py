@@ -11,7 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
-from isoinit._reading.torch.details import BESIDE, axes_along
+from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
@@ -20,7 +21,8 @@ from isoinit.initializers.scale.fans import Layout
 # The value at which a parameter in this slot does nothing.
 NEUTRAL = {"bias": 0.0, "shift": 0.0, "scale": 1.0}
 INDEXED = frozenset(
-    "getitem index_select gather take_along_dim index_add scatter scatter_add index_put".split()
+    """getitem masked_select index_select gather take_along_dim index_add scatter scatter_add
+    index_put""".split()
 )
 # A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
 STANDS_IN = BESIDE | {"where", "setitem", "masked_scatter"}
@@ -182,7 +184,8 @@ class Call:
         weights: list[Weight] = []
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
             first = bool(self.args) and tensor is self.args[0]
-            if self.name in INDEXED and not first and not tensor.is_floating_point():
+            mask = self.name == "index_put" and tensor.dtype == torch.bool
+            if self.name in INDEXED and not (first or mask or tensor.is_floating_point()):
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:
