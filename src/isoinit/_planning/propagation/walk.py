@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from isoinit._planning.propagation import attention, norms, places, pointwise, recurrent, weights
 from isoinit._planning.propagation.context import Context, Fill, Route
+from isoinit._planning.propagation.order import in_order
 from isoinit._planning.propagation.samples import Signal, gaussian, part, products_of
 from isoinit._reading.graph import Given, Graph, Op
 
@@ -57,7 +58,7 @@ def propagate(
     """
     context = Context(graph, fill, nominal)
     signals = context.signals
-    for op in graph.ops:
+    for op in in_order(graph):
         given = [v for v in op.inputs if v not in signals and v not in graph.producers]
         found = {value: _example(context, value) for value in given}
         signals.update(found)

@@ -76,7 +76,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
             return None
         if use.through and use.neutral is not None:
             continue  # started at the value at which it does nothing
-        if use.through:
+        if use.through and (use.slot != "position" or use.times is None):
             return None
         mean, variance = _moments(initializer, use)
         if use.slot == "scale":
@@ -86,7 +86,8 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
         else:
             alike = np.ones((3, 3)) if use.slot != "position" else np.eye(3)
             alike[HERE, ACROSS] = alike[ACROSS, HERE] = 1
-            rows = rows + mean + gaussian(context.rng, alike * variance).rows
+            shift = mean + gaussian(context.rng, alike * variance).rows
+            rows = rows + shift * (use.times or 1.0)
     return replace(signal, rows=rows)
 
 

@@ -41,6 +41,7 @@ class Use:
         layout: what its axes mean there.
         through: what the parameter goes through first: ("exp", "neg") for -exp(w).
         neutral: for a bias or scale, the value at which it does nothing, where it is known.
+        times: what a position or token is multiplied by first; None if it goes through more.
     """
 
     parameter: str
@@ -48,6 +49,7 @@ class Use:
     layout: Layout
     through: tuple[str, ...] = ()
     neutral: float | None = None
+    times: float | None = 1.0
 
 
 @dataclass(frozen=True)

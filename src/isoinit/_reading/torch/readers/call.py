@@ -69,7 +69,8 @@ class Weight:
             whole = self.single or self.joined or name in alike[:1]
             if whole or (factors and len(shape) == self.tensor.dim()):
                 its = layout(shape) if self.kept is None else fans.kept(self.kept, layout(shape))
-                found.append(Use(name, slot, its, self.through, self.neutral(slot)))
+                how = self.neutral(slot), self.times(slot)
+                found.append(Use(name, slot, its, self.through, *how))
             else:
                 # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
                 slot_of = "length" if "weight_norm" in self.through else "other"
@@ -81,11 +82,26 @@ class Weight:
         goal = {"bias": 0.0, "shift": 0.0, "scale": 1.0}.get(slot)
         if goal is None or not self.through or self.function is None:
             return goal
+        if (line := self._line()) is None:
+            return None  # exp(w), softplus(w): what the model means by it is not known
+        return (goal - line[0]) / line[1]
+
+    def times(self, slot: str) -> float | None:
+        """What a position or token is multiplied by first; None if it goes through more."""
+        if slot not in ("position", "token") or not self.through:
+            return 1.0
+        line = self._line()
+        return line[1] if line is not None and line[0] == 0 else None
+
+    def _line(self) -> tuple[float, float] | None:
+        """The function of the parameter as offset and slope; None if it is no such line."""
+        if self.function is None:
+            return None
         with unset_fake_temporarily():
             low, middle, high = self.function(np.array([0.0, 0.5, 1.0]))
         if high == low or not np.isclose(middle, (low + high) / 2):
-            return None  # exp(w), softplus(w): what the model means by it is not known
-        return float((goal - low) / (high - low))
+            return None
+        return float(low), float(high - low)
 
     def axes(self) -> list[tuple[int, ...]]:
         """The axes of the parameter that each axis of a view runs along, found by strides."""
@@ -159,10 +175,18 @@ class Call:
         if self.name not in ("add", "sub"):
             return "other"
         maker = self.producer(inputs[0]) if inputs else None
-        if maker is not None and any(use.slot == "scale" for use in maker.uses):
+        scales = (
+            [_extents(u.layout.shape) for u in maker.uses if u.slot == "scale"] if maker else []
+        )
+        extents = _extents(weight.tensor.shape)
+        if scales and (len(extents) < 2 or extents in scales):
             return "shift"
-        extents = [size for size in weight.tensor.shape if size > 1]
         return "position" if len(extents) > 1 else "bias"
+
+
+def _extents(shape: Sequence[int]) -> list[int]:
+    """The sizes of the axes along which there is more than one element."""
+    return [size for size in shape if size > 1]
 
 
 Reader = Callable[[Call], list[Step]]
