@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
+from isoinit._planning.propagation import hardly_meant
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
@@ -87,7 +88,7 @@ def plan(
     roles = read_roles(graph, lambda: structure(model))
     if recipe is None:
         choices = choose_all(graph, roles, method)
-        notes = (*notes, *doubts(roles))
+        notes = (*notes, *hardly_meant(graph), *doubts(roles))
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read

@@ -48,13 +48,18 @@ def _with_constant(
 ) -> Signal | None:
     """Return a sum or product with a constant tensor, of which the moments may be known."""
     rows, known = inputs[0].rows, op.detail.constant
-    sums = ("add", "sub", "mul")
-    if len(inputs) != 1 or op.name not in (*sums, "div", "where", "masked_scatter"):
+    sums = ("add", "sub", "mul", "div")
+    if len(inputs) != 1 or op.name not in (*sums, "where", "masked_scatter"):
         return None
     if known is None or op.name not in sums:
         return Signal(rows, units)
     mean, square = known
+    if op.name == "div":
+        return (
+            Signal(rows / math.copysign(math.sqrt(square), mean or 1.0), units) if square else None
+        )
     if op.name == "mul":
         return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
+    mean = -mean if op.name == "sub" else mean
     alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
     return Signal(rows + mean + gaussian(context.rng, alike).rows, units)

@@ -63,7 +63,8 @@ class Detail:
         power: what it does to the second moment of every element: dropout in training 1/(1 - p);
             of attention, to that of the scores, if each had been divided by the root of their terms.
         window: how many elements a pooling operation takes together; 0 where that is not known.
-        constant: mean and second moment of the constant tensor that it adds or multiplies by.
+        constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
+            it looks up rows of.
         causal: whether attention looks back only.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """

@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
+from isoinit._reading.torch.calls import is_float
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
@@ -20,6 +21,7 @@ ALONG = frozenset(
 BESIDE = frozenset("cat concat stack hstack vstack".split())
 # Comparing two rows of places with each other makes a mask that looks back only.
 ORDERS = frozenset("tril triu le lt ge gt".split())
+TABLES = frozenset("getitem index_select gather take_along_dim take".split())
 WAVES = frozenset({"cos", "sin"})
 
 
@@ -92,6 +94,8 @@ def detail(
         return Detail(constant=constants[0].moments, causal=causal)
     if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
         return Detail(constant=constants[-1].moments)
+    if name in TABLES and is_float(first) and (table := known(first)) is not None:
+        return Detail(constant=table.moments)
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":

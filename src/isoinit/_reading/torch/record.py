@@ -165,7 +165,8 @@ class Recorder(TorchFunctionMode):
                 self._constants[tensor] = constant(name, args, tensor, before, moved=moved)
             return
         replay = None
-        call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
+        asked = self._weight, self._value_of, self._producer, self._source_of
+        call = Call(name, args, kwargs, *asked)
         if name in READERS and (steps := READERS[name](call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
                 self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
@@ -276,6 +277,20 @@ class Recorder(TorchFunctionMode):
         uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
         value = self._new_value(tensor)
         self._add("parameter", "lookup", [], [value], uses, None)
+        return value
+
+    def _source_of(self, tensor: Any) -> int | None:
+        """The number of a tensor; a constant in the place of a signal becomes one.
+
+        Its values must be known, and not all zero: a state that starts at zero is no signal yet.
+        """
+        value = self._value_of(tensor)
+        known = self._constant(tensor) if value is None and is_float(tensor) else None
+        mean, second = (known and known.moments) or (0.0, 0.0)
+        if second == 0:
+            return value
+        value = self._new_value(tensor)
+        self._given[value] = Given(mean, second, mean**2, second, fixed=True)
         return value
 
     def _producer(self, value: int) -> Op | None:

@@ -128,6 +128,7 @@ class Call:
     weight: Callable[[Any], Weight | None]
     value: Callable[[Any], int | None]
     producer: Callable[[int], Op | None]
+    source: Callable[[Any], int | None]
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument, by position or by name."""
@@ -140,6 +141,11 @@ class Call:
         numbers = [self.value(t) for t in tensors if isinstance(t, torch.Tensor)]
         return tuple(n for n in numbers if n is not None)
 
+    def read(self, tensor: Any) -> tuple[int, ...]:
+        """The number of the tensor that a weight multiplies, which may be a buffer of known values."""
+        number = self.source(tensor)
+        return () if number is None else (number,)
+
     def vector_uses(self, tensor: Any, slot: str) -> list[Use]:
         """The use of a bias or a scale, if there is one."""
         weight = self.weight(tensor)
@@ -149,6 +155,7 @@ class Call:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []
+        numbered = self.source if self.name in BESIDE else self.value
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
             first = bool(self.args) and tensor is self.args[0]
             if self.name in INDEXED and not first and not tensor.is_floating_point():
@@ -156,7 +163,7 @@ class Call:
             weight = self.weight(tensor)
             if weight is not None:
                 weights.append(weight)
-            elif (value := self.value(tensor)) is not None:
+            elif (value := numbered(tensor)) is not None:
                 inputs.append(value)
         uses = [
             use

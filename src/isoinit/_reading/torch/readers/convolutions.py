@@ -22,7 +22,7 @@ def conv(call: Call) -> list[Step]:
     layout = fans.conv_transpose if transposed else fans.conv
     uses = weight.uses("weight", lambda shape: layout(shape, groups, _scalar_or_tuple(stride)))
     uses += call.vector_uses(call.get(2, "bias"), "bias")
-    return [Step(call.name, "map", call.values(call.get(0, "input")), tuple(uses))]
+    return [Step(call.name, "map", call.read(call.get(0, "input")), tuple(uses))]
 
 
 def _scalar_or_tuple(stride: Any) -> int | tuple[int, ...]:
