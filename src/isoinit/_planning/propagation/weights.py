@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from isoinit._planning.propagation import tables
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
     ACROSS,
@@ -59,7 +60,11 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     kind = "token" if one_row else use.slot
     products = np.array(alike.get(kind, np.eye(3)), float) * (variance * use.layout.fan_in)
     signal = gaussian(context.rng, products, context.last_axis(op.outputs[0]))
-    return replace(signal, rows=signal.rows + mean)
+    rows = signal.rows + mean
+    if op.detail.clip is not None:
+        width = int(use.layout.fan_out)
+        rows = rows * tables.clipping(mean, variance, width, *op.detail.clip)
+    return tables.pooled(context, op, replace(signal, rows=rows))
 
 
 def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signal | None:

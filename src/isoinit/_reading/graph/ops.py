@@ -62,7 +62,10 @@ class Detail:
         dims: the axes that it works along: a mean, a softmax, a concatenation.
         power: what it does to the second moment of every element: dropout in training 1/(1 - p);
             of attention, to that of the scores, if each had been divided by the root of their terms.
-        window: how many elements a pooling operation takes together; 0 where that is not known.
+        window: how many elements a pooling operation takes together, or rows a bag of them; 0 where
+            that is not known.
+        clip: of a lookup, the largest norm of a row, and which norm; None where rows are as they are.
+        pool: what makes one row of a bag of rows: "sum", "mean" or "max"; "" where nothing does.
         constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
             it looks up rows of.
         causal: whether attention looks back only.
@@ -73,6 +76,8 @@ class Detail:
     dims: tuple[int, ...] = ()
     power: float = 1.0
     window: int = 0
+    clip: tuple[float, float] | None = None
+    pool: str = ""
     constant: tuple[float, float] | None = None
     causal: bool = False
     live: bool = True

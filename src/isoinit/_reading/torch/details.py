@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
 from isoinit._reading.torch.calls import is_float
+from isoinit._reading.torch.looking import looking
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
@@ -92,8 +93,12 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         return Detail(constant=constants[0].moments, causal=causal)
-    if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
-        return Detail(constant=constants[-1].moments)
+    if name in ("embedding", "embedding_bag"):
+        read = looking(name, args, kwargs)
+        # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
+        chosen = known(read.table) or known(read.rows)
+        moments = chosen.moments if chosen else None
+        return Detail(constant=moments, clip=read.clip, pool=read.pool, window=read.bag)
     if name in TABLES and is_float(first) and (table := known(first)) is not None:
         return Detail(constant=table.moments)
     if name in ALONG or name in BESIDE:
