@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
-from isoinit._planning.rules import Choice
+from isoinit._planning.rules import Choice, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
@@ -77,7 +77,7 @@ def plan(
         from isoinit._planning.recipes import follow, refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
         from isoinit._writing.meta import empty_buffers
-        from isoinit._writing.refusals import refuse_unfillable
+        from isoinit._writing.refusals import misfit, refuse_unfillable
 
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
@@ -96,6 +96,9 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
+    for name, choice in choices.items():
+        if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
+            choices[name] = left(choice, fault)
     signals = expected(graph, choices)
     entries = {
         name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
