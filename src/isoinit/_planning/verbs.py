@@ -157,9 +157,15 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     else:
         graph = trace(model, batch)
     unused = graph.unused
+    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
+    if graph.missed:
+        inside = f", perhaps what it does with {named}" if unused else ""
+        return graph, (
+            "part of the forward runs in compiled code that torch shows nothing of, and the run never "
+            f"saw it{inside}: what comes of that part counts as not known",
+        )
     if not unused:
         return graph, ()
-    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
     return graph, (
         f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
         "types alone tell what they are for; pass a batch that reaches them, or remove them",

@@ -48,6 +48,7 @@ class Graph(Dataflow):
         aliases: other names of tied parameters, and the name that each stands for.
         given: the moments of the example's own tensors, and of buffers that take their place, by the
             number of their value.
+        missed: whether it holds tensors of which nothing shows where they came from.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -55,6 +56,7 @@ class Graph(Dataflow):
     how: str
     aliases: dict[str, str] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
+    missed: bool = False
 
     @cached_property
     def norms(self) -> dict[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from isoinit._reading.torch.calls import (
     written_by,
 )
 from isoinit._reading.torch.details import BESIDE, Constant, constant, detail
+from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
@@ -83,7 +85,8 @@ class Recorder(TorchFunctionMode):
         self.call = Recorded(None, (), {})  # the last one that is an operation
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
-        self._count = self._calls = 0
+        self._missed = self._fake = self._below = False
+        self._count = self._calls = self._depth = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._values: _Known[int] = _Known()
         self._weights: _Known[Weight] = _Known()
@@ -105,15 +108,25 @@ class Recorder(TorchFunctionMode):
         if self._before_write is not None:
             for tensor in written_by(func, args, kwargs):
                 self._before_write(tensor)
-        if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
-            result = fake_grouped_mm(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
-        if name not in SHAPE_ONLY:
-            made = [args[0]] if name == "setitem" else list(tensors_in(result))
-            if made:
-                self._note(func, name, args, kwargs, made)
+        self._depth += 1
+        try:
+            if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
+                result = fake_grouped_mm(func, args, kwargs)
+            else:
+                result = func(*args, **kwargs)
+            self._made(func, in_words(func, name, args, kwargs), result)
+        finally:
+            self._depth -= 1
         return result
+
+    def _made(self, func: Any, call: Told, result: Any) -> None:
+        """Record a call and what it made."""
+        made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
+        if call.name in SHAPE_ONLY:
+            for tensor in made:
+                self._constants[tensor] = Constant(tensor)
+        elif made:
+            self._note(func, *call, made)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
@@ -136,26 +149,46 @@ class Recorder(TorchFunctionMode):
         if given is not None:
             self._given[value] = given
 
-    def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run the model on an example, recording; returns what the model returns."""
+    def run(
+        self,
+        model: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        below: bool = False,
+    ) -> Any:
+        """Run the model on an example, recording; returns what the model returns.
+
+        Args:
+            model: the model.
+            args: its positional arguments.
+            kwargs: its other arguments.
+            below: whether to record what compiled functions do, too.
+        """
         for tensor in tensors_in((args, kwargs)):
+            self._fake = isinstance(tensor, FakeTensor)
             if self.value(tensor) is None:
                 self.mark_given(tensor, moments_of(tensor))
-        with self:
+        self._below = below
+        deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
+        with self, deeper:
             return model(*args, **kwargs)
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
+        for tensor in tensors_in(result):
+            self._miss(tensor)
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        return Graph(
-            tuple(self.ops), self._sizes, self._shapes, found, how, self._aliases, self._given
-        )
+        facts = found, how, self._aliases, self._given, self._missed
+        return Graph(tuple(self.ops), self._sizes, self._shapes, *facts)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args, kwargs)))
+        for tensor in tensors:
+            self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
         moved = name in MOVES
@@ -256,6 +289,19 @@ class Recorder(TorchFunctionMode):
         """The parameters that a tensor is, or was made of without the signal; empty for others."""
         weight = self._weight(tensor)
         return weight.names if weight else ()
+
+    def _miss(self, tensor: torch.Tensor) -> None:
+        """Take down that a tensor was made by code that Python shows nothing of, such as a script.
+
+        Among fake tensors, real ones are but attributes that are no buffers. Among real tensors these
+        look the same; a run that sees the level below has nothing more to find there.
+        """
+        if self._missed or isinstance(tensor, FakeTensor) != self._fake:
+            return
+        if self._below and not self._fake:
+            return
+        known = (self._values, self._weights, self._constants)
+        self._missed = not any(tensor in kind for kind in known)
 
     def _constant(self, tensor: Any) -> Constant | None:
         if not isinstance(tensor, torch.Tensor) or tensor in self._values:
