@@ -34,7 +34,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     rank = len(context.graph.sizes.get(op.outputs[0], ()))
     units = frozenset({max(rank - 1 - len(use.layout.kernel), 0)})
     products = _read_by(context, op, use, inputs)
-    terms = use.layout.fan_in * (1.0 if context.nominal else _inside(context, op, use))
+    terms = _terms(context, op, use, weight)
     mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
@@ -114,25 +114,14 @@ def _read_by(context: Context, op: Op, use: Use, inputs: Sequence[Signal]) -> Ar
     return products
 
 
-def _inside(context: Context, op: Op, use: Use) -> float:
-    """Return the share of a kernel's taps that fall on the input and not on padding, on average."""
-    before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
-    if not use.layout.kind.startswith("conv") or len(before) != len(after):
-        return 1.0
-    spread = use.layout.kind == "conv_transpose"
-    first = len(after) - len(use.layout.kernel)
-    sides = zip(*((after, before) if spread else (before, after)), strict=True)
-    share = 1.0
-    terms = math.prod(use.layout.maps_shape[2:])  # the fan-in of a spread kernel is over strides
-    steps = max(round((terms / use.layout.fan_in) ** (1 / len(use.layout.kernel))), 1)
-    for (n, m), taps in zip(list(sides)[first:], use.layout.kernel, strict=True):
-        stride = steps if spread else max(round(n / m), 1)
-        padding = math.floor(max((m - 1) * stride + taps - n, 0) / 2)
-        places = np.arange(m)[:, None] * stride - padding + np.arange(taps)
-        share *= float(((places >= 0) & (places < n)).mean())
-        if spread:  # what is known of all outputs is that they share the taps that land
-            share *= m * stride / n
-    return share
+def _terms(context: Context, op: Op, use: Use, weight: Initializer) -> float:
+    """Return how many terms add up in one output: those on padding are zero.
+
+    The centre tap of a kernel is never there.
+    """
+    if weight.centre_alone and use.layout.kind == "conv":
+        return float(math.prod(use.layout.maps_shape[2:]))
+    return use.layout.fan_in * (1.0 if context.nominal else op.detail.inside)
 
 
 def _bias(op: Op, filled: dict[str, Initializer | None]) -> tuple[float, float]:

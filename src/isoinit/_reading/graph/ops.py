@@ -69,6 +69,7 @@ class Detail:
         constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
             it looks up rows of.
         causal: whether attention looks back only.
+        inside: of a convolution, the share of its fan-in that falls on the input and not on padding.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
 
@@ -80,6 +81,7 @@ class Detail:
     pool: str = ""
     constant: tuple[float, float] | None = None
     causal: bool = False
+    inside: float = 1.0
     live: bool = True
 
 

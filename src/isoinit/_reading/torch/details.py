@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from isoinit._reading.graph import Detail
 from isoinit._reading.torch.calls import is_float
 from isoinit._reading.torch.looking import looking
+from isoinit._reading.torch.taps import taps
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
@@ -93,6 +94,9 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         return Detail(constant=constants[0].moments, causal=causal)
+    if name.startswith("conv") and name.endswith("d"):
+        found = taps(name, args, kwargs)
+        return Detail(inside=1.0 if found.few else found.read)
     if name in ("embedding", "embedding_bag"):
         read = looking(name, args, kwargs)
         # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
