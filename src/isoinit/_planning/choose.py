@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from isoinit._planning.beside import second_beside
 from isoinit._planning.effective import solve
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.rules import Choice, choose
-from isoinit._reading.graph import COMPOSED, PRODUCTS, Graph, Op, Use
+from isoinit._reading.graph import COMPOSED, Graph, Op, Use
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
 SMALL = 4e-4
-JOINING = ("add", "cat", "concat", "stack", "where")
 
 
 def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
@@ -36,14 +36,16 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         name = use.parameter
         if name not in chosen:
             role = roles[name]
-            near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
+            second = fed.second if fed is not None else None
+            if op.kind == "lookup" or not op.inputs:
+                second = second_beside(graph, op, signals)
             beside = role.slot in ("position", "token")
-            if near is None and beside:
+            if second is None and beside:
                 role = replace(role, second=SMALL)
-            elif near is None and role.slot == "weight":
+            elif second is None and role.slot == "weight":
                 role = replace(role, followed=False)
-            elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
-                role = replace(role, second=_rounded(near.second))
+            elif second is not None and second > 0 and (beside or role.slot == "weight"):
+                role = replace(role, second=_rounded(second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
@@ -86,22 +88,6 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 def _rounded(number: float) -> float:
     """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
     return float(f"{number:.6g}")
-
-
-def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
-    """Return what a looked-up row or a learned token joins: the other side of the sum or row."""
-    waiting = list(op.outputs)
-    for _ in range(8):
-        if not waiting:
-            return None
-        for reader in graph.consumers.get(value := waiting.pop(0), []):
-            others = [v for v in reader.inputs if v != value and v in signals]
-            if others and reader.name in JOINING:
-                maker = graph.producers.get(graph.trunk(others[0]))
-                scores = maker is not None and maker.kind == "other" and maker.name in PRODUCTS
-                return None if scores else signals[others[0]]
-            waiting += reader.outputs if reader.kind == "move" else []
-    return None
 
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:

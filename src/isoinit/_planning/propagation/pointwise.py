@@ -122,6 +122,7 @@ def _with_constant(
     rows, known = inputs[0].rows, op.detail.constant
     if op.name in (*SUMS, "mul") and len(inputs) == 1 and known is not None:
         mean, square = known
+        mean = -mean if op.name == "sub" else mean
         if op.name == "mul":
             return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
         if op.detail.causal:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from isoinit._planning.propagation import tables
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
     ACROSS,
@@ -18,8 +19,8 @@ from isoinit._planning.propagation.samples import (
     gaussian,
     mirrored,
 )
-from isoinit._reading.graph import Array, Op, Use
-from isoinit.initializers import LooksLinear
+from isoinit._reading.graph import Array, Op
+from isoinit.initializers import Initializer, LooksLinear
 from isoinit.initializers.scale.fans import Layout
 
 
@@ -36,7 +37,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     rank = len(context.graph.sizes.get(op.outputs[0], ()))
     units = frozenset({max(rank - 1 - len(layout.kernel), 0)})
     products = _read_by(context, op, layout, inputs)
-    terms = layout.fan_in * (1.0 if context.nominal else _inside(context, op, use))
+    terms = _terms(context, op, layout, weight)
     mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
@@ -66,7 +67,11 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     kind = "token" if one_row else use.slot
     products = np.array(alike.get(kind, np.eye(3)), float) * (variance * use.whole.fan_in)
     signal = gaussian(context.rng, products, context.last_axis(op.outputs[0]))
-    return replace(signal, rows=signal.rows + mean)
+    rows = signal.rows + mean
+    if op.detail.clip is not None:
+        width = int(use.layout.fan_out)
+        rows = rows * tables.clipping(mean, variance, width, *op.detail.clip)
+    return tables.pooled(context, op, replace(signal, rows=rows))
 
 
 def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signal | None:
@@ -114,25 +119,14 @@ def _read_by(context: Context, op: Op, layout: Layout, inputs: Sequence[Signal])
     return products
 
 
-def _inside(context: Context, op: Op, use: Use) -> float:
-    """Return the share of a kernel's taps that fall on the input and not on padding, on average."""
-    before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
-    if not use.layout.kind.startswith("conv") or len(before) != len(after):
-        return 1.0
-    spread = use.layout.kind == "conv_transpose"
-    first = len(after) - len(use.layout.kernel)
-    sides = zip(*((after, before) if spread else (before, after)), strict=True)
-    share = 1.0
-    terms = math.prod(use.layout.maps_shape[2:])  # the fan-in of a spread kernel is over strides
-    steps = max(round((terms / use.layout.fan_in) ** (1 / len(use.layout.kernel))), 1)
-    for (n, m), taps in zip(list(sides)[first:], use.layout.kernel, strict=True):
-        stride = steps if spread else max(round(n / m), 1)
-        padding = math.floor(max((m - 1) * stride + taps - n, 0) / 2)
-        places = np.arange(m)[:, None] * stride - padding + np.arange(taps)
-        share *= float(((places >= 0) & (places < n)).mean())
-        if spread:  # what is known of all outputs is that they share the taps that land
-            share *= m * stride / n
-    return share
+def _terms(context: Context, op: Op, layout: Layout, weight: Initializer | None) -> float:
+    """Return how many terms add up in one output: those on padding are zero.
+
+    The centre tap of a kernel is never there.
+    """
+    if weight is not None and weight.centre_alone and layout.kind == "conv":
+        return float(math.prod(layout.maps_shape[2:]))
+    return layout.fan_in * (1.0 if context.nominal else op.detail.inside)
 
 
 def _bias(context: Context, op: Op, fed: Signal | None) -> tuple[float, float]:

@@ -118,9 +118,14 @@ class Detail:
         power: what it does to the second moment of every element: dropout in training 1/(1 - p);
             of attention, to that of the scores, if each had been divided by the root of their terms.
         summed: of a product of tensors, the axes of each input that it sums over.
-        window: how many elements a pooling operation takes together; 0 where that is not known.
-        constant: mean and second moment of the constant tensor that it adds or multiplies by.
+        window: how many elements a pooling operation takes together, or rows a bag of them; 0 where
+            that is not known.
+        clip: of a lookup, the largest norm of a row, and which norm; None where rows are as they are.
+        pool: what makes one row of a bag of rows: "sum", "mean" or "max"; "" where nothing does.
+        constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
+            it looks up rows of.
         causal: whether attention looks back only.
+        inside: of a convolution, the share of its fan-in that falls on the input and not on padding.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
 
@@ -129,8 +134,11 @@ class Detail:
     summed: tuple[tuple[int, ...], ...] = ()
     power: float = 1.0
     window: int = 0
+    clip: tuple[float, float] | None = None
+    pool: str = ""
     constant: tuple[float, float] | None = None
     causal: bool = False
+    inside: float = 1.0
     live: bool = True
 
 

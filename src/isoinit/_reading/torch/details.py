@@ -10,8 +10,10 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
-from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.calls import BESIDE, is_float
 from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.looking import looking
+from isoinit._reading.torch.taps import taps
 from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
@@ -21,6 +23,7 @@ ALONG = frozenset(
 )
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
+TABLES = frozenset("getitem index_select gather take_along_dim take".split())
 
 
 def detail(
@@ -49,9 +52,19 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         return Detail(constant=constants[0].moments, causal=causal)
-    if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
-        return Detail(constant=constants[-1].moments)
-    if name in PRODUCTS or name.startswith("conv"):
+    if name.startswith("conv") and name.endswith("d"):
+        found = taps(name, args, kwargs)
+        inside = 1.0 if found.few else found.read
+        return Detail(inside=inside, summed=_summed(name, args))
+    if name in ("embedding", "embedding_bag"):
+        read = looking(name, args, kwargs)
+        # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
+        chosen = known(read.table) or known(read.rows)
+        moments = chosen.moments if chosen else None
+        return Detail(constant=moments, clip=read.clip, pool=read.pool, window=read.bag)
+    if name in TABLES and is_float(first) and (table := known(first)) is not None:
+        return Detail(constant=table.moments)
+    if name in PRODUCTS:
         return Detail(summed=_summed(name, args))
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))

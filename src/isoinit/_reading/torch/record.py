@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from isoinit._reading.torch.calls import (
     MOVES,
     SHAPE_ONLY,
     function_name,
+    is_float,
     rearranges,
     selects_by_mask,
     written_by,
@@ -25,6 +27,7 @@ from isoinit._reading.torch.constants import Constant, constant
 from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
 from isoinit._reading.torch.derived import Known, derived
 from isoinit._reading.torch.details import detail
+from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
@@ -91,7 +94,8 @@ class Recorder(TorchFunctionMode):
         self.call = Recorded(None, (), {})  # the last one that is an operation
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
-        self._count = self._calls = 0
+        self._missed = self._fake = self._below = False
+        self._count = self._calls = self._depth = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
         self._values: _Held[int] = _Held()
         self._weights: _Held[Weight] = _Held()
@@ -118,18 +122,26 @@ class Recorder(TorchFunctionMode):
         if self._before_write is not None:
             for tensor in written:
                 self._before_write(tensor)
-        if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
-            result = fake_grouped_mm(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
-        made = [args[0]] if name == "setitem" else list(tensors_in(result))
-        if made and name in SHAPE_ONLY:
-            self._note_constants(func, name, args, kwargs, made)
-        elif made:
-            self._note(func, name, args, kwargs, made)
+        self._depth += 1
+        try:
+            if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
+                result = fake_grouped_mm(func, args, kwargs)
+            else:
+                result = func(*args, **kwargs)
+            self._made(func, in_words(func, name, args, kwargs), result)
             for tensor in written:
                 self._write_through(tensor)
+        finally:
+            self._depth -= 1
         return result
+
+    def _made(self, func: Any, call: Told, result: Any) -> None:
+        """Record a call and what it made."""
+        made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
+        if made and call.name in SHAPE_ONLY:
+            self._note_constants(func, *call, made)
+        elif made:
+            self._note(func, *call, made)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
@@ -155,25 +167,47 @@ class Recorder(TorchFunctionMode):
         if not (tensor.is_floating_point() or tensor.is_complex()):
             self._data.add(value)
 
-    def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run the model on an example, recording; returns what the model returns."""
+    def run(
+        self,
+        model: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        below: bool = False,
+    ) -> Any:
+        """Run the model on an example, recording; returns what the model returns.
+
+        Args:
+            model: the model.
+            args: its positional arguments.
+            kwargs: its other arguments.
+            below: whether to record what compiled functions do, too.
+        """
         for tensor in tensors_in((args, kwargs)):
+            self._fake = isinstance(tensor, FakeTensor)
             if self.value(tensor) is None:
                 self.mark_given(tensor, moments_of(tensor))
-        with self:
+        self._below = below
+        deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
+        with self, deeper:
             return model(*args, **kwargs)
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
+        for tensor in tensors_in(result):
+            self._miss(tensor)
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
         ops = as_maps(self.ops, self._sums)
-        return Graph(ops, self._sizes, self._shapes, found, how, self._aliases, self._given)
+        facts = found, how, self._aliases, self._given, self._missed
+        return Graph(ops, self._sizes, self._shapes, *facts)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args, kwargs)))
+        for tensor in tensors:
+            self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
         if not values and not weights:
@@ -183,7 +217,8 @@ class Recorder(TorchFunctionMode):
             name = "masked_select"
         moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
         played = NO_REPLAY
-        call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
+        asked = self._weight, self._value_of, self._producer, self._source_of
+        call = Call(name, args, kwargs, *asked)
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
@@ -301,6 +336,19 @@ class Recorder(TorchFunctionMode):
         weight = self._weight(tensor)
         return weight.names if weight else ()
 
+    def _miss(self, tensor: torch.Tensor) -> None:
+        """Take down that a tensor was made by code that Python shows nothing of, such as a script.
+
+        Among fake tensors, real ones are but attributes that are no buffers. Among real tensors these
+        look the same; a run that sees the level below has nothing more to find there.
+        """
+        if self._missed or isinstance(tensor, FakeTensor) != self._fake:
+            return
+        if self._below and not self._fake:
+            return
+        known = (self._values, self._weights, self._constants)
+        self._missed = not any(tensor in kind for kind in known)
+
     def _constant(self, tensor: Any) -> Constant | None:
         if not isinstance(tensor, torch.Tensor) or tensor in self._values:
             return None
@@ -321,6 +369,20 @@ class Recorder(TorchFunctionMode):
         uses = weight.uses("token", fans.vector)
         value = self._new_value(tensor)
         self._add("parameter", "lookup", [], [value], uses)
+        return value
+
+    def _source_of(self, tensor: Any) -> int | None:
+        """The number of a tensor; a constant in the place of a signal becomes one.
+
+        Its values must be known, and not all zero: a state that starts at zero is no signal yet.
+        """
+        value = self._value_of(tensor)
+        known = self._constant(tensor) if value is None and is_float(tensor) else None
+        mean, second = (known and known.moments) or (0.0, 0.0)
+        if second == 0:
+            return value
+        value = self._new_value(tensor)
+        self._given[value] = Given(mean, second, mean**2, second, fixed=True)
         return value
 
     def _producer(self, value: int) -> Op | None:

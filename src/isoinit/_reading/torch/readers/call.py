@@ -161,6 +161,7 @@ class Call:
     weight: Callable[[Any], Weight | None]
     value: Callable[[Any], int | None]
     producer: Callable[[int], Op | None]
+    source: Callable[[Any], int | None]
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument, by position or by name."""
@@ -173,6 +174,11 @@ class Call:
         numbers = [self.value(t) for t in tensors if isinstance(t, torch.Tensor)]
         return tuple(n for n in numbers if n is not None)
 
+    def read(self, tensor: Any) -> tuple[int, ...]:
+        """The number of the tensor that a weight multiplies, which may be a buffer of known values."""
+        number = self.source(tensor)
+        return () if number is None else (number,)
+
     def vector_uses(self, tensor: Any, slot: str) -> list[Use]:
         """The use of a bias or a scale, if there is one."""
         weight = self.weight(tensor)
@@ -182,6 +188,7 @@ class Call:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []
+        numbered = self.source if self.name in BESIDE else self.value
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
             first = bool(self.args) and tensor is self.args[0]
             mask = self.name == "index_put" and tensor.dtype == torch.bool
@@ -190,7 +197,7 @@ class Call:
             weight = self.weight(tensor)
             if weight is not None:
                 weights.append(weight)
-            elif (value := self.value(tensor)) is not None:
+            elif (value := numbered(tensor)) is not None:
                 inputs.append(value)
         uses = [
             use
@@ -208,10 +215,18 @@ class Call:
         if self.name not in ("add", "sub"):
             return "other"
         maker = self.producer(inputs[0]) if inputs else None
-        if maker is not None and any(use.slot == "scale" for use in maker.uses):
+        scales = (
+            [_extents(u.layout.shape) for u in maker.uses if u.slot == "scale"] if maker else []
+        )
+        extents = _extents(weight.tensor.shape)
+        if scales and (len(extents) < 2 or extents in scales):
             return "shift"
-        extents = [size for size in weight.tensor.shape if size > 1]
         return "position" if len(extents) > 1 else "bias"
+
+
+def _extents(shape: Sequence[int]) -> list[int]:
+    """The sizes of the axes along which there is more than one element."""
+    return [size for size in shape if size > 1]
 
 
 Reader = Callable[[Call], list[Step]]

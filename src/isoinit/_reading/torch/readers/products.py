@@ -21,7 +21,7 @@ def linear(call: Call) -> list[Step]:
         return []
     uses = weight.uses("weight", lambda shape: contracted(weight, shape, [1], [0]))
     uses += call.vector_uses(call.get(2, "bias"), "bias")
-    return [Step("linear", "map", call.values(call.get(0, "input")), tuple(uses))]
+    return [Step("linear", "map", call.read(call.get(0, "input")), tuple(uses))]
 
 
 def sparse_linear(call: Call) -> list[Step]:
@@ -68,6 +68,7 @@ def product(call: Call) -> list[Step]:
     inputs = call.values(signal)
     if not inputs and (not weight.exact or signal.dim() < 2):
         return []  # a constant times the weight, as in spectral norm: still a weight
+    inputs = inputs or call.read(signal)
     rank = weight.tensor.dim()
     in_, out = [rank + in_axis], [] if out_axis is None else [rank + out_axis]
     uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
