@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from isoinit._planning.charts import carried, companions
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
@@ -45,7 +46,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
                 role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
-            chosen[name] = choose(role, method)
+            chosen[name] = carried(graph, name, role.layout, choose(role, method))
         return chosen[name].initializer
 
     signals: dict[int, Signal] = {}
@@ -60,10 +61,11 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         streams.setdefault(join.start, []).append(join.stream)
     propagate(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
-    return {
-        name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
-        for name, role in roles.items()
-    }
+    for name, role in roles.items():
+        if name not in chosen:
+            chosen[name] = carried(graph, name, role.layout, choose(role, method))
+    chosen |= companions(graph, {name: role.layout for name, role in roles.items()}, chosen)
+    return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 
 def _rounded(number: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isoinit._planning.charts import carried, companions, stored
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.rules import Choice
@@ -95,9 +96,16 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
+        if recipe != "own":  # which has seen what the parameters themselves get
+            choices = _carried(graph, roles, choices)
     signals = expected(graph, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
+        name: _entry(
+            replace(role, layout=stored(graph, name, role.layout)),
+            str(parameters[name].dtype),
+            choices[name],
+            signals.get(name),
+        )
         for name, role in roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
@@ -107,10 +115,22 @@ def plan(
     if overrides is not None:
         chosen.override(overrides)
         choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
+        choices = _carried(graph, roles, choices)
         signals = expected(graph, choices)
         for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(entry, expected=signals.get(name))
+            chosen.entries[name] = replace(
+                entry, initializer=choices[name].initializer, expected=signals.get(name)
+            )
     return chosen
+
+
+def _carried(
+    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
+) -> dict[str, Choice]:
+    """The choices, with those for weights that are computed from parameters made to come out so."""
+    layouts = {name: role.layout for name, role in roles.items()}
+    made = {name: carried(graph, name, layouts[name], c) for name, c in choices.items()}
+    return made | companions(graph, layouts, made)
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:

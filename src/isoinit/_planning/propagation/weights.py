@@ -19,7 +19,7 @@ from isoinit._planning.propagation.samples import (
     mirrored,
 )
 from isoinit._reading.graph import Array, Op, Use
-from isoinit.initializers import Initializer, LooksLinear
+from isoinit.initializers import Initializer
 
 
 def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -34,7 +34,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     units = frozenset({max(rank - 1 - len(use.layout.kernel), 0)})
     products = _read_by(context, op, use, inputs)
     terms = use.layout.fan_in * (1.0 if context.nominal else _inside(context, op, use))
-    mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
+    mirror = getattr(weight, "mirror", "")
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
         products = half @ half.T / SAMPLES

@@ -11,7 +11,18 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Replay, Use
+from isoinit._reading.graph import (
+    SUMS,
+    Chart,
+    Detail,
+    Given,
+    Graph,
+    Kind,
+    Length,
+    Op,
+    Replay,
+    Use,
+)
 from isoinit._reading.torch.calls import (
     GATHERS,
     MOVES,
@@ -81,6 +92,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
+        self.refused: dict[str, str] = {}  # see `Graph`
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._count = self._calls = 0
@@ -89,6 +101,8 @@ class Recorder(TorchFunctionMode):
         self._weights: _Known[Weight] = _Known()
         self._constants: _Known[Constant] = _Known()
         self._given: dict[int, Given] = {}
+        self._lengths: dict[str, Length] = {}
+        self._charts: dict[str, Chart] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -118,6 +132,16 @@ class Recorder(TorchFunctionMode):
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True)
+
+    def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
+        """Say that a tensor is a weight that its carrier stands for."""
+        self._charts[chart.carrier] = chart
+        self._mark_weight(tensor, chart.carrier)
+
+    def is_parameter(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is met as one parameter, perhaps rearranged."""
+        weight = self._weight(tensor)
+        return weight is not None and weight.exact
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
@@ -149,7 +173,16 @@ class Recorder(TorchFunctionMode):
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
         return Graph(
-            tuple(self.ops), self._sizes, self._shapes, found, how, self._aliases, self._given
+            tuple(self.ops),
+            self._sizes,
+            self._shapes,
+            found,
+            how,
+            self._aliases,
+            self._given,
+            self._lengths,
+            self._charts,
+            self.refused,
         )
 
     def _note(
@@ -217,6 +250,8 @@ class Recorder(TorchFunctionMode):
                 stored = tuple(first.tensor.shape)
                 self._weights[tensor] = Weight(tensor, first.names, shapes, exact=True, kept=stored)
             return
+        if name == "weight_norm" and self._normalized(args, kwargs, made[0]):
+            return
         names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
         moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
         exact = moved and first.exact
@@ -236,6 +271,26 @@ class Recorder(TorchFunctionMode):
             self._weights[tensor] = Weight(
                 tensor, names, shapes, exact, joined, through, function, kept
             )
+
+    def _normalized(self, args: Sequence[Any], kwargs: Any, made: torch.Tensor) -> bool:
+        """Read g·v/‖v‖ as a weight that v stands for, where each of the two is a parameter."""
+        v, g, dim = [*args, *[kwargs[k] for k in ("v", "g", "dim") if k in kwargs], 0][:3]
+        direction, length = self._weight(v), self._weight(g)
+        if direction is None or length is None or not (direction.exact and length.exact):
+            return False
+        name = direction.names[0]
+        if tuple(v.shape) != direction.shapes[name]:
+            return False  # a part of v
+        known = Length(name, None if dim == -1 else dim % v.dim())
+        if self._lengths.setdefault(length.names[0], known) != known:
+            return False  # the g of two weights
+        self._mark_weight(made, name)
+        return True
+
+    def _mark_weight(self, tensor: torch.Tensor, name: str) -> None:
+        """Say that a tensor is the weight that this parameter stands for, of whatever shape."""
+        shapes = {**self._shapes, name: tuple(tensor.shape)}
+        self._weights[tensor] = Weight(tensor, (name,), shapes, exact=True)
 
     def _number(self) -> int:
         self._count += 1
