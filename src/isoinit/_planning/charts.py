@@ -30,10 +30,12 @@ from isoinit.initializers.scale.fans import Layout
 
 ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
 PAPER = "Salimans & Kingma 2016, eq. 2"
-SMALL = "the weight is divided by its own size, so it cannot be zero and starts random"
+NO_WEIGHT = "its module's right_inverse makes zeros, NaN or infinity"
 
 
-def carried(graph: Graph, name: str, layout: Layout, choice: Choice) -> Choice:
+def carried(
+    graph: Graph, name: str, layout: Layout, choice: Choice, *, strict: bool = False
+) -> Choice:
     """Return the choice for a parameter that stands for a weight: the weight is as it was chosen.
 
     Args:
@@ -41,6 +43,10 @@ def carried(graph: Graph, name: str, layout: Layout, choice: Choice) -> Choice:
         name: the parameter.
         layout: what the weight's axes mean.
         choice: what was chosen for the weight.
+        strict: whether nothing else will do.
+
+    Raises:
+        ArgumentError: if nothing else will do, and it cannot be assigned.
     """
     if choice.initializer is None:
         return _told(graph, name, choice)
@@ -49,7 +55,9 @@ def carried(graph: Graph, name: str, layout: Layout, choice: Choice) -> Choice:
         if length.of == name and vanishing_rows(chosen, layout, length.axis):
             return replace(choice, initializer=Directions(chosen, length.axis))
     chart = graph.charts.get(name)
-    return _told(graph, name, choice) if chart is None else _fitted(chart, layout, choice, chosen)
+    if chart is None:
+        return _told(graph, name, choice)
+    return _fitted(chart, layout, choice, chosen, strict=strict)
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:
@@ -58,19 +66,23 @@ def _told(graph: Graph, name: str, choice: Choice) -> Choice:
     return choice if why is None else replace(choice, reason=f"{choice.reason}; {why}")
 
 
-def _fitted(chart: Chart, layout: Layout, choice: Choice, chosen: Initializer) -> Choice:
+def _fitted(
+    chart: Chart, layout: Layout, choice: Choice, chosen: Initializer, *, strict: bool
+) -> Choice:
     """What is assigned for the weight to come out as chosen, or as near as its module allows."""
     tried = _tried(chart, chosen, layout)
     if tried is None:
+        why = f"{NO_WEIGHT} of what {chosen} draws"
+        if strict:
+            raise ArgumentError(f"{chosen} does not fit {chart.carrier!r}: {why}")
         chosen = LeCunNormal() if layout.is_map else Normal(std=1.0)
-        choice = replace(choice, reason=f"{choice.reason}; {SMALL}")
+        choice = replace(choice, reason=f"{choice.reason}; but {why}, so that it starts random")
         tried = _tried(chart, chosen, layout)
     if tried is None:
-        why = f"assigning what {chosen} draws, its module's right_inverse makes no finite weight"
-        return replace(choice, initializer=None, reason=why)
+        return replace(choice, initializer=None, reason=f"{NO_WEIGHT} of what {chosen} draws")
     if not chart.free:
         in_line = chart.direct and _in_line(*tried)  # what is drawn is what is kept
-        if not in_line and (kept := _kept(chart, layout)) is not None:
+        if not strict and not in_line and (kept := _kept(chart, layout)) is not None:
             chosen, tried = Orthogonal(), kept
         choice = replace(choice, reason=f"{choice.reason}; its module prescribes the size")
         return replace(choice, initializer=_assigned(chart, chosen, layout, size=_rms(tried[1])))

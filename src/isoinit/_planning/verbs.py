@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +114,10 @@ def plan(
     chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
         chosen.override(overrides)
+        before = choices
         choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        choices = _carried(graph, roles, choices)
+        given = {name for name, c in choices.items() if c.initializer != before[name].initializer}
+        choices = _carried(graph, roles, choices, given)
         signals = expected(graph, choices)
         for name, entry in chosen.entries.items():
             chosen.entries[name] = replace(
@@ -125,11 +127,20 @@ def plan(
 
 
 def _carried(
-    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    given: Collection[str] = (),
 ) -> dict[str, Choice]:
-    """The choices, with those for weights that are computed from parameters made to come out so."""
+    """The choices, those for weights that are computed from parameters made to come out so.
+
+    Those that are `given` come out so, or are refused.
+    """
     layouts = {name: role.layout for name, role in roles.items()}
-    made = {name: carried(graph, name, layouts[name], c) for name, c in choices.items()}
+    made = {
+        name: carried(graph, name, layouts[name], choice, strict=name in given)
+        for name, choice in choices.items()
+    }
     return made | companions(graph, layouts, made)
 
 

@@ -95,23 +95,38 @@ class Replica:
                 original.copy_(values[name])
 
     def _made(self) -> torch.Tensor:
-        """Run in training mode until the buffers stay as they are, then once in evaluation mode.
+        """The weight that the parameters make, with the buffers that a forward writes up to date.
 
-        Buffers that never settle, such as a counter, do not follow from the weight: they are put
-        back.
+        Those start from random numbers, so that what was there before does not matter, and the
+        forward is run in training mode until they stay as they are. Buffers that never settle, such
+        as a counter, do not follow from the weight: they are put back.
         """
         began = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        self._module.train()
-        for _ in range(MOST_RUNS if began else 0):
-            before = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        written = self._written() if began else []
+        for name in written:
+            self.buffers[name].copy_(torch.randn(began[name].shape))
+        for _ in range(MOST_RUNS if written else 0):
+            before = {name: self.buffers[name].clone() for name in written}
             self._forward()
-            if all(_is_near(now, before[name]) for name, now in self.buffers.items()):
+            if all(_is_near(self.buffers[name], values) for name, values in before.items()):
                 break
         else:
-            for name, buffer in self.buffers.items():
-                buffer.copy_(began[name])
+            for name in written:
+                self.buffers[name].copy_(began[name])
         self._module.eval()
         return self._forward().detach().contiguous()
+
+    def _written(self) -> list[str]:
+        """The buffers that a forward in training mode writes."""
+        before = {name: (buffer, buffer._version) for name, buffer in self.buffers.items()}
+        self._module.train()
+        self._forward()
+        after = {name: (buffer, buffer._version) for name, buffer in self.buffers.items()}
+        return [
+            name
+            for name, (buffer, version) in before.items()
+            if after[name][0] is not buffer or after[name][1] != version
+        ]
 
     def _forward(self) -> torch.Tensor:
         made: torch.Tensor
