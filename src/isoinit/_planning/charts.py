@@ -80,28 +80,25 @@ def _fitted(
         tried = _tried(chart, chosen, layout)
     if tried is None:
         return replace(choice, initializer=None, reason=f"{NO_WEIGHT} of what {chosen} draws")
+    drawn, came = tried
+    scale, size = _scale(drawn, came), None
     if not chart.free:
-        in_line = chart.direct and _in_line(*tried)  # what is drawn is what is kept
-        if not strict and not in_line and (kept := _kept(chart, layout)) is not None:
-            chosen, tried = Orthogonal(), kept
+        # What is drawn is kept if it may be. Mirrored pairs need a gain that is not to be had.
+        own = chart.direct and _in_line(drawn, came) and not getattr(chosen, "mirror", "")
+        if not (own or strict) and (kept := _kept(chart, layout)) is not None:
+            chosen, (drawn, came) = Orthogonal(), kept
         choice = replace(choice, reason=f"{choice.reason}; its module prescribes the size")
-        return replace(choice, initializer=_assigned(chart, chosen, layout, size=_rms(tried[1])))
-    scale = _scale(*tried)
-    if scale == 1 and chart.direct:
+        scale, size = _scale(came, drawn), _rms(came)  # so that it is assigned as it comes out
+    elif scale == 1 and chart.direct:
         return replace(choice, initializer=chosen)
     try:
-        return replace(choice, initializer=_assigned(chart, chosen, layout, scale=scale))
+        return replace(choice, initializer=_assigned(chart, chosen, layout, scale, size))
     except ArgumentError:  # it has no option that sets its size
-        return replace(choice, initializer=_assigned(chart, chosen, layout, size=_rms(tried[1])))
+        return replace(choice, initializer=_assigned(chart, chosen, layout, 1.0, _rms(came)))
 
 
 def _assigned(
-    chart: Chart,
-    base: Initializer,
-    layout: Layout,
-    *,
-    scale: float = 1.0,
-    size: float | None = None,
+    chart: Chart, base: Initializer, layout: Layout, scale: float, size: float | None
 ) -> Assigned:
     size = None if size is None else float(f"{size:.4g}")  # the last digits depend on the processor
     part = None if chart.single else chart.parameters.index(chart.carrier)
@@ -136,10 +133,10 @@ def _in_line(drawn: Array, came: Array) -> bool:
     return _rms(drawn * _rms(came) - came * _rms(drawn)) < ALIKE * _rms(came) * _rms(drawn)
 
 
-def _scale(drawn: Array, came: Array) -> float:
-    """What a weight is multiplied by to come out as large as it was; 1 within sampling error."""
-    scale = _rms(drawn) / _rms(came) if came.any() else 1.0
-    near = abs(scale - 1) < ALIKE + 5 / math.sqrt(drawn.size)
+def _scale(wanted: Array, found: Array) -> float:
+    """What makes one weight as large as another; 1 within sampling error."""
+    scale = _rms(wanted) / _rms(found) if found.any() else 1.0
+    near = abs(scale - 1) < ALIKE + 5 / math.sqrt(found.size)
     return 1.0 if near else float(f"{scale:.4g}")
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from isoinit._drawing.streams import Stream, philox
 from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
-from isoinit._writing.assigning import Followed, follow, needs_model
+from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
@@ -68,6 +68,7 @@ def apply(
     restore_buffers(model, followed.buffers)
     parts = {name: (entries[aliases.get(name, name)], held[name]) for name in names}
     fill(parts, seed, followed.parameters)
+    refresh(model)
     parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.parametrizations import Computed, computed_weights
@@ -73,6 +75,20 @@ def follow(
     return found
 
 
+def refresh(model: nn.Module) -> None:
+    """Compute the weights again that torch's old hooks keep from one forward to the next."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if not isinstance(hook, (SpectralNorm, WeightNorm)):
+                continue
+            parts = [p for p in module._parameters.values() if p is not None]
+            if any(part.is_meta or type(part) is not nn.Parameter for part in parts):
+                continue  # no values here, or those of one rank
+            settled = {"do_power_iteration": False} if isinstance(hook, SpectralNorm) else {}
+            with torch.no_grad():
+                setattr(module, hook.name, hook.compute_weight(module, **settled))
+
+
 def needs_model(entry: Entry) -> bool:
     """Return whether a parameter's values are known only to the model's own `right_inverse`."""
     return isinstance(entry.initializer, Assigned) and not entry.initializer.direct
@@ -98,8 +114,9 @@ def _follow(
         assert isinstance(entry.initializer, Assigned)
         weight = entry.initializer
         made = replica.assign(_drawn(weight.drawn, weight.layout, weight.of, entry.dtype, seed))
-        originals = replica.originals
-        found.parameters.update((name, originals[name]) for name in following)
+        for name in following:
+            values = replica.originals[name]
+            found.parameters[name] = values.to(computed.parameters[name].dtype)
     else:
         made = replica.hold(
             {
@@ -110,7 +127,8 @@ def _follow(
         )
     if not bool(torch.isfinite(made).all()):
         raise ValueError("the weight that comes out is not finite")
-    found.buffers.update(replica.changed)
+    for name, buffer in replica.changed.items():
+        found.buffers[name] = buffer.to(computed.buffers[name].dtype)
 
 
 def _drawn(

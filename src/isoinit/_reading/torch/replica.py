@@ -19,7 +19,9 @@ from isoinit._reading.torch.parametrizations import Computed
 # Power iteration is repeated until its vectors move by less than this in one step. The singular
 # value is then off by about the square of what is left to go.
 SETTLED = 1e-5
+LOOSE = 1e-2  # what still moves by more after so many steps follows from something else
 MOST_RUNS = 2000
+SHORT = (torch.float16, torch.bfloat16)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -58,6 +60,10 @@ class Replica:
         return {name: self._module.get_parameter(key).detach() for key, name in own}
 
     @property
+    def _dtype(self) -> torch.dtype:
+        return next(iter(self.originals.values())).dtype
+
+    @property
     def buffers(self) -> dict[str, torch.Tensor]:
         """The copy's buffers, by their names in the model."""
         found, _ = named_buffers(self._module)
@@ -73,7 +79,7 @@ class Replica:
         """Assign a weight through `right_inverse`; returns the weight that comes out."""
         with _repeatable(self._seed):
             if isinstance(self._module, ParametrizationList):
-                self._module.right_inverse(weight.clone())
+                self._module.right_inverse(weight.to(self._dtype, copy=True))
             else:
                 self._write(dict.fromkeys(self.originals, weight))
             return self._made()
@@ -112,7 +118,8 @@ class Replica:
                 break
         else:
             for name in written:
-                self.buffers[name].copy_(began[name])
+                if not _is_near(self.buffers[name], before[name], rtol=LOOSE):
+                    self.buffers[name].copy_(began[name])
         self._module.eval()
         return self._forward().detach().contiguous()
 
@@ -139,12 +146,16 @@ class Replica:
 
 
 def _values(tensor: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """A tensor's values on the processor; small random ones where it has none here."""
+    """A tensor's values on the processor; small random ones where it has none here.
+
+    Short types become float32: few decompositions take them, and power iteration would not settle.
+    """
+    dtype = torch.float32 if tensor.dtype in SHORT else tensor.dtype
     if not (tensor.is_meta or hasattr(tensor, "device_mesh")):
-        values = tensor.detach().cpu().clone()
+        values = tensor.detach().to("cpu", dtype, copy=True)
         if bool(torch.isfinite(values).all()):
             return values
-    made = torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="cpu")
+    made = torch.empty(tuple(tensor.shape), dtype=dtype, device="cpu")
     return made.normal_(0, 0.02, generator=random) if made.is_floating_point() else made.zero_()
 
 
@@ -165,12 +176,12 @@ def _copied(computed: Computed, twins: dict[int, Any]) -> nn.Module:
     return copy.deepcopy(computed.module, twins)
 
 
-def _is_near(now: torch.Tensor, before: torch.Tensor) -> bool:
+def _is_near(now: torch.Tensor, before: torch.Tensor, rtol: float = SETTLED) -> bool:
     if not now.is_floating_point():
         return torch.equal(now, before)
     # NaN is near to NaN: whoever asked sees it in the weight.
     change, size = torch.dist(now, before), torch.linalg.vector_norm(now)
-    return not bool(change > SETTLED * size)
+    return not bool(change > rtol * size)
 
 
 @contextmanager
