@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Array, Chart, Graph
+from isoinit._reading.roles import Role
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError
 from isoinit.initializers import (
@@ -144,14 +145,42 @@ def _rms(values: Array) -> float:
     return math.sqrt(float(np.square(values).mean()))
 
 
+def carried_all(
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    given: Collection[str] | None = None,
+) -> dict[str, Choice]:
+    """Return the choices, those for computed weights made to come out so.
+
+    Args:
+        graph: knows which weights are computed.
+        roles: what each parameter is for.
+        choices: of all parameters.
+        given: the parameters whose choice is a user's: only those are looked at, nothing else will
+            do for them, and what follows from them follows.
+
+    Raises:
+        ArgumentError: if a given choice cannot be assigned.
+    """
+    made = dict(choices)
+    for name in choices if given is None else given:
+        layout, strict = roles[name].layout, given is not None
+        made[name] = carried(graph, name, layout, choices[name], strict=strict)
+    found = companions(graph, roles, made)
+    if given is not None:
+        found = {n: c for n, c in found.items() if graph.parts[n] in given and n not in given}
+    return made | found
+
+
 def companions(
-    graph: Graph, layouts: Mapping[str, Layout], choices: Mapping[str, Choice]
+    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
 ) -> dict[str, Choice]:
     """Return what the parameters get that follow from a weight for which another one stands.
 
     Args:
         graph: knows which parameters those are.
-        layouts: what the axes of each weight mean, by parameter.
+        roles: what each parameter is for.
         choices: what the parameters get that stand for weights.
     """
     found = {}
@@ -160,7 +189,7 @@ def companions(
         if choice.initializer is None:
             found[name] = Choice(None, f"it is part of the weight of {of!r}, which is left", "")
         elif (length := graph.lengths.get(name)) is not None and of not in graph.charts:
-            norms = Norms(bare(choice.initializer), of, layouts[of], length.axis)
+            norms = Norms(bare(choice.initializer), of, roles[of].layout, length.axis)
             why = "the norms of what the direction gets, so that the weight starts as that"
             found[name] = Choice(norms, why, PAPER)
         elif isinstance(choice.initializer, Assigned):

@@ -64,7 +64,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
     for name, role in roles.items():
         if name not in chosen:
             chosen[name] = carried(graph, name, role.layout, choose(role, method))
-    chosen |= companions(graph, {name: role.layout for name, role in roles.items()}, chosen)
+    chosen |= companions(graph, roles, chosen)
     return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 

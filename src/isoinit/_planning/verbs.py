@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.charts import carried, companions, stored
+from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.rules import Choice
@@ -97,7 +97,7 @@ def plan(
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
         if recipe != "own":  # which has seen what the parameters themselves get
-            choices = _carried(graph, roles, choices)
+            choices = carried_all(graph, roles, choices)
     signals = expected(graph, choices)
     entries = {
         name: _entry(
@@ -113,35 +113,28 @@ def plan(
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
     chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
-        chosen.override(overrides)
-        before = choices
-        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        given = {name for name, c in choices.items() if c.initializer != before[name].initializer}
-        choices = _carried(graph, roles, choices, given)
-        signals = expected(graph, choices)
-        for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(
-                entry, initializer=choices[name].initializer, expected=signals.get(name)
-            )
+        chosen = _overridden(chosen, graph, roles, choices, overrides)
     return chosen
 
 
-def _carried(
+def _overridden(
+    chosen: Plan,
     graph: Graph,
     roles: Mapping[str, Role],
     choices: Mapping[str, Choice],
-    given: Collection[str] = (),
-) -> dict[str, Choice]:
-    """The choices, those for weights that are computed from parameters made to come out so.
-
-    Those that are `given` come out so, or are refused.
-    """
-    layouts = {name: role.layout for name, role in roles.items()}
-    made = {
-        name: carried(graph, name, layouts[name], choice, strict=name in given)
-        for name, choice in choices.items()
-    }
-    return made | companions(graph, layouts, made)
+    overrides: Mapping[str, Initializer],
+) -> Plan:
+    """The plan with other initializers, and what is expected of the signal then."""
+    chosen.override(overrides)
+    given = {e.name: e.initializer for e in chosen if e.initializer != choices[e.name].initializer}
+    changed = {name: replace(choices[name], initializer=new) for name, new in given.items()}
+    choices = carried_all(graph, roles, {**choices, **changed}, given)
+    signals = expected(graph, choices)
+    for name, entry in chosen.entries.items():
+        chosen.entries[name] = replace(
+            entry, initializer=choices[name].initializer, expected=signals.get(name)
+        )
+    return chosen
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
