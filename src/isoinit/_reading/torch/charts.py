@@ -85,12 +85,12 @@ def _chart(computed: Computed) -> Chart:
     Raises:
         ValueError: naming what came out of it.
     """
-    replica = Replica(computed)
-    shape, dtype = replica.made().shape, replica.made().dtype
+    replica = Replica(computed, rough=True)
+    shape, dtype = replica.form()
     numbers = np.empty(math.prod(shape), np.float32)
     small = Normal(std=0.5 / math.sqrt(max(math.prod(shape[1:]), 1)))  # an orthogonal one's or less
     # From a stream of ours: a mask may have been made of what torch's generator draws first.
-    small.fill(numbers, Stream(0, "trial"), fans.vector(tuple(shape)))
+    small.fill(numbers, Stream(0, "trial"), fans.vector(shape))
     drawn = torch.from_numpy(numbers).to(dtype).reshape(shape)
     once, twice = _sound(replica.assign(drawn)), _sound(replica.assign(2 * drawn))
     if replica.buffers.keys() != computed.buffers.keys():

@@ -1,8 +1,8 @@
 """Which weights torch's own machinery computes from parameters, in a way that can be assigned.
 
 `torch.nn.utils.parametrize` computes a weight by a `ParametrizationList`; the old
-`torch.nn.utils.spectral_norm` by a hook before the forward. The old `torch.nn.utils.weight_norm`
-needs nothing here: the recorder knows its operation.
+`torch.nn.utils.spectral_norm` by a hook before the forward. Weight normalization, new or old, needs
+nothing here: the recorder knows its operation.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
@@ -119,4 +120,5 @@ def _is_invertible(computed: Computed) -> bool:
         all(hasattr(part, "right_inverse") for part in module.children())
         and len(computed.parameters) == count == len(list(module.parameters()))
         and all(parameter.is_floating_point() for parameter in computed.parameters.values())
+        and not (len(module) == 1 and isinstance(module[0], _WeightNorm))
     )

@@ -18,7 +18,7 @@ from isoinit._reading.torch.parametrizations import Computed
 
 # Power iteration is repeated until its vectors move by less than this in one step. The singular
 # value is then off by about the square of what is left to go.
-SETTLED = 1e-5
+SETTLED, ROUGH = 1e-5, 1e-3
 LOOSE = 1e-2  # what still moves by more after so many steps follows from something else
 MOST_RUNS = 2000
 SHORT = (torch.float16, torch.bfloat16)
@@ -33,6 +33,7 @@ class Replica:
         given: values to take in place of the model's own, by name. What has none, here and in the
             model, starts from random numbers, which power iteration forgets.
         seed: of the random numbers that a `right_inverse` draws.
+        rough: whether a percent is enough. Power iteration then goes on from one weight to the next.
     """
 
     def __init__(
@@ -40,8 +41,11 @@ class Replica:
         computed: Computed,
         given: Mapping[str, torch.Tensor] | None = None,
         seed: int = 0,
+        *,
+        rough: bool = False,
     ) -> None:
-        self._computed, self._seed = computed, seed
+        self._computed, self._seed, self._rough = computed, seed, rough
+        self._started = False
         given = given or {}
         random = torch.Generator().manual_seed(0)
         twins: dict[int, Any] = {}
@@ -60,6 +64,10 @@ class Replica:
         return {name: self._module.get_parameter(key).detach() for key, name in own}
 
     @property
+    def _settled(self) -> float:
+        return ROUGH if self._rough else SETTLED
+
+    @property
     def _dtype(self) -> torch.dtype:
         return next(iter(self.originals.values())).dtype
 
@@ -74,6 +82,13 @@ class Replica:
         """The buffers that hold something else than at the start."""
         now = self.buffers.items()
         return {n: b for n, b in now if n not in self._begun or not torch.equal(b, self._begun[n])}
+
+    def form(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Return the shape and the type of the weight."""
+        with _repeatable(self._seed):
+            self._module.eval()
+            made = self._forward()
+            return tuple(made.shape), made.dtype
 
     def assign(self, weight: torch.Tensor) -> torch.Tensor:
         """Assign a weight through `right_inverse`; returns the weight that comes out."""
@@ -103,22 +118,24 @@ class Replica:
     def _made(self) -> torch.Tensor:
         """The weight that the parameters make, with the buffers that a forward writes up to date.
 
-        Those start from random numbers, so that what was there before does not matter, and the
-        forward is run in training mode until they stay as they are. Buffers that never settle, such
+        Those start from random numbers, so that what was there before does not matter. The forward is
+        run in training mode until they stay as they are. Buffers that never settle, such
         as a counter, do not follow from the weight: they are put back.
         """
         began = {name: buffer.clone() for name, buffer in self.buffers.items()}
         written = self._written() if began else []
-        for name in written:
-            self.buffers[name].copy_(torch.randn(began[name].shape))
+        if not (self._rough and self._started):
+            for name in written:
+                self.buffers[name].copy_(torch.randn(began[name].shape))
+        self._started = True
         for _ in range(MOST_RUNS if written else 0):
             before = {name: self.buffers[name].clone() for name in written}
             self._forward()
-            if all(_is_near(self.buffers[name], values) for name, values in before.items()):
+            if all(_is_near(self.buffers[n], b, self._settled) for n, b in before.items()):
                 break
         else:
             for name in written:
-                if not _is_near(self.buffers[name], before[name], rtol=LOOSE):
+                if not _is_near(self.buffers[name], before[name], LOOSE):
                     self.buffers[name].copy_(began[name])
         self._module.eval()
         return self._forward().detach().contiguous()
@@ -176,7 +193,7 @@ def _copied(computed: Computed, twins: dict[int, Any]) -> nn.Module:
     return copy.deepcopy(computed.module, twins)
 
 
-def _is_near(now: torch.Tensor, before: torch.Tensor, rtol: float = SETTLED) -> bool:
+def _is_near(now: torch.Tensor, before: torch.Tensor, rtol: float) -> bool:
     if not now.is_floating_point():
         return torch.equal(now, before)
     # NaN is near to NaN: whoever asked sees it in the weight.
