@@ -18,7 +18,10 @@ from isoinit._reading.torch.replica import Replica
 from isoinit.initializers import Normal
 from isoinit.initializers.scale import fans
 
-ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
+ALIKE, SAME = (
+    1e-2,
+    1e-3,
+)  # relative difference that rounding and an unfinished power iteration may leave
 
 
 def read_charts(model: nn.Module) -> tuple[list[tuple[Computed, Chart]], dict[str, str]]:
@@ -88,9 +91,9 @@ def _chart(computed: Computed) -> Chart:
     replica = Replica(computed, rough=True)
     shape, dtype = replica.form()
     numbers = np.empty(math.prod(shape), np.float32)
-    small = Normal(std=0.5 / math.sqrt(max(math.prod(shape[1:]), 1)))  # an orthogonal one's or less
+    size = min(0.1, 0.5 / math.sqrt(max(math.prod(shape[1:]), 1)))  # some charts have bounds
     # From a stream of ours: a mask may have been made of what torch's generator draws first.
-    small.fill(numbers, Stream(0, "trial"), fans.vector(shape))
+    Normal(std=size).fill(numbers, Stream(0, "trial"), fans.vector(shape))
     drawn = torch.from_numpy(numbers).to(dtype).reshape(shape)
     once, twice = _sound(replica.assign(drawn)), _sound(replica.assign(2 * drawn))
     if replica.buffers.keys() != computed.buffers.keys():
@@ -100,7 +103,9 @@ def _chart(computed: Computed) -> Chart:
         raise ValueError("a weight twice as large comes out neither twice as large nor as large")
     names = tuple(computed.originals.values())
     alike = [n for n in names if tuple(computed.parameters[n].shape) == tuple(shape)]
-    direct = len(names) == len(alike) == 1 and _alike(replica.hold({names[0]: 2 * drawn}), twice)
+    direct = len(names) == len(alike) == 1 and _alike(
+        replica.hold({names[0]: 2 * drawn}), twice, SAME
+    )
 
     def assign(weight: Array) -> Array:
         given = torch.from_numpy(np.ascontiguousarray(weight)).to(dtype).reshape(shape)
@@ -130,5 +135,5 @@ def _rms(weight: torch.Tensor) -> float:
     return float(weight.double().square().mean().sqrt())
 
 
-def _alike(weight: torch.Tensor, other: torch.Tensor) -> bool:
-    return _rms(weight.double() - other.double()) <= ALIKE * _rms(other)
+def _alike(weight: torch.Tensor, other: torch.Tensor, rtol: float = ALIKE) -> bool:
+    return _rms(weight.double() - other.double()) <= rtol * _rms(other)
