@@ -288,8 +288,8 @@ class Plan(Shown):
         The corrections are computed for this seed: a layer then meets its target to within rounding
         and dropout. For another seed they are approximately right. These are left alone, with a
         note: weights that start at fixed values such as zero, recurrent layers, embeddings, weights
-        inside a fused attention or under weight normalization, and layers whose output is zero, not
-        finite or constant on the batch.
+        inside a fused attention or of a size that a parametrization prescribes, and layers whose
+        output is zero, not finite or constant on the batch.
 
         Args:
             model: a model with the plan's parameters; left as it was, in its train or eval mode.

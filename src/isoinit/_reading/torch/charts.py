@@ -18,10 +18,8 @@ from isoinit._reading.torch.replica import Replica
 from isoinit.initializers import Normal
 from isoinit.initializers.scale import fans
 
-ALIKE, SAME = (
-    1e-2,
-    1e-3,
-)  # relative difference that rounding and an unfinished power iteration may leave
+ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
+SAME = 1e-3  # that of one weight that is computed twice
 
 
 def read_charts(model: nn.Module) -> tuple[list[tuple[Computed, Chart]], dict[str, str]]:
