@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isoinit._planning.beside import second_beside
+from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.rules import Choice, choose
@@ -49,9 +50,11 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
-                chosen[name] = choose(role, method)
+                found = {name: choose(role, method)}
             else:
-                chosen.update(made_of(op, use, role, fed))
+                found = made_of(op, use, role, fed)
+            for other, choice in found.items():
+                chosen[other] = carried(graph, other, roles[other].layout, choice)
         return chosen[name].initializer
 
     def made_of(op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
@@ -79,10 +82,11 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         streams.setdefault(join.start, []).append(join.stream)
     propagate(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
-    return {
-        name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
-        for name, role in roles.items()
-    }
+    for name, role in roles.items():
+        if name not in chosen:
+            chosen[name] = carried(graph, name, role.layout, choose(role, method))
+    chosen |= companions(graph, roles, chosen)
+    return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 
 def _rounded(number: float) -> float:

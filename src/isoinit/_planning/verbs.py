@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.choose import choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
@@ -96,12 +97,19 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
+        if recipe != "own":  # which has seen what the parameters themselves get
+            choices = carried_all(graph, roles, choices)
     for name, choice in choices.items():
         if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
             choices[name] = left(choice, fault)
     signals = expected(graph, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
+        name: _entry(
+            replace(role, layout=stored(graph, name, role.layout)),
+            str(parameters[name].dtype),
+            choices[name],
+            signals.get(name),
+        )
         for name, role in roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
@@ -109,11 +117,27 @@ def plan(
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
     chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
-        chosen.override(overrides)
-        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        signals = expected(graph, choices)
-        for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(entry, expected=signals.get(name))
+        chosen = _overridden(chosen, graph, roles, choices, overrides)
+    return chosen
+
+
+def _overridden(
+    chosen: Plan,
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    overrides: Mapping[str, Initializer],
+) -> Plan:
+    """The plan with other initializers, and what is expected of the signal then."""
+    chosen.override(overrides)
+    given = {e.name: e.initializer for e in chosen if e.initializer != choices[e.name].initializer}
+    changed = {name: replace(choices[name], initializer=new) for name, new in given.items()}
+    choices = carried_all(graph, roles, {**choices, **changed}, given)
+    signals = expected(graph, choices)
+    for name, entry in chosen.entries.items():
+        chosen.entries[name] = replace(
+            entry, initializer=choices[name].initializer, expected=signals.get(name)
+        )
     return chosen
 
 

@@ -50,6 +50,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
     """
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    if role.slot == "part":
+        return Choice(None, "it follows from the weight that is computed of it", "")
     if role.slot == "unknown":
         return Choice(None, "no rule knows what it is for", "")
     if role.layout.kind == "kept":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import Detail, Given, Graph, Kind, Op, Use
+from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op, Use
+from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
     GATHERS,
     MOVES,
@@ -25,7 +25,7 @@ from isoinit._reading.torch.calls import (
 )
 from isoinit._reading.torch.constants import Constant, constant
 from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
-from isoinit._reading.torch.derived import Known, derived
+from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
@@ -48,29 +48,6 @@ NO_REPLAY = Played(None)
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
 
-T = TypeVar("T")
-
-
-class _Held(Generic[T]):
-    """What is known of tensors, by identity.
-
-    None of them is kept alive: a run under the recorder takes no more memory than it would without.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, tuple[weakref.ref[torch.Tensor], T]] = {}
-
-    def __setitem__(self, tensor: torch.Tensor, what: T) -> None:
-        self._held[id(tensor)] = (weakref.ref(tensor), what)
-
-    def __contains__(self, tensor: torch.Tensor) -> bool:
-        return self.get(tensor) is not None
-
-    def get(self, tensor: torch.Tensor) -> T | None:
-        """What is known of a tensor: this very one, and none that was at its place before."""
-        known = self._held.get(id(tensor))
-        return known[1] if known is not None and known[0]() is tensor else None
-
 
 class Recorder(TorchFunctionMode):
     """Records what runs inside its `with` block.
@@ -92,19 +69,22 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
+        self.refused: dict[str, str] = {}  # see `Graph`
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
         self._count = self._calls = self._depth = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
-        self._values: _Held[int] = _Held()
-        self._weights: _Held[Weight] = _Held()
-        self._constants: _Held[Constant] = _Held()
+        self._values: ByIdentity[int] = ByIdentity()
+        self._weights: ByIdentity[Weight] = ByIdentity()
+        self._constants: ByIdentity[Constant] = ByIdentity()
         self._sharers = Sharers()
         self._given: dict[int, Given] = {}
         self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
         self._sums: list[Contraction] = []
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
+        self._lengths: dict[str, Length] = {}
+        self._charts: dict[str, Chart] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -147,6 +127,16 @@ class Recorder(TorchFunctionMode):
         """Say that the forward will meet this tensor as the parameter of this name."""
         node = parameter_node(name, self._shapes[name])
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
+
+    def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
+        """Say that a tensor is a weight that its carrier stands for."""
+        self._charts[chart.carrier] = chart
+        self._mark_weight(tensor, chart.carrier)
+
+    def is_parameter(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is met as one parameter, perhaps rearranged."""
+        weight = self._weight(tensor)
+        return weight is not None and weight.exact
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
@@ -200,7 +190,8 @@ class Recorder(TorchFunctionMode):
         found = tuple(value for value in outputs if value is not None)
         ops = as_maps(self.ops, self._sums)
         facts = found, how, self._aliases, self._given, self._missed
-        return Graph(ops, self._sizes, self._shapes, *facts)
+        carried = self._lengths, self._charts, self.refused
+        return Graph(ops, self._sizes, self._shapes, *facts, *carried)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
@@ -226,10 +217,7 @@ class Recorder(TorchFunctionMode):
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
-            known = Known(self._weight, self._constant, self._shapes)
-            recorded = Recorded(func, args, kwargs)
-            for weight in derived(name, recorded, weights, made, known):
-                self._weights[weight.tensor] = weight
+            self._derive(name, Recorded(func, args, kwargs), weights, made)
             return
         else:
             last = call.generic("move" if moved else "other")
@@ -316,6 +304,24 @@ class Recorder(TorchFunctionMode):
             return False
         mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
         return mask is not None and mask not in self._data
+
+    def _derive(
+        self, name: str, call: Recorded, weights: list[Weight], made: Sequence[torch.Tensor]
+    ) -> None:
+        """A tensor made of parameters alone."""
+        normed = normed_by_length(call, self._weight) if name == "weight_norm" else None
+        if normed is not None and self._lengths.setdefault(normed[0], normed[1]) == normed[1]:
+            self._mark_weight(made[0], normed[1].of)
+            return
+        known = Known(self._weight, self._constant, self._shapes)
+        for weight in derived(name, call, weights, made, known):
+            self._weights[weight.tensor] = weight
+
+    def _mark_weight(self, tensor: torch.Tensor, name: str) -> None:
+        """Say that a tensor is the weight that this parameter stands for, of whatever shape."""
+        shapes = {**self._shapes, name: tuple(tensor.shape)}
+        node = parameter_node(name, tensor.shape)
+        self._weights[tensor] = Weight(tensor, (name,), shapes, exact=True, node=node)
 
     def _number(self) -> int:
         self._count += 1
