@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from isoinit.errors import IsoinitError
     from isoinit.initializers import (
         ICNR,
+        Centred,
         Constant,
         DecayRates,
         DeltaOrthogonal,
@@ -91,8 +92,8 @@ _ROOMS = {
     "_writing.slice": "fill_slice",
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
-    "initializers": """ICNR Constant DecayRates DeltaOrthogonal Dirac GateBias HeNormal HeUniform
-        Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear Normal Ones
+    "initializers": """ICNR Centred Constant DecayRates DeltaOrthogonal Dirac GateBias HeNormal
+        HeUniform Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear Normal Ones
         Orthogonal PriorBias Sparse SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational
         XavierNormal XavierUniform Zeros""",
     "variational": "FromPosterior",
@@ -103,6 +104,7 @@ _HOMES = {name: f"isoinit.{room}" for room, names in _ROOMS.items() for name in 
 __all__ = [
     "ICNR",
     "Audit",
+    "Centred",
     "Compared",
     "Comparison",
     "Constant",

@@ -6,6 +6,7 @@ is a file here and a line below. What they share: `scale` (fans, gains, the edge
 """
 
 from isoinit.initializers.base import Initializer
+from isoinit.initializers.centred import Centred
 from isoinit.initializers.he import HeNormal, HeUniform
 from isoinit.initializers.icnr import ICNR
 from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
@@ -22,6 +23,7 @@ from isoinit.initializers.zero import Constant, Dirac, GateBias, Identity, Ones,
 
 __all__ = [
     "ICNR",
+    "Centred",
     "Constant",
     "DecayRates",
     "DeltaOrthogonal",
