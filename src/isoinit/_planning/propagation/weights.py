@@ -19,7 +19,7 @@ from isoinit._planning.propagation.samples import (
     mirrored,
 )
 from isoinit._reading.graph import Array, Op, Use
-from isoinit.initializers import Initializer, LooksLinear
+from isoinit.initializers import Centred, Initializer, LooksLinear
 
 
 def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -30,6 +30,9 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     weight = filled.get("weight")
     if use is None or weight is None or use.through:
         return None
+    if isinstance(weight, Centred):  # what all inputs share is lost
+        fed = replace(fed, rows=fed.rows - fed.rows.mean(1, keepdims=True))
+        inputs = (fed, *inputs[1:])
     rank = len(context.graph.sizes.get(op.outputs[0], ()))
     units = frozenset({max(rank - 1 - len(use.layout.kernel), 0)})
     products = _read_by(context, op, use, inputs)
