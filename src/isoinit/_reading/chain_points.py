@@ -21,8 +21,8 @@ from isoinit.initializers.scale.survival import Survival, stays, survival
 # Second moments of the pre-activations, the preferred one first: a signal near 1 is what most
 # functions are made for. Below 0.25, finite layers let it sink under 0.4 now and then.
 SIZES = (1.0, 0.7, 0.5, 0.36, 0.25)
-# Those that are tried where none of these keeps the chain alive. The last layer makes one of them
-# again: much smaller ones would let it stretch the signal thirtyfold.
+# Those that must leave four times as much to be taken. The last layer makes one of them again: much
+# smaller ones would let it stretch the signal thirtyfold.
 WIDER = (1.5, 2.0, 3.0, 5.0, 10.0, 0.1, 0.03, 0.01)
 # What gradients may grow or shrink by over the whole chain before that counts against the weights.
 CALM = 3.2
@@ -82,17 +82,17 @@ _Found = tuple[Point, Survival]
 
 
 def _search(joints: Sequence[Joint], noise: float) -> tuple[Point, ...] | None:
-    for sizes in (SIZES, WIDER):
-        living = [
-            (score, rest)
-            for size in sizes
-            for rest in _rests(joints, size, noise)
-            if (score := _score([left for _, left in rest])) > 0
-        ]
-        for _, rest in sorted(living, key=lambda pair: -pair[0]):  # of equals the first
-            pairs = zip(joints, rest, strict=True)
-            if all(stays(joint.function, *found) for joint, found in pairs):
-                return tuple(point for point, _ in rest)
+    living: list[tuple[float, list[_Found]]] = []
+    for sizes, worth in ((SIZES, 1.0), (WIDER, 0.25)):
+        if max((score for score, _ in living), default=0.0) >= worth:
+            break
+        for size in sizes:
+            rests = _rests(joints, size, noise)
+            scores = [worth * _score([left for _, left in rest]) for rest in rests]
+            living += [pair for pair in zip(scores, rests, strict=True) if pair[0] > 0]
+    for _, rest in sorted(living, key=lambda pair: -pair[0]):  # of equals the first
+        if all(stays(joint.function, *found) for joint, found in zip(joints, rest, strict=True)):
+            return tuple(point for point, _ in rest)
     return None
 
 

@@ -129,7 +129,7 @@ def _longest(links: Sequence[_Link]) -> list[_Link]:
 
 
 def _link(graph: Graph, op: Op) -> _Link | None:
-    if not _is_layer(graph, op):
+    if not op.inputs or not _is_layer(graph, op):
         return None
     feed = feeding(graph, op.inputs[0])
     source = feed.sources[0].op if len(feed.sources) == 1 else None
@@ -143,8 +143,11 @@ def _link(graph: Graph, op: Op) -> _Link | None:
 
 
 def _is_layer(graph: Graph, op: Op) -> bool:
-    """Whether an operation is one weight matrix with at most a bias, used nowhere else."""
-    if op.kind != "map" or len(op.inputs) != 1 or not op.uses or op.uses[0].slot != "weight":
+    """Whether an operation is one weight matrix with at most a bias, used nowhere else.
+
+    Without an input it reads what the run made out of sight.
+    """
+    if op.kind != "map" or len(op.inputs) > 1 or not op.uses or op.uses[0].slot != "weight":
         return False
     slots = [use.slot for use in op.uses]
     return (
@@ -168,6 +171,7 @@ def _chains(links: Sequence[_Link], path: Sequence[_Link]) -> dict[int, Chain]:
     if all(_rests(link) for link in links):
         return dict.fromkeys(layers, Chain(length))
     joints, key_of = _joints(links, path)
+    # Of a convolution the taps count too: a unit's size is a mean over places.
     noise = sum(1 / link.after.uses[0].layout.fan_in for link in path) / len(path)
     points = points_for(tuple(joints.values()), noise)
     if points is None:

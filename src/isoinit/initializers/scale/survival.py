@@ -57,14 +57,11 @@ class Survival:
     stable: bool
 
     @property
-    def risk(self) -> float:
-        """The logarithm of the largest change that signal or gradient may suffer."""
-        return max(self.signal, abs(self.trend) + self.noise)
-
-    @property
     def lives(self) -> bool:
         """Whether signal, gradient and the difference between examples are left."""
-        return self.stable and self.risk <= math.log(TOLERATED) and self.spread >= SPREAD
+        most = math.log(TOLERATED)
+        near = self.signal <= most and abs(self.trend) + self.noise <= most
+        return self.stable and near and self.spread >= SPREAD
 
 
 def survival(read: Response, point: Point, layers: int, noise: float) -> Survival:
