@@ -21,8 +21,7 @@ from isoinit.initializers.scale.survival import Survival, stays, survival
 # Second moments of the pre-activations, the preferred one first: a signal near 1 is what most
 # functions are made for. Below 0.25, finite layers let it sink under 0.4 now and then.
 SIZES = (1.0, 0.7, 0.5, 0.36, 0.25)
-# Those that must leave four times as much to be taken. The last layer makes one of them again: much
-# smaller ones would let it stretch the signal thirtyfold.
+# Those that must leave four times as much to be taken.
 WIDER = (1.5, 2.0, 3.0, 5.0, 10.0, 0.1, 0.03, 0.01)
 # What gradients may grow or shrink by over the whole chain before that counts against the weights.
 CALM = 3.2
@@ -125,6 +124,7 @@ def _score(parts: Sequence[Survival]) -> float:
         noise=math.hypot(*(part.noise for part in parts)),
         spread=math.prod(part.spread for part in parts),
         stable=all(part.stable for part in parts),
+        ends=max(part.ends for part in parts),
     )
     if not whole.lives:
         return 0.0

@@ -75,6 +75,14 @@ def test_what_is_left_is_what_real_layers_leave(function, way):
     assert spread == pytest.approx(found.spread, rel=1 / 3)
 
 
+def test_the_ends_of_a_chain_count():
+    """From q = 0.04 to one: 5. Pairs of |z| + z/10 pass on z/5: 2·1.01/0.04 of their gradient."""
+    assert left(np.tanh, 0.04, "plain", 10).ends == pytest.approx(math.log(5))
+    found = left(lambda z: np.abs(z) + z / 10, 1.0, "mirrored", 10)
+    assert found.ends == pytest.approx(math.log(2 * 1.01 / 0.04) / 2, rel=1e-6)
+    assert left(relu, 1.0, "mirrored", 10).ends == pytest.approx(0, abs=1e-9)
+
+
 def test_what_grows_from_a_larger_size_does_not_stay():
     """A square keeps q = 1 with V_w = 1/3, and 4 becomes 16."""
     for function, stable in [(np.square, False), (np.tanh, True), (relu, True)]:

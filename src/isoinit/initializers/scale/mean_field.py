@@ -46,11 +46,14 @@ class Response:
         size: q, the second moment of the pre-activations.
         values: ψ(√q z).
         slopes: ψ'(√q z), beside its jumps.
+        hidden: how much larger the gradient at single units is, in second moment, than what the
+            weights before them pass on: above 1 for mirrored units whose gradients all but cancel.
     """
 
     size: float
     values: Array
     slopes: Array
+    hidden: float = 1.0
 
     @cached_property
     def second(self) -> float:
@@ -122,10 +125,13 @@ def responses(function: Function, size: float) -> dict[Way, Response]:
         odd = here - here[::-1]
         # An even function's odd part is what rounding leaves of it.
         odd[np.abs(odd) < 1e-9 * np.abs(here)] = 0.0
+        paired = np.where(odd == 0, 0.0, slopes + slopes[::-1])
+        passed = _mean(np.square(paired))
+        hidden = max(2 * _mean(np.square(slopes)) / passed, 1.0) if passed > 0 else math.inf
         return {
             "plain": Response(size, here, slopes),
             "centred": Response(size, here - _mean(here), slopes),
-            "mirrored": Response(size, odd, np.where(odd == 0, 0.0, slopes + slopes[::-1])),
+            "mirrored": Response(size, odd, paired, hidden),
         }
 
 

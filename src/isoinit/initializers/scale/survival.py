@@ -27,7 +27,7 @@ from isoinit.initializers.scale.gains import Function
 from isoinit.initializers.scale.mean_field import Response, responses
 
 # The factor by which the root mean square of signal or gradient may change over all layers.
-TOLERATED = 10.0
+TOLERATED = 20.0
 # The share of the size in which examples must still differ.
 SPREAD = 0.01
 # What a layer may multiply a small relative change of size by: over 50 layers it makes 2.7 of 1.
@@ -48,6 +48,8 @@ class Survival:
         spread: the root mean square difference between examples that started unlike, relative to
             that of unlike ones: 1 where they stay unlike, 0 where all become the same.
         stable: whether sizes come back to the fixed point, or go no further from it at least.
+        ends: the logarithm of what the last layer changes by, which makes one of q; and of how much
+            larger the gradient at mirrored units is than what they pass on.
     """
 
     signal: float
@@ -55,11 +57,12 @@ class Survival:
     noise: float
     spread: float
     stable: bool
+    ends: float
 
     @property
     def lives(self) -> bool:
         """Whether signal, gradient and the difference between examples are left."""
-        most = math.log(TOLERATED)
+        most = math.log(TOLERATED) - self.ends
         near = self.signal <= most and abs(self.trend) + self.noise <= most
         return self.stable and near and self.spread >= SPREAD
 
@@ -88,6 +91,7 @@ def survival(read: Response, point: Point, layers: int, noise: float) -> Surviva
         noise=math.sqrt(gradient),
         spread=spread(read, point, layers),
         stable=abs(point.stability) <= STABLE,
+        ends=(abs(math.log(point.second)) + math.log(read.hidden)) / 2,
     )
 
 
