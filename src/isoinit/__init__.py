@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from isoinit.initializers import (
         ICNR,
         Assigned,
+        Centred,
         Constant,
         DecayRates,
         DeltaOrthogonal,
@@ -94,8 +95,8 @@ _ROOMS = {
     "_writing.slice": "fill_slice",
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
-    "initializers": """ICNR Assigned Constant DecayRates DeltaOrthogonal Dirac Directions GateBias
-        HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear
+    "initializers": """ICNR Assigned Centred Constant DecayRates DeltaOrthogonal Dirac Directions
+        GateBias HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear
         Normal Norms Ones Orthogonal PriorBias Sparse SparseOrthogonal TimeSteps TruncatedNormal
         Uniform Variational XavierNormal XavierUniform Zeros""",
     "variational": "FromPosterior",
@@ -107,6 +108,7 @@ __all__ = [
     "ICNR",
     "Assigned",
     "Audit",
+    "Centred",
     "Compared",
     "Comparison",
     "Constant",

@@ -12,8 +12,9 @@ from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
 from isoinit._planning.propagation import Signal, propagate
-from isoinit._planning.rules import Choice, choose
+from isoinit._planning.rules import Choice, choose, sine_frequency
 from isoinit._reading.graph import COMPOSED, Graph, Op, Use
+from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer
 
@@ -96,17 +97,31 @@ def _rounded(number: float) -> float:
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     """Return where no choice can keep signal and gradient alive: why, and what would."""
-    found: dict[str, list[Role]] = {}
+    found: dict[Chain, list[str]] = {}
     for role in roles.values():
-        if role.slot == "weight" and role.chain is not None and role.chain.hopeless:
-            found.setdefault(role.chain.hopeless, []).append(role)
-    return tuple(
-        f"{len(alike)} layers in a row are joined by {name} alone (the first is "
-        f"{alike[0].parameter!r}): no scale of the weights keeps both the signal and its gradient "
-        "alive through them, since the function has no stable critical point and its odd part is not "
-        "linear enough; a norm layer every few layers, residual branches, or another activation "
-        "would"
-        for name, alike in found.items()
+        if role.slot != "weight" or role.chain is None or sine_frequency(role):
+            continue  # fast sines have weights of their own
+        if role.chain.hopeless:
+            found.setdefault(role.chain, []).append(role.parameter)
+    return tuple(_doubt(chain, names) for chain, names in found.items())
+
+
+def _doubt(chain: Chain, names: list[str]) -> str:
+    """Return the warning about the weights of one deep plain chain."""
+    where = (
+        f"{chain.length} layers in a row are joined by {chain.hopeless} alone ({names[0]!r} to "
+        f"{names[-1]!r})"
+    )
+    safe = "a norm layer every few layers or residual branches"
+    if chain.unknown:
+        return (
+            f"{where}, which is not followed: whether signal and gradient live through them is not "
+            f"known, and isoinit.check measures it; {safe} would be safe"
+        )
+    biases = "biases in these layers, " if chain.unbiased else ""
+    return (
+        f"{where}: no weights are known to keep the signal, its gradient and the difference between "
+        f"examples alive through them; {biases}{safe}, or another activation would"
     )
 
 
