@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.rules import Choice, choose
-from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
+from isoinit._reading.graph import PRODUCTS, Graph, Join, Op, Use
 from isoinit._reading.roles import Role
+from isoinit._reading.subgraphs import skip_scale
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
@@ -52,12 +53,13 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
-        for stream in streams.get(value, ()) if signal.second > 0 else ():
-            starts.setdefault(stream, _rounded(signal.second))
+        for join in streams.get(value, ()) if signal.second > 0 else ():
+            second = signal.second * skip_scale(graph, join) ** 2
+            starts.setdefault(join.stream, _rounded(second))
 
-    streams: dict[int, list[int]] = {}
+    streams: dict[int, list[Join]] = {}
     for join in graph.joins.values():
-        streams.setdefault(join.start, []).append(join.stream)
+        streams.setdefault(join.start, []).append(join)
     propagate(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
     return {

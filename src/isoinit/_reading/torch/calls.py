@@ -23,6 +23,8 @@ MOVES = frozenset(
     adaptive_max_pool2d adaptive_max_pool3d interpolate pixel_shuffle pixel_unshuffle
     channel_shuffle checkpoint requires_grad masked_fill masked_select type_as cpu cuda""".split()
 )
+# Of these, the later arguments only tell a shape or a dtype.
+LIKE = frozenset("to type_as view_as reshape_as expand_as".split())
 BESIDE = frozenset("cat concat stack hstack vstack".split())
 # Of the rearrangements, what may change a tensor's dtype.
 CASTS = frozenset("to type float double half bfloat16 type_as".split())

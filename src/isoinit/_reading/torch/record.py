@@ -15,6 +15,7 @@ from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Use
 from isoinit._reading.torch.calls import (
     BESIDE,
     GATHERS,
+    LIKE,
     MOVES,
     SHAPE_ONLY,
     function_name,
@@ -169,7 +170,7 @@ class Recorder(TorchFunctionMode):
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = list(tensors_in((args[:1], {}) if name in LIKE else (args, kwargs)))
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
         if not values and not weights:

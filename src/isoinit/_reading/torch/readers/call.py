@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, Kind, Op, Use
-from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.calls import BESIDE, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
@@ -137,6 +137,8 @@ class Call:
         weights: list[Weight] = []
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
             first = bool(self.args) and tensor is self.args[0]
+            if self.name in LIKE and not first:
+                continue
             mask = self.name == "index_put" and tensor.dtype == torch.bool
             if self.name in INDEXED and not (first or mask or tensor.is_floating_point()):
                 continue  # it tells which entries, and is no part of the signal
