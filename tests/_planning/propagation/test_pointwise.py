@@ -28,6 +28,12 @@ def twice_in_place(a, _):
     return y
 
 
+def twice_in_data(a, _):
+    y = a.clone()
+    y.data.mul_(2)
+    return y
+
+
 def looked_at_before(a, _):
     y = a.clone()
     rest = y[..., :]
@@ -64,6 +70,11 @@ FORMS = {
         lambda a, _: torch.stack([a, torch.full_like(a, 9.0)], -1).max(-1)[0], 81.0,
     ),
     "the larger of two": (lambda a, b: torch.stack([a, b], 1).amax(1), 1.0),
+    "picked from a table": (lambda a, _: TABLE[(a.abs() * 5).long().clamp(max=63)], SQUARE),
+    "times what is picked": (lambda a, b: b * TABLE[(a.abs() * 5).long().clamp(max=63)], SQUARE),
+    "the mean of a stack": (lambda a, b: torch.stack([a, b, a, a]).mean(0), (9 + 1) / 16),
+    "the sum of a stack": (lambda a, b: torch.stack([a, 2 * a, b], 2).sum(2), 10.0),
+    "through .data": (twice_in_data, 4.0),
     "through a view": (twice_in_place, 4.0),
     "into what a view looks at": (looked_at_before, 9.0),
     "with out": (lambda a, b: torch.add(a, b, out=torch.empty_like(a)), 2.0),

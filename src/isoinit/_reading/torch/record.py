@@ -28,7 +28,7 @@ from isoinit._reading.torch.constants import Constant, constant
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.readers.call import Call, Weight
+from isoinit._reading.torch.readers.call import INDEXED, Call, Weight
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, composed, replay_of
 from isoinit._reading.torch.trees import tensors_in
@@ -178,7 +178,8 @@ class Recorder(TorchFunctionMode):
             return
         if selects_by_mask(name, args) and self.value(args[0]) is not None:
             name = "masked_select"
-        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        by_signal = self._by_signal(name, args, kwargs)
+        moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
         call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
         if name in READERS and (steps := READERS[name](call)):
@@ -197,7 +198,7 @@ class Recorder(TorchFunctionMode):
                 played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
         for tensor in made if moved else ():
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
         if set(values) <= self._data and not weights:
             self._data.update(outputs)
@@ -241,7 +242,7 @@ class Recorder(TorchFunctionMode):
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
             self._constants[tensor] = known
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
         """Give what was written into a tensor to those that share its memory."""
@@ -263,7 +264,13 @@ class Recorder(TorchFunctionMode):
             self._add("written", "other", inputs, [self._new_value(other)], (), lost)
 
     def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        """Whether a rearrangement depends on the signal alone.
+
+        A fill goes where the signal says, and not the example's own masks and tokens; entries of a
+        constant table are picked by what the index says.
+        """
+        if name in INDEXED and args and self._constant(args[0]) is not None:
+            return True
         if name != "masked_fill":
             return False
         mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))

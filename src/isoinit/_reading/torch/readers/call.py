@@ -135,12 +135,15 @@ class Call:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []
+        source = self.args[0] if self.args else None
+        picked = self.weight(source) is not None or self.value(source) is not None
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
-            first = bool(self.args) and tensor is self.args[0]
+            first = tensor is source
             if self.name in LIKE and not first:
                 continue
             mask = self.name == "index_put" and tensor.dtype == torch.bool
-            if self.name in INDEXED and not (first or mask or tensor.is_floating_point()):
+            index = not (first or mask or tensor.is_floating_point())
+            if self.name in INDEXED and index and picked:
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:
