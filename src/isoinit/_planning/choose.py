@@ -53,9 +53,10 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
-        for join in streams.get(value, ()) if signal.second > 0 else ():
+        for join in streams.get(value, ()):
             second = signal.second * skip_scale(graph, join) ** 2
-            starts.setdefault(join.stream, _rounded(second))
+            if second > 0:
+                starts.setdefault(join.stream, _rounded(second))
 
     streams: dict[int, list[Join]] = {}
     for join in graph.joins.values():

@@ -51,6 +51,7 @@ def elementwise(
     *,
     rtol: float,
     atol: float,
+    name: str = "it",
 ) -> Array:
     """Return what a function makes of rows, if it is elementwise.
 
@@ -63,6 +64,7 @@ def elementwise(
         rows: one row of numbers for each input, all of one length.
         rtol: relative tolerance of the comparison.
         atol: absolute tolerance.
+        name: what the function is called in errors.
 
     Raises:
         ReplayError: if the function is not elementwise, or raises this itself.
@@ -70,12 +72,12 @@ def elementwise(
     chosen = _choice(rows[0])
     whole = np.ravel(function(rows))
     if whole.size != len(rows[0]):
-        raise ReplayError(f"{whole.size} numbers are made of {len(rows[0])}")
+        raise ReplayError(f"{name} is no function of single elements")
     again = np.ravel(function([row[chosen] for row in rows]))
     if again.shape != chosen.shape or not np.allclose(
         whole[chosen], again, rtol=rtol, atol=atol, equal_nan=True
     ):
-        raise ReplayError("each element of the result depends on several elements, or on chance")
+        raise ReplayError(f"{name} is no function of single elements")
     return whole
 
 
