@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import PRODUCTS, Graph, Join, Op, Use
 from isoinit._reading.roles import Role
@@ -41,7 +42,8 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             if near is None and beside:
                 role = replace(role, second=SMALL)
             elif near is None and role.slot == "weight":
-                role = replace(role, followed=False)
+                lost = why_lost(graph, signals, op.inputs[0]) if op.inputs else ""
+                role = replace(role, followed=False, lost=lost)
             elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
                 role = replace(role, second=_rounded(near.second))
             if (join := graph.ending.get(op.index)) is not None:

@@ -37,11 +37,11 @@ class Role:
         between: the names of the operations between that and the weight.
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
-        lost: for a weight, why what it is fed is no function of single elements; empty where it is.
         chain: for a weight or bias, the deep plain chain that its layer is part of.
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
         followed: whether that is known; where it is not, unit size is taken for granted.
+        lost: where it is not, the operation that the signal gets lost in.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
     """
@@ -63,11 +63,11 @@ class Role:
     fed: Activation | None = None
     between: tuple[str, ...] = ()
     source: str = ""
-    lost: str = ""
     chain: Chain | None = None
     motif: Motif | None = None
     second: float = 1.0
     followed: bool = True
+    lost: str = ""
     start: float = 1.0
 
     @property
@@ -167,7 +167,6 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         fed=feed.activation if feed else None,
         between=_names(feed.steps) if feed else (),
         source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
-        lost=feed.lost if feed else "",
         activation=what_follows.activation,
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
