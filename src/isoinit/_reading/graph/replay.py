@@ -10,6 +10,7 @@ An array of several axes has the axes of the signal itself; `stack` makes such a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,7 @@ def _choice(row: Array) -> npt.NDArray[np.intp]:
 def _shaped(op: Op, array: Array) -> Array:
     """Return a row with as many axes as the operation's recorded input had; others as they are."""
     if array.ndim == 1:
-        return array.reshape(_axes(array.size, op.rank))
+        return array if op.rank < 2 else array.reshape(_axes(array.size, op.rank))
     if op.kind == "move" and not _keeps_axes(op, array.ndim):
         raise ReplayError(f"{op.name} rearranges what is no row of numbers")
     return array
@@ -107,6 +108,7 @@ def _keeps_axes(op: Op, rank: int) -> bool:
     return all(along in ((), (axis,)) for axis, along in enumerate(axes))
 
 
+@cache
 def _axes(length: int, rank: int) -> tuple[int, ...]:
     """Return a shape of that many axes for a row: as many of 2 or 3 elements as its length allows."""
     sides: list[int] = []
