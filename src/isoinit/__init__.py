@@ -96,9 +96,10 @@ _ROOMS = {
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
     "initializers": """ICNR Assigned Centred Constant DecayRates DeltaOrthogonal Dirac Directions
-        GateBias HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear
-        Normal Norms Ones Orthogonal PriorBias Sparse SparseOrthogonal TimeSteps TruncatedNormal
-        Uniform Variational XavierNormal XavierUniform Zeros""",
+        GateBias HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform
+        LogFrequencies LooksLinear Normal Norms Ones Orthogonal PriorBias Sparse
+        SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational XavierNormal
+        XavierUniform Zeros""",
     "variational": "FromPosterior",
 }
 _PACKAGES = ("checkpoint", "errors", "functional", "initializers", "sparse", "variational")

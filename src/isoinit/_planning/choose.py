@@ -12,10 +12,12 @@ from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
 from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose, sine_frequency
-from isoinit._reading.graph import COMPOSED, Graph, Op, Use
+from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
+from isoinit._reading.subgraphs import skip_scale
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
@@ -45,7 +47,8 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             if second is None and beside:
                 role = replace(role, second=SMALL)
             elif second is None and role.slot == "weight":
-                role = replace(role, followed=False)
+                lost = why_lost(graph, signals, op.inputs[0]) if op.inputs else ""
+                role = replace(role, followed=False, lost=lost)
             elif second is not None and second > 0 and (beside or role.slot == "weight"):
                 role = replace(role, second=_rounded(second))
             if (join := graph.ending.get(op.index)) is not None:
@@ -75,12 +78,14 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
-        for stream in streams.get(value, ()) if signal.second > 0 else ():
-            starts.setdefault(stream, _rounded(signal.second))
+        for join in streams.get(value, ()):
+            second = signal.second * skip_scale(graph, join) ** 2
+            if second > 0:
+                starts.setdefault(join.stream, _rounded(second))
 
-    streams: dict[int, list[int]] = {}
+    streams: dict[int, list[Join]] = {}
     for join in graph.joins.values():
-        streams.setdefault(join.start, []).append(join.stream)
+        streams.setdefault(join.start, []).append(join)
     propagate(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
     for name, role in roles.items():

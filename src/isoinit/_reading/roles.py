@@ -43,6 +43,7 @@ class Role:
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
         followed: whether that is known; where it is not, unit size is taken for granted.
+        lost: where it is not, the operation that the signal gets lost in.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
         alone: whether this is its only kind of use: a norm's scale that is also folded into the
@@ -71,6 +72,7 @@ class Role:
     motif: Motif | None = None
     second: float = 1.0
     followed: bool = True
+    lost: str = ""
     start: float = 1.0
     alone: bool = True
     divides: bool = False

@@ -109,6 +109,7 @@ def _facts(role: Role) -> dict[str, str]:
         "fed": role.fed.name if role.fed else "",
         "source": role.source or "what feeds it",
         "second": f"{role.second:.3g}",
+        "lost": f" ({role.lost})" if role.lost else "",
         "length": str(role.chain.length) if role.chain else "",
         "bias": f"{role.chain.bias:.3g}" if role.chain else "",
     }

@@ -225,8 +225,8 @@ WEIGHTS: tuple[Rule, ...] = (
         he_or_lecun,
         "a weight fed by what cannot be followed",
         "Var = 1/fan_in",
-        "what feeds it ({source}) goes through an operation that is not followed, and is taken to be "
-        "of unit size; Plan.calibrate measures it",
+        "what feeds it ({source}) goes through an operation that is not followed{lost}, and is taken "
+        "to be of unit size; Plan.calibrate measures it",
         "LeCun et al. 1998, section 4.6",
     ),
     Rule(

@@ -15,6 +15,7 @@ from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op
 from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
     GATHERS,
+    LIKE,
     MOVES,
     SHAPE_ONLY,
     function_name,
@@ -24,14 +25,14 @@ from isoinit._reading.torch.calls import (
     written_by,
 )
 from isoinit._reading.torch.constants import Constant, constant
-from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
+from isoinit._reading.torch.contractions import Contractions
 from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.readers.call import Call, Weight
+from isoinit._reading.torch.readers.call import INDEXED, Call, Weight
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
@@ -80,8 +81,7 @@ class Recorder(TorchFunctionMode):
         self._constants: ByIdentity[Constant] = ByIdentity()
         self._sharers = Sharers()
         self._given: dict[int, Given] = {}
-        self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
-        self._sums: list[Contraction] = []
+        self._contractions = Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
         self._lengths: dict[str, Length] = {}
         self._charts: dict[str, Chart] = {}
@@ -188,7 +188,7 @@ class Recorder(TorchFunctionMode):
             self._miss(tensor)
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        ops = as_maps(self.ops, self._sums)
+        ops = self._contractions.as_maps(self.ops)
         facts = found, how, self._aliases, self._given, self._missed
         carried = self._lengths, self._charts, self.refused
         return Graph(ops, self._sizes, self._shapes, *facts, *carried)
@@ -196,7 +196,7 @@ class Recorder(TorchFunctionMode):
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = list(tensors_in((args[:1], {}) if name in LIKE else (args, kwargs)))
         for tensor in tensors:
             self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
@@ -206,10 +206,12 @@ class Recorder(TorchFunctionMode):
             return
         if selects_by_mask(name, args) and self.value(args[0]) is not None:
             name = "masked_select"
-        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        by_signal = self._by_signal(name, args, kwargs)
+        moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
-        asked = self._weight, self._value_of, self._producer, self._source_of
-        call = Call(name, args, kwargs, *asked)
+        call = Call(
+            name, args, kwargs, self._weight, self._value_of, self._producer, self._source_of
+        )
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
@@ -227,17 +229,12 @@ class Recorder(TorchFunctionMode):
                 played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
         for tensor in made if moved else ():
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
         if set(values) <= self._data and not weights:
             self._data.update(outputs)
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
-        if name == "mul" and len(weights) == 1:
-            self._products[outputs[0]] = (op, weights[0])
-        elif name == "sum" and inputs[0] in self._products:
-            product, weight = self._products[inputs[0]]
-            one = contraction(product, op, weight, self._sizes, self._producer(product.inputs[0]))
-            self._sums += [one] if one else []
+        self._contractions.note(op, weights, self._sizes, self._producer)
         if self._observe is not None:
             self.call = Recorded(func, args, kwargs)
             self._observe(op, tuple(made))
@@ -277,7 +274,7 @@ class Recorder(TorchFunctionMode):
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
             self._constants[tensor] = known
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
         """Give what was written into a tensor to those that share its memory."""
@@ -299,7 +296,13 @@ class Recorder(TorchFunctionMode):
             self._add("written", "other", inputs, [self._new_value(other)], (), lost)
 
     def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        """Whether a rearrangement depends on the signal alone.
+
+        A fill goes where the signal says, and not the example's own masks and tokens; entries of a
+        constant table are picked by what the index says.
+        """
+        if name in INDEXED and args and self._constant(args[0]) is not None:
+            return True
         if name != "masked_fill":
             return False
         mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
