@@ -6,9 +6,10 @@ alternate: each layer is chosen for the second moment that reaches it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walk
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
 from isoinit._reading.roles import Role
@@ -19,14 +20,35 @@ SMALL = 4e-4
 JOINING = ("add", "cat", "concat", "stack", "where")
 
 
-def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
+def choose_all(
+    graph: Graph, roles: dict[str, Role], method: str = "auto", moments: Moments | None = None
+) -> dict[str, Choice]:
     """Return what every parameter gets, in the order of `roles`.
 
     The signal is the nominal one (`propagation.propagate`): a plan depends on the model, and not on
-    the numbers in the example, its length, or how many examples there are.
+    the numbers in the example, its length, or how many examples there are. Only where the signal
+    cannot be worked out do moments that were measured on the example take its place.
 
     Raises:
         ArgumentError: for an unknown method.
+    """
+    moments = Moments() if moments is None else moments
+    return moments.answer(choosing(graph, roles, method))
+
+
+def choosing(
+    graph: Graph,
+    roles: dict[str, Role],
+    method: str = "auto",
+    tell: Callable[[str, Choice], None] = lambda _name, _choice: None,
+) -> Walk[dict[str, Choice]]:
+    """Choose as `choose_all` does, asking for what is needed and not known.
+
+    Args:
+        graph: what the model does.
+        roles: what each parameter is for.
+        method: as for `choose`.
+        tell: called with each choice, as soon as it is made.
     """
     chosen: dict[str, Choice] = {}
     starts: dict[int, float] = {}
@@ -41,11 +63,12 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
                 role = replace(role, second=SMALL)
             elif near is None and role.slot == "weight":
                 role = replace(role, followed=False)
-            elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
-                role = replace(role, second=_rounded(near.second))
+            elif near is not None and (role.slot == "weight" or (beside and near.second > 0)):
+                role = replace(role, second=_rounded(near.second), measured=near.measured)
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             chosen[name] = choose(role, method)
+            tell(name, chosen[name])
         return chosen[name].initializer
 
     signals: dict[int, Signal] = {}
@@ -58,7 +81,7 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
     streams: dict[int, list[int]] = {}
     for join in graph.joins.values():
         streams.setdefault(join.start, []).append(join.stream)
-    propagate(graph, fill, nominal=True, seen=seen)
+    yield from walk(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
     return {
         name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
@@ -103,7 +126,9 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     )
 
 
-def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
+def expected(
+    graph: Graph, choices: dict[str, Choice], moments: Moments | None = None
+) -> dict[str, float]:
     """Return the root mean square expected of each layer's output, by the name of its weight.
 
     The moments and sizes are those of the example, as a check on the same batch measures them.
@@ -111,8 +136,10 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
     if graph.how == "structure":
         return {}
 
-    signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
-    return _outputs(graph, signals)
+    def fill(_op: Op, use: Use, _fed: Signal | None) -> Initializer | None:
+        return choices[use.parameter].initializer
+
+    return _outputs(graph, propagate(graph, fill, moments=moments))
 
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:

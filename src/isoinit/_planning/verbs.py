@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.choose import choose_all, doubts, expected
+from isoinit._planning.decide import as_given, by_rules
 from isoinit._planning.plan import Plan
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
@@ -83,33 +83,40 @@ def plan(
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
-    graph, notes = _graph(model, batch)
-    roles = read_roles(graph, lambda: structure(model))
+    graph, batch, notes = _graph(model, batch)
     if recipe is None:
-        choices = choose_all(graph, roles, method)
-        notes = (*notes, *doubts(roles))
+        decided = by_rules(model, batch, graph, method, lambda: structure(model))
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
+        roles = read_roles(graph, lambda: structure(model))
         found, doubtful = follow(recipe, model, graph, roles)
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
-    signals = expected(graph, choices)
+        decided = as_given(model, batch, graph, roles, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
-        for name, role in roles.items()
+        name: _entry(
+            role,
+            str(parameters[name].dtype),
+            decided.choices[name],
+            decided.signals.get(name),
+        )
+        for name, role in decided.roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
-        heads = [name for name, role in roles.items() if role.end == "output"]
+        heads = [name for name, role in decided.roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
+    notes += decided.notes
+    chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     if overrides is not None:
         chosen.override(overrides)
-        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        signals = expected(graph, choices)
+        choices = {
+            e.name: replace(decided.choices[e.name], initializer=e.initializer) for e in chosen
+        }
+        again = as_given(model, batch, decided.graph, decided.roles, choices)
         for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(entry, expected=signals.get(name))
+            chosen.entries[name] = replace(entry, expected=again.signals.get(name))
     return chosen
 
 
@@ -137,29 +144,35 @@ def read(model: nn.Module, batch: Any = None) -> Reading:
         from isoinit._reading.torch import require_parameters, unwrap
 
     require_parameters(model, "read")
-    graph, notes = _graph(model, batch)
+    graph, _, notes = _graph(model, batch)
     return Reading(type(unwrap(model)).__name__, graph, notes)
 
 
-def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
-    """The graph of a run or, where no example can be made, of the modules; and what is doubtful."""
+def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
+    """Return the graph of a run or, where no example can be made, of the modules.
+
+    Returns:
+        The graph, the example that it was run on, and what is doubtful.
+    """
     from isoinit._reading.torch import structure, trace, trace_made_up
 
     if batch is None:
         try:
-            graph = trace_made_up(model)
+            graph, batch = trace_made_up(model)
         except TraceError as error:
-            return structure(model), (f"read from its modules alone, a guess: {error}",)
+            doubt = f"read from its modules alone, a guess: {error}"
+            return structure(model), None, (doubt,)
     else:
         graph = trace(model, batch)
     unused = graph.unused
     if not unused:
-        return graph, ()
+        return graph, batch, ()
     named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
-    return graph, (
+    doubt = (
         f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
-        "types alone tell what they are for; pass a batch that reaches them, or remove them",
+        "types alone tell what they are for; pass a batch that reaches them, or remove them"
     )
+    return graph, batch, (doubt,)
 
 
 def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:

@@ -41,6 +41,7 @@ class Role:
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
         followed: whether that is known; where it is not, unit size is taken for granted.
+        measured: whether it was measured in a run of the model, since it could not be worked out.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
     """
@@ -66,6 +67,7 @@ class Role:
     motif: Motif | None = None
     second: float = 1.0
     followed: bool = True
+    measured: bool = False
     start: float = 1.0
 
     @property

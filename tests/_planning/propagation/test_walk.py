@@ -106,7 +106,7 @@ def test_causal_attention_without_scores_is_a_mean_of_what_came_before():
 
 def test_attention_by_hand_is_attention():
     def by_hand(a, b):
-        return torch.softmax(a @ a.transpose(-1, -2) * 0, -1) @ b
+        return torch.softmax(a @ b.transpose(-1, -2) * 0, -1) @ b
 
     assert second(by_hand) == pytest.approx(1 / 8, rel=0.02)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from isoinit._planning.calibration.forward import twin
 from isoinit._planning.calibration.measure import Target, measure_corrections
 from isoinit._reading.torch import (
     require_parameters,
@@ -44,7 +45,7 @@ def calibrated(
         )
     if target is None:
         target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
-    drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
+    drawn = {name: twin(parameter) for name, parameter in parameters.items()}
     fill_parameters(entries, drawn, resolve_seed(seed))
     initializers = {name: entry.initializer for name, entry in entries.items()}
     found = measure_corrections(model, parameters, drawn, initializers, batch, target)
@@ -55,7 +56,3 @@ def calibrated(
             entries[name], initializer=initializer, reason=reason, expected=None
         )
     return changed, found.notes
-
-
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)

@@ -1,11 +1,12 @@
 """The size of the signal through a graph, worked out before anything is drawn.
 
 `walk` (operation by operation, and the table of routes), `context` (what a walk carries), one file a
-kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `pointwise`), and `samples`.
-`Signal` and `propagate` may be imported from here.
+kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `pointwise`), `samples`, and
+`moments` (what was measured where the signal is lost). Import the names below from here.
 """
 
+from isoinit._planning.propagation.moments import Moments, Walk
 from isoinit._planning.propagation.samples import Signal
-from isoinit._planning.propagation.walk import propagate
+from isoinit._planning.propagation.walk import propagate, walk
 
-__all__ = ["Signal", "propagate"]
+__all__ = ["Moments", "Signal", "Walk", "propagate", "walk"]

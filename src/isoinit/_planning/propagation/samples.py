@@ -14,6 +14,7 @@ from isoinit._reading.graph import Array
 SAMPLES = 4096
 # Correlations below this are what independent samples show by chance (five standard errors).
 CHANCE = 5 / math.sqrt(SAMPLES)
+FEW = 8  # samples that must not make up a second moment between them
 HERE, NEARBY, ACROSS = range(3)
 
 
@@ -26,12 +27,16 @@ class Signal:
         units: the axes of the value along which the units of a layer lie; the others are places.
         shares: for softmax weights, how many of them share the sum of one; else 0.
         even: for such weights, the sum of their squares.
+        measured: whether its moments were measured in a run of the model.
+        unlike: the axes along which it was joined of parts of different distributions.
     """
 
     rows: Array
     units: frozenset[int]
     shares: int = 0
     even: float = 0.0
+    measured: bool = False
+    unlike: frozenset[int] = frozenset()
 
     @property
     def mean(self) -> float:
@@ -47,6 +52,22 @@ class Signal:
     def rms(self) -> float:
         """The root of the second moment."""
         return math.sqrt(self.second)
+
+    @property
+    def nearby(self) -> float:
+        """The mean product of two places, which is at least the square of the mean.
+
+        Places that can be exchanged are never negatively correlated (de Finetti 1937): what samples
+        show below is chance, and would make a mean over many places vanish.
+        """
+        return max(float(self.products[HERE, NEARBY]), self.mean**2)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its second moment does not come from a few samples, as that of 1/z does."""
+        squares = np.square(self.rows[HERE])
+        total = float(squares.sum())
+        return not total > 0 or total**2 > FEW * float(np.square(squares).sum())
 
     @property
     def products(self) -> Array:
@@ -111,6 +132,20 @@ def _correlation(a: Array, b: Array) -> float:
 def part(signal: Signal, index: int) -> Signal:
     """Return other units of the same distribution, independent of the first: a part of a split."""
     return replace(signal, rows=np.roll(signal.rows, 1 + 37 * (index % 50), axis=1))
+
+
+def elsewhere(signal: Signal, index: int) -> Signal:
+    """Return the same units at another place: as correlated with the first as two places are.
+
+    Each sample is kept with the probability that gives this correlation, or else is another unit.
+    """
+    spread = signal.second - signal.mean**2
+    alike = min((signal.nearby - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
+    other = np.roll(signal.rows, 1 + 37 * index % SAMPLES, axis=1)
+    if alike < CHANCE:
+        return replace(signal, rows=other)
+    kept = np.random.default_rng(index).random(SAMPLES) < math.sqrt(alike)
+    return replace(signal, rows=np.where(kept, signal.rows, other))
 
 
 def _root(products: Array) -> Array:

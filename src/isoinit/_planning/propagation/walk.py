@@ -16,13 +16,25 @@ its subject, and name it in `ROUTES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from isoinit._planning.propagation import attention, norms, places, pointwise, recurrent, weights
 from isoinit._planning.propagation.context import Context, Fill, Route
-from isoinit._planning.propagation.samples import Signal, gaussian, part, products_of
+from isoinit._planning.propagation.moments import (
+    Lost,
+    Moments,
+    Walk,
+    needed,
+    signal_of,
+    units_of,
+)
+from isoinit._planning.propagation.samples import Signal
 from isoinit._reading.graph import Given, Graph, Op
 
 LARGEST = 1e60  # a second moment beyond counts as not known
+# Second moments of sums and means are not known below this share of their parts' (float64: 1e-32).
+ROUNDING = 1e-24
+CANCELLING = frozenset({"add", "sub", "mean", "sum"})
 
 ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
@@ -40,6 +52,7 @@ def propagate(
     *,
     nominal: bool = False,
     seen: Callable[[int, Signal], None] | None = None,
+    moments: Moments | None = None,
 ) -> dict[int, Signal]:
     """Return the signal at every value of a graph for which it can be worked out.
 
@@ -50,23 +63,53 @@ def propagate(
         nominal: leave out what follows from the example alone: its moments (the input counts as
             standardized), and how many places attention and pooling average over.
         seen: called with each value and its signal, as soon as it is known.
+        moments: what was measured; what is needed and not known is noted there.
 
     Returns:
         The signals by the number of the value. A value behind an operation that is not understood is
-        missing, and so is what comes of it until the next norm layer.
+        missing, and so is what comes of it until the next norm layer, or until a weight whose input
+        was measured.
+    """
+    moments = Moments() if moments is None else moments
+    return moments.answer(walk(graph, fill, nominal=nominal, seen=seen))
+
+
+def walk(
+    graph: Graph,
+    fill: Fill,
+    *,
+    nominal: bool = False,
+    seen: Callable[[int, Signal], None] | None = None,
+) -> Walk[dict[int, Signal]]:
+    """Walk through a graph as `propagate` does, asking for what is needed and not known.
+
+    It can so be walked while a model runs: all parameters that are used before a value is made have
+    been chosen when the walk asks for it.
     """
     context = Context(graph, fill, nominal)
     signals = context.signals
+    lost: dict[int, str] = {}  # each value that is not known, and the operation that lost it
     for op in graph.ops:
         given = [v for v in op.inputs if v not in signals and v not in graph.producers]
         found = {value: _example(context, value) for value in given}
         signals.update(found)
+        context.of_example.update(found)
+        if not op.uses and context.of_example.issuperset(op.inputs):
+            context.of_example.update(op.outputs)
+        for value in needed(graph, op):
+            if value in signals:
+                continue
+            known = yield Lost(value, lost.get(value, op.name))
+            if known is not None:
+                units = frozenset({units_of(graph, value)})
+                signals[value] = found[value] = signal_of(context, known, units, measured=True)
         signal = _after(context, op)
-        if signal is not None and signal.second < LARGEST:  # nor NaN
-            several = len(op.outputs) > 1
-            made = {v: part(signal, i) if several else signal for i, v in enumerate(op.outputs)}
+        if signal is not None and _is_trusted(context, op, signal):
+            made = places.pieces(context, op, signal)
             signals.update(made)
             found |= made
+        by = next((lost.get(v, op.name) for v in op.inputs if v not in signals), op.name)
+        lost.update((value, by) for value in op.outputs if value not in signals)
         for value, signal in found.items():
             if seen is not None:
                 seen(value, signal)
@@ -78,11 +121,9 @@ def _example(context: Context, value: int) -> Signal:
     given = None if context.nominal else context.graph.given.get(value)
     if given is None or given.second <= 0:
         given = Given(0.0, 1.0, 0.0, 0.0)
-    products = products_of(given.second, given.nearby, given.across)
     image = len(context.graph.sizes.get(value, ())) >= 4
     units = frozenset({1}) if image else context.last_axis(value)
-    noise = gaussian(context.rng, products - given.mean**2).rows + given.mean
-    return Signal(noise, units)
+    return signal_of(context, given, units, measured=False)
 
 
 def _after(context: Context, op: Op) -> Signal | None:
@@ -108,4 +149,20 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.kind == "attention":
         return attention.packed(context, op, known)
     route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.elementwise)
-    return weights.scaled_and_shifted(context, op, route(context, op, known))
+    signal = route(context, op, known)
+    if route is pointwise.elementwise and signal is not None:
+        signal = replace(signal, unlike=places.unlike(context, op, known))
+    return weights.scaled_and_shifted(context, op, signal)
+
+
+def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:
+    """Return whether a second moment can be relied on.
+
+    It cannot where it is too large, where a few samples make it up between them, and where nothing
+    or rounding is left of a difference: samples stand for other places and examples, too.
+    """
+    if not signal.second < LARGEST or not signal.trusted:  # nor NaN
+        return False
+    parts = [context.signals[v].second for v in op.inputs if v in context.signals]
+    largest = max(parts, default=0.0)
+    return op.name not in CANCELLING or not largest > 0 or signal.second > ROUNDING * largest

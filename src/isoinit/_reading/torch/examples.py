@@ -39,8 +39,8 @@ def examples(model: nn.Module) -> Iterator[Any]:
         yield from map(typed, _from_first_layer(inner))
 
 
-def trace_made_up(model: nn.Module) -> Graph:
-    """Read a model by running it on an example that is made for it.
+def trace_made_up(model: nn.Module) -> tuple[Graph, Any]:
+    """Read a model by running it on an example that is made for it; return both.
 
     Raises:
         TraceError: if none can be made, or the forward refuses those that are; it says what to pass.
@@ -49,7 +49,7 @@ def trace_made_up(model: nn.Module) -> Graph:
     for batch in examples(model):
         try:
             # Not on real tensors: a large model takes long, and its weights may not be there yet.
-            return trace(model, batch, real=False)
+            return trace(model, batch, real=False), batch
         except TraceError as error:
             refusal = str(error).partition(". Pass")[0]
     names = ", ".join(needed(model)) or "its inputs"
