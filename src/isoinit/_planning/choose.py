@@ -55,6 +55,8 @@ def choosing(
 
     def fill(op: Op, use: Use, fed: Signal | None) -> Initializer | None:
         name = use.parameter
+        if name not in chosen and _first_on_constant(graph, op, name):
+            return None
         if name not in chosen:
             role = roles[name]
             near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
@@ -87,6 +89,16 @@ def choosing(
         name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
         for name, role in roles.items()
     }
+
+
+def _first_on_constant(graph: Graph, op: Op, name: str) -> bool:
+    """Return whether a weight is applied to a constant here, and to a signal later.
+
+    So is one of a loop over time, whose state starts as zeros.
+    """
+    if op.kind != "map" or op.inputs:
+        return False
+    return any(later.kind == "map" and later.inputs for later, _ in graph.uses_of(name))
 
 
 def _rounded(number: float) -> float:

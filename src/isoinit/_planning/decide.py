@@ -74,19 +74,30 @@ def as_given(
 
 
 def _measured(
-    model: nn.Module, batch: Any, decided: Decided, moments: Moments, method: str
+    model: nn.Module, batch: Any, decided: Decided, lost: Moments, method: str
 ) -> Decided:
-    """Return what was decided with what is expected of it, measured where it cannot be worked out."""
+    """Return what was decided with what is expected of it, measured where it cannot be worked out.
+
+    Args:
+        model: left as it was.
+        batch: the example that the graph was read with.
+        decided: what each parameter gets, if all that is lost is taken to be of unit size.
+        lost: what was asked for when it was decided.
+        method: as for `choose`; "" where the choices stand.
+    """
     graph, roles, choices = decided.graph, decided.roles, decided.choices
     if graph.how == "structure":
         return replace(decided, signals=expected(graph, choices))
-    signals, found = expected(graph, choices, moments), Measured()
-    if moments.asked:
-        found = measure(model, batch, graph, moments, roles, choices, method)
+    known, more = Measured(), Moments()
+    signals = expected(graph, choices, more)
+    asked = {**lost.asked, **more.asked}
+    if asked:
+        known = measure(model, batch, graph, asked, roles, choices, method)
+        lost = Moments(known.known)
         if method:
-            choices = choose_all(graph, roles, method, found.moments)
-        signals = expected(graph, choices, found.moments)
-    notes = (*found.notes, *lost_notes(graph, found, choices)) if method else ()
+            choices = choose_all(graph, roles, method, lost)
+        signals = expected(graph, choices, Moments(known.known))
+    notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
     return replace(decided, choices=choices, signals=signals, notes=(*decided.notes, *notes))
 
 

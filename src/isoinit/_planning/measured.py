@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.choose import choosing
-from isoinit._planning.propagation import Moments
 from isoinit._planning.rules import Choice
-from isoinit._reading.graph import Graph
+from isoinit._reading.graph import Given, Graph
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
@@ -28,12 +27,12 @@ class Measured:
     """What one run of the model showed.
 
     Attributes:
-        moments: of the values that were asked for.
+        known: the moments of the values that were asked for, by number.
         why: why not of all of them; "" where all are known.
         notes: what is doubtful about the example.
     """
 
-    moments: Moments = field(default_factory=Moments)
+    known: Mapping[int, Given] = field(default_factory=dict)
     why: str = ""
     notes: tuple[str, ...] = ()
 
@@ -42,7 +41,7 @@ def measure(
     model: nn.Module,
     batch: Any,
     graph: Graph,
-    asked: Moments,
+    asked: Collection[int],
     roles: Mapping[str, Role],
     choices: Mapping[str, Choice],
     method: str = "",
@@ -53,7 +52,7 @@ def measure(
         model: left as it was.
         batch: the example that it was read with.
         graph: what it does with the example.
-        asked: what cannot be worked out.
+        asked: the values that cannot be worked out.
         roles: what each parameter is for.
         choices: what it gets.
         method: as for `choose`, where weights are to be chosen anew for what is measured before
@@ -63,7 +62,7 @@ def measure(
 
     chosen: dict[str, Choice] = {}
     walk = choosing(graph, dict(roles), method, chosen.__setitem__) if method else None
-    return measure_moments(model, batch, graph, asked.asked, fills(roles, choices), walk, chosen)
+    return measure_moments(model, batch, graph, asked, fills(roles, choices), walk, chosen)
 
 
 def reread(
@@ -87,28 +86,31 @@ def fills(roles: Mapping[str, Role], choices: Mapping[str, Choice]) -> dict[str,
     }
 
 
-def lost_notes(graph: Graph, measured: Measured, choices: Mapping[str, Choice]) -> Iterator[str]:
+def lost_notes(
+    graph: Graph, unknown: Mapping[int, str], why: str, choices: Mapping[str, Choice]
+) -> Iterator[str]:
     """Yield a sentence for the weights whose input is not known, by what lost it.
 
     Args:
         graph: what the model does.
-        measured: what was asked for, and what of it is known.
+        unknown: the values that are not known, and the operation that lost each.
+        why: why they were not measured.
         choices: what each parameter gets; those that no rule chose are not scaled for a signal.
     """
     lost_by: dict[str, list[str]] = {}
-    for value, by in measured.moments.unknown.items():
-        why = f"it goes through {by}, which is not followed, and was not measured ({measured.why})"
-        lost_by.setdefault(why, []).extend(readers(graph, value))
-    made_elsewhere = (op for op in graph.ops if op.kind == "map" and not op.inputs)
-    lost_by[CONSTANT] = [
-        u.parameter for op in made_elsewhere for u in op.uses if u.slot == "weight"
-    ]
-    for why, names in lost_by.items():
+    for value, by in unknown.items():
+        because = f"it goes through {by}, which is not followed, and was not measured ({why})"
+        lost_by.setdefault(because, []).extend(readers(graph, value))
+    fed = {use.parameter for op in graph.ops if op.inputs for use in op.uses}
+    maps = [op for op in graph.ops if op.kind == "map" and not op.inputs]
+    constant = [use.parameter for op in maps for use in op.uses if use.slot == "weight"]
+    lost_by[CONSTANT] = [name for name in constant if name not in fed]
+    for because, names in lost_by.items():
         names = [repr(name) for name in dict.fromkeys(names) if choices[name].rule]
         if names:
             scaled = "these weights are" if len(names) > 1 else "the weight is"
             yield (
-                f"the size of the signal that reaches {listed(names, SHOWN)} is not known: {why}; "
+                f"the size of the signal that reaches {listed(names, SHOWN)} is not known: {because}; "
                 f"{scaled} scaled for a signal of unit size"
             )
 

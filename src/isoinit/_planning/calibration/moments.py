@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._planning.calibration.forward import copied, running_with, twin
 from isoinit._planning.measured import Measured
-from isoinit._planning.propagation import Moments, Walk
+from isoinit._planning.propagation import Walk
 from isoinit._planning.propagation.moments import units_of
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Given, Graph, Op
@@ -62,7 +62,7 @@ def measure_moments(
         chosen: where that walk puts what it chooses.
     """
     parameters, _ = named_parameters(model)
-    if why := _obstacle(model, parameters, entries):
+    if why := _obstacle(model, parameters, entries, batch):
         return Measured(why=why)
     last = max(graph.producers[value].index for value in asked)
     later = {name for name in parameters if (u := graph.uses_of(name)) and u[0][0].index > last}
@@ -78,7 +78,7 @@ def measure_moments(
         pass
     except Exception as failure:  # the plan stands without it, and says so
         run.why = str(explained(failure, "on the example", model, batch)).partition(". Pass")[0]
-    return Measured(Moments(run.found), run.why, notes)
+    return Measured(run.found, run.why, notes)
 
 
 def read_with(model: nn.Module, batch: Any, entries: Mapping[str, Entry]) -> Graph:
@@ -88,7 +88,7 @@ def read_with(model: nn.Module, batch: Any, entries: Mapping[str, Entry]) -> Gra
         TraceError: if it cannot be run with them, or fails.
     """
     parameters, _ = named_parameters(model)
-    if why := _obstacle(model, parameters, entries):
+    if why := _obstacle(model, parameters, entries, batch):
         raise TraceError(why)
     drawn = {name: twin(parameter) for name, parameter in parameters.items()}
     fill_parameters(entries, drawn, SEED)
@@ -134,9 +134,7 @@ class _Run:
         """Fill all parameters, and let the walk choose those before the first value that it asks."""
         fill_parameters(self._entries, self._drawn, SEED)
         self._walk, self._chosen = walk, chosen
-        if walk is not None:
-            self._waits_for = next(walk).value
-            self._fill()
+        self._go_on(-1)
 
     def observe(self, op: Op, made: tuple[torch.Tensor, ...]) -> None:
         """Measure what is asked for of an operation's results, and let the walk go on from there."""
@@ -157,13 +155,15 @@ class _Run:
 
     def _go_on(self, index: int) -> None:
         """Walk on for as long as the operations up to an index have made what is asked for."""
-        while self._waits_for is not None and self._walk is not None:
-            if self._graph.producers[self._waits_for].index > index:
+        while self._walk is not None:
+            waits_for = self._waits_for
+            if waits_for is not None and self._graph.producers[waits_for].index > index:
                 return
+            given = None if waits_for is None else self.found.get(waits_for)
             try:
-                self._waits_for = self._walk.send(self.found.get(self._waits_for)).value
+                self._waits_for = self._walk.send(given).value
             except StopIteration:
-                self._waits_for = None
+                self._walk = None
             self._fill()
 
     def _fill(self) -> None:
@@ -214,7 +214,7 @@ def _varied(arguments: Any) -> tuple[Any, tuple[str, ...]]:
     def varied(tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_floating_point() or tensor.numel() < 2:
             return tensor
-        return torch.randn(tensor.shape, generator=generator).to(tensor)
+        return torch.randn(tensor.shape, generator=generator, device="cpu").to(tensor)
 
     said = "the signal was measured on standard normal numbers: those of the example are all equal"
     return map_tensors(varied, arguments, opened=Mapping), (said,)
@@ -228,12 +228,17 @@ def _seed() -> None:
 
 
 def _obstacle(
-    model: nn.Module, parameters: Mapping[str, nn.Parameter], entries: Mapping[str, Entry]
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    entries: Mapping[str, Entry],
+    batch: Any,
 ) -> str:
     """Return why a model cannot be run with other parameters here; "" where it can."""
     tensors = {**parameters, **named_buffers(model)[0]}
     if any(t.is_meta or isinstance(t, FakeTensor) for t in tensors.values()):
         return "the model holds no values: it is on the meta device"
+    if any(t.is_meta or isinstance(t, FakeTensor) for t in tensors_in(as_arguments(batch))):
+        return "the example holds no values"
     flat = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
     if flat or any(hasattr(t, "device_mesh") for t in tensors.values()):
         return "the model is sharded"

@@ -26,11 +26,12 @@ def examples(model: nn.Module) -> Iterator[Any]:
     model whose forward takes one argument. The values are random, the same at every call.
     """
     inner = unwrap(model)
-    floats = (p.dtype for p in inner.parameters() if p.is_floating_point())
-    dtype = next(floats, torch.float32)
+    floats = (p for p in inner.parameters() if p.is_floating_point())
+    like = next(floats, torch.empty(0, device="cpu"))
+    home = torch.device("cpu") if like.is_meta else like.device
 
     def typed(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+        return tensor.to(home, like.dtype) if tensor.is_floating_point() else tensor.to(home)
 
     if hasattr(inner, "config") and hasattr(inner, "main_input_name"):
         for batch in _from_config(inner):
@@ -129,8 +130,9 @@ def _from_first_layer(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _noise(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def _tokens(count: int) -> torch.Tensor:
-    return torch.randint(count, (2, TOKENS), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(count, (2, TOKENS), generator=generator, device="cpu")
