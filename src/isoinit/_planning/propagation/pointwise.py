@@ -28,7 +28,8 @@ def elementwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | 
     if op.replay is None:
         return _with_constant(context, op, inputs, units)
     flat = [row.ravel() for row in rows]
-    whole = replay.elementwise(op.apply, flat, [slice(48), slice(48, 96)], rtol=1e-6, atol=1e-9)
+    # A part from within: the first would let a cumulative sum pass.
+    whole = replay.elementwise(op.apply, flat, [slice(48, 96)], rtol=1e-6, atol=1e-9)
     if whole is None:
         return None
     found = np.asarray(whole, np.float64).reshape(rows[0].shape)

@@ -161,8 +161,11 @@ def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:
     It cannot where it is too large, where a few samples make it up between them, and where nothing
     or rounding is left of a difference: samples stand for other places and examples, too.
     """
-    if not signal.second < LARGEST or not signal.trusted:  # nor NaN
+    if not (second := signal.second) < LARGEST:  # nor NaN
         return False
-    parts = [context.signals[v].second for v in op.inputs if v in context.signals]
-    largest = max(parts, default=0.0)
-    return op.name not in CANCELLING or not largest > 0 or signal.second > ROUNDING * largest
+    if op.kind != "other":
+        return True
+    if op.name not in CANCELLING:
+        return signal.trusted
+    largest = max((context.signals[v].second for v in op.inputs if v in context.signals), default=0)
+    return not largest > 0 or second > ROUNDING * largest
