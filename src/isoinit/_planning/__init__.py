@@ -1,6 +1,7 @@
 """Which initializer each parameter gets, and why. No framework, but for `calibration` and `recipes`.
 
 `rules` (the rule book), `propagation` (the expected signal), `choose` (both, in order of execution),
-`plan` (a plan as data), `saved`, `shown`, `overrides`, `differences`, `recipes`, `calibration`, and
+`measured` (what cannot be worked out), `decide` (all of these for one model), `plan` (a plan as data),
+`saved`, `shown`, `overrides`, `differences`, `recipes`, `calibration`, and
 `verbs` (`plan`, `init`, `read`). Import `Plan` from `plan`, and the verbs from `verbs`.
 """

@@ -30,6 +30,7 @@ class Decided:
         choices: what it gets.
         signals: what is expected of the output of each weight.
         notes: what is doubtful.
+        otherwise: whether the model did other operations on real tensors than when it was read.
     """
 
     graph: Graph
@@ -37,6 +38,7 @@ class Decided:
     choices: dict[str, Choice]
     signals: dict[str, float]
     notes: tuple[str, ...] = ()
+    otherwise: bool = False
 
 
 def by_rules(
@@ -51,15 +53,24 @@ def by_rules(
         method: as for `choose`.
         structure: makes the graph of the model's modules: see `read_roles`.
     """
-    roles = read_roles(graph, structure)
     notes: tuple[str, ...] = ()
     if graph.how == "real":
-        graph, notes = _settled(model, batch, graph, roles, method)
-        roles = read_roles(graph, structure)
-    moments = Moments()
+        graph, notes = _settled(model, batch, graph, structure, method)
+    decided = _chosen(model, batch, graph, structure, method)
+    if decided.otherwise:  # such as a mask that is left out where it hides nothing
+        graph, notes = _settled(model, batch, graph, structure, method)
+        decided = _chosen(model, batch, graph, structure, method)
+    return replace(decided, notes=(*notes, *decided.notes))
+
+
+def _chosen(
+    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
+) -> Decided:
+    """Return what `by_rules` does, for one reading of the model."""
+    roles, moments = read_roles(graph, structure), Moments()
     choices = choose_all(graph, roles, method, moments)
-    notes = (*notes, *doubts(roles))
-    return _measured(model, batch, Decided(graph, roles, choices, {}, notes), moments, method)
+    decided = Decided(graph, roles, choices, {}, doubts(roles))
+    return _measured(model, batch, decided, moments, method)
 
 
 def as_given(
@@ -98,17 +109,24 @@ def _measured(
             choices = choose_all(graph, roles, method, lost)
         signals = expected(graph, choices, Moments(known.known))
     notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
-    return replace(decided, choices=choices, signals=signals, notes=(*decided.notes, *notes))
+    return replace(
+        decided,
+        choices=choices,
+        signals=signals,
+        notes=(*decided.notes, *notes),
+        otherwise=known.otherwise,
+    )
 
 
 def _settled(
-    model: nn.Module, batch: Any, graph: Graph, roles: dict[str, Role], method: str
+    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
 ) -> tuple[Graph, tuple[str, ...]]:
     """Return the graph of a forward that branches on values, with the values of its own plan.
 
     Its loops may run for longer or shorter with them than with those that the model holds.
     """
     for _ in range(REREADS):
+        roles = read_roles(graph, structure)
         choices = choose_all(graph, roles, method)
         try:
             again = reread(model, batch, roles, choices)

@@ -30,11 +30,13 @@ class Measured:
         known: the moments of the values that were asked for, by number.
         why: why not of all of them; "" where all are known.
         notes: what is doubtful about the example.
+        otherwise: whether the model did other operations in the run than when it was read.
     """
 
     known: Mapping[int, Given] = field(default_factory=dict)
     why: str = ""
     notes: tuple[str, ...] = ()
+    otherwise: bool = False
 
 
 def measure(

@@ -33,7 +33,8 @@ def plan(
 
     The model's forward is run once on fake tensors, which take no memory and no time, and on the
     example itself where it needs real values. What follows each weight (an activation, a residual
-    sum, a norm layer) decides what the weight gets.
+    sum, a norm layer) decides what the weight gets. Where the size of a signal cannot be worked out,
+    the model runs once more on the example, with the plan's own values in memory of their own.
 
     Args:
         model: any model, on any device, meta too.

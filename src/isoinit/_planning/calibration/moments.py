@@ -35,6 +35,7 @@ from isoinit.errors import TraceError
 
 SEED = 0  # of the weights that the model runs with, and of its own random numbers
 STEPS = 32  # a second moment is rounded to a 32nd of an octave: 2 %
+OTHERWISE = "the model did other operations in this run than when it was read"
 PARTS = 256  # what it is compared with is rounded to as many parts of it
 
 
@@ -78,7 +79,7 @@ def measure_moments(
         pass
     except Exception as failure:  # the plan stands without it, and says so
         run.why = str(explained(failure, "on the example", model, batch)).partition(". Pass")[0]
-    return Measured(run.found, run.why, notes)
+    return Measured(run.found, run.why, notes, run.otherwise)
 
 
 def read_with(model: nn.Module, batch: Any, entries: Mapping[str, Entry]) -> Graph:
@@ -123,7 +124,7 @@ class _Run:
         drawn: Mapping[str, nn.Parameter],
     ) -> None:
         self.found: dict[int, Given] = {}
-        self.why = ""
+        self.why, self.otherwise = "", False
         self._graph, self._units, self._entries, self._drawn = graph, units, entries, drawn
         self._last = max(graph.producers[value].index for value in units)
         self._walk: Walk[Any] | None = None
@@ -140,7 +141,7 @@ class _Run:
         """Measure what is asked for of an operation's results, and let the walk go on from there."""
         known = self._graph.ops[op.index] if op.index < len(self._graph.ops) else None
         if known is None or (known.name, known.outputs) != (op.name, op.outputs):
-            self.why = "the model did other operations in this run than when it was read"
+            self.why, self.otherwise = OTHERWISE, True
             raise _Enough
         for value, tensor in zip(op.outputs, made, strict=True):
             if value in self._units:

@@ -85,7 +85,7 @@ def _tied(context: Context, op: Op) -> bool:
 
 def _apart(signal: Signal, axis: int) -> float:
     """Return the mean product of two elements that lie apart along an axis, of units or of places."""
-    return signal.mean**2 if axis in signal.units else signal.nearby
+    return signal.mean**2 if axis in signal.units else signal.nearby()
 
 
 def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -134,7 +134,7 @@ def _attended(context: Context, signal: Signal, even: float) -> Signal:
     """Return an average over places by softmax weights whose squares sum to `even`."""
     if context.nominal:
         return signal
-    products, near = signal.products, signal.nearby
+    products, near = signal.products, signal.nearby(1 / even)
     far = products[HERE, ACROSS]
     both = min(products[NEARBY, ACROSS], far)
     second = near + (products[HERE, HERE] - near) * even

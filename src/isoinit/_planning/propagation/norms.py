@@ -21,7 +21,7 @@ def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
     if op.name == "batch_norm":  # what all examples share is taken away
         shared = min(signal.products[HERE, ACROSS], 0.99 * signal.second)
         left = signal.second - shared
-        near = max(signal.products[HERE, NEARBY] - shared, 0.0) / left if left else 1.0
+        near = (signal.products[HERE, NEARBY] - shared) / left if left else 1.0
         places = np.array([[1.0, near, 0], [near, 1, 0], [0, 0, 1]])
         return gaussian(context.rng, places, signal.units)
     if op.name != "rms_norm":

@@ -190,7 +190,7 @@ def _averaged(context: Context, signal: Signal, count: int) -> Signal:
     """Return a mean over `count` places."""
     if count < 2:
         return signal
-    products, near = signal.products, signal.nearby
+    products, near = signal.products, signal.nearby(count)
     second = near + (products[HERE, HERE] - near) / count
     far = products[HERE, ACROSS]
     both = min(far, products[NEARBY, ACROSS])

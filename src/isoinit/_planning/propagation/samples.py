@@ -53,14 +53,16 @@ class Signal:
         """The root of the second moment."""
         return math.sqrt(self.second)
 
-    @property
-    def nearby(self) -> float:
-        """The mean product of two places, which is at least the square of the mean.
+    def nearby(self, count: float = math.inf) -> float:
+        """Return the mean product of two of `count` places.
 
-        Places that can be exchanged are never negatively correlated (de Finetti 1937): what samples
-        show below is chance, and would make a mean over many places vanish.
+        Many places that can be exchanged are never negatively correlated (de Finetti 1937), and n of
+        them never by more than -1/(n - 1). Samples show more than that by chance, which would make
+        the mean over places vanish: it keeps three quarters of what independent places leave.
         """
-        return max(float(self.products[HERE, NEARBY]), self.mean**2)
+        mean = self.mean**2
+        least = mean - max(self.second - mean, 0.0) / (4 * max(count - 1, 1))
+        return max(float(self.products[HERE, NEARBY]), least)
 
     @property
     def trusted(self) -> bool:
@@ -140,7 +142,7 @@ def elsewhere(signal: Signal, index: int) -> Signal:
     Each sample is kept with the probability that gives this correlation, or else is another unit.
     """
     spread = signal.second - signal.mean**2
-    alike = min((signal.nearby - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
+    alike = min((signal.nearby() - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
     other = np.roll(signal.rows, 1 + 37 * index % SAMPLES, axis=1)
     if alike < CHANCE:
         return replace(signal, rows=other)

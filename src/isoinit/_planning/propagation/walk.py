@@ -29,12 +29,12 @@ from isoinit._planning.propagation.moments import (
     units_of,
 )
 from isoinit._planning.propagation.samples import Signal
-from isoinit._reading.graph import Given, Graph, Op
+from isoinit._reading.graph import SUMS, Given, Graph, Op
 
 LARGEST = 1e60  # a second moment beyond counts as not known
 # Second moments of sums and means are not known below this share of their parts' (float64: 1e-32).
 ROUNDING = 1e-24
-CANCELLING = frozenset({"add", "sub", "mean", "sum"})
+CANCELLING = SUMS | {"mean", "sum"}
 
 ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
@@ -139,9 +139,11 @@ def _after(context: Context, op: Op) -> Signal | None:
         signal = norms.normed(context, op, inputs[0] if inputs else None)
         return weights.scaled_and_shifted(context, op, signal)
     known = [signal for signal in inputs if signal is not None]
-    if not inputs or len(known) < len(inputs):
+    if not inputs or (len(known) < len(inputs) and not _lacks_mask(context, op)):
         context.ask(op, None)
         return None
+    if op.name in SUMS and len(known) < len(inputs):
+        return known[0]
     if op.kind == "map":
         return weights.weighted(context, op, known)
     if op.kind == "recurrent":
@@ -153,6 +155,22 @@ def _after(context: Context, op: Op) -> Signal | None:
     if route is pointwise.elementwise and signal is not None:
         signal = replace(signal, unlike=places.unlike(context, op, known))
     return weights.scaled_and_shifted(context, op, signal)
+
+
+def _lacks_mask(context: Context, op: Op) -> bool:
+    """Return whether what is not known of an operation's inputs is a mask for attention.
+
+    It is the fourth input of fused attention; or it is added to scores, and made of the example alone.
+    """
+    lost = [value for value in op.inputs if value not in context.signals]
+    if op.name == "scaled_dot_product_attention":
+        return lost == [*op.inputs[3:]]
+    sizes = context.graph.sizes
+    added = op.name in SUMS and len(op.inputs) == 2 and len(lost) == 1
+    if not added or not context.of_example.issuperset(lost):
+        return False
+    other = next(value for value in op.inputs if value not in lost)
+    return other not in context.of_example and sizes[other] == sizes[op.outputs[0]]
 
 
 def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:
