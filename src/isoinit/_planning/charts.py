@@ -181,11 +181,12 @@ def companions(
     Args:
         graph: knows which parameters those are.
         roles: what each parameter is for.
-        choices: what the parameters get that stand for weights.
+        choices: what the parameters get that stand for weights, or some of them.
     """
     found = {}
     for name, of in graph.parts.items():
-        choice = choices[of]
+        if (choice := choices.get(of)) is None:
+            continue
         if choice.initializer is None:
             found[name] = Choice(None, f"it is part of the weight of {of!r}, which is left", "")
         elif (length := graph.lengths.get(name)) is not None and of not in graph.charts:

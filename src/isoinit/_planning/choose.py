@@ -6,16 +6,16 @@ alternate: each layer is chosen for the second moment that reaches it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
-from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walk
 from isoinit._planning.propagation.lost import why_lost
-from isoinit._planning.rules import Choice, choose, sine_frequency
+from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
-from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
 from isoinit._reading.subgraphs import skip_scale
 from isoinit.initializers import Initializer
@@ -23,71 +23,43 @@ from isoinit.initializers import Initializer
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
 SMALL = 4e-4
 
+Tell = Callable[[str, Choice], None]
 
-def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
+
+def choose_all(
+    graph: Graph, roles: dict[str, Role], method: str = "auto", moments: Moments | None = None
+) -> dict[str, Choice]:
     """Return what every parameter gets, in the order of `roles`.
 
     The signal is the nominal one (`propagation.propagate`): a plan depends on the model, and not on
-    the numbers in the example, its length, or how many examples there are.
+    the numbers in the example, its length, or how many examples there are. Only where the signal
+    cannot be worked out do moments that were measured on the example take its place.
 
     Raises:
         ArgumentError: for an unknown method.
     """
-    chosen: dict[str, Choice] = {}
-    starts: dict[int, float] = {}
+    moments = Moments() if moments is None else moments
+    return moments.answer(choosing(graph, roles, method))
 
-    def fill(op: Op, use: Use, fed: Signal | None) -> Initializer | None:
-        name = use.parameter
-        if name not in chosen:
-            role = roles[name]
-            second = fed.second if fed is not None else None
-            if op.kind == "lookup" or not op.inputs:
-                second = second_beside(graph, op, signals)
-            beside = role.slot in ("position", "token")
-            if second is None and beside:
-                role = replace(role, second=SMALL)
-            elif second is None and role.slot == "weight":
-                lost = why_lost(graph, signals, op.inputs[0]) if op.inputs else ""
-                role = replace(role, followed=False, lost=lost)
-            elif second is not None and second > 0 and (beside or role.slot == "weight"):
-                role = replace(role, second=_rounded(second))
-            if (join := graph.ending.get(op.index)) is not None:
-                role = replace(role, start=starts.get(join.stream, 1.0))
-            if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
-                found = {name: choose(role, method)}
-            else:
-                found = made_of(op, use, role, fed)
-            for other, choice in found.items():
-                chosen[other] = carried(graph, other, roles[other].layout, choice)
-        return chosen[name].initializer
 
-    def made_of(op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
-        """What the parameters get that make the tensor that an operation uses."""
-        made = use.made
-        assert made is not None, "the caller asks"
-        wanted = choose(replace(role, layout=made.layout), method)
-        mine = [other for other in op.uses if other.made is made]
-        decided = [u for u in mine if u.kind != "weight" or u.parameter in chosen]
-        fixed = {u.parameter: fill(op, u, fed) for u in decided}
-        shared = 0.0
-        if fed is not None and role.slot == "weight" and fed.second > 0:
-            shared = _rounded(fed.mean**2 / fed.second)
-        return solve(made, wanted, fixed, shared)
+def choosing(
+    graph: Graph,
+    roles: dict[str, Role],
+    method: str = "auto",
+    tell: Tell = lambda _name, _choice: None,
+) -> Walk[dict[str, Choice]]:
+    """Choose as `choose_all` does, asking for what is needed and not known.
 
-    signals: dict[int, Signal] = {}
-
-    def seen(value: int, signal: Signal) -> None:
-        signals[value] = signal
-        for join in streams.get(value, ()):
-            second = signal.second * skip_scale(graph, join) ** 2
-            if second > 0:
-                starts.setdefault(join.stream, _rounded(second))
-
-    streams: dict[int, list[Join]] = {}
-    for join in graph.joins.values():
-        streams.setdefault(join.start, []).append(join)
-    propagate(graph, fill, nominal=True, seen=seen)
-    targets = _outputs(graph, signals)
+    Args:
+        graph: what the model does.
+        roles: what each parameter is for.
+        method: as for `choose`.
+        tell: called with each choice, as soon as it is made.
+    """
+    chooser = _Chooser(graph, roles, method, tell)
+    yield from walk(graph, chooser.fill, nominal=True, seen=chooser.seen)
+    targets = _outputs(graph, chooser.signals)
+    chosen = chooser.chosen
     for name, role in roles.items():
         if name not in chosen:
             chosen[name] = carried(graph, name, role.layout, choose(role, method))
@@ -95,42 +67,103 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
     return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 
+class _Chooser:
+    """Chooses what a walk asks for, with the signals that it has seen.
+
+    Args:
+        graph: what the model does.
+        roles: what each parameter is for.
+        method: as for `choose`.
+        tell: called with each choice, as soon as it is made.
+    """
+
+    def __init__(self, graph: Graph, roles: dict[str, Role], method: str, tell: Tell) -> None:
+        self.graph, self.roles, self.method, self.tell = graph, roles, method, tell
+        self.chosen: dict[str, Choice] = {}
+        self.signals: dict[int, Signal] = {}
+        self._starts: dict[int, float] = {}
+        self._streams: dict[int, list[Join]] = {}
+        for join in graph.joins.values():
+            self._streams.setdefault(join.start, []).append(join)
+
+    def fill(self, op: Op, use: Use, fed: Signal | None) -> Initializer | None:
+        """Return what a parameter is filled with, chosen when it is asked for first."""
+        name = use.parameter
+        if name in self.chosen:
+            return self.chosen[name].initializer
+        if _first_on_constant(self.graph, op, name):
+            return None
+        role = self._informed(op, self.roles[name], fed)
+        if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
+            found = {name: choose(role, self.method)}
+        else:
+            found = self._made_of(op, use, role, fed)
+        for other, choice in found.items():
+            found[other] = carried(self.graph, other, self.roles[other].layout, choice)
+        found |= companions(self.graph, self.roles, found)
+        for other, choice in found.items():
+            self.chosen[other] = choice
+            self.tell(other, choice)
+        return self.chosen[name].initializer
+
+    def seen(self, value: int, signal: Signal) -> None:
+        """Take note of a signal, and of the streams that start with it."""
+        self.signals[value] = signal
+        for join in self._streams.get(value, ()):
+            second = signal.second * skip_scale(self.graph, join) ** 2
+            if second > 0:
+                self._starts.setdefault(join.stream, _rounded(second))
+
+    def _informed(self, op: Op, role: Role, fed: Signal | None) -> Role:
+        """Return a role with the second moment that reaches it, if that is known."""
+        second = fed.second if fed is not None else None
+        if op.kind == "lookup" or not op.inputs:
+            second = second_beside(self.graph, op, self.signals)
+        beside = role.slot in ("position", "token")
+        if second is None and beside:
+            role = replace(role, second=SMALL)
+        elif second is None and role.slot == "weight":
+            lost = why_lost(self.graph, self.signals, op.inputs[0]) if op.inputs else ""
+            role = replace(role, followed=False, lost=lost)
+        elif second is not None and (role.slot == "weight" or (beside and second > 0)):
+            measured = fed is not None and fed.measured
+            role = replace(role, second=_rounded(second), measured=measured)
+        if (join := self.graph.ending.get(op.index)) is not None:
+            role = replace(role, start=self._starts.get(join.stream, 1.0))
+        return role
+
+    def _made_of(self, op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
+        """Return what the parameters get that make the tensor that an operation uses."""
+        made = use.made
+        assert made is not None, "the caller asks"
+        wanted = choose(replace(role, layout=made.layout), self.method)
+        mine = [other for other in op.uses if other.made is made]
+        decided = [u for u in mine if u.kind != "weight" or u.parameter in self.chosen]
+        fixed = {u.parameter: self.fill(op, u, fed) for u in decided}
+        shared = 0.0
+        if fed is not None and role.slot == "weight" and fed.second > 0:
+            shared = _rounded(fed.mean**2 / fed.second)
+        return solve(made, wanted, fixed, shared)
+
+
+def _first_on_constant(graph: Graph, op: Op, name: str) -> bool:
+    """Return whether a weight is applied to a constant here, and to a signal later.
+
+    So is one of a loop over time, whose state starts as zeros.
+    """
+    if op.kind != "map" or op.inputs:
+        return False
+    return any(later.kind == "map" and later.inputs for later, _ in graph.uses_of(name))
+
+
 def _rounded(number: float) -> float:
     """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
     return float(f"{number:.6g}")
 
 
-def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
-    """Return where no choice can keep signal and gradient alive: why, and what would."""
-    found: dict[Chain, list[str]] = {}
-    for role in roles.values():
-        if role.slot != "weight" or role.chain is None or sine_frequency(role):
-            continue  # fast sines have weights of their own
-        if role.chain.hopeless:
-            found.setdefault(role.chain, []).append(role.parameter)
-    return tuple(_doubt(chain, names) for chain, names in found.items())
-
-
-def _doubt(chain: Chain, names: list[str]) -> str:
-    """Return the warning about the weights of one deep plain chain."""
-    where = (
-        f"{chain.length} layers in a row are joined by {chain.hopeless} alone ({names[0]!r} to "
-        f"{names[-1]!r})"
-    )
-    safe = "a norm layer every few layers or residual branches"
-    if chain.unknown:
-        return (
-            f"{where}, which is not followed: whether signal and gradient live through them is not "
-            f"known, and isoinit.check measures it; {safe} would be safe"
-        )
-    biases = "biases in these layers, " if chain.unbiased else ""
-    return (
-        f"{where}: no weights are known to keep the signal, its gradient and the difference between "
-        f"examples alive through them; {biases}{safe}, or another activation would"
-    )
-
-
-def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
+def expected(
+    graph: Graph, choices: dict[str, Choice], moments: Moments | None = None
+) -> dict[str, float]:
     """Return the root mean square expected of each layer's output, by the name of its weight.
 
     The moments and sizes are those of the example, as a check on the same batch measures them.
@@ -138,8 +171,10 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
     if graph.how == "structure":
         return {}
 
-    signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
-    return _outputs(graph, signals)
+    def fill(_op: Op, use: Use, _fed: Signal | None) -> Initializer | None:
+        return choices[use.parameter].initializer
+
+    return _outputs(graph, propagate(graph, fill, moments=moments))
 
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all, stored
-from isoinit._planning.choose import choose_all, doubts, expected
+from isoinit._planning.decide import Decided, as_given, by_rules
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
 from isoinit._planning.rules import Choice, left
@@ -35,7 +35,8 @@ def plan(
 
     The model's forward is run once on fake tensors, which take no memory and no time, and on the
     example itself where it needs real values. What follows each weight (an activation, a residual
-    sum, a norm layer) decides what the weight gets.
+    sum, a norm layer) decides what the weight gets. Where the size of a signal cannot be worked out,
+    the model runs once more on the example, with the plan's own values in memory of their own.
 
     Args:
         model: any model, on any device, meta too.
@@ -75,70 +76,93 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
-        from isoinit._planning.recipes import follow, refuse_recipe
+        from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
         from isoinit._writing.meta import empty_buffers
-        from isoinit._writing.refusals import misfit, refuse_unfillable
+        from isoinit._writing.refusals import refuse_unfillable
 
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
-    graph, notes = _graph(model, batch)
-    roles = read_roles(graph, lambda: structure(model))
+    graph, batch, notes = _graph(model, batch)
     if recipe is None:
-        choices = choose_all(graph, roles, method)
-        notes = (*notes, *hardly_meant(graph), *doubts(roles))
+        decided = by_rules(model, batch, graph, method, lambda: structure(model))
+        notes += hardly_meant(graph)
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
-        found, doubtful = follow(recipe, model, graph, roles)
-        notes += doubtful
-        roles = {name: role for name, (role, _) in found.items()}
-        choices = {name: choice for name, (_, choice) in found.items()}
-        if recipe != "own":  # which has seen what the parameters themselves get
-            choices = carried_all(graph, roles, choices)
-    for name, choice in choices.items():
-        if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
-            choices[name] = left(choice, fault)
-    signals = expected(graph, choices)
+        decided = _by_recipe(recipe, model, batch, graph)
+    decided = _fitting(model, batch, decided, parameters)
     entries = {
         name: _entry(
-            replace(role, layout=stored(graph, name, role.layout)),
+            replace(role, layout=stored(decided.graph, name, role.layout)),
             str(parameters[name].dtype),
-            choices[name],
-            signals.get(name),
+            decided.choices[name],
+            decided.signals.get(name),
         )
-        for name, role in roles.items()
+        for name, role in decided.roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
-        heads = [name for name, role in roles.items() if role.end == "output"]
+        heads = [name for name, role in decided.roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
+    notes += decided.notes
+    chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     if overrides is not None:
-        chosen = _overridden(chosen, graph, roles, choices, overrides)
+        _override(chosen, model, batch, decided, overrides)
     return chosen
 
 
-def _overridden(
+def _by_recipe(recipe: str, model: nn.Module, batch: Any, graph: Graph) -> Decided:
+    """Return what a recipe gives every parameter, with what is expected of it."""
+    from isoinit._planning.recipes import follow
+    from isoinit._reading.torch import structure
+
+    roles = read_roles(graph, lambda: structure(model))
+    found, notes = follow(recipe, model, graph, roles)
+    roles = {name: role for name, (role, _) in found.items()}
+    choices = {name: choice for name, (_, choice) in found.items()}
+    if recipe != "own":  # which has seen what the parameters themselves get
+        choices = carried_all(graph, roles, choices)
+    return replace(as_given(model, batch, graph, roles, choices), notes=notes)
+
+
+def _fitting(
+    model: nn.Module, batch: Any, decided: Decided, parameters: Mapping[str, nn.Parameter]
+) -> Decided:
+    """Return what was decided, but for what `Plan.apply` would refuse: that is left."""
+    from isoinit._writing.refusals import misfit
+
+    graph, roles, choices = decided.graph, decided.roles, decided.choices
+    faults = {
+        name: left(choice, fault)
+        for name, choice in choices.items()
+        if (fault := misfit(parameters[name], choice.initializer, roles[name].layout))
+    }
+    if not faults:
+        return decided
+    again = as_given(model, batch, graph, roles, {**choices, **faults})
+    return replace(again, notes=decided.notes)
+
+
+def _override(
     chosen: Plan,
-    graph: Graph,
-    roles: Mapping[str, Role],
-    choices: Mapping[str, Choice],
+    model: nn.Module,
+    batch: Any,
+    decided: Decided,
     overrides: Mapping[str, Initializer],
-) -> Plan:
-    """The plan with other initializers, and what is expected of the signal then."""
+) -> None:
+    """Give a plan other initializers, and what is expected of the signal then."""
     chosen.override(overrides)
-    given = {e.name: e.initializer for e in chosen if e.initializer != choices[e.name].initializer}
-    changed = {name: replace(choices[name], initializer=new) for name, new in given.items()}
-    choices = carried_all(graph, roles, {**choices, **changed}, given)
-    signals = expected(graph, choices)
+    graph, roles, before = decided.graph, decided.roles, decided.choices
+    given = {e.name: e.initializer for e in chosen if e.initializer != before[e.name].initializer}
+    changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
+    choices = carried_all(graph, roles, {**before, **changed}, given)
+    signals = as_given(model, batch, graph, roles, choices).signals
     for name, entry in chosen.entries.items():
-        chosen.entries[name] = replace(
-            entry, initializer=choices[name].initializer, expected=signals.get(name)
-        )
-    return chosen
+        initializer = choices[name].initializer
+        chosen.entries[name] = replace(entry, initializer=initializer, expected=signals.get(name))
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -165,35 +189,42 @@ def read(model: nn.Module, batch: Any = None) -> Reading:
         from isoinit._reading.torch import require_parameters, unwrap
 
     require_parameters(model, "read")
-    graph, notes = _graph(model, batch)
+    graph, _, notes = _graph(model, batch)
     return Reading(type(unwrap(model)).__name__, graph, notes)
 
 
-def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
-    """The graph of a run or, where no example can be made, of the modules; and what is doubtful."""
+def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
+    """Return the graph of a run or, where no example can be made, of the modules.
+
+    Returns:
+        The graph, the example that it was run on, and what is doubtful.
+    """
     from isoinit._reading.torch import structure, trace, trace_made_up
 
     if batch is None:
         try:
-            graph = trace_made_up(model)
+            graph, batch = trace_made_up(model)
         except TraceError as error:
-            return structure(model), (f"read from its modules alone, a guess: {error}",)
+            doubt = f"read from its modules alone, a guess: {error}"
+            return structure(model), None, (doubt,)
     else:
         graph = trace(model, batch)
     unused = graph.unused
     named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
     if graph.missed:
         inside = f", perhaps what it does with {named}" if unused else ""
-        return graph, (
+        doubt = (
             "part of the forward runs in compiled code that torch shows nothing of, and the run never "
-            f"saw it{inside}: what comes of that part counts as not known",
+            f"saw it{inside}: what comes of that part counts as not known"
         )
+        return graph, batch, (doubt,)
     if not unused:
-        return graph, ()
-    return graph, (
+        return graph, batch, ()
+    doubt = (
         f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
-        "types alone tell what they are for; pass a batch that reaches them, or remove them",
+        "types alone tell what they are for; pass a batch that reaches them, or remove them"
     )
+    return graph, batch, (doubt,)
 
 
 def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:

@@ -44,6 +44,7 @@ class Role:
         second: the second moment that the layer gets, if all layers before it are as planned.
         followed: whether that is known; where it is not, unit size is taken for granted.
         lost: where it is not, the operation that the signal gets lost in.
+        measured: whether it was measured in a run of the model, since it could not be worked out.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
         alone: whether this is its only kind of use: a norm's scale that is also folded into the
@@ -73,6 +74,7 @@ class Role:
     second: float = 1.0
     followed: bool = True
     lost: str = ""
+    measured: bool = False
     start: float = 1.0
     alone: bool = True
     divides: bool = False

@@ -1,14 +1,17 @@
 """The signal that is worked out, against closed forms and against real models."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import isoinit
-from unit_signal import second
+from isoinit._planning.propagation.samples import gaussian
+from unit_signal import Apply, second
 from zoo import vision
 
 
@@ -68,6 +71,77 @@ def test_a_mean_keeps_what_all_places_share():
     assert second(lambda a, _: torch.relu(a).mean(1)) == pytest.approx(expected, rel=0.05)
 
 
+def test_a_mean_over_many_places_does_not_vanish_by_chance():
+    """Image tokens behind tiny residual scales: chance made the places negatively correlated."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(
+                *(nn.Conv2d(3, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
+                *(nn.Conv2d(64, 64, 3, 2, 1), nn.BatchNorm2d(64)),
+            )
+            self.branch, self.scale = nn.Linear(64, 64), nn.Parameter(torch.full((64,), 1e-5))
+            self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 10)
+
+        def forward(self, x):
+            x = self.stem(x).flatten(2).transpose(1, 2)
+            return self.head(self.norm(x + self.scale * self.branch(x)).mean(1))
+
+    torch.manual_seed(0)
+    images = nn.functional.interpolate(torch.randn(6, 3, 8, 8), (32, 32), mode="bilinear")
+    expected, found = measured(Tokens(), images, 3)["head"]
+    assert expected > 0.99 * math.sqrt(3 / 4 / 64)  # 64 independent places leave 1/64
+    assert 1 / 2 < expected / found < 2
+
+
+def test_parts_of_a_row_are_what_was_joined():
+    def taken_apart(a, b):
+        louder, _ = torch.cat([3 * a, b], -1).chunk(2, -1)
+        return louder
+
+    assert second(taken_apart) == pytest.approx(9, rel=0.02)
+
+
+def test_other_places_are_other_samples():
+    assert second(lambda a, _: a[:, 0] + a[:, 1]) == pytest.approx(2, rel=0.02)
+    assert second(lambda a, _: a[:, 1:] - a[:, :-1]) == pytest.approx(2, rel=0.02)
+    assert second(lambda a, _: sum(a.unbind(1))) == pytest.approx(8, rel=0.1)
+
+
+def test_a_product_keeps_its_mean():
+    # Relu's mean is 1/sqrt(2π): 64 terms of two of them have the mean 64/(2π).
+    term, mean = 1 / 4 - 1 / (4 * math.pi**2), 64 / (2 * math.pi)
+
+    def product(a, b):
+        return torch.relu(a) @ torch.relu(b).transpose(-1, -2)
+
+    expected = mean**2 + 64 * term
+    assert second(product, n_in=8) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_sum_over_places_counts_them_in_the_plan_too():
+    model = Apply(lambda a, _: a.sum(1))
+    entry = isoinit.plan(model, torch.randn(4, 8, 64))["out.weight"]
+    assert entry.std == pytest.approx(1 / 8 / math.sqrt(8), rel=0.02)
+
+
+def test_few_probabilities_share_their_sum_exactly():
+    def few(a, _):
+        return torch.softmax(2 * a.unflatten(-1, (16, 4)), -1).flatten(-2)
+
+    z = 2 * torch.randn(200_000, 4, generator=torch.Generator().manual_seed(1))
+    expected = torch.softmax(z, -1).square().mean().item()
+    assert second(few) == pytest.approx(expected, rel=0.05)
+
+
+def test_an_inverse_is_not_trusted():
+    signal = gaussian(np.random.default_rng(0), np.eye(3))
+    assert signal.trusted
+    assert replace(signal, rows=signal.rows**3).trusted
+    assert not replace(signal, rows=1 / signal.rows).trusted
+
+
 def test_attention_without_scores_is_a_mean():
     def attention(a, b):
         return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b)
@@ -85,7 +159,7 @@ def test_causal_attention_without_scores_is_a_mean_of_what_came_before():
 
 def test_attention_by_hand_is_attention():
     def by_hand(a, b):
-        return torch.softmax(a @ a.transpose(-1, -2) * 0, -1) @ b
+        return torch.softmax(a @ b.transpose(-1, -2) * 0, -1) @ b
 
     assert second(by_hand) == pytest.approx(1 / 8, rel=0.02)
 
@@ -108,7 +182,9 @@ def test_behind_what_is_not_understood_nothing_is_expected_until_a_norm_layer():
         def forward(self, x):
             return self.c(self.norm(self.b(torch.linalg.svd(self.a(x))[0])))
 
-    plan = isoinit.plan(Sorts(), torch.randn(64, 64))
+    with torch.device("meta"):  # where it cannot be measured
+        model = Sorts()
+    plan = isoinit.plan(model, torch.randn(64, 64))
     assert plan["a.weight"].expected == pytest.approx(1, rel=0.05)
     assert plan["b.weight"].expected is None
     assert plan["c.weight"].expected == pytest.approx(1, rel=0.05)
@@ -195,7 +271,7 @@ def test_a_causal_mask_is_seen_where_it_is_added():
 
     def added(a, b):
         ordered = torch.full((8, 8), float("-inf")).triu(1)
-        return torch.softmax(a @ a.transpose(-1, -2) * 0 + ordered, -1) @ b
+        return torch.softmax(a @ b.transpose(-1, -2) * 0 + ordered, -1) @ b
 
     def passed(a, b):
         ordered = torch.full((8, 8), float("-inf")).triu(1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from isoinit._planning.calibration.forward import twin
 from isoinit._planning.calibration.measure import Target, measure_corrections
 from isoinit._planning.charts import in_step
 from isoinit._reading.torch import (
@@ -46,7 +47,7 @@ def calibrated(
         )
     if target is None:
         target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
-    drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
+    drawn = {name: twin(parameter) for name, parameter in parameters.items()}
     seed = resolve_seed(seed)
     filled = {name: e for name, e in entries.items() if e.initializer is not None}
     followed = follow(model, filled, seed)
@@ -61,7 +62,3 @@ def calibrated(
             entries[name], initializer=initializer, reason=reason, expected=None
         )
     return in_step(changed), found.notes
-
-
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)

@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
+from isoinit._planning.calibration.forward import copied, running_with
 from isoinit._planning.calibration.notes import doubts, notes_of_corrections, notes_of_left
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
-from isoinit._reading.torch import as_arguments, explained, recording, structure, trace
-from isoinit._reading.torch.names import named_buffers
+from isoinit._reading.torch import as_arguments, explained, structure, trace
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
@@ -88,17 +87,10 @@ def measure_corrections(
         else:
             dtype, goal = parameters[name].dtype, _target(role, target)
             run.ready[name] = _Weight(initializer, role.layout, dtype, goal)
-    own: dict[str, torch.Tensor] = {**named_buffers(model)[0], **parameters}
-    names = {id(tensor): name for name, tensor in own.items() if name in drawn}
-
-    def lend(tensor: torch.Tensor) -> torch.Tensor:
-        name = names.get(id(tensor))
-        return tensor.detach().clone() if name is None else drawn[name]
-
-    with recording(model, observe=run.observe, lend=lend) as (inner, recorder), torch.no_grad():
+    with running_with(drawn, model, parameters, run.observe) as (inner, recorder):
         run.recorder = recorder
         try:
-            recorder.run(inner, *_copied((args, kwargs)))
+            recorder.run(inner, *copied((args, kwargs)))
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
     scaled = {name: found.initializer for name, found in run.found.items()}
@@ -137,17 +129,6 @@ def _refuse_targets(target: Target) -> None:
 def _holds_numbers(tensor: torch.Tensor) -> bool:
     """Whether its values can be looked at as they are."""
     return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested)
-
-
-def _copied(tree: Any) -> Any:
-    """With copies of the tensors, since a forward may write into them."""
-
-    def copied(item: Any) -> Any:
-        if not isinstance(item, torch.Tensor):
-            return item
-        return item.detach().clone().requires_grad_(item.requires_grad)
-
-    return tree_map(copied, tree)
 
 
 def _refuse_unmeasurable(tensors: list[torch.Tensor]) -> None:

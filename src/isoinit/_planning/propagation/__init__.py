@@ -1,13 +1,14 @@
 """The size of the signal through a graph, worked out before anything is drawn.
 
 `walk` (operation by operation, and the table of routes), `context` (what a walk carries), one file a
-kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `pointwise`), `inputs` (what
-the example is where it arrives), `order`, and `samples`. `Signal`, `propagate` and `hardly_meant`
-may be imported from here.
+kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `pointwise`, `tables`),
+`inputs` (what the example is where it arrives), `order`, `samples`, `lost` (why a signal is not known)
+and `moments` (what was measured where it is lost). Import the names below from here.
 """
 
 from isoinit._planning.propagation.inputs import hardly_meant
+from isoinit._planning.propagation.moments import Moments, Walk
 from isoinit._planning.propagation.samples import Signal
-from isoinit._planning.propagation.walk import propagate
+from isoinit._planning.propagation.walk import propagate, walk
 
-__all__ = ["Signal", "hardly_meant", "propagate"]
+__all__ = ["Moments", "Signal", "Walk", "hardly_meant", "propagate", "walk"]

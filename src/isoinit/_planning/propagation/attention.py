@@ -13,12 +13,15 @@ from isoinit._planning.propagation.samples import (
     ACROSS,
     HERE,
     NEARBY,
+    SAMPLES,
     Signal,
     gaussian,
     of_moments,
+    products_of,
 )
 from isoinit._reading.graph import Op
 
+MANY = 64  # scores whose sum is within some percent of what it is expected to be
 WITH_BIAS = ("linear", "conv1d", "conv2d")
 PRODUCTS = ("matmul", "bmm", "mm", "einsum", *WITH_BIAS)
 
@@ -30,10 +33,16 @@ def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     dims = op.detail.dims
     count = size[dims[0]] if dims and dims[0] < len(size) else 2
     spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
+    if dims and dims[0] in signal.units:
+        spread = float(np.var(signal.rows[HERE]))
     even = _even(count, spread, op.detail.causal or _is_causal(context, op.inputs[0]))
     weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
-    weights = weights / (weights.mean() * count)
-    return Signal(np.minimum(weights, 1.0), signal.units, count, even)
+    if count > MANY or not dims or dims[0] not in signal.units:
+        shared = weights.mean() * count  # of many scores the sum is all but certain
+    else:  # samples are units: so many of them in turn share one
+        groups = [np.resize(row, (-(-SAMPLES // count), count)) for row in weights]
+        shared = np.stack([np.repeat(g.sum(1), count)[:SAMPLES] for g in groups])
+    return Signal(np.minimum(weights / shared, 1.0), signal.units, count, even)
 
 
 def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -52,10 +61,36 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     read = sizes.get(op.inputs[min(1, len(op.inputs) - 1)], ())
     if not read or len(op.detail.summed) < 2:
         return None
+    if _tied(context, op):
+        return None
     terms = math.prod(read[axis] for axis in op.detail.summed[1] if axis < len(read))
-    left, right = (signal.rows for signal in inputs)
-    centred = left.var() * right.var() * terms + (left.mean() * right.mean() * terms) ** 2
-    return gaussian(context.rng, centred * np.eye(3) + added, units)
+    left, right = inputs
+    row, column = len(read) - 2, len(sizes.get(op.inputs[-1], ())) - 1
+    pairs = _apart(left, row + 1) * _apart(right, column - 1)
+    mean = left.mean * right.mean * terms
+    second = terms * (left.second * right.second + (terms - 1) * pairs)
+    near = terms * (_apart(left, row) * right.second + (terms - 1) * pairs)
+    far = terms * left.products[HERE, ACROSS] * right.products[HERE, ACROSS]
+    far += terms * (terms - 1) * (left.mean * right.mean) ** 2
+    found = gaussian(context.rng, products_of(second, near, far) - mean**2 + added, units)
+    unlike = units if column in right.unlike else frozenset[int]()
+    return replace(found, rows=found.rows + mean, unlike=unlike)
+
+
+def _tied(context: Context, op: Op) -> bool:
+    """Return whether the factors of a product are no independent signals.
+
+    One of them is a matrix of the example, such as who is whose neighbour, whose numbers matter; or
+    they are one signal.
+    """
+    factors = [op.inputs[0], op.inputs[min(1, len(op.inputs) - 1)]]
+    raw = [value in context.of_example for value in factors]
+    return any(raw) or len({context.graph.trunk(value) for value in factors}) < 2
+
+
+def _apart(signal: Signal, axis: int) -> float:
+    """Return the mean product of two elements that lie apart along an axis, of units or of places."""
+    return signal.mean**2 if axis in signal.units else signal.nearby()
 
 
 def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -104,8 +139,8 @@ def _attended(context: Context, signal: Signal, even: float) -> Signal:
     """Return an average over places by softmax weights whose squares sum to `even`."""
     if context.nominal:
         return signal
-    products = signal.products
-    near, far = products[HERE, NEARBY], products[HERE, ACROSS]
+    products, near = signal.products, signal.nearby(1 / even)
+    far = products[HERE, ACROSS]
     both = min(products[NEARBY, ACROSS], far)
     second = near + (products[HERE, HERE] - near) * even
     nearby, across = near + (second - near) / 2, both + (far - both) * even

@@ -25,6 +25,7 @@ class Context:
         fill: what each parameter is filled with.
         nominal: whether to leave out what follows from the example alone (see `walk.propagate`).
         signals: the signals known so far, by the number of the value.
+        of_example: the values that were made of the example alone, with no parameter.
         rng: the source of all samples; which sample is drawn when is part of every plan.
     """
 
@@ -32,6 +33,7 @@ class Context:
     fill: Fill
     nominal: bool
     signals: dict[int, Signal] = field(default_factory=dict)
+    of_example: set[int] = field(default_factory=set)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def ask(self, op: Op, fed: Signal | None) -> dict[str, Initializer | None]:

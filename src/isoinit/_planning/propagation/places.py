@@ -15,24 +15,27 @@ from isoinit._planning.propagation.samples import (
     NEARBY,
     SAMPLES,
     Signal,
+    elsewhere,
     gaussian,
     of_moments,
     part,
 )
 from isoinit._reading.graph import Op
 
+# Parts whose moments differ by less than this share count as alike: an average of two is within √2.
+ALIKE = 0.5
+
 
 def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     """Return the same samples along other axes; parts of the units are other units."""
-    signal, axes = inputs[0], op.detail.axes
     before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
-    units = signal.units
-    if axes is not None:
-        units = frozenset(a for a, old in enumerate(axes) if signal.units & set(old))
+    signal = inputs[0]
+    units, unlike = (_along(op, axes) for axes in (signal.units, signal.unlike))
     rows = signal.rows
     ratio = max(round(math.prod(before) / max(math.prod(after), 1)), 1)
     if op.name.startswith(("avg_pool", "adaptive_avg_pool")):
-        return averaged(context, replace(signal, units=units), op.detail.window or ratio)
+        pooled = replace(signal, units=units)
+        return pooled if context.nominal else averaged(context, pooled, op.detail.window or ratio)
     if op.name.startswith(("max_pool", "adaptive_max_pool")):
         return largest(context, replace(signal, units=units), op.detail.window or ratio)
     if not context.nominal and op.detail.power != 1.0:
@@ -40,10 +43,24 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
         rows = rows * keep * op.detail.power
     if op.name == "pad" and before and not context.nominal:
         rows = rows * math.sqrt(math.prod(before) / max(math.prod(after), 1))
-    rearranged = replace(signal, rows=rows, units=units)
-    if context.graph.is_part(op) and _splits_units(context, op, signal):
-        return part(rearranged, op.outputs[0])
-    return rearranged
+    if op.name == "pad":
+        unlike |= {axis for axis in units if axis < len(before) and before[axis] != after[axis]}
+    rearranged = replace(signal, rows=rows, units=units, unlike=unlike)
+    return _part_of(context, op, signal, rearranged) if context.graph.is_part(op) else rearranged
+
+
+def pieces(context: Context, op: Op, signal: Signal) -> dict[int, Signal]:
+    """Return the signals of an operation's outputs: of several, other units or places of one."""
+    if len(op.outputs) == 1:
+        return {op.outputs[0]: signal}
+    source = context.signals.get(op.inputs[0]) if op.kind == "move" and op.inputs else None
+    if source is None:
+        return {value: part(signal, i) for i, value in enumerate(op.outputs)}
+    if any(_cut(context, op, axis) for axis in source.unlike):
+        return _taken_apart(context, op)
+    if _splits_units(context, op, source):
+        return {value: part(signal, i) for i, value in enumerate(op.outputs)}
+    return {value: elsewhere(signal, value) for value in op.outputs}
 
 
 def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -58,13 +75,15 @@ def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     )
     places = math.prod(before[dim] for dim in dims if dim not in signal.units)
     over = math.prod(before[dim] for dim in dims if dim in signal.units)
-    found = averaged(context, replace(signal, units=units), places)
+    found = replace(signal, units=units)
+    if op.name == "sum" or not context.nominal:
+        found = averaged(context, found, places)
     if over > 1:
         means = found.rows.mean(1, keepdims=True)
         noise = gaussian(context.rng, (found.products - means @ means.T) / over).rows
         found = replace(found, rows=means + noise)
     if op.name == "sum":
-        found = replace(found, rows=found.rows * (over * (1 if context.nominal else places)))
+        found = replace(found, rows=found.rows * (over * places))
     return replace(found, dtype=np.float64)
 
 
@@ -81,7 +100,81 @@ def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     weighted = zip(sizes, inputs, strict=True)
     second = sum(size * signal.second for size, signal in weighted) / sum(sizes)
     found = float(np.square(rows[HERE]).mean())
-    return Signal(rows * math.sqrt(second / found) if found > 0 else rows, inputs[0].units)
+    rows = rows * math.sqrt(second / found) if found > 0 else rows
+    units, axes = inputs[0].units, frozenset(op.detail.dims)
+    if op.name == "stack":
+        units = frozenset(axis + any(dim <= axis for dim in axes) for axis in units)
+    together = op.name == "stack" or bool(axes & units)
+    return Signal(rows, units, unlike=axes if together and _differ(inputs) else frozenset())
+
+
+def unlike(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
+    """Return the axes of a function of single elements along which its inputs' parts differ."""
+    sizes = context.graph.sizes
+    rank = len(sizes.get(op.outputs[0], ()))
+    return frozenset(
+        axis + rank - len(sizes.get(value, ()))
+        for value, signal in zip(op.inputs, inputs, strict=True)
+        for axis in signal.unlike
+    )
+
+
+def _along(op: Op, axes: frozenset[int]) -> frozenset[int]:
+    """Return the axes that run along these after a rearrangement."""
+    if op.detail.axes is None:
+        return axes
+    return frozenset(new for new, old in enumerate(op.detail.axes) if axes & set(old))
+
+
+def _differ(signals: Sequence[Signal]) -> bool:
+    """Return whether signals are of different sizes or means."""
+    sizes = [(signal.second, signal.mean) for signal in signals]
+    largest = max(second for second, _ in sizes)
+    seconds, means = ([pair[i] for pair in sizes] for i in (0, 1))
+    apart = max(max(seconds) - min(seconds), (max(means) - min(means)) ** 2)
+    return apart > ALIKE * largest
+
+
+def _part_of(context: Context, op: Op, signal: Signal, moved: Signal) -> Signal | None:
+    """Return a part: of the units other units, of the places other places.
+
+    Of a signal whose parts differ it is not known which one it is.
+    """
+    if len(op.outputs) > 1:
+        return moved
+    if any(_cut(context, op, axis) for axis in signal.unlike):
+        return None
+    if _splits_units(context, op, signal):
+        return part(moved, op.outputs[0])
+    return elsewhere(moved, op.outputs[0])
+
+
+def _taken_apart(context: Context, op: Op) -> dict[int, Signal]:
+    """Return the signals of what was joined just before, for the outputs that lie within one."""
+    join = context.graph.producers[op.inputs[0]]
+    if join.name not in ("cat", "concat") or len(join.detail.dims) != 1:
+        return {}
+    (axis,) = join.detail.dims
+    found: dict[int, Signal] = {}
+    begin = 0
+    for value in op.outputs:
+        end, first = begin + context.graph.sizes[value][axis], 0
+        for source in join.inputs:
+            last = first + context.graph.sizes[source][axis]
+            if first <= begin and end <= last and source in context.signals:
+                found[value] = context.signals[source]
+            first = last
+        begin = end
+    return found
+
+
+def _cut(context: Context, op: Op, axis: int) -> bool:
+    """Return whether an operation gives a part of what lies along an axis of its input."""
+    before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
+    if op.detail.axes is None:
+        return True
+    left = [after[new] for new, old in enumerate(op.detail.axes) if axis in old]
+    return math.prod(left) < before[axis] if left else before[axis] > 1
 
 
 def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
@@ -95,10 +188,9 @@ def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
 
 def averaged(context: Context, signal: Signal, count: int) -> Signal:
     """Return a mean over `count` places."""
-    if context.nominal or count < 2:
+    if count < 2:
         return signal
-    products = signal.products
-    near = products[HERE, NEARBY]
+    products, near = signal.products, signal.nearby(count)
     second = near + (products[HERE, HERE] - near) / count
     far = products[HERE, ACROSS]
     both = min(far, products[NEARBY, ACROSS])

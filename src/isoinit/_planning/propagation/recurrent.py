@@ -17,7 +17,10 @@ LONGEST = 64  # steps that are followed: by then the state has settled
 
 
 def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
-    """Return the state of the last layer, each layer followed in time until its state settles."""
+    """Return the state of the last layer, each layer followed in time until its state settles.
+
+    A cell makes one step, from the state that it is given.
+    """
     signal = inputs[0]
     sizes = context.graph.sizes
     uses: dict[str, list[tuple[Use, Initializer | None]]] = {}
@@ -26,24 +29,36 @@ def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     layers = list(zip(uses.get("input weight", []), uses.get("recurrent weight", []), strict=True))
     bias = next((b for _, b in uses.get("input bias", []) if isinstance(b, GateBias)), None)
     steps = min(max((*sizes.get(op.inputs[0], (1,))[:-1], 1)), LONGEST)
+    start: list[Array] = []
+    if op.name.endswith("_cell"):
+        steps, start = 1, [state.rows for state in inputs[1:]]
     for (use, weight), (again, recurrent) in layers:
         if weight is None or recurrent is None:
             return None
         inner = signal.products * use.layout.fan_in * weight.std_for(use.layout) ** 2
         outer = again.layout.fan_in * recurrent.std_for(again.layout) ** 2
-        signal = _state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps)
+        signal = _state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps, start)
     return replace(signal, units=frozenset({len(sizes[op.outputs[0]]) - 1}))
 
 
 def _state(
-    rng: np.random.Generator, name: str, inner: Array, outer: float, forget: float, steps: int
+    rng: np.random.Generator,
+    name: str,
+    inner: Array,
+    outer: float,
+    forget: float,
+    steps: int,
+    start: Sequence[Array] = (),
 ) -> Signal:
-    """Return the state of one recurrent layer from zero on, its size averaged over the steps.
+    """Return the state of one recurrent layer, its size averaged over the steps.
+
+    It starts from zero, or else from the state, and the cell of an LSTM, in `start`.
 
     A gate's input is as correlated with that of the step before as its sources are: tokens are new
     at each step, the state of a layer below is not. Here "nearby" is one step before.
     """
-    hidden = before = cell = np.zeros((3, SAMPLES))
+    hidden = before = start[0] if start else np.zeros((3, SAMPLES))
+    cell = start[1] if len(start) > 1 else np.zeros((3, SAMPLES))
     noise: dict[str, Array] = {}
     total = 0.0
 

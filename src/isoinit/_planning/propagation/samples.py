@@ -15,6 +15,7 @@ from isoinit._reading.graph import Array
 SAMPLES = 4096
 # Correlations below this are what independent samples show by chance (five standard errors).
 CHANCE = 5 / math.sqrt(SAMPLES)
+FEW = 8  # samples that must not make up a second moment between them
 HERE, NEARBY, ACROSS = range(3)
 
 
@@ -29,12 +30,16 @@ class Signal:
         even: for such weights, the sum of their squares.
         dtype: what the samples are where the model computes with them: float64, or booleans or
             integers, which `rows` holds as numbers.
+        measured: whether its moments were measured in a run of the model.
+        unlike: the axes along which it was joined of parts of different distributions.
     """
 
     rows: Array
     units: frozenset[int]
     shares: int = 0
     even: float = 0.0
+    measured: bool = False
+    unlike: frozenset[int] = frozenset()
     dtype: npt.DTypeLike = np.float64
 
     @property
@@ -56,6 +61,24 @@ class Signal:
     def rms(self) -> float:
         """The root of the second moment."""
         return math.sqrt(self.second)
+
+    def nearby(self, count: float = math.inf) -> float:
+        """Return the mean product of two of `count` places.
+
+        Many places that can be exchanged are never negatively correlated (de Finetti 1937), and n of
+        them never by more than -1/(n - 1). Samples show more than that by chance, which would make
+        the mean over places vanish: it keeps three quarters of what independent places leave.
+        """
+        mean = self.mean**2
+        least = mean - max(self.second - mean, 0.0) / (4 * max(count - 1, 1))
+        return max(float(self.products[HERE, NEARBY]), least)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its second moment does not come from a few samples, as that of 1/z does."""
+        squares = np.square(self.rows[HERE])
+        total = float(squares.sum())
+        return not total > 0 or total**2 > FEW * float(np.square(squares).sum())
 
     @property
     def products(self) -> Array:
@@ -120,6 +143,20 @@ def _correlation(a: Array, b: Array) -> float:
 def part(signal: Signal, index: int) -> Signal:
     """Return other units of the same distribution, independent of the first: a part of a split."""
     return replace(signal, rows=np.roll(signal.rows, 1 + 37 * (index % 50), axis=1))
+
+
+def elsewhere(signal: Signal, index: int) -> Signal:
+    """Return the same units at another place: as correlated with the first as two places are.
+
+    Each sample is kept with the probability that gives this correlation, or else is another unit.
+    """
+    spread = signal.second - signal.mean**2
+    alike = min((signal.nearby() - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
+    other = np.roll(signal.rows, 1 + 37 * index % SAMPLES, axis=1)
+    if alike < CHANCE:
+        return replace(signal, rows=other)
+    kept = np.random.default_rng(index).random(SAMPLES) < math.sqrt(alike)
+    return replace(signal, rows=np.where(kept, signal.rows, other))
 
 
 def _root(products: Array) -> Array:

@@ -16,6 +16,7 @@ its subject, and name it in `ROUTES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from isoinit._planning.propagation import (
     attention,
@@ -28,12 +29,23 @@ from isoinit._planning.propagation import (
 )
 from isoinit._planning.propagation.context import Context, Fill, Route
 from isoinit._planning.propagation.inputs import STANDARD, arrivals
+from isoinit._planning.propagation.moments import (
+    Lost,
+    Moments,
+    Walk,
+    needed,
+    signal_of,
+    units_of,
+)
 from isoinit._planning.propagation.order import in_order
-from isoinit._planning.propagation.samples import Signal, gaussian, part, products_of
-from isoinit._reading.graph import Given, Graph, Op
+from isoinit._planning.propagation.samples import Signal
+from isoinit._reading.graph import SUMS, Given, Graph, Op
 
 CHOOSING = frozenset("embedding getitem index_select gather take_along_dim take".split())
 LARGEST = 1e60  # a second moment beyond counts as not known
+# Second moments of sums and means are not known below this share of their parts' (float64: 1e-32).
+ROUNDING = 1e-24
+CANCELLING = SUMS | {"mean", "sum"}
 
 ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
@@ -52,6 +64,7 @@ def propagate(
     *,
     nominal: bool = False,
     seen: Callable[[int, Signal], None] | None = None,
+    moments: Moments | None = None,
 ) -> dict[int, Signal]:
     """Return the signal at every value of a graph for which it can be worked out.
 
@@ -63,26 +76,56 @@ def propagate(
             standardized unless the forward scales it first, see `inputs`), and how many places
             attention and pooling average over.
         seen: called with each value and its signal, as soon as it is known.
+        moments: what was measured; what is needed and not known is noted there.
 
     Returns:
         The signals by the number of the value. A value behind an operation that is not understood is
-        missing, and so is what comes of it until the next norm layer.
+        missing, and so is what comes of it until the next norm layer, or until a weight whose input
+        was measured.
+    """
+    moments = Moments() if moments is None else moments
+    return moments.answer(walk(graph, fill, nominal=nominal, seen=seen))
+
+
+def walk(
+    graph: Graph,
+    fill: Fill,
+    *,
+    nominal: bool = False,
+    seen: Callable[[int, Signal], None] | None = None,
+) -> Walk[dict[int, Signal]]:
+    """Walk through a graph as `propagate` does, asking for what is needed and not known.
+
+    It can so be walked while a model runs: all parameters that are used before a value is made have
+    been chosen when the walk asks for it.
     """
     context = Context(graph, fill, nominal)
     signals = context.signals
     arriving = {value: a for value, a in arrivals(graph).items() if nominal or not a.rms}
+    lost: dict[int, str] = {}  # each value that is not known, and the operation that lost it
     for op in in_order(graph):
         given = [v for v in op.inputs if v not in signals and v not in graph.producers]
         found = {value: _example(context, value) for value in given}
         signals.update(found)
+        context.of_example.update(found)
+        if not op.uses and context.of_example.issuperset(op.inputs):
+            context.of_example.update(op.outputs)
+        for value in needed(graph, op):
+            if value in signals:
+                continue
+            known = yield Lost(value, lost.get(value, op.name))
+            if known is not None:
+                units = frozenset({units_of(graph, value)})
+                signals[value] = found[value] = signal_of(context, known, units, measured=True)
         signal = _after(context, op)
         if (arrival := arriving.get(op.outputs[0])) is not None:
             signal = _of_moments(context, op.outputs[0], arrival.given)
-        if signal is not None and signal.second < LARGEST:  # nor NaN
-            several = len(op.outputs) > 1
-            made = {v: part(signal, i) if several else signal for i, v in enumerate(op.outputs)}
+        if signal is not None and _is_trusted(context, op, signal):
+            made = places.pieces(context, op, signal)
             signals.update(made)
             found |= made
+        by = next((lost.get(v, op.name) for v in op.inputs if v not in signals), op.name)
+        lost.update((value, by) for value in op.outputs if value not in signals)
         for value, signal in found.items():
             if seen is not None:
                 seen(value, signal)
@@ -102,11 +145,9 @@ def _example(context: Context, value: int) -> Signal:
 
 def _of_moments(context: Context, value: int, given: Given) -> Signal:
     """Return Gaussian samples of given moments, for units that lie where an input has them."""
-    products = products_of(given.second, given.nearby, given.across)
     image = len(context.graph.sizes.get(value, ())) >= 4
     units = frozenset({1}) if image else context.last_axis(value)
-    noise = gaussian(context.rng, products - given.mean**2).rows + given.mean
-    return Signal(noise, units)
+    return signal_of(context, given, units, measured=False)
 
 
 def _after(context: Context, op: Op) -> Signal | None:
@@ -124,9 +165,11 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.name in CHOOSING and op.detail.constant is not None and not op.uses:
         return tables.chosen(context, op)
     known = [signal for signal in inputs if signal is not None]
-    if not inputs or len(known) < len(inputs):
+    if not inputs or (len(known) < len(inputs) and not _lacks_mask(context, op)):
         context.ask(op, None)
         return None
+    if op.name in SUMS and len(known) < len(inputs):
+        return known[0]
     if op.kind == "map":
         return weights.weighted(context, op, known)
     if op.kind == "recurrent":
@@ -134,4 +177,39 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.kind == "attention":
         return attention.packed(context, op, known)
     route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.pointwise)
-    return weights.scaled_and_shifted(context, op, route(context, op, known))
+    signal = route(context, op, known)
+    if route is pointwise.pointwise and signal is not None:
+        signal = replace(signal, unlike=places.unlike(context, op, known))
+    return weights.scaled_and_shifted(context, op, signal)
+
+
+def _lacks_mask(context: Context, op: Op) -> bool:
+    """Return whether what is not known of an operation's inputs is a mask for attention.
+
+    It is the fourth input of fused attention; or it is added to scores, and made of the example alone.
+    """
+    lost = [value for value in op.inputs if value not in context.signals]
+    if op.name == "scaled_dot_product_attention":
+        return lost == [*op.inputs[3:]]
+    sizes = context.graph.sizes
+    added = op.name in SUMS and len(op.inputs) == 2 and len(lost) == 1
+    if not added or not context.of_example.issuperset(lost):
+        return False
+    other = next(value for value in op.inputs if value not in lost)
+    return other not in context.of_example and sizes[other] == sizes[op.outputs[0]]
+
+
+def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:
+    """Return whether a second moment can be relied on.
+
+    It cannot where it is too large, where a few samples make it up between them, and where nothing
+    or rounding is left of a difference: samples stand for other places and examples, too.
+    """
+    if not (second := signal.second) < LARGEST:  # nor NaN
+        return False
+    if op.kind != "other":
+        return True
+    if op.name not in CANCELLING:
+        return signal.trusted
+    largest = max((context.signals[v].second for v in op.inputs if v in context.signals), default=0)
+    return not largest > 0 or second > ROUNDING * largest

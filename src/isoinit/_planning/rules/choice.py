@@ -67,6 +67,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
     if role.layout.kind == "kept" and isinstance(initializer, WholeInitializer):
         initializer = HeNormal(gain=two_way_gain(role))
         reason += "; what a sparse weight keeps is drawn one by one, at the scale of its own inputs"
+    if role.measured and name != "measured on the example":
+        reason += "; the size of its input was measured on the example"
     if role.norm:
         reason += " (behind a norm layer)"
     if role.chain and role.slot == "weight" and not (role.followed or role.chain.into):

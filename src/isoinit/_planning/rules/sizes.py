@@ -33,10 +33,10 @@ def forward_gain(role: Role) -> float:
     The gain is exact where the input is one function of a unit signal. A second moment that was
     worked out from samples is within a percent or so.
     """
-    measured = 1 / math.sqrt(role.second) if role.second > 0 else 1.0
     exact = role.fed.gain if role.fed else 1.0
-    if not role.followed:
+    if not role.followed or not role.second > 0:
         return exact
+    measured = 1 / math.sqrt(role.second)
     return exact if abs(measured / exact - 1) < 0.02 else measured
 
 

@@ -202,6 +202,16 @@ WEIGHTS: tuple[Rule, ...] = (
         "Glorot & Bengio 2010, eq. 12",
     ),
     Rule(
+        "measured on the example",
+        lambda role: role.slot == "weight" and role.measured,
+        he_or_lecun,
+        "a weight whose input cannot be worked out and was measured in a run on the example",
+        "Var = 1/(E[x²] fan_in)",
+        "what feeds it ({source}) cannot be worked out; in a run on the example with this plan's "
+        "values it has the second moment {second}, and gain {gain} makes it one",
+        "Mishkin & Matas 2016, algorithm 1; LeCun et al. 1998, section 4.6",
+    ),
+    Rule(
         "ReLU",
         after("relu", "leaky_relu"),
         he_or_lecun,
@@ -227,6 +237,16 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 1/fan_in",
         "what feeds it ({source}) goes through an operation that is not followed{lost}, and is taken "
         "to be of unit size; Plan.calibrate measures it",
+        "LeCun et al. 1998, section 4.6",
+    ),
+    Rule(
+        "zero signal",
+        lambda role: role.slot == "weight" and role.second == 0,
+        he_or_lecun,
+        "a weight fed by what is zero at the start",
+        "Var = 1/fan_in",
+        "what feeds it ({source}) is zero at the start, as behind a scale of zero: it is scaled for "
+        "the unit size that training may give it",
         "LeCun et al. 1998, section 4.6",
     ),
     Rule(

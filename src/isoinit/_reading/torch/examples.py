@@ -27,11 +27,12 @@ def examples(model: nn.Module) -> Iterator[Any]:
     model whose forward takes one argument. The values are random, the same at every call.
     """
     inner = unwrap(model)
-    floats = (p.dtype for p in inner.parameters() if p.is_floating_point())
-    dtype = next(floats, torch.float32)
+    floats = (p for p in inner.parameters() if p.is_floating_point())
+    like = next(floats, torch.empty(0, device="cpu"))
+    home = torch.device("cpu") if like.is_meta else like.device
 
     def typed(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+        return tensor.to(home, like.dtype) if tensor.is_floating_point() else tensor.to(home)
 
     if hasattr(inner, "config") and hasattr(inner, "main_input_name"):
         for batch in _from_config(inner):
@@ -40,8 +41,8 @@ def examples(model: nn.Module) -> Iterator[Any]:
         yield from map(typed, _from_first_layer(inner))
 
 
-def trace_made_up(model: nn.Module) -> Graph:
-    """Read a model by running it on an example that is made for it.
+def trace_made_up(model: nn.Module) -> tuple[Graph, Any]:
+    """Read a model by running it on an example that is made for it; return both.
 
     Raises:
         TraceError: if none can be made, or the forward refuses those that are; it says what to pass.
@@ -50,7 +51,7 @@ def trace_made_up(model: nn.Module) -> Graph:
     for batch in examples(model):
         try:
             # Not on real tensors: a large model takes long, and its weights may not be there yet.
-            return _without_moments(trace(model, batch, real=False))
+            return _without_moments(trace(model, batch, real=False)), batch
         except TraceError as error:
             refusal = str(error).partition(". Pass")[0]
     names = ", ".join(needed(model)) or "its inputs"
@@ -135,8 +136,9 @@ def _from_first_layer(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _noise(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def _tokens(count: int) -> torch.Tensor:
-    return torch.randint(count, (2, TOKENS), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(count, (2, TOKENS), generator=generator, device="cpu")

@@ -9,26 +9,33 @@ from torch._subclasses.fake_tensor import FakeTensor
 from isoinit._reading.graph import Given
 
 
-def moments_of(tensor: torch.Tensor) -> Given | None:
-    """Return the moments of a tensor of real numbers; None if it has no values here."""
+def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
+    """Return the moments of a tensor of real numbers; None if it has no values here.
+
+    Args:
+        tensor: its first axis tells examples apart.
+        units: the axis along which its units lie; by default the second one of an image, and the
+            last one of any other tensor. The axes that are left tell places apart.
+    """
     if tensor.is_complex() or not tensor.numel() or tensor.is_meta or not tensor.dim():
         return None
     if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
         return None
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return None
+    if units is None:
+        units = 1 if tensor.dim() >= 4 else tensor.dim() - 1
     with torch.no_grad():
         values = tensor.detach().double()
         mean, second = values.mean().item(), values.square().mean().item()
         if not np.isfinite(second):
             return None
-        between = tuple(range(1, values.dim() - 1)) or None
-        if values.dim() >= 4:  # images: channels first
-            between = tuple(range(2, values.dim()))
-        places = 1 if between is None else int(np.prod([values.shape[axis] for axis in between]))
-        nearby = second if between is None else values.mean(between).square().mean().item()
+        between = tuple(axis for axis in range(1, values.dim()) if axis != units)
+        places = int(np.prod([values.shape[axis] for axis in between]))
+        nearby = values.mean(between).square().mean().item() if between else second
+        examples = values.shape[0] if units else 1
         across = values.mean(0).square().mean().item()
-    return Given(
-        mean, second, _pairs(nearby, second, places), _pairs(across, second, values.shape[0])
-    )
+    return Given(mean, second, _pairs(nearby, second, places), _pairs(across, second, examples))
 
 
 def _pairs(of_mean: float, second: float, count: int) -> float:

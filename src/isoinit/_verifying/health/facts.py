@@ -9,6 +9,8 @@ from functools import cached_property
 from torch import nn
 
 from isoinit._planning.choose import choose_all
+from isoinit._planning.measured import readers
+from isoinit._planning.propagation import Moments
 from isoinit._reading.roles import Role
 from isoinit._verifying.health.measure import Measurement
 from isoinit._verifying.health.weights import WeightHealth
@@ -45,12 +47,17 @@ class Facts:
 
     @cached_property
     def planned(self) -> dict[str, Initializer | None]:
-        """What a plan would give each parameter; worked out only where a finding tells it."""
+        """What a plan would give each parameter; worked out only where a finding tells it.
+
+        A weight whose signal cannot be worked out is missing: a plan would run the model for it.
+        """
+        moments = Moments()
         try:
-            chosen = choose_all(self.measured.graph, self.roles)
+            chosen = choose_all(self.measured.graph, self.roles, moments=moments)
         except IsoinitError:
             return {}
-        return {name: choice.initializer for name, choice in chosen.items()}
+        unknown = {n for value in moments.unknown for n in readers(self.measured.graph, value)}
+        return {name: c.initializer for name, c in chosen.items() if name not in unknown}
 
     @cached_property
     def silent(self) -> frozenset[str]:

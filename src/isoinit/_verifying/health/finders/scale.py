@@ -114,6 +114,8 @@ def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
     small = odd < 1 and facts.roles[name].end == "output"
     if small or 1 / APART <= odd <= APART:
         return None
+    if name not in facts.planned:  # scaled for a signal that only a run tells
+        return None
     planned = facts.planned_std(name)
     as_planned = planned > 0 and 1 / CLOSE <= stds[name] / planned <= CLOSE
     return None if as_planned else odd

@@ -1,0 +1,143 @@
+"""Decides what every parameter of a model gets, by the rule book, and runs the model where it must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from isoinit._planning.choose import choose_all, expected
+from isoinit._planning.doubts import doubts
+from isoinit._planning.measured import Measured, lost_notes, measure, reread
+from isoinit._planning.propagation import Moments
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Graph
+from isoinit._reading.roles import Role, read_roles
+from isoinit.errors import TraceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+REREADS = 2  # runs until a forward that branches on values does the same as in the run before
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What each parameter of a model gets, and what is expected of its layers.
+
+    Attributes:
+        graph: what the model does.
+        roles: what each parameter is for.
+        choices: what it gets.
+        signals: what is expected of the output of each weight.
+        notes: what is doubtful.
+        otherwise: whether the model did other operations on real tensors than when it was read.
+    """
+
+    graph: Graph
+    roles: dict[str, Role]
+    choices: dict[str, Choice]
+    signals: dict[str, float]
+    notes: tuple[str, ...] = ()
+    otherwise: bool = False
+
+
+def by_rules(
+    model: nn.Module, batch: Any, graph: Graph, method: str, structure: Callable[[], Graph]
+) -> Decided:
+    """Decide by the rule book, or by a method that was asked for.
+
+    Args:
+        model: left as it was.
+        batch: the example that the graph was read with.
+        graph: what the model does with it.
+        method: as for `choose`.
+        structure: makes the graph of the model's modules: see `read_roles`.
+    """
+    notes: tuple[str, ...] = ()
+    if graph.how == "real":
+        graph, notes = _settled(model, batch, graph, structure, method)
+    decided = _chosen(model, batch, graph, structure, method)
+    if decided.otherwise:  # such as a mask that is left out where it hides nothing
+        graph, notes = _settled(model, batch, graph, structure, method)
+        decided = _chosen(model, batch, graph, structure, method)
+    return replace(decided, notes=(*notes, *decided.notes))
+
+
+def _chosen(
+    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
+) -> Decided:
+    """Return what `by_rules` does, for one reading of the model."""
+    roles, moments = read_roles(graph, structure), Moments()
+    choices = choose_all(graph, roles, method, moments)
+    decided = Decided(graph, roles, choices, {}, doubts(roles))
+    return _measured(model, batch, decided, moments, method)
+
+
+def as_given(
+    model: nn.Module,
+    batch: Any,
+    graph: Graph,
+    roles: dict[str, Role],
+    choices: dict[str, Choice],
+) -> Decided:
+    """Return choices that were made otherwise, with what is expected of them."""
+    return _measured(model, batch, Decided(graph, roles, choices, {}), Moments(), "")
+
+
+def _measured(
+    model: nn.Module, batch: Any, decided: Decided, lost: Moments, method: str
+) -> Decided:
+    """Return what was decided with what is expected of it, measured where it cannot be worked out.
+
+    Args:
+        model: left as it was.
+        batch: the example that the graph was read with.
+        decided: what each parameter gets, if all that is lost is taken to be of unit size.
+        lost: what was asked for when it was decided.
+        method: as for `choose`; "" where the choices stand.
+    """
+    graph, roles, choices = decided.graph, decided.roles, decided.choices
+    if graph.how == "structure":
+        return replace(decided, signals=expected(graph, choices))
+    known, more = Measured(), Moments()
+    signals = expected(graph, choices, more)
+    asked = {**lost.asked, **more.asked}
+    if asked:
+        known = measure(model, batch, graph, asked, roles, choices, method)
+        lost = Moments(known.known)
+        if method:
+            choices = choose_all(graph, roles, method, lost)
+        signals = expected(graph, choices, Moments(known.known))
+    notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
+    return replace(
+        decided,
+        choices=choices,
+        signals=signals,
+        notes=(*decided.notes, *notes),
+        otherwise=known.otherwise,
+    )
+
+
+def _settled(
+    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
+) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph of a forward that branches on values, with the values of its own plan.
+
+    Its loops may run for longer or shorter with them than with those that the model holds.
+    """
+    for _ in range(REREADS):
+        roles = read_roles(graph, structure)
+        choices = choose_all(graph, roles, method)
+        try:
+            again = reread(model, batch, graph, roles, choices)
+        except TraceError as error:
+            return graph, (f"read with the values that the model holds, not the plan's: {error}",)
+        same = [op.name for op in again.ops] == [op.name for op in graph.ops]
+        graph = again
+        if same:
+            return graph, ()
+    return graph, (
+        "the forward branches on values, and does other operations with each plan that is made for "
+        "it: what feeds its layers is known for one of these runs only",
+    )

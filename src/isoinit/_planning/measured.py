@@ -1,0 +1,132 @@
+"""What was measured where the signal cannot be worked out, and what a plan says of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from isoinit._planning.charts import stored
+from isoinit._planning.choose import choosing
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Given, Graph
+from isoinit._reading.roles import Role
+from isoinit._showing.findings import listed
+from isoinit._writing.entry import Entry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHOWN = 4  # names in a sentence
+CONSTANT = (
+    "it is no tensor of the example, nor made of one by torch's functions (a buffer, or NumPy)"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run of the model showed.
+
+    Attributes:
+        known: the moments of the values that were asked for, by number.
+        why: why not of all of them; "" where all are known.
+        notes: what is doubtful about the example.
+        otherwise: whether the model did other operations in the run than when it was read.
+    """
+
+    known: Mapping[int, Given] = field(default_factory=dict)
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    otherwise: bool = False
+
+
+def measure(
+    model: nn.Module,
+    batch: Any,
+    graph: Graph,
+    asked: Collection[int],
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    method: str = "",
+) -> Measured:
+    """Return the moments of what was asked for, measured in one run with a plan's own values.
+
+    Args:
+        model: left as it was.
+        batch: the example that it was read with.
+        graph: what it does with the example.
+        asked: the values that cannot be worked out.
+        roles: what each parameter is for.
+        choices: what it gets.
+        method: as for `choose`, where weights are to be chosen anew for what is measured before
+            them; "" to keep the choices.
+    """
+    from isoinit._planning.calibration import measure_moments
+
+    chosen: dict[str, Choice] = {}
+    walk = choosing(graph, dict(roles), method, chosen.__setitem__) if method else None
+    entries = fills(graph, roles, choices)
+    return measure_moments(model, batch, graph, asked, entries, walk, chosen)
+
+
+def reread(
+    model: nn.Module,
+    batch: Any,
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+) -> Graph:
+    """Return the graph of a run with a plan's own values, for a forward that branches on values.
+
+    Raises:
+        TraceError: if the model cannot be run with them.
+    """
+    from isoinit._planning.calibration import read_with
+
+    return read_with(model, batch, fills(graph, roles, choices))
+
+
+def fills(
+    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
+) -> dict[str, Entry]:
+    """Return what each parameter is filled with, as entries without reasons and types."""
+    layouts = {name: stored(graph, name, role.layout) for name, role in roles.items()}
+    return {
+        name: Entry(name, "", choices[name].initializer, layout, "", "", "", must_differ=False)
+        for name, layout in layouts.items()
+    }
+
+
+def lost_notes(
+    graph: Graph, unknown: Mapping[int, str], why: str, choices: Mapping[str, Choice]
+) -> Iterator[str]:
+    """Yield a sentence for the weights whose input is not known, by what lost it.
+
+    Args:
+        graph: what the model does.
+        unknown: the values that are not known, and the operation that lost each.
+        why: why they were not measured.
+        choices: what each parameter gets; those that no rule chose are not scaled for a signal.
+    """
+    lost_by: dict[str, list[str]] = {}
+    for value, by in unknown.items():
+        because = f"it goes through {by}, which is not followed, and was not measured ({why})"
+        lost_by.setdefault(because, []).extend(readers(graph, value))
+    fed = {use.parameter for op in graph.ops if op.inputs for use in op.uses}
+    maps = [op for op in graph.ops if op.kind == "map" and not op.inputs]
+    constant = [use.parameter for op in maps for use in op.uses if use.slot == "weight"]
+    lost_by[CONSTANT] = [name for name in constant if name not in fed]
+    for because, names in lost_by.items():
+        names = [repr(name) for name in dict.fromkeys(names) if choices[name].rule]
+        if names:
+            scaled = "these weights are" if len(names) > 1 else "the weight is"
+            yield (
+                f"the size of the signal that reaches {listed(names, SHOWN)} is not known: {because}; "
+                f"{scaled} scaled for a signal of unit size"
+            )
+
+
+def readers(graph: Graph, value: int) -> list[str]:
+    """Return the weights that are applied to a value."""
+    uses = [use for op in graph.consumers.get(value, []) for use in op.uses]
+    return [use.parameter for use in uses if "weight" in use.slot]
