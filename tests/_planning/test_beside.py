@@ -159,6 +159,23 @@ def test_learned_queries_stay_small():
     assert entry.std == pytest.approx(0.02)
 
 
+class Generated(nn.Module):
+    """A learned code that a layer of its own reads first."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.map = nn.Parameter(torch.randn(1, 8)), nn.Linear(8, D)
+
+    def forward(self, x):
+        return x + self.map(self.code)
+
+
+def test_a_code_for_a_layer_of_its_own_has_unit_size():
+    plan = isoinit.plan(Generated(), torch.randn(4, D))
+    assert plan["code"].std == 1
+    assert plan["map.weight"].std == pytest.approx(8**-0.5, rel=0.02)
+
+
 class Class(nn.Module):
     """A class token beside the patches of an image, scaled."""
 

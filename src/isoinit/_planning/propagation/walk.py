@@ -27,7 +27,7 @@ from isoinit._planning.propagation import (
     weights,
 )
 from isoinit._planning.propagation.context import Context, Fill, Route
-from isoinit._planning.propagation.inputs import STANDARD, arrivals
+from isoinit._planning.propagation.inputs import STANDARD, Arrival, arrivals
 from isoinit._planning.propagation.order import in_order
 from isoinit._planning.propagation.samples import Signal, gaussian, part, products_of
 from isoinit._reading.graph import Given, Graph, Op
@@ -73,11 +73,12 @@ def propagate(
     arriving = {value: a for value, a in arrivals(graph).items() if nominal or not a.rms}
     for op in in_order(graph):
         given = [v for v in op.inputs if v not in signals and v not in graph.producers]
-        found = {value: _example(context, value) for value in given}
+        found = {value: _example(context, value, arriving.get(value)) for value in given}
         signals.update(found)
         signal = _after(context, op)
         if (arrival := arriving.get(op.outputs[0])) is not None:
-            signal = _of_moments(context, op.outputs[0], arrival.given)
+            counted = arrival.counts(None if signal is None else signal.second)
+            signal = signal if counted is None else _of_moments(context, op.outputs[0], counted)
         if signal is not None and signal.second < LARGEST:  # nor NaN
             several = len(op.outputs) > 1
             made = {v: part(signal, i) if several else signal for i, v in enumerate(op.outputs)}
@@ -89,12 +90,14 @@ def propagate(
     return signals
 
 
-def _example(context: Context, value: int) -> Signal:
+def _example(context: Context, value: int, arrival: Arrival | None) -> Signal:
     """Return a tensor of the example: with its own moments, or standardized and independent.
 
     A buffer holds what it holds, whatever the example.
     """
     given = context.graph.given.get(value)
+    if arrival is not None and arrival.given is not None:
+        return _of_moments(context, value, arrival.given)
     if given is not None and (given.fixed or (not context.nominal and given.second > 0)):
         return _of_moments(context, value, given)
     return _of_moments(context, value, STANDARD)
