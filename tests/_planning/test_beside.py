@@ -56,6 +56,14 @@ class Joined(nn.Module):
             position, table = self.bare, self.table(tokens) * 2
         elif self.way == "a parameter, scaled":
             table, position = self.table(tokens) * 2, self.bare * 0.125
+        elif self.way == "a parameter, weighed":
+            table, position = self.table(tokens), self.bare * 0.25
+            self.sides = table, position * 0.5
+            return self.out(torch.add(table, position, alpha=0.5))
+        elif self.way == "weighed":
+            position, table = self.places(places), self.table(tokens)
+            self.sides = table, position * 3
+            return self.out(torch.sub(table, position, alpha=3))
         elif self.way == "behind a norm":
             position, table = self.bare, self.norm(self.table(tokens))
         self.sides = table, position
@@ -72,6 +80,8 @@ WAYS = [
     "rows beside columns",
     "a parameter",
     "a parameter, scaled",
+    "a parameter, weighed",
+    "weighed",
     "behind a norm",
 ]
 

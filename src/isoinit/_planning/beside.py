@@ -54,7 +54,9 @@ def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float 
             learned = [_learned(graph, value) for value in others]
             beside = next((v for v, n in zip(others, learned, strict=True) if not n), None)
             if beside is not None and reader.name in JOINING and beside in signals:
-                return None if _is_score(graph, beside) else _needed(signals[beside], at)
+                if _is_score(graph, beside):
+                    return None
+                return signals[beside].second / (at.scale * at.parts * _share(reader, at.value))
             if beside is None:
                 waiting += _onward(graph, reader, at, sum(learned))
     return None
@@ -74,8 +76,12 @@ def _feeds_maps_alone(graph: Graph, value: int) -> bool:
     return found
 
 
-def _needed(beside: Signal, at: _Arriving) -> float:
-    return beside.second / (at.scale * at.parts)
+def _share(join: Op, value: int) -> float:
+    """Return what a sum multiplies the second moment of one of its terms by: `add(x, y, alpha=2)`."""
+    if join.name not in SUMS or join.replay is None:
+        return 1.0
+    whole = join.apply([np.full(1, float(v == value)) for v in dict.fromkeys(join.inputs)])
+    return float(whole[0]) ** 2 or 1.0
 
 
 def _onward(graph: Graph, reader: Op, at: _Arriving, learned: int) -> Iterator[_Arriving]:

@@ -187,10 +187,11 @@ class Recorder(TorchFunctionMode):
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args, kwargs)))
-        for tensor in tensors:
-            self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
+        if len(values) + len(weights) < len(tensors):
+            for tensor in tensors:
+                self._miss(tensor)
         moved = name in MOVES
         if not values and not weights:
             before = [known for t in tensors if (known := self._constant(t)) is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,15 @@ class Call:
             for weight in weights
             for use in weight.uses(self._slot(weight, inputs), fans.vector)
         ]
-        return Step(self.name, kind, tuple(inputs), tuple(uses))
+        return Step(self.name, kind, tuple(inputs), tuple(map(self._times, uses)))
+
+    def _times(self, use: Use) -> Use:
+        """A use by a call of `add(x, y, alpha=2)`, where y is the parameter."""
+        alpha = self.kwargs.get("alpha", 1)
+        second = self.weight(self.get(1, "other"))
+        if alpha == 1 or use.times is None or second is None or use.parameter not in second.names:
+            return use
+        return replace(use, times=use.times * float(alpha))
 
     def _slot(self, weight: Weight, inputs: list[int]) -> str:
         if not weight.single and not weight.joined:
