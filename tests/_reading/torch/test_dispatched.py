@@ -154,3 +154,11 @@ def test_a_parameter_of_an_operator_that_nobody_knows_is_named():
     plan = isoinit.plan(Function(function), torch.randn(16, 8))
     assert plan["weight"].initializer is None
     assert any("'weight'" in warning for warning in plan.warnings)
+
+
+def test_what_no_call_of_torch_shows_is_said():
+    def function(x, weight, bias):
+        return torch.func.vmap(lambda row: functional.silu(row @ weight + bias))(x)
+
+    plan = isoinit.plan(Function(function), torch.randn(16, 8))
+    assert any("no call of torch shows it" in warning for warning in plan.warnings)
