@@ -161,8 +161,8 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     if graph.missed:
         inside = f", perhaps what it does with {named}" if unused else ""
         return graph, (
-            "part of the forward runs where no call of torch shows it (compiled code, torch.func), and "
-            f"the run never saw it{inside}: what comes of that part counts as not known",
+            "part of the forward runs where no call of torch shows it (compiled code, torch.func)"
+            f"{inside}: what comes of that part counts as not known",
         )
     if not unused:
         return graph, ()
