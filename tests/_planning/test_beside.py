@@ -169,6 +169,21 @@ def test_learned_queries_stay_small():
     assert entry.std == pytest.approx(0.02)
 
 
+class Raw(nn.Module):
+    """Positions added to the input itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.out = nn.Embedding(PLACES, D), nn.Linear(D, 3)
+
+    def forward(self, x):
+        return self.out(self.places(torch.arange(PLACES)) + x)
+
+
+def test_positions_beside_the_input_itself():
+    assert isoinit.plan(Raw(), torch.randn(4, PLACES, D))["places.weight"].std == pytest.approx(1)
+
+
 class Generated(nn.Module):
     """A learned code that a layer of its own reads first."""
 

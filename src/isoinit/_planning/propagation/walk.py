@@ -71,22 +71,25 @@ def propagate(
     context = Context(graph, fill, nominal)
     signals = context.signals
     arriving = {value: a for value, a in arrivals(graph).items() if nominal or not a.rms}
-    for op in in_order(graph):
-        given = [v for v in op.inputs if v not in signals and v not in graph.producers]
-        found = {value: _example(context, value, arriving.get(value)) for value in given}
-        signals.update(found)
-        signal = _after(context, op)
-        if (arrival := arriving.get(op.outputs[0])) is not None:
-            counted = arrival.counts(None if signal is None else signal.second)
-            signal = signal if counted is None else _of_moments(context, op.outputs[0], counted)
-        if signal is not None and signal.second < LARGEST:  # nor NaN
-            several = len(op.outputs) > 1
-            made = {v: part(signal, i) if several else signal for i, v in enumerate(op.outputs)}
-            signals.update(made)
-            found |= made
-        for value, signal in found.items():
-            if seen is not None:
-                seen(value, signal)
+
+    def know(value: int, signal: Signal) -> None:
+        signals[value] = signal
+        if seen is not None:
+            seen(value, signal)
+
+    for together in in_order(graph):
+        for value in (value for op in together for value in op.inputs):
+            if value not in signals and value not in graph.producers:
+                know(value, _example(context, value, arriving.get(value)))
+        for op in together:
+            signal = _after(context, op)
+            if (arrival := arriving.get(op.outputs[0])) is not None:
+                counted = arrival.counts(None if signal is None else signal.second)
+                signal = signal if counted is None else _of_moments(context, op.outputs[0], counted)
+            if signal is not None and signal.second < LARGEST:  # nor NaN
+                several = len(op.outputs) > 1
+                for i, value in enumerate(op.outputs):
+                    know(value, part(signal, i) if several else signal)
     return signals
 
 
