@@ -56,6 +56,14 @@ class Joined(nn.Module):
             position, table = self.bare, self.table(tokens) * 2
         elif self.way == "a parameter, scaled":
             table, position = self.table(tokens) * 2, self.bare * 0.125
+        elif self.way == "a parameter, weighed":
+            table, position = self.table(tokens), self.bare * 0.25
+            self.sides = table, position * 0.5
+            return self.out(torch.add(table, position, alpha=0.5))
+        elif self.way == "weighed":
+            position, table = self.places(places), self.table(tokens)
+            self.sides = table, position * 3
+            return self.out(torch.sub(table, position, alpha=3))
         elif self.way == "behind a norm":
             position, table = self.bare, self.norm(self.table(tokens))
         self.sides = table, position
@@ -72,6 +80,8 @@ WAYS = [
     "rows beside columns",
     "a parameter",
     "a parameter, scaled",
+    "a parameter, weighed",
+    "weighed",
     "behind a norm",
 ]
 
@@ -157,6 +167,38 @@ class Latents(nn.Module):
 def test_learned_queries_stay_small():
     entry = isoinit.plan(Latents(), torch.randn(2, 9, D))["queries.weight"]
     assert entry.std == pytest.approx(0.02)
+
+
+class Raw(nn.Module):
+    """Positions added to the input itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.out = nn.Embedding(PLACES, D), nn.Linear(D, 3)
+
+    def forward(self, x):
+        return self.out(self.places(torch.arange(PLACES)) + x)
+
+
+def test_positions_beside_the_input_itself():
+    assert isoinit.plan(Raw(), torch.randn(4, PLACES, D))["places.weight"].std == pytest.approx(1)
+
+
+class Generated(nn.Module):
+    """A learned code that a layer of its own reads first."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.map = nn.Parameter(torch.randn(1, 8)), nn.Linear(8, D)
+
+    def forward(self, x):
+        return x + self.map(self.code)
+
+
+def test_a_code_for_a_layer_of_its_own_has_unit_size():
+    plan = isoinit.plan(Generated(), torch.randn(4, D))
+    assert plan["code"].std == 1
+    assert plan["map.weight"].std == pytest.approx(8**-0.5, rel=0.02)
 
 
 class Class(nn.Module):

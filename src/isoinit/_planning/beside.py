@@ -34,13 +34,16 @@ def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float 
     Where it joins the signal, in a sum or side by side, it is then as large as what stands there.
     It may be moved, normalized, multiplied by constants and added to other learned vectors first
     (positions by row and by column): constants are divided out, and a sum of vectors shares the
-    size. None also for what joins attention scores.
+    size. What goes to layers of its own first has unit size, as rows of other tables do. None also
+    for what joins attention scores.
 
     Args:
         graph: what the model does.
         op: the lookup.
         signals: the signals known so far.
     """
+    if _feeds_maps_alone(graph, op.outputs[0]):
+        return 1.0
     waiting = [_Arriving(op.outputs[0], 1.0, 1)]
     for _ in range(FAR):
         if not waiting:
@@ -51,14 +54,34 @@ def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float 
             learned = [_learned(graph, value) for value in others]
             beside = next((v for v, n in zip(others, learned, strict=True) if not n), None)
             if beside is not None and reader.name in JOINING and beside in signals:
-                return None if _is_score(graph, beside) else _needed(signals[beside], at)
+                if _is_score(graph, beside):
+                    return None
+                return signals[beside].second / (at.scale * at.parts * _share(reader, at.value))
             if beside is None:
                 waiting += _onward(graph, reader, at, sum(learned))
     return None
 
 
-def _needed(beside: Signal, at: _Arriving) -> float:
-    return beside.second / (at.scale * at.parts)
+def _feeds_maps_alone(graph: Graph, value: int) -> bool:
+    """Return whether all that reads a value, perhaps moved, are linear maps or convolutions."""
+    waiting, found = [value], False
+    while waiting:
+        for reader in graph.consumers.get(waiting.pop(), []):
+            if reader.kind == "move":
+                waiting.extend(reader.outputs)
+            elif reader.kind == "map":
+                found = True
+            else:
+                return False
+    return found
+
+
+def _share(join: Op, value: int) -> float:
+    """Return what a sum multiplies the second moment of one of its terms by: `add(x, y, alpha=2)`."""
+    if join.name not in SUMS or join.replay is None:
+        return 1.0
+    whole = join.apply([np.full(1, float(v == value)) for v in dict.fromkeys(join.inputs)])
+    return float(whole[0]) ** 2 or 1.0
 
 
 def _onward(graph: Graph, reader: Op, at: _Arriving, learned: int) -> Iterator[_Arriving]:
@@ -66,7 +89,7 @@ def _onward(graph: Graph, reader: Op, at: _Arriving, learned: int) -> Iterator[_
     parts = at.parts + (learned if reader.name in SUMS else 0)
     if reader.index in graph.norms:
         yield _Arriving(reader.outputs[0], 1.0, 1)
-    elif reader.kind == "move" or reader.name in JOINING:
+    elif reader.kind == "move" or reader.name in JOINING or reader.is_neutral:
         yield from (_Arriving(value, at.scale, parts) for value in reader.outputs)
     elif (scale := _scale(reader)) is not None:
         yield _Arriving(reader.outputs[0], at.scale * scale, parts)

@@ -214,8 +214,8 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
     if graph.missed:
         inside = f", perhaps what it does with {named}" if unused else ""
         doubt = (
-            "part of the forward runs in compiled code that torch shows nothing of, and the run never "
-            f"saw it{inside}: what comes of that part counts as not known"
+            "part of the forward runs where no call of torch shows it (compiled code, torch.func)"
+            f"{inside}: what comes of that part counts as not known"
         )
         return graph, batch, (doubt,)
     if not unused:

@@ -38,6 +38,8 @@ SCALINGS = {
     "centred first": lambda _, x: (x - 127.5) * (1 / 127.5),
     "turned over": lambda _, x: 1 - x / 255,
     "standardized": lambda s, x: (x.float() / 255 - s.mean) / s.spread,
+    "clamped first": lambda _, x: x.float().clamp(0, 255) / 255,
+    "clamped behind": lambda _, x: (x / 255).clamp(0, 1),
     "channels last": lambda _, x: x.transpose(2, 3).contiguous() / 255,
 }
 

@@ -41,6 +41,17 @@ class Tokens(nn.Module):
         return x + self.down(functional.gelu(self.gate(x)) * self.up(x))
 
 
+class Steps(nn.Module):
+    """An LSTM and its last state."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.memory(x)[0])
+
+
 class Within(nn.Module):
     """A module between two layers of Python, perhaps behind a branch on data."""
 
@@ -56,6 +67,7 @@ class Within(nn.Module):
 
 
 IMAGE, TOKENS = torch.randn(4, 3, 20, 20), torch.randint(0, 50, (4, 7))
+STEPS = torch.randn(4, 5, 8)
 
 
 def compiled(model, x, kind):
@@ -65,7 +77,7 @@ def compiled(model, x, kind):
 
 
 @pytest.mark.parametrize("kind", ["script", "trace"])
-@pytest.mark.parametrize(("build", "x"), [(Image, IMAGE), (Tokens, TOKENS)])
+@pytest.mark.parametrize(("build", "x"), [(Image, IMAGE), (Tokens, TOKENS), (Steps, STEPS)])
 @pytest.mark.parametrize("branch", [False, True])
 def test_a_compiled_module_gets_the_plan_of_its_python(kind, build, x, branch):
     python, other = (Within(model, branch) for model in (build(), compiled(build(), x, kind)))
@@ -142,3 +154,11 @@ def test_a_parameter_of_an_operator_that_nobody_knows_is_named():
     plan = isoinit.plan(Function(function), torch.randn(16, 8))
     assert plan["weight"].initializer is None
     assert any("'weight'" in warning for warning in plan.warnings)
+
+
+def test_what_no_call_of_torch_shows_is_said():
+    def function(x, weight, bias):
+        return torch.func.vmap(lambda row: functional.silu(row @ weight + bias))(x)
+
+    plan = isoinit.plan(Function(function), torch.randn(16, 8))
+    assert any("no call of torch shows it" in warning for warning in plan.warnings)

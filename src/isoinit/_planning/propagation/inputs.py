@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,8 @@ STANDARD = Given(0.0, 1.0, 0.0, 0.0)
 # standardized inputs that were divided by 255.
 LEAST, MOST = 0.05, 20.0
 SCALINGS = frozenset({"mul", "div", "add", "sub"})
+Line = tuple[float, float, float, float]  # a·x + b: mean and mean square of a, then of b
+SAME: Line = (1.0, 1.0, 0.0, 0.0)
 POINTS = np.array([-3.0, -1.0, 0.0, 1.0, 2.0, 400.0])
 
 
@@ -35,42 +38,67 @@ class Arrival:
 
     Attributes:
         given: the moments to go by: the example's own, or those of a standardized input where the
-            example has none, is constant, or reaches a layer at a size that is hardly meant.
-        rms: the root mean square of the example there; 0 where it is not known.
+            example has none, is constant, or reaches a layer at a size that is hardly meant. None
+            where a function came first: then what the walk finds counts, unless that is hardly meant.
+        rms: the root mean square of the example there; 0 where the example has none.
         layer: the first weight that reads it at a size that is hardly meant; "" where none does.
     """
 
-    given: Given
+    given: Given | None
     rms: float = 0.0
     layer: str = ""
+
+    def counts(self, second: float | None) -> Given | None:
+        """Return the moments that count, given the second moment that a walk finds; None for those."""
+        if self.given is not None or (second is not None and LEAST**2 < second < MOST**2):
+            return self.given
+        return STANDARD
+
+
+class _Met(NamedTuple):
+    """What the example met on its way to a value: its moments there, scalings, other functions."""
+
+    start: int
+    given: Given | None
+    scaled: bool = False
+    bent: bool = False
 
 
 def arrivals(graph: Graph) -> dict[int, Arrival]:
     """Return what the example is behind the constant scalings that it meets first, by value.
 
-    A model that divides pixels by 255 is meant for pixels: its example tells the size that its first
-    layer sees. An input that meets no such scaling, or a function before it, is not among them.
+    A model that divides by 255 is meant for pixels: its example tells the size that its first
+    layer sees. An input that meets no such scaling is not among them; one that meets another
+    function before it is, as it is given.
     """
-    known: dict[int, Given | None] = {}
-    scaled: set[int] = set()
+    met: dict[int, _Met] = {}
     for op in graph.ops:
-        value = op.inputs[0] if len(op.inputs) == 1 and not op.uses else None
-        if value is None or op.kind not in ("move", "other"):
+        if len(op.inputs) != 1 or op.uses or op.kind not in ("move", "other"):
             continue
-        first = value not in graph.producers
-        if not first and value not in known:
+        value = op.inputs[0]
+        if value not in graph.producers:
+            before = _Met(value, graph.given.get(value))
+        elif value in met:
+            before = met[value]
+        else:
             continue
-        given = graph.given.get(value) if first else known[value]
-        line = (1.0, 1.0, 0.0, 0.0) if op.kind == "move" else _line(op)
-        if line is None:
+        line = SAME if op.kind == "move" else _line(op)
+        if line is not None:
+            scaled = before.scaled or line != SAME
+            after = before._replace(given=_moved(before.given, line), scaled=scaled)
+        elif op.replay is not None and not before.scaled:
+            after = before._replace(given=None, bent=True)
+        else:
             continue
-        known.update(dict.fromkeys(op.outputs, _moved(given, line)))
-        if value in scaled or line != (1.0, 1.0, 0.0, 0.0):
-            scaled.update(op.outputs)
-    return {value: _arrival(graph, value, known[value]) for value in sorted(scaled)}
+        met.update(dict.fromkeys(op.outputs, after))
+    found = {value: _arrival(graph, value, at) for value, at in met.items() if at.scaled}
+    starts = {at.start for at in met.values() if at.scaled and at.bent}
+    return found | {
+        value: _arrival(graph, value, _Met(value, graph.given.get(value))) for value in starts
+    }
 
 
-def _line(op: Op) -> tuple[float, float, float, float] | None:
+def _line(op: Op) -> Line | None:
     """Return a and b of an operation a·x + b, each by its mean and mean square; None for any other.
 
     None also where it takes a constant tensor whose values are not known.
@@ -101,7 +129,7 @@ def _played(op: Op, rows: Sequence[Array]) -> Array:
     return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
 
 
-def _moved(given: Given | None, line: tuple[float, float, float, float]) -> Given | None:
+def _moved(given: Given | None, line: Line) -> Given | None:
     """Return the moments of a·x + b; units keep their own a and b from place to place."""
     if given is None:
         return None
@@ -113,10 +141,12 @@ def _moved(given: Given | None, line: tuple[float, float, float, float]) -> Give
     return Given(slope * given.mean + offset, second, nearby, across)
 
 
-def _arrival(graph: Graph, value: int, given: Given | None) -> Arrival:
-    if given is None:
+def _arrival(graph: Graph, value: int, met: _Met) -> Arrival:
+    if met.bent:
+        return Arrival(None, 1.0)
+    if met.given is None:
         return Arrival(STANDARD)
-    rms = math.sqrt(max(given.second, 0.0))
+    given, rms = met.given, math.sqrt(max(met.given.second, 0.0))
     if given.second - given.mean**2 <= 1e-9 * given.second:
         return Arrival(STANDARD, rms)  # zeros, or all the same: an example of shapes alone
     layer = "" if LEAST < rms < MOST else _read_by_layer(graph, value)

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from isoinit._reading.graph import Graph, Op
 
 
-def in_order(graph: Graph) -> Iterator[Op]:
-    """Yield every operation after those whose values it reads.
+def in_order(graph: Graph) -> Iterator[list[Op]]:
+    """Yield all operations, each after those whose values it reads.
 
-    What is made of learned vectors alone (positions, tokens) comes just before the first operation
-    that reads it beside the signal, or last where none does. All else keeps the order of execution.
-    So what a position joins is known when the position is chosen, whichever is looked up first.
+    What is made of learned vectors alone (positions, tokens) comes together with the first operation
+    that reads it beside the signal, just before it, or last where none does. All else keeps the order
+    of execution. So what a position joins is known when the position is chosen, whichever is looked
+    up first.
     """
     waiting: dict[int, Op] = {}
     for op in graph.ops:
         if _is_learned(op, waiting):
             waiting.update(dict.fromkeys(op.outputs, op))
-            continue
-        yield from _taken(op, waiting)
-        yield op
-    yield from dict.fromkeys(waiting.values())
+        else:
+            yield [*_taken(op, waiting), op]
+    yield list(dict.fromkeys(waiting.values()))
 
 
 def _is_learned(op: Op, waiting: dict[int, Op]) -> bool:

@@ -28,7 +28,7 @@ from isoinit._planning.propagation import (
     weights,
 )
 from isoinit._planning.propagation.context import Context, Fill, Route
-from isoinit._planning.propagation.inputs import STANDARD, arrivals
+from isoinit._planning.propagation.inputs import STANDARD, Arrival, arrivals
 from isoinit._planning.propagation.moments import (
     Lost,
     Moments,
@@ -103,41 +103,47 @@ def walk(
     signals = context.signals
     arriving = {value: a for value, a in arrivals(graph).items() if nominal or not a.rms}
     lost: dict[int, str] = {}  # each value that is not known, and the operation that lost it
-    for op in in_order(graph):
-        given = [v for v in op.inputs if v not in signals and v not in graph.producers]
-        found = {value: _example(context, value) for value in given}
-        signals.update(found)
-        context.of_example.update(found)
-        if not op.uses and context.of_example.issuperset(op.inputs):
-            context.of_example.update(op.outputs)
-        for value in needed(graph, op):
-            if value in signals:
-                continue
-            known = yield Lost(value, lost.get(value, op.name))
-            if known is not None:
-                units = frozenset({units_of(graph, value)})
-                signals[value] = found[value] = signal_of(context, known, units, measured=True)
-        signal = _after(context, op)
-        if (arrival := arriving.get(op.outputs[0])) is not None:
-            signal = _of_moments(context, op.outputs[0], arrival.given)
-        if signal is not None and _is_trusted(context, op, signal):
-            made = places.pieces(context, op, signal)
-            signals.update(made)
-            found |= made
-        by = next((lost.get(v, op.name) for v in op.inputs if v not in signals), op.name)
-        lost.update((value, by) for value in op.outputs if value not in signals)
-        for value, signal in found.items():
-            if seen is not None:
-                seen(value, signal)
+
+    def know(value: int, signal: Signal) -> None:
+        signals[value] = signal
+        if seen is not None:
+            seen(value, signal)
+
+    for together in in_order(graph):
+        for value in (value for op in together for value in op.inputs):
+            if value not in signals and value not in graph.producers:
+                know(value, _example(context, value, arriving.get(value)))
+                context.of_example.add(value)
+        for op in together:
+            if not op.uses and context.of_example.issuperset(op.inputs):
+                context.of_example.update(op.outputs)
+            for value in needed(graph, op):
+                if value in signals:
+                    continue
+                known = yield Lost(value, lost.get(value, op.name))
+                if known is not None:
+                    units = frozenset({units_of(graph, value)})
+                    know(value, signal_of(context, known, units, measured=True))
+            signal = _after(context, op)
+            if (arrival := arriving.get(op.outputs[0])) is not None:
+                counted = arrival.counts(None if signal is None else signal.second)
+                signal = signal if counted is None else _of_moments(context, op.outputs[0], counted)
+            if signal is not None and _is_trusted(context, op, signal):
+                for value, part in places.pieces(context, op, signal).items():
+                    know(value, part)
+            by = next((lost.get(v, op.name) for v in op.inputs if v not in signals), op.name)
+            lost.update((value, by) for value in op.outputs if value not in signals)
     return signals
 
 
-def _example(context: Context, value: int) -> Signal:
+def _example(context: Context, value: int, arrival: Arrival | None) -> Signal:
     """Return a tensor of the example: with its own moments, or standardized and independent.
 
     A buffer holds what it holds, whatever the example.
     """
     given = context.graph.given.get(value)
+    if arrival is not None and arrival.given is not None:
+        return _of_moments(context, value, arrival.given)
     if given is not None and (given.fixed or (not context.nominal and given.second > 0)):
         return _of_moments(context, value, given)
     return _of_moments(context, value, STANDARD)

@@ -88,6 +88,12 @@ def _group_norm(x: Any, weight: Any, bias: Any, *rest: Any) -> Told:
     return Told("group_norm", (x, rest[3], weight, bias, rest[4]), {})
 
 
+def _lstm(x: Any, *rest: Any) -> Told:
+    """One layer in one direction: four weights, the state, ..., and whether it has biases, at 11."""
+    weights = list(rest[:4] if rest[11] else rest[:2])
+    return Told("lstm", (x, rest[4:6], weights, bool(rest[11]), 1, 0.0, rest[14], False), {})
+
+
 def _softmax(x: Any, dim: int, _half: bool) -> Told:
     return Told("softmax", (x, dim), {})
 
@@ -107,6 +113,7 @@ FORMS: dict[str, Callable[..., Told]] = {
     "convolution": _convolution,
     **dict.fromkeys(("native_batch_norm", "native_batch_norm_legit"), _batch_norm),
     "native_group_norm": _group_norm,
+    "mkldnn_rnn_layer": _lstm,
     "softmax": _softmax,
     "index": _index,
 }

@@ -145,6 +145,16 @@ def made_nodes(
     ]
 
 
+def times(node: Node, tensor: torch.Tensor, factor: float) -> Node:
+    """Return the node of a tensor multiplied by a number."""
+
+    def node_of(_tensor: torch.Tensor) -> Node:
+        return node
+
+    call = Recorded(torch.mul, (tensor, factor), {})
+    return made_nodes("mul", call, node_of, lambda tensor: tensor, [tensor])[0]
+
+
 def remade(root: Node, given: Mapping[str, Array]) -> Array:
     """Return the tensor of a node, computed from a value for each parameter behind it."""
     done: dict[int, torch.Tensor] = {}

@@ -197,10 +197,11 @@ class Recorder(TorchFunctionMode):
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args[:1], {}) if name in LIKE else (args, kwargs)))
-        for tensor in tensors:
-            self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
+        if len(values) + len(weights) < len(tensors):
+            for tensor in tensors:
+                self._miss(tensor)
         if not values and not weights:
             self._note_constants(func, name, args, kwargs, made)
             return

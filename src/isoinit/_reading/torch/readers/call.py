@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
 from isoinit._reading.torch.calls import BESIDE, LIKE
 from isoinit._reading.torch.details import axes_along
-from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade
+from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade, times
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -59,6 +59,20 @@ class Weight:
     def single(self) -> bool:
         """Whether it was made of one parameter, by elementwise steps and rearrangements alone."""
         return self.exact or self.function is not None
+
+    def times(self, factor: float) -> Weight:
+        """It, multiplied by a number: what `add(x, w, alpha=2)` adds."""
+        if factor == 1:
+            return self
+        before = self.function
+        function = (
+            (lambda e: factor * (e if before is None else before(e))) if self.single else None
+        )
+        node = times(self.node, self.tensor, factor)
+        through = (*self.through, "mul")
+        return replace(
+            self, exact=False, joined=False, through=through, function=function, node=node
+        )
 
     def uses(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> list[Use]:
         """Its use as a whole, the layout made from the shape of the parameter itself.
@@ -201,7 +215,7 @@ class Call:
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:
-                weights.append(weight)
+                weights.append(weight if first else weight.times(self.kwargs.get("alpha", 1)))
             elif (value := numbered(tensor)) is not None:
                 inputs.append(value)
         uses = [
