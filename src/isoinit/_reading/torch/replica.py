@@ -91,12 +91,18 @@ class Replica:
             return tuple(made.shape), made.dtype
 
     def assign(self, weight: torch.Tensor) -> torch.Tensor:
-        """Assign a weight through `right_inverse`; returns the weight that comes out."""
+        """Assign a weight through `right_inverse`; returns the weight that comes out.
+
+        Raises:
+            ValueError: if a parameter is not finite then; or whatever `right_inverse` raises.
+        """
         with _repeatable(self._seed):
             if isinstance(self._module, ParametrizationList):
                 self._module.right_inverse(weight.to(self._dtype, copy=True))
             else:
                 self._write(dict.fromkeys(self.originals, weight))
+            if not all(bool(torch.isfinite(values).all()) for values in self.originals.values()):
+                raise ValueError("it makes NaN or infinity")
             return self._made()
 
     def hold(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
