@@ -50,13 +50,12 @@ def carried(
     if choice.initializer is None:
         return _told(graph, name, choice)
     chosen = bare(choice.initializer)
+    if (chart := graph.charts.get(name)) is not None:
+        return _fitted(chart, layout, choice, chosen, strict=strict)
     for length in graph.lengths.values():
         if length.of == name and vanishing_rows(chosen, layout, length.axis):
             return replace(choice, initializer=Directions(chosen, length.axis))
-    chart = graph.charts.get(name)
-    if chart is None:
-        return _told(graph, name, choice)
-    return _fitted(chart, layout, choice, chosen, strict=strict)
+    return _told(graph, name, choice)
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:

@@ -69,7 +69,7 @@ def _mark(
 ) -> torch.Tensor | None:
     hook = computed.hook
     weight = made if hook is None else getattr(computed.module, hook.name)
-    if not isinstance(weight, torch.Tensor) or recorder.is_parameter(weight):
+    if not isinstance(weight, torch.Tensor):
         return None
     with torch._C.DisableTorchFunction():  # this is not of the model's doing
         whole = weight.contiguous()  # what its axes are is read from its strides
