@@ -175,3 +175,15 @@ def test_a_bias_that_cannot_start_at_nothing_is_named():
     assert "parametrizations.bias.original" in warning
     assert "Zeros() draws" in warning
     torch.testing.assert_close(plan.apply(layer).bias, torch.full((4,), 0.5))
+
+
+def test_a_weight_that_cannot_be_assigned_is_left_and_named():
+    layer = parametrizations.orthogonal(
+        nn.Linear(32, 32), orthogonal_map="matrix_exp", use_trivialization=False
+    )
+    weight = layer.weight.clone()
+    plan = isoinit.plan(layer, batch())
+    (warning,) = plan.warnings
+    assert ORIGINAL in warning
+    assert "not possible to assign" in warning
+    assert torch.equal(plan.apply(layer).weight, weight)

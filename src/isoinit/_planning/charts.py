@@ -59,9 +59,9 @@ def carried(
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:
-    """A choice with the reason for which a `right_inverse` is left alone."""
+    """The choice, unless the parameter makes a weight that cannot be assigned: then it is left."""
     why = graph.refused.get(name)
-    return choice if why is None else replace(choice, reason=f"{choice.reason}; {why}")
+    return choice if why is None else replace(choice, initializer=None, reason=why)
 
 
 def _fitted(
