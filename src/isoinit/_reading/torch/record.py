@@ -271,11 +271,11 @@ class Recorder(TorchFunctionMode):
         """Read g·v/‖v‖ as a weight that v stands for, where each of the two is a parameter."""
         v, g, dim = [*args, *[kwargs[k] for k in ("v", "g", "dim") if k in kwargs], 0][:3]
         direction, length = self._weight(v), self._weight(g)
-        if direction is None or length is None or not (direction.exact and length.exact):
+        if direction is None or length is None:
             return False
+        if not (isinstance(v, nn.Parameter) and isinstance(g, nn.Parameter)):
+            return False  # a part or a function of one
         name = direction.names[0]
-        if tuple(v.shape) != direction.shapes[name]:
-            return False  # a part of v
         known = Length(name, None if dim == -1 else dim % v.dim())
         if self._lengths.setdefault(length.names[0], known) != known:
             return False  # the g of two weights
