@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
 
 import isoinit
-from isoinit import Assigned, HeNormal, LooksLinear, Normal, Norms, Orthogonal, Zeros
+from isoinit import Assigned, HeNormal, LooksLinear, Normal, Norms, Orthogonal
 from isoinit.errors import ArgumentError
 
 V, G = "parametrizations.weight.original1", "parametrizations.weight.original0"
@@ -138,9 +139,51 @@ def test_plans_of_models_that_hold_other_values_are_equal():
     assert len(digests) == 1
 
 
-def test_a_bias_that_is_computed_starts_at_nothing():
+class Positive(nn.Module):
+    def forward(self, weight):
+        return functional.softplus(weight)
+
+    def right_inverse(self, weight):
+        return weight.expm1().log()
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.bias = nn.Parameter(torch.full((32,), 2.0)), nn.Parameter(torch.ones(32))
+        parametrize.register_parametrization(self, "scale", Positive())
+        parametrize.register_parametrization(self, "bias", Bounded(), unsafe=True)
+
+    def forward(self, x):
+        return self.scale * x + self.bias
+
+
+def test_scales_and_biases_that_are_computed_start_without_effect():
+    model = Scaled()
+    plan = isoinit.plan(model, batch())
+    assert plan["parametrizations.scale.original"].initializer.base == isoinit.Ones()
+    plan.apply(model)
+    torch.testing.assert_close(model(batch()), batch())
+
+
+def test_a_bias_that_cannot_start_at_nothing_is_named():
     layer = nn.Linear(32, 4)
-    parametrize.register_parametrization(layer, "bias", Bounded())
+    nn.init.constant_(layer.bias, 0.5)
+    parametrize.register_parametrization(layer, "bias", Positive())
     plan = isoinit.plan(layer, batch())
-    assert plan["parametrizations.bias.original"].initializer.base == Zeros()
-    assert not plan.apply(layer).bias.any()
+    (warning,) = plan.warnings
+    assert "parametrizations.bias.original" in warning
+    assert "Zeros() draws" in warning
+    torch.testing.assert_close(plan.apply(layer).bias, torch.full((4,), 0.5))
+
+
+def test_a_weight_that_cannot_be_assigned_is_left_and_named():
+    layer = parametrizations.orthogonal(
+        nn.Linear(32, 32), orthogonal_map="matrix_exp", use_trivialization=False
+    )
+    weight = layer.weight.clone()
+    plan = isoinit.plan(layer, batch())
+    (warning,) = plan.warnings
+    assert ORIGINAL in warning
+    assert "not possible to assign" in warning
+    assert torch.equal(plan.apply(layer).weight, weight)

@@ -261,7 +261,7 @@ def test_nothing_is_changed_by_a_weight_that_is_refused():
     plan = isoinit.plan(model, batch(2))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model[1].parametrizations.weight[0].right_inverse = lambda weight: weight * math.nan
-    with pytest.raises(PlanError, match=r"1\.parametrizations.*not finite"):
+    with pytest.raises(PlanError, match=r"1\.parametrizations.*NaN"):
         plan.apply(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     parametrize.remove_parametrizations(model[1], "weight")

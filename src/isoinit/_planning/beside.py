@@ -80,8 +80,8 @@ def _share(join: Op, value: int) -> float:
     """Return what a sum multiplies the second moment of one of its terms by: `add(x, y, alpha=2)`."""
     if join.name not in SUMS or join.replay is None:
         return 1.0
-    whole = join.apply([np.full(1, float(v == value)) for v in dict.fromkeys(join.inputs)])
-    return float(whole[0]) ** 2 or 1.0
+    whole = join.play([np.full(1, float(v == value)) for v in dict.fromkeys(join.inputs)])[0]
+    return float(np.ravel(whole)[0]) ** 2 or 1.0
 
 
 def _onward(graph: Graph, reader: Op, at: _Arriving, learned: int) -> Iterator[_Arriving]:

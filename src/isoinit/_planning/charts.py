@@ -20,7 +20,6 @@ from isoinit.initializers import (
     Directions,
     Initializer,
     LeCunNormal,
-    Normal,
     Norms,
     Orthogonal,
     bare,
@@ -31,7 +30,6 @@ from isoinit.initializers.scale.fans import Layout
 
 ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
 PAPER = "Salimans & Kingma 2016, eq. 2"
-NO_WEIGHT = "its module's right_inverse makes zeros, NaN or infinity"
 
 
 def carried(
@@ -52,19 +50,18 @@ def carried(
     if choice.initializer is None:
         return _told(graph, name, choice)
     chosen = bare(choice.initializer)
+    if (chart := graph.charts.get(name)) is not None:
+        return _fitted(chart, layout, choice, chosen, strict=strict)
     for length in graph.lengths.values():
         if length.of == name and vanishing_rows(chosen, layout, length.axis):
             return replace(choice, initializer=Directions(chosen, length.axis))
-    chart = graph.charts.get(name)
-    if chart is None:
-        return _told(graph, name, choice)
-    return _fitted(chart, layout, choice, chosen, strict=strict)
+    return _told(graph, name, choice)
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:
-    """A choice with the reason for which a `right_inverse` is left alone."""
+    """The choice, unless the parameter makes a weight that cannot be assigned: then it is left."""
     why = graph.refused.get(name)
-    return choice if why is None else replace(choice, reason=f"{choice.reason}; {why}")
+    return choice if why is None else replace(choice, initializer=None, reason=why)
 
 
 def _fitted(
@@ -72,15 +69,15 @@ def _fitted(
 ) -> Choice:
     """What is assigned for the weight to come out as chosen, or as near as its module allows."""
     tried = _tried(chart, chosen, layout)
-    if tried is None:
-        why = f"{NO_WEIGHT} of what {chosen} draws"
+    if isinstance(tried, str):
+        why = f"its module's right_inverse refuses what {chosen} draws: {tried}"
         if strict:
             raise ArgumentError(f"{chosen} does not fit {chart.carrier!r}: {why}")
-        chosen = LeCunNormal() if layout.is_map else Normal(std=1.0)
-        choice = replace(choice, reason=f"{choice.reason}; but {why}, so that it starts random")
-        tried = _tried(chart, chosen, layout)
-    if tried is None:
-        return replace(choice, initializer=None, reason=f"{NO_WEIGHT} of what {chosen} draws")
+        if layout.is_map:  # a bias or a scale has no random start
+            chosen, choice = LeCunNormal(), replace(choice, reason=f"{choice.reason}; but {why}")
+            tried = _tried(chart, chosen, layout)
+    if isinstance(tried, str):
+        return replace(choice, initializer=None, reason=why)
     drawn, came = tried
     scale, size = _scale(drawn, came), None
     if not chart.free:
@@ -108,25 +105,29 @@ def _assigned(
     return made
 
 
-def _tried(chart: Chart, base: Initializer, layout: Layout) -> tuple[Array, Array] | None:
-    """Return a weight that is drawn, and the weight that comes of assigning it; None if none can."""
-    drawn = np.empty(math.prod(layout.shape))
-    base.fill_piece(drawn, Stream(0, chart.carrier), layout, Piece.whole(layout.shape))
+def _tried(chart: Chart, base: Initializer, layout: Layout) -> tuple[Array, Array] | str:
+    """Return a weight that is drawn, and the weight that comes of assigning it; or why none does."""
+    flat = np.empty(math.prod(layout.shape))
+    base.fill_piece(flat, Stream(0, chart.carrier), layout, Piece.whole(layout.shape))
+    drawn = flat.reshape(layout.shape)
     if not chart.free and not drawn.any():
-        return None
-    came = chart.assign(drawn.reshape(layout.shape))
-    sound = bool(np.isfinite(came).all()) and bool(came.any()) == bool(drawn.any())
-    return (drawn.reshape(layout.shape), came) if sound else None
+        return "zeros have no direction"
+    try:
+        came = chart.assign(drawn)
+    except ValueError as failure:
+        return str(failure)
+    if not np.isfinite(came).all() or bool(came.any()) != bool(drawn.any()):
+        return "it makes zeros, NaN or infinity"
+    return drawn, came
 
 
 def _kept(chart: Chart, layout: Layout) -> tuple[Array, Array] | None:
     """Return an orthogonal weight and what comes of it, if that is the same."""
-    if not layout.is_map:
+    tried = _tried(chart, Orthogonal(), layout) if layout.is_map else ""
+    if isinstance(tried, str):
         return None
-    tried = _tried(chart, Orthogonal(), layout)
-    return (
-        tried if tried is not None and _rms(tried[1] - tried[0]) < ALIKE * _rms(tried[0]) else None
-    )
+    drawn, came = tried
+    return tried if _rms(came - drawn) < ALIKE * _rms(drawn) else None
 
 
 def _in_line(drawn: Array, came: Array) -> bool:

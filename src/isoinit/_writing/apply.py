@@ -108,6 +108,20 @@ def fill_parameters(
     fill(parts, seed, values)
 
 
+def fill_within(
+    entries: Entries, model: nn.Module, parameters: Mapping[str, torch.Tensor], seed: int
+) -> None:
+    """Fill some parameters of a model, by name, and what follows from the weights made of them.
+
+    Raises:
+        PlanError: if an initializer does not fit a parameter; nothing was changed then.
+    """
+    mine = {name: entries[name] for name in parameters if entries[name].initializer is not None}
+    followed = follow(model, mine, seed)
+    fill_parameters(entries, parameters, seed, followed.parameters)
+    restore_buffers(model, followed.buffers)
+
+
 def _followed(
     plan: Planned,
     model: nn.Module,

@@ -12,6 +12,7 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen
 from isoinit._reading.torch.names import require_parameters
+from isoinit._writing.apply import fill_within
 from isoinit._writing.refusals import left_on_meta
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
@@ -101,7 +102,7 @@ def convert(
     say_what_stays(asked.choices, holders)
     drawn = {name: draw(choice, known[name], seed) for name, choice in asked.sparse.items()}
     rest = {name: parameter for name, parameter in known.items() if name not in drawn}
-    asked.plan.fill(_settled(model, rest), seed)
+    fill_within(asked.plan.entries, model, _settled(model, rest), seed)
     return install(model, drawn, holders)
 
 

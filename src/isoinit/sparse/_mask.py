@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen, refuse_wrapped
 from isoinit._reading.torch.names import named_modules, require_parameters
+from isoinit._writing.apply import fill_within
 from isoinit._writing.parametrized import parametrizations_of, parametrized, unparametrized
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
@@ -177,7 +177,7 @@ def mask(
     seed, sparse = resolve_seed(seed), asked.sparse
     kept = {name: draw(choice, known[name], seed).kept for name, choice in sparse.items()}
     filled = {n: c.filled for n, c in sparse.items() if c.constant is None}
-    replace(asked.plan, entries={**asked.plan.entries, **filled}).fill(known, seed)
+    fill_within({**asked.plan.entries, **filled}, model, known, seed)
     hold(model, kept, {name: choice.entry.layout for name, choice in sparse.items()})
     return model
 

@@ -148,3 +148,23 @@ def test_a_length_of_two_weights_is_not_taken_for_that_of_one():
     graph = trace(Shared(), torch.randn(3, 8))
     assert graph.lengths["g"].of == "a"
     assert [use.through for _, use in graph.uses_of("b")] == [("weight_norm",)]
+
+
+def test_a_direction_that_is_turned_first_is_not_the_parameter():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.v, self.g = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.ones(8, 1))
+
+        def forward(self, x):
+            return functional.linear(x, torch._weight_norm(self.v.T, self.g))
+
+    assert trace(Turned(), torch.randn(3, 8)).lengths == {}
+
+
+def test_a_normalized_kernel_of_another_memory_format():
+    model = parametrizations.weight_norm(nn.Conv2d(4, 6, 3)).to(memory_format=torch.channels_last)
+    graph = trace(model, torch.randn(2, 4, 8, 8))
+    (use,) = [use for op in graph.ops for use in op.uses if use.slot == "weight"]
+    assert (use.layout.fan_in, use.layout.shape) == (36, (6, 4, 3, 3))
+    assert len(graph.lengths) == 1

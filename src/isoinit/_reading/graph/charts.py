@@ -36,7 +36,8 @@ class Chart:
         single: whether `right_inverse` returns one tensor, and no sequence.
         direct: whether the carrier may hold the weight itself, and the same weight comes out.
         free: whether a weight twice as large comes out twice as large. Else a size is prescribed.
-        assign: from a weight to the weight that comes out once it is assigned.
+        assign: from a weight to the weight that comes out once it is assigned; raises a ValueError
+            that says why it cannot be.
     """
 
     parameters: tuple[str, ...]

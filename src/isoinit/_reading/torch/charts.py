@@ -69,7 +69,7 @@ def _mark(
 ) -> torch.Tensor | None:
     hook = computed.hook
     weight = made if hook is None else getattr(computed.module, hook.name)
-    if not isinstance(weight, torch.Tensor) or recorder.is_parameter(weight):
+    if not isinstance(weight, torch.Tensor):
         return None
     with torch._C.DisableTorchFunction():  # this is not of the model's doing
         whole = weight.contiguous()  # what its axes are is read from its strides
@@ -81,7 +81,7 @@ def _mark(
 
 
 def _chart(computed: Computed) -> Chart:
-    """Try to assign two weights, one twice the other.
+    """Try what comes of assigning a weight.
 
     Raises:
         ValueError: naming what came out of it.
@@ -93,39 +93,58 @@ def _chart(computed: Computed) -> Chart:
     # From a stream of ours: a mask may have been made of what torch's generator draws first.
     Normal(std=size).fill(numbers, Stream(0, "trial"), fans.vector(shape))
     drawn = torch.from_numpy(numbers).to(dtype).reshape(shape)
-    once, twice = _sound(replica.assign(drawn)), _sound(replica.assign(2 * drawn))
-    if replica.buffers.keys() != computed.buffers.keys():
-        raise ValueError("it makes buffers that were not there")
-    free = _alike(twice, 2 * once)
-    if not free and not math.isclose(_rms(twice), _rms(once), rel_tol=5 * ALIKE):
-        raise ValueError("a weight twice as large comes out neither twice as large nor as large")
+    try:
+        direct, free = _tried(replica, computed, drawn)
+    except ValueError:
+        if sum(extent > 1 for extent in shape) > 1:
+            raise
+        direct, free = _tried(replica, computed, 1 + drawn)  # a scale may have to be positive
     names = tuple(computed.originals.values())
-    alike = [n for n in names if tuple(computed.parameters[n].shape) == tuple(shape)]
-    direct = len(names) == len(alike) == 1 and _alike(
-        replica.hold({names[0]: 2 * drawn}), twice, SAME
-    )
+    alike = [name for name in names if tuple(computed.parameters[name].shape) == shape]
 
     def assign(weight: Array) -> Array:
         given = torch.from_numpy(np.ascontiguousarray(weight)).to(dtype).reshape(shape)
-        return replica.assign(given).double().numpy()
+        try:
+            return replica.assign(given).double().numpy()
+        except Exception as failure:  # whatever the user's code raises: the plan tells it
+            raise ValueError(str(failure)) from failure
 
     single = bool(getattr(computed.module, "is_tensor", True))
     return Chart(names, (alike or list(names))[0], single, direct, free, assign)
 
 
-def _sound(weight: torch.Tensor) -> torch.Tensor:
-    """The weight that came out, if it can be the weight of a layer.
+def _tried(replica: Replica, computed: Computed, drawn: torch.Tensor) -> tuple[bool, bool]:
+    """Assign a weight and its double: whether the parameter may hold it, and its size is free.
 
     Raises:
-        ValueError: if it is not finite, or its elements have a mean.
+        ValueError: naming what came out of it.
+    """
+    once, twice = (_sound(replica.assign(weight), weight) for weight in (drawn, 2 * drawn))
+    if replica.buffers.keys() != computed.buffers.keys():
+        raise ValueError("it makes buffers that were not there")
+    free = _alike(twice, 2 * once)
+    if not free and not math.isclose(_rms(twice), _rms(once), rel_tol=5 * ALIKE):
+        raise ValueError("a weight twice as large comes out neither twice as large nor as large")
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in computed.parameters.items()]
+    if len(shapes) != 1 or shapes[0][1] != tuple(drawn.shape):
+        return False, free
+    return _alike(replica.hold({shapes[0][0]: 2 * drawn}), twice, SAME), free
+
+
+def _sound(weight: torch.Tensor, assigned: torch.Tensor) -> torch.Tensor:
+    """The weight that came out, if it can take the place of the assigned one.
+
+    Raises:
+        ValueError: if it is not finite, or its elements have another mean.
     """
     values = weight.double()
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("it makes NaN or infinity of a Gaussian weight")
+        raise ValueError("it makes NaN or infinity")
     if not _rms(values):
-        raise ValueError("it makes zeros of a Gaussian weight")
-    if abs(values.mean().item()) > (0.1 + 5 / math.sqrt(values.numel())) * _rms(values):
-        raise ValueError("it makes a weight whose mean is not zero of one whose mean is")
+        raise ValueError("it makes zeros")
+    means = [tensor.double().mean().item() / _rms(tensor) for tensor in (values, assigned)]
+    if abs(means[0] - means[1]) > 0.1 + 5 / math.sqrt(values.numel()):
+        raise ValueError("it makes a weight with a mean of one without")
     return weight
 
 

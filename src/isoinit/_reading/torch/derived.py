@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from isoinit._reading.graph import SUMS, Length, ReplayError
 from isoinit._reading.torch.calls import ALTERING, BESIDE, MOVES, PICKS, is_float
@@ -120,11 +121,11 @@ def normed_by_length(
     kwargs = call.kwargs
     v, g, dim = [*call.args, *[kwargs[k] for k in ("v", "g", "dim") if k in kwargs], 0][:3]
     direction, length = weight(v), weight(g)
-    if direction is None or length is None or not (direction.exact and length.exact):
+    if direction is None or length is None:
         return None
+    if not (isinstance(v, nn.Parameter) and isinstance(g, nn.Parameter)):
+        return None  # a part or a function of one
     name = direction.names[0]
-    if tuple(v.shape) != direction.shapes[name]:
-        return None  # a part of v
     return length.names[0], Length(name, None if dim == -1 else dim % v.dim())
 
 

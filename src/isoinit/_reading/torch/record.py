@@ -133,11 +133,6 @@ class Recorder(TorchFunctionMode):
         self._charts[chart.carrier] = chart
         self._mark_weight(tensor, chart.carrier)
 
-    def is_parameter(self, tensor: torch.Tensor) -> bool:
-        """Return whether a tensor is met as one parameter, perhaps rearranged."""
-        weight = self._weight(tensor)
-        return weight is not None and weight.exact
-
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
         if value is None:

@@ -91,12 +91,18 @@ class Replica:
             return tuple(made.shape), made.dtype
 
     def assign(self, weight: torch.Tensor) -> torch.Tensor:
-        """Assign a weight through `right_inverse`; returns the weight that comes out."""
+        """Assign a weight through `right_inverse`; returns the weight that comes out.
+
+        Raises:
+            ValueError: if a parameter is not finite then; or whatever `right_inverse` raises.
+        """
         with _repeatable(self._seed):
             if isinstance(self._module, ParametrizationList):
                 self._module.right_inverse(weight.to(self._dtype, copy=True))
             else:
                 self._write(dict.fromkeys(self.originals, weight))
+            if not all(bool(torch.isfinite(values).all()) for values in self.originals.values()):
+                raise ValueError("it makes NaN or infinity")
             return self._made()
 
     def hold(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -119,26 +125,32 @@ class Replica:
         """The weight that the parameters make, with the buffers that a forward writes up to date.
 
         Those start from random numbers, so that what was there before does not matter. The forward is
-        run in training mode until they stay as they are. Buffers that never settle, such
-        as a counter, do not follow from the weight: they are put back.
+        run in training mode until they stay as they are. Buffers that do not settle, and counters, do
+        not follow from the weight: they are put back.
         """
         began = {name: buffer.clone() for name, buffer in self.buffers.items()}
         written = self._written() if began else []
+        moving = [name for name in written if began[name].is_floating_point()]
         if not (self._rough and self._started):
-            for name in written:
+            for name in moving:
                 self.buffers[name].copy_(torch.randn(began[name].shape))
         self._started = True
-        for _ in range(MOST_RUNS if written else 0):
-            before = {name: self.buffers[name].clone() for name in written}
-            self._forward()
-            if all(_is_near(self.buffers[n], b, self._settled) for n, b in before.items()):
-                break
-        else:
-            for name in written:
-                if not _is_near(self.buffers[name], before[name], LOOSE):
-                    self.buffers[name].copy_(began[name])
+        settled = self._run(moving)
+        for name in written:
+            if name not in settled:
+                self.buffers[name].copy_(began[name])
         self._module.eval()
         return self._forward().detach().contiguous()
+
+    def _run(self, moving: list[str]) -> set[str]:
+        """Run until these buffers stay as they are; returns those that do, or nearly so."""
+        last: dict[str, torch.Tensor] = {}
+        for _ in range(MOST_RUNS if moving else 0):
+            last = {name: self.buffers[name].clone() for name in moving}
+            self._forward()
+            if all(_is_near(self.buffers[n], b, self._settled) for n, b in last.items()):
+                break
+        return {n for n, buffer in last.items() if _is_near(self.buffers[n], buffer, LOOSE)}
 
     def _written(self) -> list[str]:
         """The buffers that a forward in training mode writes."""
@@ -194,8 +206,6 @@ def _copied(computed: Computed, twins: dict[int, Any]) -> nn.Module:
 
 
 def _is_near(now: torch.Tensor, before: torch.Tensor, rtol: float) -> bool:
-    if not now.is_floating_point():
-        return torch.equal(now, before)
     # NaN is near to NaN: whoever asked sees it in the weight.
     change, size = torch.dist(now, before), torch.linalg.vector_norm(now)
     return not bool(change > rtol * size)
