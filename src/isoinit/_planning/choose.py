@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walk
+from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walking
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
 from isoinit._reading.roles import Role
@@ -83,7 +83,7 @@ def choosing(
     streams: dict[int, list[int]] = {}
     for join in graph.joins.values():
         streams.setdefault(join.start, []).append(join.stream)
-    yield from walk(graph, fill, nominal=True, seen=seen)
+    yield from walking(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
     return {
         name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))

@@ -96,13 +96,9 @@ def plan(
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
         decided = as_given(model, batch, graph, roles, choices)
+    choices, signals = decided.choices, decided.signals
     entries = {
-        name: _entry(
-            role,
-            str(parameters[name].dtype),
-            decided.choices[name],
-            decided.signals.get(name),
-        )
+        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
         for name, role in decided.roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
@@ -112,12 +108,10 @@ def plan(
     chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     if overrides is not None:
         chosen.override(overrides)
-        choices = {
-            e.name: replace(decided.choices[e.name], initializer=e.initializer) for e in chosen
-        }
-        again = as_given(model, batch, decided.graph, decided.roles, choices)
+        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
+        signals = as_given(model, batch, decided.graph, decided.roles, choices).signals
         for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(entry, expected=again.signals.get(name))
+            chosen.entries[name] = replace(entry, expected=signals.get(name))
     return chosen
 
 

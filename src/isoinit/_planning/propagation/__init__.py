@@ -5,8 +5,8 @@ kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `poin
 `moments` (what was measured where the signal is lost). Import the names below from here.
 """
 
-from isoinit._planning.propagation.moments import Moments, Walk
+from isoinit._planning.propagation.moments import Measured, Moments, Walk
 from isoinit._planning.propagation.samples import Signal
-from isoinit._planning.propagation.walk import propagate, walk
+from isoinit._planning.propagation.walk import propagate, walking
 
-__all__ = ["Moments", "Signal", "Walk", "propagate", "walk"]
+__all__ = ["Measured", "Moments", "Signal", "Walk", "propagate", "walking"]
