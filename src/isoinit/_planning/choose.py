@@ -12,7 +12,7 @@ from dataclasses import replace
 from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
-from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walk
+from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walking
 from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
@@ -57,7 +57,7 @@ def choosing(
         tell: called with each choice, as soon as it is made.
     """
     chooser = _Chooser(graph, roles, method, tell)
-    yield from walk(graph, chooser.fill, nominal=True, seen=chooser.seen)
+    yield from walking(graph, chooser.fill, nominal=True, seen=chooser.seen)
     targets = _outputs(graph, chooser.signals)
     chosen = chooser.chosen
     for name, role in roles.items():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.choose import choose_all, expected
 from isoinit._planning.doubts import doubts
-from isoinit._planning.measured import Measured, lost_notes, measure, reread
-from isoinit._planning.propagation import Moments
+from isoinit._planning.measured import lost_notes, measure, reread
+from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role, read_roles

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import stored
 from isoinit._planning.choose import choosing
+from isoinit._planning.propagation import Measured
 from isoinit._planning.rules import Choice
-from isoinit._reading.graph import Given, Graph
+from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
@@ -21,23 +21,6 @@ SHOWN = 4  # names in a sentence
 CONSTANT = (
     "it is no tensor of the example, nor made of one by torch's functions (a buffer, or NumPy)"
 )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one run of the model showed.
-
-    Attributes:
-        known: the moments of the values that were asked for, by number.
-        why: why not of all of them; "" where all are known.
-        notes: what is doubtful about the example.
-        otherwise: whether the model did other operations in the run than when it was read.
-    """
-
-    known: Mapping[int, Given] = field(default_factory=dict)
-    why: str = ""
-    notes: tuple[str, ...] = ()
-    otherwise: bool = False
 
 
 def measure(

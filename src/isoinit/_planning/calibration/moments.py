@@ -19,8 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._planning.calibration.forward import copied, running_with, twin
-from isoinit._planning.measured import Measured
-from isoinit._planning.propagation import Walk
+from isoinit._planning.propagation import Measured, Walk
 from isoinit._planning.propagation.moments import units_of
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Given, Graph, Op

@@ -7,8 +7,8 @@ and `moments` (what was measured where it is lost). Import the names below from 
 """
 
 from isoinit._planning.propagation.inputs import hardly_meant
-from isoinit._planning.propagation.moments import Moments, Walk
+from isoinit._planning.propagation.moments import Measured, Moments, Walk
 from isoinit._planning.propagation.samples import Signal
-from isoinit._planning.propagation.walk import propagate, walk
+from isoinit._planning.propagation.walk import propagate, walking
 
-__all__ = ["Moments", "Signal", "Walk", "hardly_meant", "propagate", "walk"]
+__all__ = ["Measured", "Moments", "Signal", "Walk", "hardly_meant", "propagate", "walking"]

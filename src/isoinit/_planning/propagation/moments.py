@@ -60,6 +60,23 @@ class Moments:
         return {value: by for value, by in self.asked.items() if value not in self.known}
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one run of the model showed.
+
+    Attributes:
+        known: the moments of the values that were asked for, by number.
+        why: why not of all of them; "" where all are known.
+        notes: what is doubtful about the example.
+        otherwise: whether the model did other operations in the run than when it was read.
+    """
+
+    known: Mapping[int, Given] = field(default_factory=dict)
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    otherwise: bool = False
+
+
 def needed(graph: Graph, op: Op) -> tuple[int, ...]:
     """Return the values that must be known for an operation's parameters to be chosen.
 

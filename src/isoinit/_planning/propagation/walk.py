@@ -84,10 +84,10 @@ def propagate(
         was measured.
     """
     moments = Moments() if moments is None else moments
-    return moments.answer(walk(graph, fill, nominal=nominal, seen=seen))
+    return moments.answer(walking(graph, fill, nominal=nominal, seen=seen))
 
 
-def walk(
+def walking(
     graph: Graph,
     fill: Fill,
     *,
