@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isoinit._reading.chain_points import SIZES, Joint, is_odd, points_for, values_of
+from isoinit.initializers.scale.criticality import points
 
 ALL = ("plain", "centred", "mirrored")
 
@@ -84,3 +85,19 @@ def test_all_functions_of_a_chain_rest_at_one_size():
 def test_odd_functions():
     assert is_odd(np.tanh)
     assert not is_odd(relu)
+
+
+def grown(point, layers):
+    """What becomes of four times the size, relative to the size, under z + z³/20."""
+    q = 4 * point.second
+    for _ in range(layers):
+        q = min(point.weight * (q + 6 / 20 * q**2 + 15 / 400 * q**3) + point.bias, 1e6)
+    return q / point.second
+
+
+def test_a_size_that_larger_examples_run_away_from_is_left_for_one_that_they_do_not():
+    """E[φ²] = q + 6aq² + 15a²q³ for φ = z + az³, from an example of four times the size."""
+    point = rest(lambda z: z + z**3 / 20, ways=("plain", "centred"))
+    assert point.second < min(SIZES)
+    assert grown(point, layers=29) < 2 * 4
+    assert grown(points(lambda z: z + z**3 / 20, 0.25)["plain"], layers=29) > 4 * 4

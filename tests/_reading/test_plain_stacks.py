@@ -87,9 +87,9 @@ def test_depthwise_kernels_have_one_input_and_cannot_be_centred():
 
 
 def test_layers_without_biases_say_that_biases_would_help():
-    assert planned(stack(gauss, width=256), 4, 256).notes == ()
-    (note,) = planned(stack(gauss, width=256, bias=False), 4, 256).notes
-    assert "'0.weight' to '38.weight'" in note
+    assert planned(stack(gauss, depth=30, width=256), 4, 256).notes == ()
+    (note,) = planned(stack(gauss, depth=30, width=256, bias=False), 4, 256).notes
+    assert "'0.weight' to '58.weight'" in note
     assert "biases in these layers, a norm layer" in note
 
 

@@ -18,6 +18,7 @@ from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers import (
     ICNR,
+    Centred,
     Constant,
     DecayRates,
     DeltaOrthogonal,
@@ -70,6 +71,8 @@ EACH = [
     (HeUniform(a=0.25, mode="fan_avg"), CONV),
     (LeCunNormal(gain=1.2), LINEAR),
     (LooksLinear(gain=0.9), fans.linear((24, 10), 3)),
+    (Centred(gain=0.9), fans.linear((24, 10), 3)),
+    (Centred(gain=0.9, taps="centre"), CONV),
     (LeCunUniform(), fans.linear((10, 24), 2, transposed=True)),
     (Orthogonal(gain=1.3), LINEAR),
     (DeltaOrthogonal(gain=0.9), CONV),

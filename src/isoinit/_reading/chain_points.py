@@ -81,18 +81,15 @@ _Found = tuple[Point, Survival]
 
 
 def _search(joints: Sequence[Joint], noise: float) -> tuple[Point, ...] | None:
-    living: list[tuple[float, list[_Found]]] = []
+    most, best = 0.0, None
     for sizes, worth in ((SIZES, 1.0), (WIDER, 0.25)):
-        if max((score for score, _ in living), default=0.0) >= worth:
-            break
-        for size in sizes:
-            rests = _rests(joints, size, noise)
-            scores = [worth * _score([left for _, left in rest]) for rest in rests]
-            living += [pair for pair in zip(scores, rests, strict=True) if pair[0] > 0]
-    for _, rest in sorted(living, key=lambda pair: -pair[0]):  # of equals the first
-        if all(stays(joint.function, *found) for joint, found in zip(joints, rest, strict=True)):
-            return tuple(point for point, _ in rest)
-    return None
+        for size in sizes if most < worth else ():
+            for rest in _rests(joints, size, noise):
+                score = worth * _score([left for _, left in rest])
+                pairs = zip(joints, rest, strict=True)
+                if score > most and all(stays(joint.function, *one) for joint, one in pairs):
+                    most, best = score, tuple(point for point, _ in rest)
+    return best
 
 
 def _rests(joints: Sequence[Joint], size: float, noise: float) -> list[list[_Found]]:
