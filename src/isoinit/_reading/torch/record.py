@@ -62,6 +62,10 @@ class _Known(Generic[T]):
     def __contains__(self, tensor: torch.Tensor) -> bool:
         return self.get(tensor) is not None
 
+    def forget(self, tensor: torch.Tensor) -> None:
+        """Know nothing of a tensor any more."""
+        self._held.pop(id(tensor), None)
+
     def get(self, tensor: torch.Tensor) -> T | None:
         """What is known of a tensor: this very one, and none that was at its place before."""
         known = self._held.get(id(tensor))
@@ -241,7 +245,10 @@ class Recorder(TorchFunctionMode):
         call = (func, args, kwargs)
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
-            self._constants[tensor] = known
+            if known is None:
+                self._constants.forget(tensor)
+            else:
+                self._constants[tensor] = known
             self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
@@ -252,8 +259,7 @@ class Recorder(TorchFunctionMode):
             if self._weight(other) is not None:
                 continue
             if value is None:
-                if before is None:
-                    self._constants[other] = Constant(other)
+                self._constants.forget(other)
                 continue
             if other.numel() <= tensor.numel():
                 name = "view" if other.numel() == tensor.numel() else "getitem"
