@@ -25,6 +25,10 @@ class ByIdentity(Generic[T]):
     def __contains__(self, tensor: torch.Tensor) -> bool:
         return self.get(tensor) is not None
 
+    def forget(self, tensor: torch.Tensor) -> None:
+        """Know nothing of a tensor any more."""
+        self._held.pop(id(tensor), None)
+
     def get(self, tensor: torch.Tensor) -> T | None:
         """What is known of a tensor: this very one, and none that was at its place before."""
         known = self._held.get(id(tensor))

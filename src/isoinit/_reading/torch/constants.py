@@ -145,8 +145,8 @@ def constant(
     known: Callable[[Any], Constant | None],
     *,
     moved: bool,
-) -> Constant:
-    """Return what is known of a constant that a call made of others, or of nothing.
+) -> Constant | None:
+    """Return what is known of a constant that a call made; None where the tensor itself says it all.
 
     Args:
         call: the function, its positional and its other arguments.
@@ -167,6 +167,8 @@ def constant(
             shape = torch.empty(made.shape, dtype=made.dtype, device="meta")
         return Constant(shape, wave, causal, number, _filler(made, number))
     real = _is_plain(made)
+    if real and not (wave or causal or (moved and before)):
+        return None  # so that its memory is not kept
     make = Constant(made)._read if real else _maker(call, known, tuple(made.shape))
     return Constant(before[0].tensor if moved and before else made, wave, causal, make=make)
 

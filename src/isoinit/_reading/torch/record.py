@@ -269,7 +269,10 @@ class Recorder(TorchFunctionMode):
         call = (func, args, kwargs)
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
-            self._constants[tensor] = known
+            if known is None:
+                self._constants.forget(tensor)
+            else:
+                self._constants[tensor] = known
             self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
@@ -280,8 +283,7 @@ class Recorder(TorchFunctionMode):
             if self._weight(other) is not None:
                 continue
             if value is None:
-                if before is None:
-                    self._constants[other] = Constant(other)
+                self._constants.forget(other)
                 continue
             if other.numel() <= tensor.numel():
                 name = "view" if other.numel() == tensor.numel() else "getitem"

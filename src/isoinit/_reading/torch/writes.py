@@ -11,22 +11,25 @@ class Sharers:
     """The tensors that were made on the memory of others; none of them is kept alive."""
 
     def __init__(self) -> None:
-        self._on: dict[int, list[weakref.ref[torch.Tensor]]] = {}
+        self._on: dict[int, dict[int, weakref.ref[torch.Tensor]]] = {}
 
     def note(self, made: torch.Tensor, of: object) -> None:
         """Remember a tensor that a call made of another, if it is on the same memory."""
         if not isinstance(of, torch.Tensor) or made is of:
             return
-        if (memory := _memory(made)) is not None and memory == _memory(of):
-            alive = [ref for ref in self._on.get(memory, ()) if ref() is not None]
-            self._on[memory] = [*alive, weakref.ref(of), weakref.ref(made)]
+        if (memory := _memory(made)) is None or memory != _memory(of):
+            return
+        known = self._on.setdefault(memory, {})
+        known.update({id(of): weakref.ref(of), id(made): weakref.ref(made)})
+        if len(known) & (len(known) - 1) == 0:  # now and then, which takes linear time in all
+            self._on[memory] = {key: ref for key, ref in known.items() if ref() is not None}
 
     def of(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the other tensors on the memory of this one."""
         memory = _memory(tensor)
-        refs = self._on.get(memory, ()) if memory is not None else ()
-        found = {id(other): other for ref in refs if (other := ref()) is not None}
-        return [t for t in found.values() if t is not tensor and _memory(t) == memory]
+        refs = self._on.get(memory, {}) if memory is not None else {}
+        alive = [other for ref in refs.values() if (other := ref()) is not None]
+        return [other for other in alive if other is not tensor and _memory(other) == memory]
 
 
 def _memory(tensor: torch.Tensor) -> int | None:
