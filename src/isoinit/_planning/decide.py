@@ -133,6 +133,8 @@ def _settled(
             again = reread(model, batch, graph, roles, choices)
         except TraceError as error:
             return graph, (f"read with the values that the model holds, not the plan's: {error}",)
+        if again is None:
+            return graph, ()
         same = [op.name for op in again.ops] == [op.name for op in graph.ops]
         graph = again
         if same:

@@ -58,8 +58,10 @@ def reread(
     graph: Graph,
     roles: Mapping[str, Role],
     choices: Mapping[str, Choice],
-) -> Graph:
+) -> Graph | None:
     """Return the graph of a run with a plan's own values, for a forward that branches on values.
+
+    None if these cannot be lent: compiled code runs with its own, and rarely branches on them.
 
     Raises:
         TraceError: if the model cannot be run with them.

@@ -85,25 +85,45 @@ def measure_moments(
     return Measured(run.found, run.why, notes, run.otherwise)
 
 
-def read_with(model: nn.Module, batch: Any, entries: Mapping[str, Entry]) -> Graph:
+def read_with(model: nn.Module, batch: Any, entries: Mapping[str, Entry]) -> Graph | None:
     """Return the graph of a run on an example with planned weights; the model is left as it was.
+
+    None for a model with compiled code: see `_obstacle`.
 
     Raises:
         TraceError: if it cannot be run with them, or fails.
     """
     parameters, _ = named_parameters(model)
     entries = _typed(entries, parameters)
+    if _is_compiled(model):
+        return None
     if why := _obstacle(model, parameters, entries, batch):
         raise TraceError(why)
     drawn: dict[str, torch.Tensor] = {name: twin(p) for name, p in parameters.items()}
     _fill(model, entries, drawn)
-    arguments = copied(as_arguments(batch))
+    arguments = as_arguments(batch)
     try:
-        with running_with(drawn, model, parameters) as (inner, recorder):
-            _seed()
-            return recorder.graph(recorder.run(inner, *arguments), "real")
+        graph = _run_with(drawn, model, parameters, arguments, below=False)
+        if graph.missed:
+            graph = _run_with(drawn, model, parameters, arguments, below=True)
+        return graph
     except Exception as failure:
         raise explained(failure, "on the example", model, batch) from failure
+
+
+def _run_with(
+    drawn: Mapping[str, torch.Tensor],
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    arguments: Any,
+    *,
+    below: bool,
+) -> Graph:
+    """Return the graph of one run: see `Recorder.run` for `below`."""
+    args, kwargs = copied(arguments)
+    with running_with(drawn, model, parameters) as (inner, recorder):
+        _seed()
+        return recorder.graph(recorder.run(inner, args, kwargs, below=below), "real")
 
 
 class _Enough(BaseException):
@@ -256,6 +276,11 @@ def _seed() -> None:
     np.random.seed(SEED)  # noqa: NPY002  # the legacy generator is the global one
 
 
+def _is_compiled(model: nn.Module) -> bool:
+    """Return whether some of a model is a script, which keeps its own parameters."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 def _obstacle(
     model: nn.Module,
     parameters: Mapping[str, nn.Parameter],
@@ -268,6 +293,8 @@ def _obstacle(
         return "the model holds no values: it is on the meta device"
     if any(t.is_meta or isinstance(t, FakeTensor) for t in tensors_in(as_arguments(batch))):
         return "the example holds no values"
+    if _is_compiled(model):
+        return "a part of the model is compiled, and runs with the values that it holds"
     flat = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
     if flat or any(hasattr(t, "device_mesh") for t in tensors.values()):
         return "the model is sharded"

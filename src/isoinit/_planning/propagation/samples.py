@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -47,12 +47,12 @@ class Signal:
         """The samples as one row, in the type that the model computes with."""
         return self.rows.ravel().astype(self.dtype, copy=False)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """The mean over units."""
         return float(self.rows[HERE].mean())
 
-    @property
+    @cached_property
     def second(self) -> float:
         """The mean square over units."""
         return float(np.square(self.rows[HERE]).mean())
@@ -78,7 +78,7 @@ class Signal:
         """Whether its second moment does not come from a few samples, as that of 1/z does."""
         squares = np.square(self.rows[HERE])
         total = float(squares.sum())
-        return not total > 0 or total**2 > FEW * float(np.square(squares).sum())
+        return not total > 0 or total**2 > FEW * float(squares @ squares)
 
     @property
     def products(self) -> Array:

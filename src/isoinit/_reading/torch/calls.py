@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import resolve_name
 
@@ -56,6 +57,11 @@ def function_name(func: Any) -> str:
     dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
     plain = dunder.group(1) if dunder else name.strip("_")
     return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+
+
+def brings_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether a call makes a tensor of a NumPy array."""
+    return any(isinstance(arg, np.ndarray) for arg in (*args, *kwargs.values()))
 
 
 def written_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:

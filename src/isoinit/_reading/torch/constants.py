@@ -74,9 +74,9 @@ class Constant:
         Raises:
             ReplayError: as `values` does.
         """
-        with on_real_memory():
-            if self.wave:  # equal for one place alone
-                return None
+        if self.wave:  # equal for one place alone
+            return None
+        with on_real_memory(draws=False):
             if self.filled is not None:
                 return _typed(self.filled, self.tensor.dtype)
             values = self.values.reshape(-1)
@@ -134,6 +134,8 @@ class _Shape:
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Return whether a tensor has all its values here."""
     if isinstance(tensor, FakeTensor) or tensor.is_meta or hasattr(tensor, "device_mesh"):
+        return False
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap, or grad
         return False
     return tensor.layout == torch.strided and not tensor.is_quantized
 

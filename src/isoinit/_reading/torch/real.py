@@ -14,16 +14,23 @@ CPU = torch.device("cpu")
 
 
 @contextmanager
-def on_real_memory() -> Iterator[None]:
+def on_real_memory(*, draws: bool = True) -> Iterator[None]:
     """Compute on real tensors of the CPU, whatever the caller has set, and draw nothing.
 
     Gradients are not turned off, which would take longer than most calls: no tensor here has any.
+
+    Args:
+        draws: whether what is computed may draw random numbers. Asking takes longer than most calls.
 
     Raises:
         ReplayError: if random numbers were drawn: what was computed is no function of its inputs.
     """
     with unset_fake_temporarily():
         elsewhere = torch.empty(0).device != CPU  # the mode for it makes each call slower
+        if not draws:
+            with CPU if elsewhere else nullcontext():
+                yield
+            return
         before = torch.get_rng_state()
         try:
             with CPU if elsewhere else nullcontext():

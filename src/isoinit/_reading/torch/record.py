@@ -18,6 +18,7 @@ from isoinit._reading.torch.calls import (
     LIKE,
     MOVES,
     SHAPE_ONLY,
+    brings_in,
     function_name,
     is_float,
     rearranges,
@@ -246,19 +247,9 @@ class Recorder(TorchFunctionMode):
         told: Detail = NO_DETAIL,
     ) -> Op:
         replay, mixed, unplayed, rank = played
-        op = Op(
-            index=len(self.ops),
-            name=name,
-            kind=kind,
-            inputs=tuple(inputs),
-            outputs=tuple(outputs),
-            uses=tuple(uses),
-            replay=replay,
-            detail=told,
-            rank=rank,
-            mixed=mixed,
-            unplayed=unplayed,
-        )
+        facts = replay, told, rank, mixed, unplayed
+        at = len(self.ops)
+        op = Op(at, name, kind, tuple(inputs), tuple(outputs), tuple(uses), *facts)
         self.ops.append(op)
         return op
 
@@ -267,6 +258,13 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         """Constants that a call made, of other constants or of nothing but shapes."""
         call = (func, args, kwargs)
+        foreign = (
+            self._below
+            and not self._fake
+            and any(tensor not in self._constants for tensor in tensors_in((args, kwargs)))
+        )
+        if foreign or brings_in(args, kwargs):
+            return  # where it comes from is not shown: it may be made of the signal
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
             if known is None:
@@ -384,7 +382,7 @@ class Recorder(TorchFunctionMode):
         Its values must be known, and not all zero: a state that starts at zero is no signal yet.
         """
         value = self._value_of(tensor)
-        known = self._constant(tensor) if value is None and is_float(tensor) else None
+        known = self._constants.get(tensor) if value is None and is_float(tensor) else None
         mean, second = (known and known.moments) or (0.0, 0.0)
         if second == 0:
             return value

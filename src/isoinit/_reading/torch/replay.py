@@ -163,10 +163,16 @@ def _plain(call: Recorded, made: Sequence[torch.Tensor]) -> Recorded:
 
 
 def _replay(template: Recorded, outputs: int) -> Replay:
-    """Return a recorded call as a function of arrays that gives this many of them."""
+    """Return a recorded call as a function of arrays that gives this many of them.
+
+    Whether it draws random numbers is asked at its first call: with the same arguments, it does so
+    always or never.
+    """
+    sober = False
 
     def replay(arrays: Sequence[Array]) -> Sequence[Array]:
-        with on_real_memory():
+        nonlocal sober
+        with on_real_memory(draws=not sober):
             tensors = [torch.from_numpy(array.copy()) for array in arrays]  # it may be in place
             args, kwargs = map_leaves(partial(_given, tensors), (template.args, template.kwargs))
             try:
@@ -174,6 +180,7 @@ def _replay(template: Recorded, outputs: int) -> Replay:
             except Exception as error:  # whatever torch raises on other shapes or dtypes
                 raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
             made = [_double(t).numpy() for t in tensors_in(args[0] if result is None else result)]
+        sober = True
         if len(made) != outputs or any(np.iscomplexobj(array) for array in made):
             raise ReplayError("does not give as many real tensors as it did")
         return made

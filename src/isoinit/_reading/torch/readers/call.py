@@ -202,7 +202,8 @@ class Call:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []
-        numbered = self.source if self.name in BESIDE else self.value
+        # A stack with constants may be a function of single elements: it is replayed.
+        numbered = self.source if self.name in BESIDE - {"stack"} else self.value
         source = self.args[0] if self.args else None
         picked = self.weight(source) is not None or self.value(source) is not None
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
