@@ -6,9 +6,12 @@ alternate: each layer is chosen for the second moment that reaches it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, field, replace
 
 from isoinit._planning.propagation import Signal, propagate
+from isoinit._planning.propagation.backward import propagate_back
+from isoinit._planning.propagation.context import Context
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
 from isoinit._reading.roles import Role
@@ -103,23 +106,53 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     )
 
 
-def expected(graph: Graph, choices: dict[str, Choice]) -> dict[str, float]:
-    """Return the root mean square expected of each layer's output, by the name of its weight.
+@dataclass(frozen=True)
+class Expected:
+    """What is expected at the output of each layer, by the name of its weight.
+
+    Attributes:
+        signal: the root mean square of the output.
+        gradient: that of the loss's gradient by the output, for noise of size one at the model's
+            outputs (`propagation.backward.propagate_back`); 0 where none comes back.
+    """
+
+    signal: dict[str, float] = field(default_factory=dict)
+    gradient: dict[str, float] = field(default_factory=dict)
+
+
+def expected(graph: Graph, choices: dict[str, Choice]) -> Expected:
+    """Return what is expected of each layer's output; what cannot be worked out is missing.
 
     The moments and sizes are those of the example, as a check on the same batch measures them.
     """
     if graph.how == "structure":
-        return {}
+        return Expected()
 
-    signals = propagate(graph, lambda _op, use, _fed: choices[use.parameter].initializer)
-    return _outputs(graph, signals)
+    def fill(_op: Op, use: Use, _fed: Signal | None) -> Initializer | None:
+        return choices[use.parameter].initializer
+
+    signals = propagate(graph, fill)
+    gradients = propagate_back(Context(graph, fill, nominal=False, signals=signals))
+    came = {v: math.sqrt(g.second) for v, g in gradients.items() if g is not None}
+    back = {
+        weight: _rounded(came.get(value, 0.0))
+        for weight, value in _made(graph).items()
+        if gradients and (value in came or value not in gradients)
+    }
+    return Expected(_outputs(graph, signals), back)
 
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
     """Return the root mean square of each layer's first output, by the name of its weight."""
-    found: dict[str, float] = {}
+    made = _made(graph).items()
+    return {weight: _rounded(signals[value].rms) for weight, value in made if value in signals}
+
+
+def _made(graph: Graph) -> dict[str, int]:
+    """Return the first output of each layer, by the name of its weight."""
+    found: dict[str, int] = {}
     for op in graph.ops:
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
-        if weight is not None and weight not in found and op.outputs[0] in signals:
-            found[weight] = _rounded(signals[op.outputs[0]].rms)
+        if weight is not None:
+            found.setdefault(weight, op.outputs[0])
     return found

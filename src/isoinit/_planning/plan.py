@@ -111,6 +111,7 @@ class Plan(Shown):
                 reason=f"set by hand{by}",
                 source="your choice",
                 expected=None,
+                expected_gradient=None,
                 target=None,
                 rule="",
                 close=(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.choose import choose_all, doubts, expected
+from isoinit._planning.choose import Expected, choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
@@ -95,9 +95,9 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
-    signals = expected(graph, choices)
+    walked = expected(graph, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), choices[name], signals.get(name))
+        name: _entry(role, str(parameters[name].dtype), choices[name], walked)
         for name, role in roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
@@ -107,9 +107,10 @@ def plan(
     if overrides is not None:
         chosen.override(overrides)
         choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        signals = expected(graph, choices)
+        walked = expected(graph, choices)
         for name, entry in chosen.entries.items():
-            chosen.entries[name] = replace(entry, expected=signals.get(name))
+            signal, gradient = walked.signal.get(name), walked.gradient.get(name)
+            chosen.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
     return chosen
 
 
@@ -162,7 +163,7 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     )
 
 
-def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:
+def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
     return Entry(
         role.parameter,
         str(role),
@@ -172,7 +173,8 @@ def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> En
         choice.reason,
         choice.source,
         must_differ=role.must_differ,
-        expected=expected,
+        expected=walked.signal.get(role.parameter),
+        expected_gradient=walked.gradient.get(role.parameter),
         target=choice.target,
         fed=role.fed_words,
         feeds=role.feeds_words,

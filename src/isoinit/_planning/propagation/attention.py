@@ -27,7 +27,7 @@ def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     dims = op.detail.dims
     count = size[dims[0]] if dims and dims[0] < len(size) else 2
     spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
-    even = _even(count, spread, op.detail.causal or _is_causal(context, op.inputs[0]))
+    even = _even(count, spread, op.detail.causal or is_causal(context, op.inputs[0]))
     weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
     weights = weights / (weights.mean() * count)
     return Signal(np.minimum(weights, 1.0), signal.units, count, even)
@@ -45,9 +45,9 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         if weights.shares:
             return replace(_attended(context, signal, weights.even), units=units)
     read = sizes.get(op.inputs[0], ())
-    if op.name == "einsum" or not read:
+    terms = op.detail.terms or (read[-1] if read and op.name != "einsum" else 0)
+    if not terms:
         return None
-    terms = read[-1]
     left, right = (signal.rows for signal in inputs)
     centred = left.var() * right.var() * terms + (left.mean() * right.mean() * terms) ** 2
     return gaussian(context.rng, centred * np.eye(3), units)
@@ -62,7 +62,7 @@ def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Si
     query, key, value = inputs[:3]
     sizes = context.graph.sizes
     read = sizes.get(op.inputs[min(len(op.inputs), 3) - 1], (1, 1))
-    causal = op.detail.causal or (len(op.inputs) > 3 and _is_causal(context, op.inputs[3]))
+    causal = op.detail.causal or (len(op.inputs) > 3 and is_causal(context, op.inputs[3]))
     even = _even(read[-2], op.detail.power * query.second * key.second, causal)
     units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
     return replace(_attended(context, value, even), units=units)
@@ -83,7 +83,7 @@ def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return _attended(context, projected, even)
 
 
-def _is_causal(context: Context, value: int) -> bool:
+def is_causal(context: Context, value: int) -> bool:
     """Return whether a causal mask was added or filled in on the way to a value."""
     for _ in range(6):
         op = context.graph.producers.get(value)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import Signal, gaussian, part, put_right
+from isoinit._planning.propagation.samples import ACROSS, HERE, Signal, gaussian, part, put_right
 from isoinit._reading.graph import Op, replay
 
 
@@ -22,7 +22,11 @@ def elementwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | 
         for value, signal in zip(op.inputs, inputs, strict=True)
         for axis in signal.units
     )
-    rows = [signal.rows for signal in inputs]
+    sides = [
+        _same_everywhere(context, op, value, signal)
+        for value, signal in zip(op.inputs, inputs, strict=True)
+    ]
+    rows = [signal.rows for signal in sides]
     if op.uses:
         return Signal(rows[0], units)
     if op.replay is None:
@@ -33,8 +37,19 @@ def elementwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | 
         return None
     found = np.asarray(whole, np.float64).reshape(rows[0].shape)
     if op.name in ("add", "sub", "mul") and len(inputs) == 2:
-        found = put_right(op.name, found, *inputs)
+        found = put_right(op.name, found, *sides)
     return Signal(found, units)
+
+
+def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Signal:
+    """Return an input's signal; one of a single place that is spread over places is one at all."""
+    before, after = (context.graph.sizes.get(v, ()) for v in (value, op.outputs[0]))
+    axes = {axis - len(before) for axis in signal.units} | {-len(after)}  # units, examples
+    places = [axis for axis in range(-len(after), 0) if axis not in axes]
+    sizes = [before[axis] if -axis <= len(before) else 1 for axis in places]
+    if max(sizes, default=1) > 1 or all(after[axis] == 1 for axis in places):
+        return signal
+    return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])
 
 
 def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:

@@ -31,6 +31,7 @@ ROUTES: dict[str, Route] = {
     **dict.fromkeys(("mean", "sum"), places.reduced),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
+    "topk": places.picked,
 }
 
 

@@ -33,7 +33,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     rank = len(context.graph.sizes.get(op.outputs[0], ()))
     units = frozenset({max(rank - 1 - len(use.layout.kernel), 0)})
     products = _read_by(context, op, use, inputs)
-    terms = use.layout.fan_in * (1.0 if context.nominal else _inside(context, op, use))
+    terms = use.layout.fan_in * (1.0 if context.nominal else inside(context, op, use))
     mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
@@ -52,7 +52,7 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     initializer = filled.get(use.slot) if use else None
     if use is None or initializer is None:
         return None
-    mean, variance = _moments(initializer, use)
+    mean, variance = moments(initializer, use)
     alike = {"position": [[1, 0, 1], [0, 1, 0], [1, 0, 1]], "token": np.ones((3, 3))}
     places = op.detail.constant
     one_row = places is not None and places[1] - places[0] ** 2 < 1e-9
@@ -78,7 +78,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
             continue  # started at the value at which it does nothing
         if use.through:
             return None
-        mean, variance = _moments(initializer, use)
+        mean, variance = moments(initializer, use)
         if use.slot == "scale":
             rows = rows * (mean if mean else math.sqrt(variance))
         elif use.slot == "slope":
@@ -108,7 +108,7 @@ def _read_by(context: Context, op: Op, use: Use, inputs: Sequence[Signal]) -> Ar
     return products
 
 
-def _inside(context: Context, op: Op, use: Use) -> float:
+def inside(context: Context, op: Op, use: Use) -> float:
     """Return the share of a kernel's taps that fall on the input and not on padding, on average."""
     before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
     if not use.layout.kind.startswith("conv") or len(before) != len(after):
@@ -134,11 +134,11 @@ def _bias(op: Op, filled: dict[str, Initializer | None]) -> tuple[float, float]:
     for use in op.uses:
         initializer = filled.get(use.slot)
         if use.slot in ("bias", "shift") and initializer is not None and not use.through:
-            return _moments(initializer, use)
+            return moments(initializer, use)
     return 0.0, 0.0
 
 
-def _moments(initializer: Initializer, use: Use) -> tuple[float, float]:
+def moments(initializer: Initializer, use: Use) -> tuple[float, float]:
     """Return the mean and variance of a parameter's elements."""
     mean = initializer.mean_for(use.layout)
     # Not std² alone: the last bits of this difference reach the digits that a plan keeps.

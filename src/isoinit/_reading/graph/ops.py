@@ -17,6 +17,8 @@ from isoinit.initializers.scale.fans import Layout
 
 Array = npt.NDArray[np.float64]
 Replay = Callable[[Sequence[Array]], Array]  # an operation as a function of arrays
+# The gradient by each of the arrays, given the arrays and the gradient by the result.
+Pull = Callable[[Sequence[Array], Array], list[Array]]
 
 # What an operation is to the signal. A "map" mixes its inputs by a weight, a "lookup" reads rows of
 # a table or a parameter itself, a "move" rearranges (reshape, pooling, dropout); everything else is
@@ -63,6 +65,8 @@ class Detail:
         window: how many elements a pooling operation takes together; 0 where that is not known.
         constant: mean and second moment of the constant tensor that it adds or multiplies by.
         causal: whether attention looks back only.
+        terms: how many terms a contraction by letters sums; 0 for other operations.
+        groups: of a norm over the places of each example, into how many groups it parts the units.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
 
@@ -72,6 +76,8 @@ class Detail:
     window: int = 0
     constant: tuple[float, float] | None = None
     causal: bool = False
+    terms: int = 0
+    groups: int = 0
     live: bool = True
 
 
@@ -88,6 +94,7 @@ class Op:
         replay: computes the output from arrays in place of `inputs`; None for moves, and where the
             operation uses a parameter or another tensor whose values are not known.
         detail: what its arguments say beyond that.
+        pull: of an operation with a replay, its exact gradient; a jump has none.
     """
 
     index: int
@@ -98,6 +105,7 @@ class Op:
     uses: tuple[Use, ...] = ()
     replay: Replay | None = field(default=None, compare=False)
     detail: Detail = field(default=Detail(), compare=False)
+    pull: Pull | None = field(default=None, compare=False)
 
     def apply(self, inputs: Sequence[Array]) -> Array:
         """Return the output from arrays in place of the inputs; a move leaves the first as it is."""

@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
+from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
@@ -99,6 +100,12 @@ def detail(
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
         power = scale**2 * query.shape[-1] if isinstance(scale, (int, float)) else 1.0
         return Detail(causal=bool(flag) or any(c.causal for c in constants), power=power)
+    if name == "einsum":
+        return Detail(terms=_summed(args), causal=any(c.causal for c in constants))
+    if name == "group_norm":
+        return Detail(groups=int(args[1] if len(args) > 1 else kwargs["num_groups"]))
+    if name == "instance_norm":
+        return Detail(groups=int(made[0].shape[1]))
     if name == "batch_norm":
         training = args[5] if len(args) > 5 else kwargs.get("training", False)
         return Detail(live=bool(training))
@@ -125,6 +132,19 @@ def _dims(
     if not isinstance(given, (tuple, list)):
         return tuple(range(rank))
     return tuple(sorted(dim % rank if rank else 0 for dim in given))
+
+
+def _summed(args: Sequence[Any]) -> int:
+    """The terms that a contraction `einsum("ij,jk->ik", x, y)` sums; 0 where letters do not tell."""
+    if not args or not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
+        return 0
+    terms, result = args[0].replace(" ", "").split("->")
+    sizes = {
+        letter: size
+        for term, tensor in zip(terms.split(","), tensors_in(args[1:]), strict=True)
+        for letter, size in zip(term, tensor.shape, strict=True)
+    }
+    return math.prod(size for letter, size in sizes.items() if letter not in result)
 
 
 def _dropout(args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Replay, Use
+from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Use
 from isoinit._reading.torch.calls import (
     GATHERS,
     MOVES,
@@ -25,7 +25,7 @@ from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.table import READERS
-from isoinit._reading.torch.replay import Recorded, composed, replay_of
+from isoinit._reading.torch.replay import Recorded, Replayed, composed, replay_of
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import TraceError
 from isoinit.initializers.scale import fans
@@ -193,10 +193,11 @@ class Recorder(TorchFunctionMode):
         inputs: Sequence[int],
         outputs: Sequence[int],
         uses: Sequence[Use],
-        replay: Replay | None,
+        replay: Replayed | None,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        op = Op(len(self.ops), name, kind, tuple(inputs), tuple(outputs), tuple(uses), replay, told)
+        values, pull = (tuple(inputs), tuple(outputs)), replay.pull if replay else None
+        op = Op(len(self.ops), name, kind, *values, tuple(uses), replay, told, pull)
         self.ops.append(op)
         return op
 

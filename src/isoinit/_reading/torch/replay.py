@@ -34,7 +34,48 @@ class _Placeholder:
     position: int
 
 
-def replay_of(call: Recorded, number_of: Callable[[torch.Tensor], int | None]) -> Replay | None:
+@dataclass(frozen=True)
+class Replayed:
+    """A recorded call as a function of arrays, and the gradient of that function.
+
+    Attributes:
+        template: the call, with placeholders where the arrays go.
+    """
+
+    template: Recorded
+
+    def __call__(self, arrays: Sequence[Array]) -> Array:
+        """Return what the call makes of arrays."""
+        with torch.no_grad():
+            array = self._run([torch.from_numpy(array.copy()) for array in arrays]).numpy()
+        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
+
+    def pull(self, arrays: Sequence[Array], gradient: Array) -> list[Array]:
+        """Return the gradient by each array, given that by the result: torch's own, by autograd.
+
+        A jump, and what does not depend on an array differentiably, gives zeros.
+        """
+        leaves = [torch.from_numpy(array).requires_grad_() for array in arrays]
+        with torch.enable_grad():
+            result = self._run([leaf * 1 for leaf in leaves])  # the call may be in place
+        if not result.requires_grad:
+            return [np.zeros_like(array) for array in arrays]
+        sent = torch.from_numpy(gradient).to(result.dtype)
+        found = torch.autograd.grad(result, leaves, sent, materialize_grads=True)
+        return [pulled.numpy() for pulled in found]
+
+    def _run(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        def given(leaf: Any) -> Any:
+            return tensors[leaf.position] if isinstance(leaf, _Placeholder) else leaf
+
+        with torch.device("cpu"):  # whatever device the caller has set
+            result: torch.Tensor = self.template.again(given)
+        return result
+
+
+def replay_of(
+    call: Recorded, number_of: Callable[[torch.Tensor], int | None]
+) -> Replayed | None:
     """Return a call as a function of arrays; None if it reads a tensor that is no plain number.
 
     Args:
@@ -55,20 +96,7 @@ def replay_of(call: Recorded, number_of: Callable[[torch.Tensor], int | None]) -
         args, kwargs = map_tensors(held, (list(call.args), dict(call.kwargs)))
     except (TypeError, ValueError):
         return None
-    template = Recorded(call.function, args, kwargs)
-
-    def replay(arrays: Sequence[Array]) -> Array:
-        tensors = [torch.from_numpy(array.copy()) for array in arrays]  # the call may be in place
-
-        def given(leaf: Any) -> Any:
-            return tensors[leaf.position] if isinstance(leaf, _Placeholder) else leaf
-
-        with torch.no_grad(), torch.device("cpu"):  # whatever device the caller has set
-            result = template.again(given)
-        array = result.numpy()
-        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
-
-    return replay
+    return Replayed(Recorded(call.function, args, kwargs))
 
 
 def composed(

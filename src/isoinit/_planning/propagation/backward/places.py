@@ -1,0 +1,94 @@
+"""Gradients behind operations that move, average, pick or join places and units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from isoinit._planning.propagation.backward.gradient import (
+    NOTHING,
+    Backward,
+    Gradient,
+    reversed_part,
+    summed,
+    unknown,
+)
+from isoinit._planning.propagation.places import splits_units
+from isoinit._planning.propagation.samples import SAMPLES
+from isoinit._reading.graph import Op
+
+AVERAGES, LARGEST = ("avg_pool", "adaptive_avg_pool"), ("max_pool", "adaptive_max_pool")
+
+
+def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
+    """Return the gradient at where its elements came from; what was not picked gets none."""
+    others: list[Gradient | None] = [NOTHING] * (len(op.inputs) - 1)  # they tell which elements
+    share = back.per(op.outputs[0], op.inputs[0])
+    if op.name == "detach":
+        return [NOTHING, *others]
+    if share is None:
+        return unknown(op)
+    if op.name.startswith(AVERAGES):  # each element is in share · window averages
+        window = op.detail.window or max(round(1 / share), 1)
+        return [summed(gradient, share * window).times(1 / window), *others]
+    if op.name.startswith(LARGEST):
+        return [gradient.times(math.sqrt(share)), *others]
+    gradient = gradient.times(math.sqrt(op.detail.power))  # dropout
+    signal = back.context.signals.get(op.inputs[0])
+    graph = back.context.graph
+    if signal is not None and graph.is_part(op) and splits_units(back.context, op, signal):
+        gradient = reversed_part(gradient, op.outputs[0])
+    if share > 1 and op.name != "pad":
+        return [summed(gradient, share), *others]
+    return [gradient.times(math.sqrt(min(share, 1.0))), *others]
+
+
+def split(back: Backward, op: Op) -> Gradient | None:
+    """Return the gradient of what an operation cut into parts, each of them one of its outputs."""
+    whole = NOTHING
+    for index, value in enumerate(op.outputs):
+        gradient = back.gradients.get(value, NOTHING)
+        share = back.per(value, op.inputs[0])
+        if gradient is None or share is None:
+            return None
+        if gradient is not NOTHING:
+            whole = whole.plus(reversed_part(gradient, index).times(math.sqrt(min(share, 1.0))))
+    return whole
+
+
+def reduced(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
+    """Return the gradient behind a mean or sum: the same one at all elements that it was made of."""
+    count = back.per(op.inputs[0], op.outputs[0])
+    signal = back.context.signals.get(op.inputs[0])
+    if count is None or signal is None:
+        return unknown(op)
+    if op.name == "mean":
+        gradient = gradient.times(1 / count)
+    rank = len(back.size(op.inputs[0]))
+    places = {dim for dim in op.detail.dims if dim < rank} - signal.units
+    return [Gradient(gradient.row, gradient.second if places else gradient.near)]
+
+
+def joined(_back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
+    """Return the gradient of signals side by side, to each of them."""
+    return [gradient] * len(op.inputs)
+
+
+def picked(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
+    """Return the gradient of the elements that were picked; the others get none."""
+    share = back.per(op.outputs[0], op.inputs[0])
+    given, made = back.here(op.inputs[0]), back.here(op.outputs[0])
+    if share is None or share > 1 or given is None or made is None:
+        return unknown(op)
+    largest = np.argsort(given)[SAMPLES - max(round(SAMPLES * share), 1) :]
+    copies = np.argsort(made)[np.arange(len(largest)) * SAMPLES // len(largest)]
+    row = np.zeros(SAMPLES)
+    row[largest] = gradient.row[copies]
+    return [Gradient(row), *[NOTHING] * (len(op.inputs) - 1)]
+
+
+def scattered(_back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
+    """Return the gradient of elements that were each added at one place: that of the place."""
+    return [gradient] * len(op.inputs)
