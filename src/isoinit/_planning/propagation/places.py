@@ -41,7 +41,7 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     if op.name == "pad" and before and not context.nominal:
         rows = rows * math.sqrt(math.prod(before) / max(math.prod(after), 1))
     rearranged = replace(signal, rows=rows, units=units)
-    if context.graph.is_part(op) and splits_units(context, op, signal):
+    if context.graph.is_part(op) and _splits_units(context, op, signal):
         return part(rearranged, op.outputs[0])
     return rearranged
 
@@ -95,7 +95,7 @@ def picked(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return Signal(largest[:, order], inputs[0].units)
 
 
-def splits_units(context: Context, op: Op, signal: Signal) -> bool:
+def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
     """Return whether the parts that an operation gives hold different units."""
     before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
     if len(before) != len(after):

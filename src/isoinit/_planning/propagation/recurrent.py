@@ -31,14 +31,22 @@ def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
             return None
         inner = signal.products * use.layout.fan_in * weight.std_for(use.layout) ** 2
         outer = again.layout.fan_in * recurrent.std_for(again.layout) ** 2
-        signal = _state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps)
+        signal = state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps)
     return replace(signal, units=frozenset({len(sizes[op.outputs[0]]) - 1}))
 
 
-def _state(
-    rng: np.random.Generator, name: str, inner: Array, outer: float, forget: float, steps: int
+def state(
+    rng: np.random.Generator,
+    name: str,
+    inner: Array,
+    outer: float,
+    forget: float,
+    steps: int,
+    last: dict[str, Array] | None = None,
 ) -> Signal:
     """Return the state of one recurrent layer from zero on, its size averaged over the steps.
+
+    What its gates and states were at the last step is put into `last`, here and by name.
 
     A gate's input is as correlated with that of the step before as its sources are: tokens are new
     at each step, the state of a layer below is not. Here "nearby" is one step before.
@@ -63,20 +71,30 @@ def _state(
     def gate(which: str, shift: float = 0.0) -> Array:
         return fresh_input(which) + fed_back(which) + shift
 
+    kept = {} if last is None else last
+
+    def keep(which: str, value: Array) -> Array:
+        kept[which] = value[HERE]
+        return value
+
     def open_(which: str, shift: float = 0.0) -> Array:
-        return 1 / (1 + np.exp(-gate(which, shift)))
+        return keep(which, 1 / (1 + np.exp(-gate(which, shift))))
 
     for _ in range(steps):
         if name.startswith("lstm"):
-            cell = open_("forget", forget) * cell + open_("in") * np.tanh(gate("cell"))
-            after = open_("out") * np.tanh(cell)
+            was = open_("forget", forget) * keep("cell before", cell)
+            cell = was + open_("in") * keep("new", np.tanh(gate("cell")))
+            after = open_("out") * np.tanh(keep("cell", cell))
         elif name.startswith("gru"):
             update = open_("update")
-            new = np.tanh(fresh_input("new") + open_("reset") * fed_back("new"))
+            back = open_("reset") * keep("fed back", fed_back("new"))
+            new = keep("new", np.tanh(fresh_input("new") + back))
+            keep("before", hidden)
             after = (1 - update) * new + update * hidden
         else:
             value = gate("state")
             after = np.tanh(value) if "tanh" in name else np.maximum(value, 0)
+            keep("after", after)
         before, hidden = hidden, after
         total += float(np.square(hidden[HERE]).mean()) / steps
     rows = np.stack([hidden[HERE], before[HERE], np.roll(hidden[HERE], 1)])

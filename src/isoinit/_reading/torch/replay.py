@@ -73,9 +73,7 @@ class Replayed:
         return result
 
 
-def replay_of(
-    call: Recorded, number_of: Callable[[torch.Tensor], int | None]
-) -> Replayed | None:
+def replay_of(call: Recorded, number_of: Callable[[torch.Tensor], int | None]) -> Replayed | None:
     """Return a call as a function of arrays; None if it reads a tensor that is no plain number.
 
     Args:

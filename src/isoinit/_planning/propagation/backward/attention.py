@@ -208,9 +208,7 @@ def _terms(back: Backward, op: Op, left: Signal, right: Signal) -> float | None:
     return float(terms) or None
 
 
-def _dotted(
-    back: Backward, second: float, near: float, other: Signal, count: float
-) -> Gradient:
+def _dotted(back: Backward, second: float, near: float, other: Signal, count: float) -> Gradient:
     """Return the sum of `count` products of a gradient and the other side of a product."""
     own = count * second * other.second
     shared = count * max(count - 1, 0.0) * near * other.products[HERE, NEARBY]

@@ -91,7 +91,7 @@ class Backward:
         signal = self.context.signals.get(value)
         if signal is None or not signal.second:
             return 0.0
-        return min(max(signal.products[HERE, NEARBY] / signal.second, 0.0), 1.0)
+        return float(min(max(signal.products[HERE, NEARBY] / signal.second, 0.0), 1.0))
 
     def size(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value."""
@@ -132,6 +132,20 @@ def summed(gradient: Gradient, count: float) -> Gradient:
     return gradient.resized(second, count**2 * gradient.near)
 
 
-def reversed_part(gradient: Gradient, index: int) -> Gradient:
-    """Return a part's gradient at the samples of the whole: `samples.part` undone."""
-    return replace(gradient, row=np.roll(gradient.row, -(1 + 37 * (index % 50))))
+def aligned(gradient: Gradient, made: Array | None, given: Array | None) -> Gradient:
+    """Return a part's gradient at the samples of the whole.
+
+    A part of a signal has its samples, rotated (`samples.part`): they are rotated back. Where the
+    samples are others, such as those of an average, the gradient stays as it is.
+
+    Args:
+        gradient: that of the part.
+        made: samples of the part's signal.
+        given: samples of the whole's signal.
+    """
+    if made is None or given is None:
+        return gradient
+    turn = int(np.argmax(made == given[0]))
+    if not turn or not np.array_equal(made[turn : turn + 3], given[: min(3, SAMPLES - turn)]):
+        return gradient
+    return replace(gradient, row=np.roll(gradient.row, -turn))

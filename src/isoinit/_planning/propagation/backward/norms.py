@@ -47,7 +47,9 @@ def _behind(
     row = gradient.row - (gradient.row.mean() if centred else 0.0)
     row = row - normal * float(row @ normal) / SAMPLES
     lost, alike = _lost(back, op, Gradient(np.asarray(row), gradient.near), value, centred)
-    left = Gradient(np.asarray(row)).resized(float(row @ row) / SAMPLES - lost, gradient.near - alike)
+    left = Gradient(np.asarray(row)).resized(
+        float(row @ row) / SAMPLES - lost, gradient.near - alike
+    )
     return left.times(1 / math.sqrt(variance))
 
 
@@ -56,13 +58,13 @@ def _variance(back: Backward, op: Op, signal: Signal, value: int) -> float:
     if op.name not in CENTRED:
         return signal.second
     if op.name == "batch_norm":  # what all examples share is taken away
-        return signal.second - min(signal.products[HERE, ACROSS], 0.99 * signal.second)
+        return signal.second - min(float(signal.products[HERE, ACROSS]), 0.99 * signal.second)
     mean = signal.mean**2
     if not op.detail.groups:
         return signal.second - mean
     units, places = _grouped(back, op, value)
-    own, shared = signal.second - signal.products[HERE, NEARBY], signal.products[HERE, NEARBY] - mean
-    return signal.second - mean - own / (units * places) - shared / units
+    near = float(signal.products[HERE, NEARBY])
+    return signal.second - mean - (signal.second - near) / (units * places) - (near - mean) / units
 
 
 def _grouped(back: Backward, op: Op, value: int) -> tuple[float, int]:

@@ -11,11 +11,10 @@ from isoinit._planning.propagation.backward.gradient import (
     NOTHING,
     Backward,
     Gradient,
-    reversed_part,
+    aligned,
     summed,
     unknown,
 )
-from isoinit._planning.propagation.places import splits_units
 from isoinit._planning.propagation.samples import SAMPLES
 from isoinit._reading.graph import Op
 
@@ -36,10 +35,8 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
     if op.name.startswith(LARGEST):
         return [gradient.times(math.sqrt(share)), *others]
     gradient = gradient.times(math.sqrt(op.detail.power))  # dropout
-    signal = back.context.signals.get(op.inputs[0])
-    graph = back.context.graph
-    if signal is not None and graph.is_part(op) and splits_units(back.context, op, signal):
-        gradient = reversed_part(gradient, op.outputs[0])
+    if share < 1:
+        gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
     if share > 1 and op.name != "pad":
         return [summed(gradient, share), *others]
     return [gradient.times(math.sqrt(min(share, 1.0))), *others]
@@ -48,13 +45,15 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
 def split(back: Backward, op: Op) -> Gradient | None:
     """Return the gradient of what an operation cut into parts, each of them one of its outputs."""
     whole = NOTHING
-    for index, value in enumerate(op.outputs):
+    given = back.here(op.inputs[0])
+    for value in op.outputs:
         gradient = back.gradients.get(value, NOTHING)
         share = back.per(value, op.inputs[0])
         if gradient is None or share is None:
             return None
         if gradient is not NOTHING:
-            whole = whole.plus(reversed_part(gradient, index).times(math.sqrt(min(share, 1.0))))
+            own = aligned(gradient, back.here(value), given)
+            whole = whole.plus(own.times(math.sqrt(min(share, 1.0))))
     return whole
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from isoinit._planning.propagation.backward.gradient import (
     Backward,
     Gradient,
-    reversed_part,
+    aligned,
     summed,
     unknown,
 )
@@ -39,7 +39,7 @@ def glu(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]
     opened = 1 / (1 + np.exp(-gate))
     own = Gradient(gradient.row * opened, gradient.near * float(opened.mean()) ** 2)
     other = Gradient(gradient.row * rows * opened * (1 - opened))
-    return [own.times(math.sqrt(0.5)).plus(reversed_part(other, 1).times(math.sqrt(0.5)))]
+    return [own.plus(aligned(other, gate, rows)).times(math.sqrt(0.5))]
 
 
 def _pulled(back: Backward, op: Op, gradient: Gradient) -> list[Gradient | None]:
@@ -93,5 +93,7 @@ def _gathered(back: Backward, gradient: Gradient, before: int, after: int) -> Gr
     if over == 1:
         return gradient
     mean = float(gradient.row.mean())
-    others = back.noise((over - 1) * max(gradient.second - mean**2, 0.0), gradient.near * (over - 1))
+    others = back.noise(
+        (over - 1) * max(gradient.second - mean**2, 0.0), gradient.near * (over - 1)
+    )
     return Gradient(gradient.row + (over - 1) * mean).plus(others)

@@ -11,10 +11,16 @@ output in the file of its subject, and name it in `ROUTES`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from isoinit._planning.propagation.backward import attention, norms, places, pointwise, weights
+from isoinit._planning.propagation.backward import (
+    attention,
+    norms,
+    places,
+    pointwise,
+    recurrent,
+    weights,
+)
 from isoinit._planning.propagation.backward.gradient import (
     NOTHING,
     Backward,
@@ -85,6 +91,8 @@ def _arrived(back: Backward, op: Op) -> Gradient | None:
     came = [value for value in op.outputs if value in back.gradients]
     if not came:
         return NOTHING
+    if op.kind == "recurrent":
+        return recurrent.arrived(back, op)
     return back.gradients[came[0]] if came == [op.outputs[0]] else None
 
 
@@ -104,8 +112,10 @@ def _return(back: Backward, op: Op, gradient: Gradient | None) -> None:
 
 def _behind(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
     """Return the gradients of an operation's inputs."""
-    if not op.inputs or op.kind in ("lookup", "recurrent"):
+    if not op.inputs or op.kind == "lookup":
         return unknown(op)
+    if op.kind == "recurrent":
+        return recurrent.through_time(back, op, gradient)
     if op.kind == "map":
         return weights.weighted(back, op, gradient)
     if op.kind == "attention":
