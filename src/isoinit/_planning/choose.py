@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from isoinit._planning.forecast import forecast
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.propagation.backward import propagate_back
 from isoinit._planning.propagation.context import Context
@@ -114,10 +115,12 @@ class Expected:
         signal: the root mean square of the output.
         gradient: that of the loss's gradient by the output, for noise of size one at the model's
             outputs (`propagation.backward.propagate_back`); 0 where none comes back.
+        warnings: what vanishes or explodes on its way.
     """
 
     signal: dict[str, float] = field(default_factory=dict)
     gradient: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def expected(graph: Graph, choices: dict[str, Choice]) -> Expected:
@@ -139,7 +142,7 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> Expected:
         for weight, value in _made(graph).items()
         if gradients and (value in came or value not in gradients)
     }
-    return Expected(_outputs(graph, signals), back)
+    return Expected(_outputs(graph, signals), back, forecast(graph, signals, gradients))
 
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:

@@ -111,6 +111,7 @@ def plan(
         for name, entry in chosen.entries.items():
             signal, gradient = walked.signal.get(name), walked.gradient.get(name)
             chosen.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
+    chosen.notes += walked.warnings
     return chosen
 
 

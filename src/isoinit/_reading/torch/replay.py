@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, Replay, elementwise
+from isoinit._reading.torch.calls import function_name
 from isoinit._reading.torch.trees import map_leaves, map_tensors
 
 
@@ -55,6 +57,8 @@ class Replayed:
 
         A jump, and what does not depend on an array differentiably, gives zeros.
         """
+        if (sign := self._sign) is not None:
+            return [gradient, sign * gradient]
         leaves = [torch.from_numpy(array).requires_grad_() for array in arrays]
         with torch.enable_grad():
             result = self._run([leaf * 1 for leaf in leaves])  # the call may be in place
@@ -63,6 +67,14 @@ class Replayed:
         sent = torch.from_numpy(gradient).to(result.dtype)
         found = torch.autograd.grad(result, leaves, sent, materialize_grads=True)
         return [pulled.numpy() for pulled in found]
+
+    @cached_property
+    def _sign(self) -> float | None:
+        """Of a plain sum or difference of two arrays, the sign of the second; None for the rest."""
+        function, args, kwargs = self.template
+        places = [leaf.position for leaf in args if isinstance(leaf, _Placeholder)]
+        plain = places == [0, 1] and len(args) == 2 and not kwargs
+        return {"add": 1.0, "sub": -1.0}.get(function_name(function)) if plain else None
 
     def _run(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         def given(leaf: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Gradient:
     row: Array
     near: float = 0.0
 
-    @property
+    @cached_property
     def second(self) -> float:
         """The mean square over units and places."""
         return float(self.row @ self.row) / SAMPLES
@@ -111,9 +112,16 @@ class Backward:
         a rotation costs less than fresh samples do.
         """
         self._drawn += 1
-        turns = 977 * self._drawn % SAMPLES, 1531 * self._drawn % (SAMPLES - 1)
-        row = sum(np.roll(normals()[i + 1], turn) for i, turn in enumerate(turns))
-        return Gradient(np.asarray(row)).resized(second, near)
+        first, other = 977 * self._drawn % SAMPLES, 1531 * self._drawn % (SAMPLES - 1)
+        twice = _twice()
+        row = twice[0, first : first + SAMPLES] + twice[1, other : other + SAMPLES]
+        return Gradient(row).resized(second, near)
+
+
+@cache
+def _twice() -> Array:
+    """Return two rows of normals, each one twice, so that any part as long as one is a rotation."""
+    return np.concatenate([normals()[1:], normals()[1:]], axis=1)
 
 
 # The gradients by an operation's inputs, one each, given that by its output.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from isoinit._planning.propagation.backward.gradient import Backward, Gradient, unknown
-from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, SAMPLES, Signal
+from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, Signal
 from isoinit._reading.graph import Op
 
 CENTRED = ("layer_norm", "group_norm", "instance_norm", "batch_norm")
@@ -43,13 +41,11 @@ def _behind(
     if not variance > 0 or given is None:
         return None
     normal = given - given.mean() if centred else given
-    normal = normal / math.sqrt(max(float(normal @ normal) / SAMPLES, 1e-300))
-    row = gradient.row - (gradient.row.mean() if centred else 0.0)
-    row = row - normal * float(row @ normal) / SAMPLES
-    lost, alike = _lost(back, op, Gradient(np.asarray(row), gradient.near), value, centred)
-    left = Gradient(np.asarray(row)).resized(
-        float(row @ row) / SAMPLES - lost, gradient.near - alike
-    )
+    row = gradient.row - gradient.row.mean() if centred else gradient.row
+    row = row - normal * (float(row @ normal) / max(float(normal @ normal), 1e-300))
+    left = Gradient(row, gradient.near)
+    lost, alike = _lost(back, op, left, value, centred)
+    left = left.resized(left.second - lost, gradient.near - alike)
     return left.times(1 / math.sqrt(variance))
 
 
@@ -81,11 +77,12 @@ def _lost(
     The mean itself is the same at all places, and its part along x̂ as much as x̂ is.
     """
     size = back.size(value)
-    second, near, alike = gradient.second, gradient.near, back.alike(value)
+    second, near = gradient.second, gradient.near
     if len(size) < 2:
         return 0.0, 0.0
     if not op.detail.groups and op.name != "batch_norm":
         return (1 + centred) * second / size[-1], 0.0
+    alike = back.alike(value)
     places = math.prod(size[2:])
     units = _grouped(back, op, value)[0] if op.detail.groups else math.inf
     alike = alike * (1 - 1 / units) / max(1 - alike / units, 1e-9)  # without the group's own mean

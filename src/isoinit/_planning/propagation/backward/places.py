@@ -34,7 +34,10 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
         return [summed(gradient, share * window).times(1 / window), *others]
     if op.name.startswith(LARGEST):
         return [gradient.times(math.sqrt(share)), *others]
-    gradient = gradient.times(math.sqrt(op.detail.power))  # dropout
+    if op.detail.power != 1.0:  # dropout
+        gradient = gradient.times(math.sqrt(op.detail.power))
+    if share == 1:
+        return [gradient, *others]
     if share < 1:
         gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
     if share > 1 and op.name != "pad":
