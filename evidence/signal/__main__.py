@@ -118,7 +118,7 @@ the loss. A signal agrees within 20 %, a gradient within 25 %.
 
 **{signal}. {gradient}.**
 
-| model | layers | signals agree | least and largest measured/expected | gradients agree | least and largest |
+| model | layers | signals agree | measured/expected | gradients agree | measured/expected |
 |---|---|---|---|---|---|
 """
 

@@ -35,10 +35,15 @@ def table(entries: Mapping[str, Entry], method: str, warnings: Sequence[str]) ->
 def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence[str]) -> Page:
     """Return a plan as the facts of an HTML page."""
     filters = ("initializer", "role", "rule", "dtype")
-    columns = "parameter, shape, initializer, std, role, expected, expected gradient, reason, source, rule, dtype"
+    columns = (
+        "parameter, shape, initializer, std, role, expected, expected gradient, reason, source"
+    )
+    columns += ", rule, dtype"
     rows = [
-        (e.name, *cells(e)[:2], e.std, e.role, e.expected, e.expected_gradient)
-        + (e.reason, e.source, e.rule, e.dtype)
+        (
+            *(e.name, *cells(e)[:2], e.std, e.role, e.expected, e.expected_gradient),
+            *(e.reason, e.source, e.rule, e.dtype),
+        )
         for e in entries.values()
     ]
     layers = [entry for entry in entries.values() if entry.expected is not None]

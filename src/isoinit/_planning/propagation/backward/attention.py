@@ -26,11 +26,13 @@ class _Attention:
     Attributes:
         weights: the moments of one query's weights.
         causal: whether a query sees only keys that came before.
+        keys: how many keys a query has.
         queries: how many queries there are for each key.
     """
 
     weights: Weights
     causal: bool
+    keys: int
     queries: float
 
     def to_values(self, gradient: Gradient) -> tuple[float, float]:
@@ -38,10 +40,12 @@ class _Attention:
 
         The weights of one key sum to `queries` on average. Under a causal mask early keys are seen
         by more queries: of even weights 1/i the sum of one key's is log(n/j), of mean square two.
+        Two keys of one query have weights whose product is (1 - Σ a²)/(n (n - 1)) on average.
         """
-        own = (gradient.second - gradient.near) * self.queries
+        own, even = (gradient.second - gradient.near) * self.queries, self.weights.even
         shared = gradient.near * self.queries**2
-        return own * self.weights.even + shared * (2 if self.causal else 1), shared
+        near = own * (1 - even) / max(self.keys - 1, 1) + shared
+        return own * even + shared * (2 if self.causal else 1), near
 
 
 def softmax(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
@@ -95,7 +99,7 @@ def scaled_dot_product(back: Backward, op: Op, gradient: Gradient) -> Sequence[G
     size, read = back.size(values[0]), back.size(values[1])
     causal = op.detail.causal or (len(op.inputs) > 3 and is_causal(back.context, op.inputs[3]))
     weights = moments(read[-2], op.detail.power * query.second * key.second, causal)
-    attention = _Attention(weights, causal, math.prod(size[:-1]) / math.prod(read[:-1]))
+    attention = _Attention(weights, causal, read[-2], math.prod(size[:-1]) / math.prod(read[:-1]))
     found = _sent(back, attention, gradient, (query, key, value), op.detail.power)
     if len(op.inputs) < 3:
         merged = found[1].plus(found[2])
@@ -116,7 +120,7 @@ def packed(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | No
     spread = factor**2 * known[0].second * known[-1].second
     weights = moments(read[0], spread, op.detail.causal)
     queries = math.prod(size[:-1]) / math.prod(read[:-1])
-    attention = _Attention(weights, op.detail.causal, queries)
+    attention = _Attention(weights, op.detail.causal, read[0], queries)
     given = known[0], known[min(1, len(known) - 1)], known[-1]
     found = _sent(back, attention, gradient, given, 1.0, factor)
     sent = [back.noise(g.second * factor, g.near * factor) for g in found]
@@ -166,11 +170,12 @@ def _averaged(
     """Return the gradient of what softmax weights, another value, were multiplied with."""
     queries = back.per(op.outputs[0], value)
     maker = _softmax_behind(back, weights)
-    moments = None if maker is None else _weights(back, maker)
-    if queries is None or moments is None:
+    known = None if maker is None else _weights(back, maker)
+    signal = back.context.signals.get(weights)
+    if queries is None or known is None or signal is None:
         return None
-    causal = is_causal(back.context, weights)
-    return back.noise(*_Attention(moments, causal, queries).to_values(gradient))
+    attention = _Attention(known, is_causal(back.context, weights), signal.shares, queries)
+    return back.noise(*attention.to_values(gradient))
 
 
 def _softmax_behind(back: Backward, value: int) -> Op | None:

@@ -106,22 +106,22 @@ class Backward:
         return math.prod(sizes[many]) / max(math.prod(sizes[few]), 1)
 
     def noise(self, second: float, near: float = 0.0) -> Gradient:
-        """Return Gaussian samples, independent of the signals and of all drawn before.
+        """Return random signs times a size, independent of the signals and of all drawn before.
 
-        Two fixed rows, rotated against each other: no two draws have both rotations in common, and
-        a rotation costs less than fresh samples do.
+        Only products of gradients are asked for, and those of signs have no sampling error. Two
+        fixed rows are rotated against each other: no two draws have both rotations in common.
         """
         self._drawn += 1
         first, other = 977 * self._drawn % SAMPLES, 1531 * self._drawn % (SAMPLES - 1)
-        twice = _twice()
-        row = twice[0, first : first + SAMPLES] + twice[1, other : other + SAMPLES]
-        return Gradient(row).resized(second, near)
+        twice = _signs()
+        row = twice[0, first : first + SAMPLES] * twice[1, other : other + SAMPLES]
+        return Gradient(row * math.sqrt(max(second, 0.0)), near)
 
 
 @cache
-def _twice() -> Array:
-    """Return two rows of normals, each one twice, so that any part as long as one is a rotation."""
-    return np.concatenate([normals()[1:], normals()[1:]], axis=1)
+def _signs() -> Array:
+    """Return two rows of signs, each one twice, so that any part as long as one is a rotation."""
+    return np.concatenate([np.sign(normals()[1:])] * 2, axis=1)
 
 
 # The gradients by an operation's inputs, one each, given that by its output.

@@ -53,8 +53,11 @@ def _variance(back: Backward, op: Op, signal: Signal, value: int) -> float:
     """Return the variance that a norm layer divides by."""
     if op.name not in CENTRED:
         return signal.second
-    if op.name == "batch_norm":  # what all examples share is taken away
-        return signal.second - min(float(signal.products[HERE, ACROSS]), 0.99 * signal.second)
+    if op.name == "batch_norm":  # what all examples share, and all places, is taken away
+        shared = signal.products[HERE, ACROSS]
+        if len(back.size(value)) > 2:
+            shared = min(shared, signal.products[HERE, NEARBY])
+        return signal.second - min(float(shared), 0.99 * signal.second)
     mean = signal.mean**2
     if not op.detail.groups:
         return signal.second - mean

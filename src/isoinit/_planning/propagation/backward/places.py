@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from isoinit._planning.propagation.backward.gradient import (
 from isoinit._planning.propagation.samples import SAMPLES
 from isoinit._reading.graph import Op
 
-AVERAGES, LARGEST = ("avg_pool", "adaptive_avg_pool"), ("max_pool", "adaptive_max_pool")
+AVERAGES = ("avg_pool", "adaptive_avg_pool")
 
 
 def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
@@ -29,20 +30,41 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
         return [NOTHING, *others]
     if share is None:
         return unknown(op)
-    if op.name.startswith(AVERAGES):  # each element is in share · window averages
-        window = op.detail.window or max(round(1 / share), 1)
-        return [summed(gradient, share * window).times(1 / window), *others]
-    if op.name.startswith(LARGEST):
-        return [gradient.times(math.sqrt(share)), *others]
+    if op.name.startswith(AVERAGES):
+        return [_pooled(back, op, gradient, share), *others]
     if op.detail.power != 1.0:  # dropout
         gradient = gradient.times(math.sqrt(op.detail.power))
     if share == 1:
         return [gradient, *others]
     if share < 1:
         gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
-    if share > 1 and op.name != "pad":
+    if op.name == "pad":
+        return [gradient, *others]
+    if share > 1:
         return [summed(gradient, share), *others]
-    return [gradient.times(math.sqrt(min(share, 1.0))), *others]
+    return [_where_picked(back, op, gradient, share), *others]
+
+
+def _pooled(back: Backward, op: Op, gradient: Gradient, share: float) -> Gradient:
+    """Return the gradient behind averages: each element is in `share` · window of them."""
+    window = op.detail.window or max(round(1 / share), 1)
+    places = math.prod(back.size(op.inputs[0])[2:])
+    together = min((window - 1) / max(places - 1, 1), 1.0)  # how often two places are in one
+    found = summed(gradient, share * window).times(1 / window)
+    return replace(found, near=found.near + together * (found.second - found.near))
+
+
+def _where_picked(back: Backward, op: Op, gradient: Gradient, share: float) -> Gradient:
+    """Return the gradient of what some elements were picked from: the others get none.
+
+    Units are picked at all places alike. Of two places, both are picked by the square of the share.
+    """
+    signal = back.context.signals.get(op.inputs[0])
+    before, after = back.size(op.inputs[0]), back.size(op.outputs[0])
+    same = signal is None or len(before) != len(after)
+    units = not same and signal is not None and any(before[a] != after[a] for a in signal.units)
+    found = gradient.times(math.sqrt(share))
+    return found if units else replace(found, near=found.near * share)
 
 
 def split(back: Backward, op: Op) -> Gradient | None:
@@ -79,16 +101,21 @@ def joined(_back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | N
 
 
 def picked(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
-    """Return the gradient of the elements that were picked; the others get none."""
+    """Return the gradient of the largest elements, which were picked; the others get none.
+
+    The gradient goes to those samples of the input that have the values of the output: a function
+    before may be flat there.
+    """
+    others: list[Gradient | None] = [NOTHING] * (len(op.inputs) - 1)
     share = back.per(op.outputs[0], op.inputs[0])
     given, made = back.here(op.inputs[0]), back.here(op.outputs[0])
     if share is None or share > 1 or given is None or made is None:
         return unknown(op)
-    largest = np.argsort(given)[SAMPLES - max(round(SAMPLES * share), 1) :]
-    copies = np.argsort(made)[np.arange(len(largest)) * SAMPLES // len(largest)]
-    row = np.zeros(SAMPLES)
-    row[largest] = gradient.row[copies]
-    return [Gradient(row), *[NOTHING] * (len(op.inputs) - 1)]
+    order = np.argsort(given)
+    ranks = np.minimum(np.searchsorted(given[order], made), SAMPLES - 1)
+    squares = np.bincount(order[ranks], np.square(gradient.row), SAMPLES) * share
+    near = _where_picked(back, op, gradient, share).near
+    return [Gradient(back.noise(1.0).row * np.sqrt(squares), near), *others]
 
 
 def scattered(_back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:

@@ -33,6 +33,8 @@ from isoinit._reading.graph import Graph, Op
 
 LARGEST = 1e60  # a second moment beyond counts as not known
 
+LARGEST_OF = [f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)]
+
 ROUTES: dict[str, PullBack] = {
     "softmax": attention.softmax,
     **dict.fromkeys(("matmul", "bmm", "mm", "einsum"), attention.product),
@@ -40,7 +42,7 @@ ROUTES: dict[str, PullBack] = {
     **dict.fromkeys(("mean", "sum"), places.reduced),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
-    "topk": places.picked,
+    **dict.fromkeys(("topk", *LARGEST_OF), places.picked),
     **dict.fromkeys(("index_add", "scatter_add"), places.scattered),
 }
 
