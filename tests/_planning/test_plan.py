@@ -154,6 +154,15 @@ def test_json_round_trip(plan, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
 
+def test_a_plan_from_before_gradients_were_expected_is_read(plan):
+    data = json.loads(plan.to_json())
+    for parameter in data["parameters"].values():
+        del parameter["expected_gradient"]
+    loaded = isoinit.Plan.from_json(json.dumps(data))
+    assert loaded.digest == plan.digest
+    assert all(entry.expected_gradient is None for entry in loaded)
+
+
 def test_printing_fits_the_terminal_and_folds(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     deep = nn.Sequential(*[nn.Linear(64, 64) for _ in range(40)])

@@ -87,8 +87,9 @@ def state(
             after = open_("out") * np.tanh(keep("cell", cell))
         elif name.startswith("gru"):
             update = open_("update")
+            into = fresh_input("new")
             back = open_("reset") * keep("fed back", fed_back("new"))
-            new = keep("new", np.tanh(fresh_input("new") + back))
+            new = keep("new", np.tanh(into + back))
             keep("before", hidden)
             after = (1 - update) * new + update * hidden
         else:
