@@ -471,8 +471,9 @@ def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
     assert [row[0] for row in table.rows] == [entry.name for entry in plan]
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert set(table.filters) <= set(table.columns)
-    (signal,) = page.charts
-    assert list(signal.names) == ["0.weight", "2.weight"]
+    signal, gradient = page.charts
+    assert list(signal.names) == list(gradient.names) == ["0.weight", "2.weight"]
+    assert gradient.curves[0].values[-1] == 1
     assert ("elements", "90") in page.facts
     assert plan.to_html(tmp_path / "a.html") == (tmp_path / "a.html").read_text(encoding="utf-8")
     assert plan._repr_html_().startswith("<iframe")

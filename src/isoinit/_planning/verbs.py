@@ -85,9 +85,11 @@ def plan(
         refuse_recipe(recipe, method)
     graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
+    hopeless: tuple[str, ...] = ()
     if recipe is None:
         choices = choose_all(graph, roles, method)
-        notes = (*notes, *doubts(roles))
+        hopeless = doubts(roles)
+        notes += hopeless
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
@@ -111,7 +113,8 @@ def plan(
         for name, entry in chosen.entries.items():
             signal, gradient = walked.signal.get(name), walked.gradient.get(name)
             chosen.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
-    chosen.notes += walked.warnings
+    if not hopeless:  # they say the same
+        chosen.notes += walked.warnings
     return chosen
 
 

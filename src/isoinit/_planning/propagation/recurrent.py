@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,57 +47,78 @@ def state(
     """Return the state of one recurrent layer from zero on, its size averaged over the steps.
 
     What its gates and states were at the last step is put into `last`, here and by name.
+    """
+    layer = _Layer(rng, inner, outer, {} if last is None else last)
+    total = 0.0
+    for _ in range(steps):
+        after = layer.step(name, forget)
+        layer.before, layer.hidden = layer.hidden, after
+        total += float(np.square(after[HERE]).mean()) / steps
+    here = layer.hidden[HERE]
+    rows = np.stack([here, layer.before[HERE], np.roll(here, 1)])
+    size = math.sqrt(total / max(float(np.square(here).mean()), 1e-300))
+    return Signal(rows * size, frozenset())
+
+
+@dataclass
+class _Layer:
+    """One recurrent layer, followed step by step.
 
     A gate's input is as correlated with that of the step before as its sources are: tokens are new
     at each step, the state of a layer below is not. Here "nearby" is one step before.
+
+    Attributes:
+        rng: the source of all samples.
+        inner: the mean products of what the inputs bring to a gate, (3, 3).
+        outer: what the recurrent weights do to a second moment.
+        last: what gates and states were at the newest step, here and by name.
+        hidden, before, cell: the state, that of the step before, and the cell of an LSTM.
     """
-    hidden = before = cell = np.zeros((3, SAMPLES))
-    noise: dict[str, Array] = {}
-    total = 0.0
 
-    def term(which: str, second: float, lag: float) -> Array:
-        alike = min(max(lag / max(second, 1e-300), 0.0), 1.0)
-        fresh = gaussian(rng, np.eye(3)).rows
-        noise[which] = alike * noise.get(which, fresh) + math.sqrt(1 - alike**2) * fresh
-        return math.sqrt(second) * noise[which]
+    rng: np.random.Generator
+    inner: Array
+    outer: float
+    last: dict[str, Array]
+    hidden: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    before: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    cell: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    _noise: dict[str, Array] = field(default_factory=dict)
 
-    def fresh_input(which: str) -> Array:
-        return term(which, inner[HERE, HERE], inner[HERE, NEARBY])
+    def step(self, name: str, forget: float) -> Array:
+        """Return the state after one more step."""
+        if name.startswith("lstm"):
+            was = self._open("forget", forget) * self._keep("cell before", self.cell)
+            self.cell = was + self._open("in") * self._keep("new", np.tanh(self._gate("cell")))
+            return self._open("out") * np.tanh(self._keep("cell", self.cell))
+        if name.startswith("gru"):
+            update, into = self._open("update"), self._input("new")
+            back = self._open("reset") * self._keep("fed back", self._fed_back("new"))
+            new = self._keep("new", np.tanh(into + back))
+            return (1 - update) * new + update * self._keep("before", self.hidden)
+        value = self._gate("state")
+        return self._keep("after", np.tanh(value) if "tanh" in name else np.maximum(value, 0))
 
-    def fed_back(which: str) -> Array:
-        now, last = (outer * float(hidden[HERE] @ h[HERE]) / SAMPLES for h in (hidden, before))
-        return term(which + " state", now, last)
-
-    def gate(which: str, shift: float = 0.0) -> Array:
-        return fresh_input(which) + fed_back(which) + shift
-
-    kept = {} if last is None else last
-
-    def keep(which: str, value: Array) -> Array:
-        kept[which] = value[HERE]
+    def _keep(self, which: str, value: Array) -> Array:
+        self.last[which] = value[HERE]
         return value
 
-    def open_(which: str, shift: float = 0.0) -> Array:
-        return keep(which, 1 / (1 + np.exp(-gate(which, shift))))
+    def _term(self, which: str, second: float, lag: float) -> Array:
+        alike = min(max(lag / max(second, 1e-300), 0.0), 1.0)
+        fresh = gaussian(self.rng, np.eye(3)).rows
+        known = self._noise.get(which, fresh)
+        self._noise[which] = alike * known + math.sqrt(1 - alike**2) * fresh
+        return math.sqrt(second) * self._noise[which]
 
-    for _ in range(steps):
-        if name.startswith("lstm"):
-            was = open_("forget", forget) * keep("cell before", cell)
-            cell = was + open_("in") * keep("new", np.tanh(gate("cell")))
-            after = open_("out") * np.tanh(keep("cell", cell))
-        elif name.startswith("gru"):
-            update = open_("update")
-            into = fresh_input("new")
-            back = open_("reset") * keep("fed back", fed_back("new"))
-            new = keep("new", np.tanh(into + back))
-            keep("before", hidden)
-            after = (1 - update) * new + update * hidden
-        else:
-            value = gate("state")
-            after = np.tanh(value) if "tanh" in name else np.maximum(value, 0)
-            keep("after", after)
-        before, hidden = hidden, after
-        total += float(np.square(hidden[HERE]).mean()) / steps
-    rows = np.stack([hidden[HERE], before[HERE], np.roll(hidden[HERE], 1)])
-    size = math.sqrt(total / max(float(np.square(hidden[HERE]).mean()), 1e-300))
-    return Signal(rows * size, frozenset())
+    def _input(self, which: str) -> Array:
+        return self._term(which, self.inner[HERE, HERE], self.inner[HERE, NEARBY])
+
+    def _fed_back(self, which: str) -> Array:
+        states = (self.hidden, self.before)
+        now, lag = (self.outer * float(self.hidden[HERE] @ h[HERE]) / SAMPLES for h in states)
+        return self._term(which + " state", now, lag)
+
+    def _gate(self, which: str, shift: float = 0.0) -> Array:
+        return self._input(which) + self._fed_back(which) + shift
+
+    def _open(self, which: str, shift: float = 0.0) -> Array:
+        return self._keep(which, 1 / (1 + np.exp(-self._gate(which, shift))))
