@@ -278,7 +278,7 @@ def test_mamba():
             {m}mixer.conv1d <- in_proj | silu → x_proj
             {m}mixer.x_proj <- silu(conv1d) | dt_proj
             {m}mixer.dt_proj <- x_proj | softplus → A_log
-            {m}mixer.A_log <- softplus(dt_proj) | exp → add → out_proj
+            {m}mixer.A_log <- softplus(dt_proj) | exp → mul → out_proj
             {m}mixer.out_proj <- ({scan} + silu(conv1d)) · silu(in_proj) | stream
         """.splitlines()
     expected += ["backbone.norm_f <- stream | embeddings", "backbone.embeddings <- norm_f | output"]

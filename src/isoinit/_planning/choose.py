@@ -7,20 +7,22 @@ alternate: each layer is chosen for the second moment that reaches it.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
+from isoinit._planning.beside import second_beside
+from isoinit._planning.effective import solve
 from isoinit._planning.forecast import forecast
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.propagation.backward import propagate_back
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.rules import Choice, choose
-from isoinit._reading.graph import PRODUCTS, Graph, Op, Use
+from isoinit._reading.graph import COMPOSED, Graph, Op, Use
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
 SMALL = 4e-4
-JOINING = ("add", "cat", "concat", "stack", "where")
 
 
 def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> dict[str, Choice]:
@@ -39,18 +41,36 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
         name = use.parameter
         if name not in chosen:
             role = roles[name]
-            near = fed if op.inputs and op.kind != "lookup" else _beside(graph, op, signals)
+            second = fed.second if fed is not None else None
+            if op.kind == "lookup" or not op.inputs:
+                second = second_beside(graph, op, signals)
             beside = role.slot in ("position", "token")
-            if near is None and beside:
+            if second is None and beside:
                 role = replace(role, second=SMALL)
-            elif near is None and role.slot == "weight":
+            elif second is None and role.slot == "weight":
                 role = replace(role, followed=False)
-            elif near is not None and near.second > 0 and (beside or role.slot == "weight"):
-                role = replace(role, second=_rounded(near.second))
+            elif second is not None and second > 0 and (beside or role.slot == "weight"):
+                role = replace(role, second=_rounded(second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
-            chosen[name] = choose(role, method)
+            if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
+                chosen[name] = choose(role, method)
+            else:
+                chosen.update(made_of(op, use, role, fed))
         return chosen[name].initializer
+
+    def made_of(op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
+        """What the parameters get that make the tensor that an operation uses."""
+        made = use.made
+        assert made is not None, "the caller asks"
+        wanted = choose(replace(role, layout=made.layout), method)
+        mine = [other for other in op.uses if other.made is made]
+        decided = [u for u in mine if u.kind != "weight" or u.parameter in chosen]
+        fixed = {u.parameter: fill(op, u, fed) for u in decided}
+        shared = 0.0
+        if fed is not None and role.slot == "weight" and fed.second > 0:
+            shared = _rounded(fed.mean**2 / fed.second)
+        return solve(made, wanted, fixed, shared)
 
     signals: dict[int, Signal] = {}
 
@@ -73,22 +93,6 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 def _rounded(number: float) -> float:
     """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
     return float(f"{number:.6g}")
-
-
-def _beside(graph: Graph, op: Op, signals: dict[int, Signal]) -> Signal | None:
-    """Return what a looked-up row or a learned token joins: the other side of the sum or row."""
-    waiting = list(op.outputs)
-    for _ in range(8):
-        if not waiting:
-            return None
-        for reader in graph.consumers.get(value := waiting.pop(0), []):
-            others = [v for v in reader.inputs if v != value and v in signals]
-            if others and reader.name in JOINING:
-                maker = graph.producers.get(graph.trunk(others[0]))
-                scores = maker is not None and maker.kind == "other" and maker.name in PRODUCTS
-                return None if scores else signals[others[0]]
-            waiting += reader.outputs if reader.kind == "move" else []
-    return None
 
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
@@ -147,15 +151,16 @@ def expected(graph: Graph, choices: dict[str, Choice]) -> Expected:
 
 def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
     """Return the root mean square of each layer's first output, by the name of its weight."""
-    made = _made(graph).items()
-    return {weight: _rounded(signals[value].rms) for weight, value in made if value in signals}
+    made = _made(graph, signals).items()
+    return {weight: _rounded(signals[value].rms) for weight, value in made}
 
 
-def _made(graph: Graph) -> dict[str, int]:
-    """Return the first output of each layer, by the name of its weight."""
+def _made(graph: Graph, wanted: Container[int] | None = None) -> dict[str, int]:
+    """Return the first output of each layer, of those wanted, by the name of its weight."""
     found: dict[str, int] = {}
     for op in graph.ops:
-        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
-        if weight is not None:
-            found.setdefault(weight, op.outputs[0])
+        weights = [use for use in op.uses if "weight" in use.slot and use.kind == "weight"]
+        for use in weights if weights and weights[0].made else weights[:1]:
+            if wanted is None or op.outputs[0] in wanted:
+                found.setdefault(use.parameter, op.outputs[0])
     return found

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.choose import Expected, choose_all, doubts, expected
 from isoinit._planning.plan import Plan
-from isoinit._planning.rules import Choice
+from isoinit._planning.propagation import hardly_meant
+from isoinit._planning.rules import Choice, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
@@ -76,7 +77,7 @@ def plan(
         from isoinit._planning.recipes import follow, refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
         from isoinit._writing.meta import empty_buffers
-        from isoinit._writing.refusals import refuse_unfillable
+        from isoinit._writing.refusals import misfit, refuse_unfillable
 
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
@@ -89,7 +90,7 @@ def plan(
     if recipe is None:
         choices = choose_all(graph, roles, method)
         hopeless = doubts(roles)
-        notes += hopeless
+        notes = (*notes, *hardly_meant(graph), *hopeless)
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
@@ -97,6 +98,9 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
+    for name, choice in choices.items():
+        if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
+            choices[name] = left(choice, fault)
     walked = expected(graph, choices)
     entries = {
         name: _entry(role, str(parameters[name].dtype), choices[name], walked)
@@ -107,15 +111,24 @@ def plan(
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
     chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
-        chosen.override(overrides)
-        choices = {e.name: replace(choices[e.name], initializer=e.initializer) for e in chosen}
-        walked = expected(graph, choices)
-        for name, entry in chosen.entries.items():
-            signal, gradient = walked.signal.get(name), walked.gradient.get(name)
-            chosen.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
+        walked = _override(chosen, overrides, graph, choices)
     if not hopeless:  # they say the same
         chosen.notes += walked.warnings
     return chosen
+
+
+def _override(
+    plan: Plan, overrides: Mapping[str, Initializer], graph: Graph, choices: dict[str, Choice]
+) -> Expected:
+    """Override a plan before anybody has it: what is expected is worked out anew, and returned."""
+    plan.override(overrides)
+    walked = expected(
+        graph, {e.name: replace(choices[e.name], initializer=e.initializer) for e in plan}
+    )
+    for name, entry in plan.entries.items():
+        signal, gradient = walked.signal.get(name), walked.gradient.get(name)
+        plan.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
+    return walked
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -158,9 +171,15 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, tuple[str, ...]]:
     else:
         graph = trace(model, batch)
     unused = graph.unused
+    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
+    if graph.missed:
+        inside = f", perhaps what it does with {named}" if unused else ""
+        return graph, (
+            "part of the forward runs in compiled code that torch shows nothing of, and the run never "
+            f"saw it{inside}: what comes of that part counts as not known",
+        )
     if not unused:
         return graph, ()
-    named = ", ".join(map(repr, unused[:8])) + (f" and {len(unused) - 8} more" * (len(unused) > 8))
     return graph, (
         f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
         "types alone tell what they are for; pass a batch that reaches them, or remove them",

@@ -114,7 +114,8 @@ def _is_layer(graph: Graph, op: Op) -> bool:
 
 
 def _keeps_pairs(feed: Feed) -> bool:
-    return not any("max" in step.name or step.name in ("flip", "gather") for step in feed.steps)
+    moves = [step.name for step in feed.steps if step.kind == "move"]
+    return not any("max" in name or name in ("flip", "gather") for name in moves)
 
 
 def _chain(length: int, link: _Link | None, nexts: list[_Link]) -> Chain:

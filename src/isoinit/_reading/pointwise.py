@@ -22,6 +22,7 @@ from isoinit._reading.graph import (
     Array,
     Graph,
     Op,
+    ReplayError,
     elementwise,
     run_ops,
 )
@@ -31,7 +32,6 @@ from isoinit.initializers.scale.gains import ACTIVATIONS, activation_gain, funct
 # A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
 # it are the same for every purpose here.
 GRID: Array = np.linspace(-6.0, 6.0, 96) + 1 / math.pi / 96
-HALVES = (slice(len(GRID) // 2), slice(len(GRID) // 2, None))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Following:
     Attributes:
         names: the elementwise operations on the way, such as ("sigmoid", "mul"); empty where
             together they only scale or shift.
-        function: the way as one NumPy function.
+        function: the way as one NumPy function; booleans and integers are numbers in its result.
         norm: whether a norm layer stands before the operations.
         end: the operation that the way leads to; None at the model's end.
     """
@@ -128,17 +128,21 @@ def _follow(graph: Graph, value: int, norm: bool = False) -> Following:
             return _follow(graph, end.outputs[0], norm)
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
     ops = way.behind[end_value]
-    return Following(steps, lambda z: run_ops(ops, {value: z})[end_value], norm, end)
+    return Following(steps, lambda z: _run(ops, {value: z}, end_value), norm, end)
 
 
 class _Way:
-    """The elementwise region that grows forward from one value."""
+    """The elementwise region that grows forward from one value.
+
+    A stack of rows may stand inside, if what comes of it is a row again: `stack([x, -x]).amax(0)`.
+    """
 
     def __init__(self, graph: Graph, value: int) -> None:
         self.graph, self.start = graph, value
         self.arrays: dict[int, Array] = {value: GRID}
         self.part: dict[int, int] = {value: value}  # which part of the start each value holds
         self.behind: dict[int, tuple[Op, ...]] = {value: ()}
+        self.stacked: dict[int, tuple[int, Op]] = {}  # where each stack of rows left the rows
 
     def walk(self) -> tuple[int, Op | None]:
         """Grow the region; return the value that leaves it, and the operation that takes it.
@@ -156,8 +160,10 @@ class _Way:
                     readers = self.graph.consumers.get(value, [])
                     waiting.update({reader.index: reader for reader in readers})
             else:
-                exits += [(value, op) for value in op.inputs if value in self.arrays]
-        exits += [(v, None) for v in self.arrays if not self.graph.consumers.get(v)]
+                taken = [value for value in op.inputs if value in self.arrays]
+                exits += [self.stacked.get(value, (value, op)) for value in taken]
+        unread = [v for v in self.arrays if not self.graph.consumers.get(v)]
+        exits += [self.stacked.get(v, (v, None)) for v in unread]
 
         def rank(way: tuple[int, Op | None]) -> tuple[bool, bool]:
             value, op = way
@@ -171,16 +177,37 @@ class _Way:
         parts = {self.part[value] for value in op.inputs}
         if len(parts) > 1:
             return False
-        result = _on_grid((op,), op.outputs[0], {v: self.arrays[v] for v in op.inputs})
-        if result is None:
-            return False
         behind = {step.index: step for value in op.inputs for step in self.behind[value]}
         chain = (*(behind[index] for index in sorted(behind)), op)
+        stacks = [self.stacked[value] for value in op.inputs if value in self.stacked]
+        try:
+            made = self._made(op, chain, bool(stacks))
+        except ReplayError:  # the way ends here, and `op` says why
+            return False
         splits = self.graph.is_part(op)
-        for value in op.outputs:
-            self.arrays[value], self.behind[value] = result, chain
+        for value, array in made.items():
+            self.arrays[value], self.behind[value] = array, chain
             self.part[value] = value if splits else next(iter(parts))
+            if array.ndim > 1:
+                self.stacked[value] = stacks[0] if stacks else (op.inputs[0], op)
         return True
+
+    def _made(self, op: Op, chain: Sequence[Op], stacked: bool) -> dict[int, Array]:
+        """Return what an operation makes on the grid: rows, or stacks of rows.
+
+        Raises:
+            ReplayError: if it makes rows that are no function of single elements.
+        """
+        inputs = {value: self.arrays[value] for value in op.inputs}
+        found = run_ops((op,), dict(inputs), len(GRID))
+        made = {value: found[value] for value in op.outputs}
+        if op.index in self.graph.elementwise or _is_stack(made):
+            return made
+        ops, given = (chain, {self.start: GRID}) if stacked else ((op,), inputs)
+        made = {value: _on_grid(self.graph, ops, value, given) for value in made}
+        if not stacked:
+            self.graph.elementwise.add(op.index)
+        return made
 
     def steps_to(self, value: int) -> tuple[str, ...]:
         return tuple(
@@ -218,12 +245,14 @@ class Feed:
         function: the input as a function of the sources' arrays, in the order of `sources`; None
             where it is not elementwise (attention, a product of two signals' matrices, a sum over
             units).
+        lost: why there is no function; empty where there is one.
     """
 
     value: int
     sources: tuple[Source, ...]
     steps: tuple[Op, ...]
     function: Callable[..., Array] | None
+    lost: str = ""
 
     @cached_property
     def activation(self) -> Activation | None:
@@ -264,11 +293,16 @@ def _feed(graph: Graph, value: int) -> Feed:
     ops = tuple(steps[index] for index in sorted(steps))
     rng = np.random.default_rng(0)
     given = {source.value: rng.permutation(GRID) for source in found}
-    if not found or _parts_meet(graph, ops) or _on_grid(ops, value, given) is None:
-        return Feed(value, found, ops, None)
+    if not found or _parts_meet(graph, ops):
+        return Feed(value, found, ops, None, "parts of one signal meet" if found else "constants")
+    if not all(_is_known(graph, op) for op in ops):
+        try:
+            _on_grid(graph, ops, value, given)
+        except ReplayError as error:
+            return Feed(value, found, ops, None, str(error))
 
     def function(*arrays: Array) -> Array:
-        return run_ops(ops, dict(zip(given, arrays, strict=True)))[value]
+        return _run(ops, dict(zip(given, arrays, strict=True)), value)
 
     return Feed(value, found, ops, function)
 
@@ -306,14 +340,34 @@ def is_affine(values: Array) -> bool:
     return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
 
 
-def _on_grid(ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array | None:
-    """The value from rows of numbers for what it was made of; None if that is not elementwise."""
+def _is_stack(made: dict[int, Array]) -> bool:
+    """Return whether an operation made several rows of one."""
+    return all(array.size > len(GRID) for array in made.values())
+
+
+def _on_grid(graph: Graph, ops: Sequence[Op], value: int, given: dict[int, Array]) -> Array:
+    """Return a value from rows of numbers for what it was made of.
+
+    Raises:
+        ReplayError: if it is no function of single elements; the message says why.
+    """
     for op in ops:
-        known = op.kind == "move" or op.is_neutral
-        if not known and (op.uses or op.replay is None or len(op.outputs) != 1):
-            return None
+        if graph.widens(op):
+            raise ReplayError(f"{op.name} joins signals along different axes")
 
     def function(rows: Sequence[Array]) -> Array:
         return run_ops(ops, dict(zip(given, rows, strict=True)))[value]
 
-    return elementwise(function, list(given.values()), HALVES, rtol=1e-9, atol=1e-12)
+    return elementwise(function, list(given.values()), rtol=1e-9, atol=1e-12)
+
+
+def _is_known(graph: Graph, op: Op) -> bool:
+    """Return whether an operation is known to be elementwise; together such operations are, too."""
+    return op.index in graph.elementwise or (op.kind == "move" and not op.uses) or op.is_neutral
+
+
+def _run(ops: Sequence[Op], given: dict[int, Array], value: int) -> Array:
+    """Return a value as float64 numbers, from arrays of any one shape."""
+    shape = next(iter(given.values())).shape
+    rows = {at: np.ravel(array) for at, array in given.items()}
+    return np.asarray(run_ops(ops, rows)[value], np.float64).reshape(shape)

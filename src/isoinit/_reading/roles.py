@@ -12,6 +12,8 @@ from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
+DIVIDING = frozenset({"div", "reciprocal", "rsqrt", "log"})
+
 
 @dataclass(frozen=True)
 class Role:
@@ -43,6 +45,9 @@ class Role:
         followed: whether that is known; where it is not, unit size is taken for granted.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
+        alone: whether this is its only kind of use: a norm's scale that is also folded into the
+            weight before it has another.
+        divides: whether something may be divided by it.
     """
 
     parameter: str
@@ -67,6 +72,8 @@ class Role:
     second: float = 1.0
     followed: bool = True
     start: float = 1.0
+    alone: bool = True
+    divides: bool = False
 
     @property
     def fed_words(self) -> str:
@@ -155,6 +162,8 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         neutral=use.neutral,
         tied=tied,
         chain=chains.get(op.index),
+        alone=all(other.slot == use.slot for _, other in graph.uses_of(name)),
+        divides=any(_divides(*other) for other in graph.uses_of(name)),
     )
     if use.slot != "weight":
         return role
@@ -169,6 +178,14 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
     )
+
+
+def _divides(op: Op, use: Use) -> bool:
+    """Whether a use may divide by the parameter: a quotient does not tell which side it is.
+
+    What the parameter goes through is no such quotient if it is a line: w/2, but not 2/w.
+    """
+    return op.name in DIVIDING or (use.neutral is None and bool(DIVIDING & set(use.through)))
 
 
 def _names(steps: Sequence[Op]) -> tuple[str, ...]:

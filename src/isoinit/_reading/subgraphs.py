@@ -23,9 +23,10 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step" or "time step bias".
+            "state decay", "time step", "time step bias" or "generated weight".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
-            made of unit queries and keys, branches of the stream with a scaled skip.
+            made of unit queries and keys, branches of the stream with a scaled skip,
+            inputs that a generated weight sums over.
     """
 
     name: str
@@ -39,6 +40,9 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
     """The motif of each parameter that is part of one."""
     found: dict[str, Motif] = {}
     for op in graph.ops:
+        for use in op.uses:  # merged into the weight that it is beside
+            if use.kind.startswith("adapter"):
+                found.setdefault(use.parameter, Motif(use.kind))
         for finder in FINDERS:
             for name, motif in finder(graph, op):
                 found.setdefault(name, motif)
@@ -119,7 +123,7 @@ def _skip_scale(graph: Graph, join: Join) -> float:
     scale, value = 1.0, skips[0] if skips else join.start
     while value != join.start and (op := graph.producers.get(value)) is not None:
         if op.replay is not None:
-            scale *= float(np.ravel(op.apply([np.ones(1)]))[0])
+            scale *= float(np.ravel(op.play([np.ones(1)])[0])[0])
         value = op.inputs[0]
     return scale
 
@@ -142,6 +146,49 @@ def _state_space(graph: Graph, op: Op) -> Found:
                     use.parameter,
                     Motif("time step" if use.slot == "weight" else "time step bias"),
                 )
+
+
+def _generated(graph: Graph, op: Op) -> Found:
+    """A layer whose output is the weight of another: its units are both axes of a matrix."""
+    for value, axes in _sums_over(graph, op):
+        maker, units = _unit_axes(graph, value)
+        if maker is not None and set(axes) <= units and len(units) > len(axes):
+            terms = math.prod(graph.sizes[value][axis] for axis in axes)
+            yield from _weights(maker, Motif("generated weight", terms))
+
+
+def _sums_over(graph: Graph, op: Op) -> Iterator[tuple[int, list[int]]]:
+    """The signals that an operation multiplies with each other, and the axes that it sums over."""
+    product = graph.producers.get(op.inputs[0]) if op.name == "sum" and op.inputs else None
+    if len(op.detail.summed) == 2 <= len(op.inputs) and not op.uses:
+        for value, along in zip(op.inputs, op.detail.summed, strict=False):  # a bias comes third
+            yield value, list(along)
+    elif product is not None and product.name == "mul" and len(product.inputs) == 2:
+        for value in product.inputs:
+            size = graph.sizes[value]
+            behind = len(graph.sizes[op.inputs[0]]) - len(size)
+            axes = [dim - behind for dim in op.detail.dims if dim >= behind]
+            yield value, [axis for axis in axes if size[axis] > 1]
+
+
+def _unit_axes(graph: Graph, value: int) -> tuple[Op | None, set[int]]:
+    """The layer that a value is a rearrangement of, and the value's axes along its units."""
+    moves: list[Op] = []
+    op = graph.producers.get(value)
+    while op is not None and op.kind != "map":
+        if len(op.inputs) != 1 or (op.kind == "move" and op.detail.axes is None):
+            return None, set()
+        moves.append(op)
+        value = op.inputs[0]
+        op = graph.producers.get(value)
+    if op is None or not op.uses:
+        return None, set()
+    units = {len(graph.sizes[value]) - 1 - len(op.uses[0].whole.kernel)}
+    for move in reversed(moves):
+        if move.kind == "move":
+            axes = move.detail.axes or ()
+            units = {axis for axis, old in enumerate(axes) if units & set(old)}
+    return op, units
 
 
 def _weights(op: Op, motif: Motif) -> Found:
@@ -178,4 +225,5 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _query_or_key,
     _scaled_skip,
     _state_space,
+    _generated,
 )

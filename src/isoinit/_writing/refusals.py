@@ -15,8 +15,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import ARRAYS, OWN
-from isoinit.errors import PlanError
+from isoinit._writing.fill import ARRAYS, OWN, law_for
+from isoinit.errors import IsoinitError, PlanError
+from isoinit.initializers import Initializer
+from isoinit.initializers.scale.fans import Layout
 
 
 def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
@@ -64,6 +66,17 @@ def _fault(tensor: torch.Tensor, *, now: bool) -> str:
         )
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
+    return ""
+
+
+def misfit(tensor: torch.Tensor, initializer: Initializer | None, layout: Layout) -> str:
+    """Return why an initializer cannot fill a tensor, as `Plan.apply` would say; "" if it can."""
+    if initializer is None:
+        return ""
+    try:
+        law_for(tensor, initializer, layout)
+    except IsoinitError as error:
+        return str(error)
     return ""
 
 

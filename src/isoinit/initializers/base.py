@@ -36,6 +36,7 @@ class Initializer(ABC):
 
     _by_name: ClassVar[dict[str, type[Initializer]]] = {}
     _sizes: ClassVar[tuple[str, ...]] = ()  # the options that every value is proportional to
+    centre_alone: ClassVar[bool] = False  # whether a kernel is zero but for its centre tap
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

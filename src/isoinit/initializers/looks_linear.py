@@ -63,6 +63,7 @@ class LooksLinear(WholeInitializer):
     gain: float = 1.0
     mirror: str = "both"
     _sizes: ClassVar[tuple[str, ...]] = ("gain",)
+    centre_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)

@@ -89,6 +89,7 @@ class DeltaOrthogonal(WholeInitializer):
 
     gain: float = 1.0
     _sizes: ClassVar[tuple[str, ...]] = ("gain",)
+    centre_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)

@@ -156,3 +156,89 @@ def test_the_output_bias_from_class_frequencies():
     plan["bias"] = isoinit.PriorBias(0.01)
     model = plan.apply(nn.Linear(8, 3))
     assert torch.allclose(torch.sigmoid(model.bias), torch.full((3,), 0.01))
+
+
+class Folded(nn.Module):
+    """A convolution with its norm folded in, as training for quantization does."""
+
+    def __init__(self, width, divide):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm, self.divide = nn.BatchNorm2d(width), divide
+
+    def forward(self, x):
+        factor = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        weight = self.conv.weight * factor[:, None, None, None]
+        y = nn.functional.conv2d(x, weight, padding=1)
+        return self.norm(y / factor[:, None, None] if self.divide else y)
+
+
+class Divided(nn.Module):
+    """A branch whose last scale is divided by: by itself, behind a norm, or once more elsewhere."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.map, self.norm = nn.Linear(16, 16), nn.LayerNorm(16, elementwise_affine=False)
+        self.scale = nn.Parameter(torch.ones(1 if way == "a number" else 16))
+        self.way = way
+
+    def forward(self, x):
+        y = self.norm(self.map(x))
+        if self.way == "twice":
+            return x / self.scale.abs() + y * self.scale
+        return x + y / self.scale
+
+
+class Block(nn.Module):
+    """A residual branch."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+
+IMAGE = torch.randn(4, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (Block(Folded(8, divide=True)), IMAGE),
+        (Block(Folded(8, divide=False)), IMAGE),
+        (Divided("a number"), torch.randn(4, 16)),
+        (Divided("a vector"), torch.randn(4, 16)),
+        (Divided("twice"), torch.randn(4, 16)),
+    ],
+)
+def test_a_scale_that_is_used_in_another_way_too_does_not_start_at_zero(model, x):
+    plan = isoinit.plan(model, x)
+    plan.apply(model, seed=0)
+    (scale,) = [e for e in plan if "scale" in e.role]
+    assert scale.initializer == isoinit.Ones()
+    loss = model(x).square().mean()
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert loss.isfinite()
+
+
+class Shared(nn.Module):
+    """A bias that is divided by: as it is, or as a line of itself."""
+
+    def __init__(self, divide):
+        super().__init__()
+        self.map, self.divide = nn.Linear(4, 4, bias=False), divide
+        self.bias = nn.Parameter(torch.full((4,), 0.5))
+
+    def forward(self, x):
+        y = self.map(x) + self.bias
+        return y / self.bias if self.divide else y * (1 + self.bias / 3)
+
+
+def test_a_bias_that_is_divided_by_is_left_and_named():
+    plan = isoinit.plan(Shared(divide=True), torch.randn(8, 4))
+    assert plan["bias"].initializer is None
+    assert any("'bias'" in warning and "divided by" in warning for warning in plan.warnings)
+    assert isoinit.plan(Shared(divide=False), torch.randn(8, 4))["bias"].std == 0

@@ -19,6 +19,9 @@ from isoinit._planning.propagation.samples import (
 )
 from isoinit._reading.graph import Op
 
+WITH_BIAS = ("linear", "conv1d", "conv2d")
+PRODUCTS = ("matmul", "bmm", "mm", "einsum", *WITH_BIAS)
+
 
 def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     """Return weights that share the sum of one; with a causal mask, over what came before."""
@@ -37,6 +40,8 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     """Return a product of two matrices: an average if one is a softmax, else a sum of terms."""
     if len(inputs) == 1:  # by itself: x @ xᵀ
         inputs = [inputs[0], inputs[0]]
+    added = inputs[2].products if op.name in WITH_BIAS and len(inputs) == 3 else 0.0
+    inputs = inputs[:2] if op.name in WITH_BIAS else inputs
     if len(inputs) != 2:
         return None
     sizes = context.graph.sizes
@@ -44,13 +49,13 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     for weights, signal in (inputs, inputs[::-1]):
         if weights.shares:
             return replace(_attended(context, signal, weights.even), units=units)
-    read = sizes.get(op.inputs[0], ())
-    terms = op.detail.terms or (read[-1] if read and op.name != "einsum" else 0)
-    if not terms:
+    read = sizes.get(op.inputs[min(1, len(op.inputs) - 1)], ())
+    if not read or len(op.detail.summed) < 2:
         return None
+    terms = math.prod(read[axis] for axis in op.detail.summed[1] if axis < len(read))
     left, right = (signal.rows for signal in inputs)
     centred = left.var() * right.var() * terms + (left.mean() * right.mean() * terms) ** 2
-    return gaussian(context.rng, centred * np.eye(3), units)
+    return gaussian(context.rng, centred * np.eye(3) + added, units)
 
 
 def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:

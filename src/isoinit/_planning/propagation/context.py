@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isoinit._planning.effective import Moments, moments_for, moments_of
 from isoinit._planning.propagation.samples import Signal
 from isoinit._reading.graph import Graph, Op, Use
 from isoinit.initializers import Initializer
@@ -36,6 +37,16 @@ class Context:
     def ask(self, op: Op, fed: Signal | None) -> dict[str, Initializer | None]:
         """Return what an operation's parameters are filled with, by slot."""
         return {use.slot: self.fill(op, use, fed) for use in op.uses}
+
+    def moments(self, op: Op, use: Use, fed: Signal | None) -> Moments | None:
+        """Return the moments of the tensor that an operation uses; None where they are not known."""
+        if use.made is None:
+            initializer = self.fill(op, use, fed)
+            if initializer is None or use.through:
+                return None
+            return moments_for(initializer, use.layout)
+        parts = {other.parameter: other for other in op.uses if other.made is use.made}
+        return moments_of(use.made, {name: self.fill(op, u, fed) for name, u in parts.items()})
 
     def last_axis(self, value: int) -> frozenset[int]:
         """Return the axis along which most layers have their units: the last one."""

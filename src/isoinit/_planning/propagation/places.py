@@ -32,9 +32,9 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     rows = signal.rows
     ratio = max(round(math.prod(before) / max(math.prod(after), 1)), 1)
     if op.name.startswith(("avg_pool", "adaptive_avg_pool")):
-        return _averaged(context, replace(signal, units=units), op.detail.window or ratio)
+        return averaged(context, replace(signal, units=units), op.detail.window or ratio)
     if op.name.startswith(("max_pool", "adaptive_max_pool")):
-        return _largest(context, replace(signal, units=units), op.detail.window or ratio)
+        return largest(context, replace(signal, units=units), op.detail.window or ratio)
     if not context.nominal and op.detail.power != 1.0:
         keep = context.rng.random(rows.shape) < 1 / op.detail.power
         rows = rows * keep * op.detail.power
@@ -58,14 +58,14 @@ def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     )
     places = math.prod(before[dim] for dim in dims if dim not in signal.units)
     over = math.prod(before[dim] for dim in dims if dim in signal.units)
-    found = _averaged(context, replace(signal, units=units), places)
+    found = averaged(context, replace(signal, units=units), places)
     if over > 1:
         means = found.rows.mean(1, keepdims=True)
         noise = gaussian(context.rng, (found.products - means @ means.T) / over).rows
         found = replace(found, rows=means + noise)
     if op.name == "sum":
         found = replace(found, rows=found.rows * (over * (1 if context.nominal else places)))
-    return found
+    return replace(found, dtype=np.float64)
 
 
 def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -104,7 +104,7 @@ def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
     return any(before[axis] != after[axis] for axis in signal.units if axis < len(before))
 
 
-def _averaged(context: Context, signal: Signal, count: int) -> Signal:
+def averaged(context: Context, signal: Signal, count: int) -> Signal:
     """Return a mean over `count` places."""
     if context.nominal or count < 2:
         return signal
@@ -117,7 +117,7 @@ def _averaged(context: Context, signal: Signal, count: int) -> Signal:
     return of_moments(context.rng, signal, second, near, far)
 
 
-def _largest(context: Context, signal: Signal, count: int) -> Signal:
+def largest(context: Context, signal: Signal, count: int) -> Signal:
     """Return the largest of `count` places, as correlated as two places are."""
     mean, products = signal.mean, signal.products
     spread = products[HERE, HERE] - mean**2

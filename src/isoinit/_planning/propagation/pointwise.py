@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import ACROSS, HERE, Signal, gaussian, part, put_right
-from isoinit._reading.graph import Op, replay
+from isoinit._planning.propagation.samples import (
+    ACROSS,
+    HERE,
+    SAMPLES,
+    Signal,
+    gaussian,
+    part,
+    put_right,
+)
+from isoinit._reading.graph import LAYERS, SUMS, Array, Op, ReplayError, elementwise, run_ops
+
+NEAR = 4  # operations: as far as a stack stands before what is taken of it
 
 
-def elementwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     """Return what a function of single elements gives; None if the operation is none."""
-    sizes = context.graph.sizes
-    rank = len(sizes.get(op.outputs[0], ()))
-    units = frozenset(
-        axis + rank - len(sizes.get(value, ()))
-        for value, signal in zip(op.inputs, inputs, strict=True)
-        for axis in signal.units
-    )
-    sides = [
-        _same_everywhere(context, op, value, signal)
-        for value, signal in zip(op.inputs, inputs, strict=True)
-    ]
-    rows = [signal.rows for signal in sides]
+    units = _units(context, op, inputs)
     if op.uses:
-        return Signal(rows[0], units)
+        return Signal(inputs[0].rows, units)
     if op.replay is None:
         return _with_constant(context, op, inputs, units)
-    flat = [row.ravel() for row in rows]
-    whole = replay.elementwise(op.apply, flat, [slice(48)], rtol=1e-6, atol=1e-9)
-    if whole is None:
-        return None
-    found = np.asarray(whole, np.float64).reshape(rows[0].shape)
+    pairs = zip(op.inputs, inputs, strict=True)
+    inputs = [_same_everywhere(context, op, value, signal) for value, signal in pairs]
+    if context.graph.widens(op):  # at any two places
+        inputs = [inputs[0], *(part(signal, i) for i, signal in enumerate(inputs[1:]))]
+    try:
+        found = _replayed(context, op, inputs)
+    except ReplayError:
+        return _with_those_before(context, op, units)
     if op.name in ("add", "sub", "mul") and len(inputs) == 2:
-        found = put_right(op.name, found, *sides)
-    return Signal(found, units)
+        found = replace(found, rows=put_right(op.name, found.rows, *inputs))
+    return replace(found, units=units)
 
 
 def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Signal:
@@ -58,18 +60,119 @@ def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return replace(signal, rows=signal.rows / (1 + np.exp(-gate.rows)))
 
 
+def _units(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
+    """Return the axes of an operation's output along which its inputs have their units."""
+    sizes = context.graph.sizes
+    rank = len(sizes.get(op.outputs[0], ()))
+    return frozenset(
+        axis + rank - len(sizes.get(value, ()))
+        for value, signal in zip(op.inputs, inputs, strict=True)
+        for axis in signal.units
+    )
+
+
+def _replayed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal:
+    """Return what an operation makes of samples, which is elementwise.
+
+    Raises:
+        ReplayError: if it is not.
+    """
+
+    def function(rows: Sequence[Array]) -> Array:
+        return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
+
+    if op.index in context.graph.elementwise:
+        return _signal(function([signal.flat for signal in inputs]), inputs[0])
+    found = _tried(function, inputs)
+    context.graph.elementwise.add(op.index)
+    return found
+
+
+def _tried(function: Callable[[Sequence[Array]], Array], inputs: Sequence[Signal]) -> Signal:
+    """Return a function of samples, if it is elementwise.
+
+    Raises:
+        ReplayError: if it is not.
+    """
+    flat = [signal.flat for signal in inputs]
+    return _signal(elementwise(function, flat, rtol=1e-6, atol=1e-9), inputs[0])
+
+
+def _signal(row: Array, like: Signal) -> Signal:
+    """Return a row of samples as a signal."""
+    rows = row.astype(np.float64, copy=False).reshape(like.rows.shape)
+    return Signal(rows, frozenset(), dtype=row.dtype)
+
+
+def _with_those_before(context: Context, op: Op, units: frozenset[int]) -> Signal | None:
+    """Return what an operation and some right before it make of single elements together.
+
+    Such as the largest of a stack of functions: `stack([x, 0.1 * x]).amax(0)`.
+    """
+    graph, signals = context.graph, context.signals
+    steps, waiting = [op], set(op.inputs)
+    while len(steps) <= NEAR:
+        maker = graph.producers.get(newest := max(waiting))
+        if maker is None or maker.uses or maker.kind in (*LAYERS, "norm"):
+            return None
+        steps.insert(0, maker)
+        waiting = waiting - {newest} | set(maker.inputs)
+        order = sorted(waiting)
+        if any(value not in signals for value in order):
+            return None
+
+        def together(rows: Sequence[Array], order: list[int] = order) -> Array:
+            return run_ops(steps, dict(zip(order, rows, strict=True)))[op.outputs[0]]
+
+        try:
+            found = _tried(together, [signals[value] for value in order])
+        except ReplayError:  # one step more may do
+            continue
+        return replace(found, units=units)
+    return None
+
+
 def _with_constant(
     context: Context, op: Op, inputs: Sequence[Signal], units: frozenset[int]
 ) -> Signal | None:
-    """Return a sum or product with a constant tensor, of which the moments may be known."""
+    """Return an operation on constant tensors of several values, or of values that are not known.
+
+    Of sums and products the moments of the constant are enough. A mask on scores is left out: what
+    it hides is no part of their size. What is not known is taken for noise or a mask, and left out.
+    """
     rows, known = inputs[0].rows, op.detail.constant
-    sums = ("add", "sub", "mul")
-    if len(inputs) != 1 or op.name not in (*sums, "div", "where", "masked_scatter"):
+    if op.name in (*SUMS, "mul") and len(inputs) == 1 and known is not None:
+        mean, square = known
+        mean = -mean if op.name == "sub" else mean
+        if op.name == "mul":
+            return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
+        if op.detail.causal:
+            return Signal(rows, units)
+        alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
+        return Signal(rows + mean + gaussian(context.rng, alike).rows, units)
+    if op.mixed is None or op.detail.causal or _makes_scores(context, op):
+        left_out = op.name in (*SUMS, "mul", "div", "where", "masked_scatter")
+        return Signal(rows, units) if left_out and len(inputs) == 1 else None
+    tables = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
+    replay = op.mixed.replay
+    try:
+        return replace(_tried(lambda rows: replay(rows)[0], [*inputs, *tables]), units=units)
+    except ReplayError:
         return None
-    if known is None or op.name not in sums:
-        return Signal(rows, units)
-    mean, square = known
-    if op.name == "mul":
-        return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
-    alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
-    return Signal(rows + mean + gaussian(context.rng, alike).rows, units)
+
+
+def _table(context: Context, values: Array) -> Array:
+    """Return samples of a constant tensor: the same for all examples, others at other places."""
+    here, nearby = (np.resize(values, SAMPLES)[context.rng.permutation(SAMPLES)] for _ in range(2))
+    return np.stack([here, nearby, here])
+
+
+def _makes_scores(context: Context, op: Op) -> bool:
+    """Return whether a softmax reads what an operation makes, perhaps after other small steps."""
+    waiting = list(op.outputs)
+    for _ in range(NEAR):
+        readers = [r for value in waiting for r in context.graph.consumers.get(value, [])]
+        if any("softmax" in reader.name for reader in readers):
+            return True
+        waiting = [v for r in readers if r.kind in ("move", "other") for v in r.outputs]
+    return False

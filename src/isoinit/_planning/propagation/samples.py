@@ -8,6 +8,7 @@ from functools import cache
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from isoinit._reading.graph import Array
 
@@ -26,12 +27,20 @@ class Signal:
         units: the axes of the value along which the units of a layer lie; the others are places.
         shares: for softmax weights, how many of them share the sum of one; else 0.
         even: for such weights, the sum of their squares.
+        dtype: what the samples are where the model computes with them: float64, or booleans or
+            integers, which `rows` holds as numbers.
     """
 
     rows: Array
     units: frozenset[int]
     shares: int = 0
     even: float = 0.0
+    dtype: npt.DTypeLike = np.float64
+
+    @property
+    def flat(self) -> Array:
+        """The samples as one row, in the type that the model computes with."""
+        return self.rows.ravel().astype(self.dtype, copy=False)
 
     @property
     def mean(self) -> float:

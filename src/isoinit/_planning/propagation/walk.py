@@ -17,20 +17,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isoinit._planning.propagation import attention, norms, places, pointwise, recurrent, weights
+from isoinit._planning.propagation import (
+    attention,
+    norms,
+    places,
+    pointwise,
+    recurrent,
+    tables,
+    weights,
+)
 from isoinit._planning.propagation.context import Context, Fill, Route
+from isoinit._planning.propagation.inputs import STANDARD, arrivals
+from isoinit._planning.propagation.order import in_order
 from isoinit._planning.propagation.samples import Signal, gaussian, part, products_of
 from isoinit._reading.graph import Given, Graph, Op
 
+CHOOSING = frozenset("embedding getitem index_select gather take_along_dim take".split())
 LARGEST = 1e60  # a second moment beyond counts as not known
 
 ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
-    **dict.fromkeys(("matmul", "bmm", "mm", "einsum"), attention.product),
+    **dict.fromkeys(attention.PRODUCTS, attention.product),
     "scaled_dot_product_attention": attention.scaled_dot_product,
     **dict.fromkeys(("mean", "sum"), places.reduced),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
+    "one_hot": tables.one_hot,
     "topk": places.picked,
 }
 
@@ -48,8 +60,9 @@ def propagate(
         graph: what the model does.
         fill: what each parameter is filled with; asked in the order of execution, each time a
             parameter is used, with the signal that the operation reads.
-        nominal: leave out what follows from the example alone: its moments (the input counts as
-            standardized), and how many places attention and pooling average over.
+        nominal: leave out what follows from the example alone: its moments (an input counts as
+            standardized unless the forward scales it first, see `inputs`), and how many places
+            attention and pooling average over.
         seen: called with each value and its signal, as soon as it is known.
 
     Returns:
@@ -58,11 +71,14 @@ def propagate(
     """
     context = Context(graph, fill, nominal)
     signals = context.signals
-    for op in graph.ops:
+    arriving = {value: a for value, a in arrivals(graph).items() if nominal or not a.rms}
+    for op in in_order(graph):
         given = [v for v in op.inputs if v not in signals and v not in graph.producers]
         found = {value: _example(context, value) for value in given}
         signals.update(found)
         signal = _after(context, op)
+        if (arrival := arriving.get(op.outputs[0])) is not None:
+            signal = _of_moments(context, op.outputs[0], arrival.given)
         if signal is not None and signal.second < LARGEST:  # nor NaN
             several = len(op.outputs) > 1
             made = {v: part(signal, i) if several else signal for i, v in enumerate(op.outputs)}
@@ -75,10 +91,18 @@ def propagate(
 
 
 def _example(context: Context, value: int) -> Signal:
-    """Return a tensor of the example: with its own moments, or standardized and independent."""
-    given = None if context.nominal else context.graph.given.get(value)
-    if given is None or given.second <= 0:
-        given = Given(0.0, 1.0, 0.0, 0.0)
+    """Return a tensor of the example: with its own moments, or standardized and independent.
+
+    A buffer holds what it holds, whatever the example.
+    """
+    given = context.graph.given.get(value)
+    if given is not None and (given.fixed or (not context.nominal and given.second > 0)):
+        return _of_moments(context, value, given)
+    return _of_moments(context, value, STANDARD)
+
+
+def _of_moments(context: Context, value: int, given: Given) -> Signal:
+    """Return Gaussian samples of given moments, for units that lie where an input has them."""
     products = products_of(given.second, given.nearby, given.across)
     image = len(context.graph.sizes.get(value, ())) >= 4
     units = frozenset({1}) if image else context.last_axis(value)
@@ -98,6 +122,8 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.kind == "norm":
         signal = norms.normed(context, op, inputs[0] if inputs else None)
         return weights.scaled_and_shifted(context, op, signal)
+    if op.name in CHOOSING and op.detail.constant is not None and not op.uses:
+        return tables.chosen(context, op)
     known = [signal for signal in inputs if signal is not None]
     if not inputs or len(known) < len(inputs):
         context.ask(op, None)
@@ -108,5 +134,5 @@ def _after(context: Context, op: Op) -> Signal | None:
         return recurrent.settled(context, op, known)
     if op.kind == "attention":
         return attention.packed(context, op, known)
-    route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.elementwise)
+    route = ROUTES.get(op.name, places.moved if op.kind == "move" else pointwise.pointwise)
     return weights.scaled_and_shifted(context, op, route(context, op, known))

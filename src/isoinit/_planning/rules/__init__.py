@@ -5,9 +5,9 @@ made of), `methods` (`method="he"` and the like), `choice` (one parameter's choi
 to read). The names below may be imported from here; a new rule is one row.
 """
 
-from isoinit._planning.rules.choice import Choice, choose
+from isoinit._planning.rules.choice import Choice, choose, left
 from isoinit._planning.rules.methods import METHODS
 from isoinit._planning.rules.page import to_json, to_markdown
 from isoinit._planning.rules.table import RULES
 
-__all__ = ["METHODS", "RULES", "Choice", "choose", "to_json", "to_markdown"]
+__all__ = ["METHODS", "RULES", "Choice", "choose", "left", "to_json", "to_markdown"]

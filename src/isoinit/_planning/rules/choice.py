@@ -69,7 +69,17 @@ def choose(role: Role, method: str = "auto") -> Choice:
         reason += " (behind a norm layer)"
     if role.guess:
         reason += "; a guess from the layer's type, since no run of the model used it"
-    return Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
+    choice = Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
+    try:
+        _ = initializer and initializer.std_for(role.layout)
+    except ArgumentError as error:  # such as a weight stored as one long vector
+        return left(choice, str(error))
+    return choice
+
+
+def left(choice: Choice, fault: str) -> Choice:
+    """Return a choice that leaves the parameter as it was, since its initializer does not fit."""
+    return replace(choice, initializer=None, reason=f"its role asks for what does not fit: {fault}")
 
 
 def _numbers(role: Role) -> Iterator[tuple[str, float]]:

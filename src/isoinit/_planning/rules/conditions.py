@@ -36,8 +36,17 @@ def after(*names: str) -> Condition:
 
 
 def ends_branch_as_scale(role: Role) -> bool:
-    """Return whether it is a scale that a residual branch ends with."""
-    return role.slot == "scale" and role.ends_branch and not role.through
+    """Return whether it is a scale that a residual branch ends with, and nothing else.
+
+    Where it is divided by, or takes part in another weight, zero would undo more than the branch.
+    """
+    scales = role.slot == "scale" and role.ends_branch and not role.through
+    return scales and role.alone and not role.divides
+
+
+def is_divisor(role: Role) -> bool:
+    """Return whether it is added to the signal, and divided by elsewhere."""
+    return role.slot in ("bias", "shift") and role.divides and role.neutral == 0
 
 
 def is_single_number(role: Role) -> bool:

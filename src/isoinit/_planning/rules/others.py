@@ -11,6 +11,7 @@ from isoinit._planning.rules.conditions import (
     acts_through_a_function,
     ends_branch_as_scale,
     in_critical_chain,
+    is_divisor,
     is_single_number,
     motif,
     slot,
@@ -212,6 +213,15 @@ OTHERS: tuple[Rule, ...] = (
         "Var = σ_b², see the critical chain",
         "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
         "Schoenholz et al. 2017, section 3",
+    ),
+    Rule(
+        "divisor",
+        is_divisor,
+        lambda _: None,
+        "a bias or shift that is also divided by",
+        "as it was",
+        "it is added, and divided by elsewhere, so it cannot start at zero",
+        "",
     ),
     Rule(
         "bias",

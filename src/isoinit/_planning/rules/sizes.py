@@ -129,6 +129,8 @@ def orthogonal(role: Role, gain: float) -> Initializer:
     more units: the gain makes up for that.
     """
     _, n_out, n_in, taps = role.layout.maps_shape
+    if role.layout.kind == "conv":  # taps that fall on padding take their part of the length away
+        gain *= math.sqrt(n_in * taps / role.layout.fan_in)
     return Orthogonal(gain=gain * math.sqrt(max(1.0, n_out / max(n_in * taps, 1))))
 
 

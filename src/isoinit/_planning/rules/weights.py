@@ -89,6 +89,16 @@ WEIGHTS: tuple[Rule, ...] = (
         "Radford et al. 2019, section 2.3; Zhang et al. 2019",
     ),
     Rule(
+        "generated weight",
+        lambda role: role.slot == "weight" and motif("generated weight")(role),
+        lambda role: HeNormal(gain=forward_gain(role) / math.sqrt(motif_size(role))),
+        "a weight whose outputs are the weights of another layer, of n inputs",
+        "Var = 1/(n · fan_in · E[x²])",
+        "its outputs are the weights of a layer, which sums over inputs of its own: they get the "
+        "variance of one over these",
+        "Ha et al. 2017, section 3; Chang et al. 2020, section 4",
+    ),
+    Rule(
         "query or key",
         lambda role: role.slot == "weight" and motif("query or key")(role),
         lambda role: HeNormal(gain=forward_gain(role) * motif_size(role) ** -0.25),

@@ -8,6 +8,7 @@ run again on arrays). Import the names below from here; `Graph` hands out norms 
 from isoinit._reading.graph.graph import Given, Graph
 from isoinit._reading.graph.joins import Join
 from isoinit._reading.graph.ops import (
+    COMPOSED,
     LAYERS,
     PRODUCTS,
     STATISTICS,
@@ -15,13 +16,20 @@ from isoinit._reading.graph.ops import (
     Array,
     Detail,
     Kind,
+    Made,
+    Mixed,
     Op,
+    Part,
+    Pull,
     Replay,
+    ReplayError,
     Use,
+    first_line,
 )
-from isoinit._reading.graph.replay import elementwise, run_ops
+from isoinit._reading.graph.replay import elementwise, pull_back, run_ops
 
 __all__ = [
+    "COMPOSED",
     "LAYERS",
     "PRODUCTS",
     "STATISTICS",
@@ -32,9 +40,16 @@ __all__ = [
     "Graph",
     "Join",
     "Kind",
+    "Made",
+    "Mixed",
     "Op",
+    "Part",
+    "Pull",
     "Replay",
+    "ReplayError",
     "Use",
     "elementwise",
+    "first_line",
+    "pull_back",
     "run_ops",
 ]

@@ -71,6 +71,13 @@ class Dataflow:
         sizes = [math.prod(self.sizes.get(value, ())) for value in (op.inputs[0], op.outputs[0])]
         return op.name in SPLITS and sizes[0] != sizes[1]
 
+    def widens(self, op: Op) -> bool:
+        """Whether an operation combines signals along different axes: all pairs of elements."""
+        if op.kind != "other" or len(op.inputs) < 2 or len(op.outputs) != 1 or op.detail.dims:
+            return False
+        made, *given = (math.prod(self.sizes.get(v, ())) for v in (*op.outputs, *op.inputs))
+        return made > max(given)
+
     def trunk(self, value: int) -> int:
         """The value that this one is the whole of: rearranged, cast, or times a constant."""
         while (op := self.producers.get(value)) is not None:

@@ -18,19 +18,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Given:
-    """The moments of one tensor of the example.
+    """The moments of one tensor of the example, or of one that takes its place.
 
     Attributes:
         mean, second: the mean of its elements, and of their squares.
         nearby: the mean product of two elements of one example that differ in place alone (in the
             axes between the first and the last).
         across: the mean product of elements at one place of two examples.
+        fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """
 
     mean: float
     second: float
     nearby: float
     across: float
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Graph(Dataflow):
         outputs: the values that the model returns.
         how: "fake" (run on fake tensors), "real" (run on the example) or "structure" (not run).
         aliases: other names of tied parameters, and the name that each stands for.
-        given: of the example's own floating-point tensors, by the number of their value, what a
-            signal's size follows from.
+        given: the moments of the example's own tensors, and of buffers that take their place, by the
+            number of their value.
+        missed: whether it holds tensors of which nothing shows where they came from.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -53,6 +56,7 @@ class Graph(Dataflow):
     how: str
     aliases: dict[str, str] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
+    missed: bool = False
 
     @cached_property
     def norms(self) -> dict[int, int]:
@@ -103,6 +107,11 @@ class Graph(Dataflow):
             for use in op.uses:
                 found.setdefault(use.parameter, []).append((op, use))
         return found
+
+    @cached_property
+    def elementwise(self) -> set[int]:
+        """The operations that were seen to be elementwise, by index: each is tried once."""
+        return set()
 
     def once(self, find: Callable[[Graph, int], T], value: int) -> T:
         """Return `find(graph, value)`, computed at the first call and kept with the graph."""

@@ -1,48 +1,131 @@
-"""Recorded operations, run again on arrays."""
+"""Recorded operations, run again on arrays: the one place where they are.
+
+Booleans stay booleans, integers stay integers, and floating-point numbers are float64.
+
+A *row* is an array of one axis: one number for each element of a signal, in any order. Operations see
+a row with as many axes as the recorded signal had, so that a cumulative sum along an inner axis shows.
+An array of several axes has the axes of the signal itself; `stack` makes such arrays of rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from isoinit._reading.graph.ops import Array, Op, Replay
+from isoinit._reading.graph.ops import Array, Op, Pull, ReplayError
+
+# Elements that are replayed again by themselves: of odd number, so that every axis has another length.
+CHOSEN = 243
+SMALLEST = (
+    8  # half of them from the smallest eighth: among large ones a softmax picks single elements
+)
 
 
-def run_ops(ops: Sequence[Op], arrays: dict[int, Array]) -> dict[int, Array]:
-    """Run operations on arrays by the number of their value; the results are added to them."""
+def run_ops(
+    ops: Sequence[Op], arrays: dict[int, Array], length: int | None = None
+) -> dict[int, Array]:
+    """Run operations on arrays by the number of their value; the results are added to them.
+
+    Args:
+        ops: the operations, in the order of execution.
+        arrays: what their inputs hold.
+        length: how many elements a row has; by default as many as the rows among the arrays.
+
+    Raises:
+        ReplayError: if one of them cannot be replayed on these arrays.
+    """
+    if length is None:
+        length = next((array.size for array in arrays.values() if array.ndim == 1), -1)
     for op in ops:
-        made = op.apply([arrays[value] for value in op.inputs])
-        arrays.update(dict.fromkeys(op.outputs, made))
+        made = op.play([_shaped(op, arrays[value]) for value in op.inputs])
+        flat = [array.ravel() if array.size == length else array for array in made]
+        arrays.update(zip(op.outputs, flat, strict=True))
     return arrays
 
 
+def pull_back(op: Op, pull: Pull, rows: Sequence[Array], gradient: Array) -> list[Array]:
+    """Return the gradients by the rows that an operation reads, given that by its one output.
+
+    Args:
+        op: the operation.
+        pull: its gradient, or that of it with constants.
+        rows: what it reads.
+        gradient: the gradient of each element of its output.
+
+    Raises:
+        ReplayError: if it cannot be replayed on rows.
+    """
+    given = [_shaped(op, row) for row in rows]
+    pulled = pull(given, gradient.reshape(given[0].shape))
+    return [np.asarray(array, np.float64).ravel() for array in pulled]
+
+
 def elementwise(
-    function: Replay,
+    function: Callable[[Sequence[Array]], Array],
     rows: Sequence[Array],
-    parts: Sequence[slice],
     *,
     rtol: float,
     atol: float,
-) -> Array | None:
-    """Return what a function makes of rows of numbers; None if it is not elementwise.
+) -> Array:
+    """Return what a function makes of rows, if it is elementwise.
 
-    Elementwise means that a part of the rows gives that part of the result: a softmax, whose result
-    has the right shape, does not pass.
+    A function is elementwise if and only if it commutes with every choice of elements: f(x[i]) is
+    f(x)[i]. One random choice with repetitions, of another length than the rows, is tried. A softmax,
+    a cumulative sum, a sort, a mean that is subtracted, and chance itself do not pass.
 
     Args:
         function: from arrays to an array.
         rows: one row of numbers for each input, all of one length.
-        parts: the parts of the rows to try. The first part alone would let a cumulative sum pass.
         rtol: relative tolerance of the comparison.
         atol: absolute tolerance.
+
+    Raises:
+        ReplayError: if the function is not elementwise, or raises this itself.
     """
-    try:
-        whole = function(rows)
-        tried = [(whole[part], function([row[part] for row in rows])) for part in parts]
-    except Exception:  # it refuses a plain row of numbers
-        return None
-    if whole.shape != rows[0].shape or any(made.shape != same.shape for same, made in tried):
-        return None
-    alike = (np.allclose(*pair, rtol=rtol, atol=atol, equal_nan=True) for pair in tried)
-    return whole if all(alike) else None
+    chosen = _choice(rows[0])
+    whole = np.ravel(function(rows))
+    if whole.size != len(rows[0]):
+        raise ReplayError(f"{whole.size} numbers are made of {len(rows[0])}")
+    again = np.ravel(function([row[chosen] for row in rows]))
+    if again.shape != chosen.shape or not np.allclose(
+        whole[chosen], again, rtol=rtol, atol=atol, equal_nan=True
+    ):
+        raise ReplayError("each element of the result depends on several elements, or on chance")
+    return whole
+
+
+def _choice(row: Array) -> npt.NDArray[np.intp]:
+    """Return the places of random elements of a row: first of small ones, then of any."""
+    rng = np.random.default_rng(0)
+    few = max(len(row) // SMALLEST, 1)
+    small = np.argpartition(np.abs(row), few - 1)[:few]
+    half = CHOSEN // 2
+    return np.concatenate([rng.choice(small, half), rng.integers(len(row), size=CHOSEN - half)])
+
+
+def _shaped(op: Op, array: Array) -> Array:
+    """Return a row with as many axes as the operation's recorded input had; others as they are."""
+    if array.ndim == 1:
+        return array.reshape(_axes(array.size, op.rank))
+    if op.kind == "move" and not _keeps_axes(op, array.ndim):
+        raise ReplayError(f"{op.name} rearranges what is no row of numbers")
+    return array
+
+
+def _keeps_axes(op: Op, rank: int) -> bool:
+    """Return whether a move leaves every axis where it is; of axes of one element nothing is known."""
+    axes = op.detail.axes
+    if axes is None or len(axes) != rank:
+        return False
+    return all(along in ((), (axis,)) for axis, along in enumerate(axes))
+
+
+def _axes(length: int, rank: int) -> tuple[int, ...]:
+    """Return a shape of that many axes for a row: as many of 2 or 3 elements as its length allows."""
+    sides: list[int] = []
+    while len(sides) < rank - 1:
+        sides.append(next((side for side in (2, 3) if length > side and length % side == 0), 1))
+        length //= sides[-1]
+    return (*sides, length)

@@ -21,8 +21,11 @@ MOVES = frozenset(
     alpha_dropout feature_alpha_dropout max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
     avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d interpolate pixel_shuffle pixel_unshuffle
-    channel_shuffle checkpoint requires_grad masked_fill type_as cpu cuda""".split()
+    channel_shuffle checkpoint requires_grad masked_fill masked_select type_as cpu cuda""".split()
 )
+BESIDE = frozenset("cat concat stack hstack vstack".split())
+# Of the rearrangements, what may change a tensor's dtype.
+CASTS = frozenset("to type float double half bfloat16 type_as".split())
 # Their outputs do not depend on the values of their inputs.
 SHAPE_ONLY = frozenset(
     """size numel dim stride storage_offset zeros_like ones_like empty_like rand_like randn_like
@@ -30,6 +33,11 @@ SHAPE_ONLY = frozenset(
 )
 
 GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for each example
+# Of these what comes out are not the same elements: some are left out, repeated or averaged.
+ALTERED = re.compile("masked_fill|.*dropout|pad|interpolate|.*_pool|repeat|tile")
+ALTERING = frozenset(name for name in MOVES if ALTERED.match(name))
+# With constant indices: elements of a parameter at places of the model's choice, some repeated.
+PICKS = frozenset({"getitem", "index_select", "gather", "take_along_dim"})
 # Calls that write into their first argument besides those whose names end in an underscore.
 WRITERS = frozenset(
     """__setitem__ __set__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __ifloordiv__ __imod__
@@ -63,6 +71,36 @@ def _is_writer(func: Any) -> bool:
     name = getattr(func, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
     return name in WRITERS or (in_place and name not in ("requires_grad_", "detach_"))
+
+
+def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) -> bool:
+    """Return whether a call only rearranges its first argument.
+
+    A cast from booleans or integers to floating-point numbers is a function, and so is filling where
+    the signal itself says.
+
+    Args:
+        name: the plain name of the function.
+        args: its positional arguments.
+        made: what it returned first.
+        by_signal: whether it fills where a mask of the signal says.
+    """
+    if name in CASTS and args and is_float(args[0]) != is_float(made):
+        return False
+    return name in MOVES and not (name == "masked_fill" and by_signal)
+
+
+def selects_by_mask(name: str, args: Sequence[Any]) -> bool:
+    """Return whether a call is `x[mask]`, which gives the elements where a mask is true."""
+    return name == "getitem" and len(args) > 1 and mask_of(args[1]) is not None
+
+
+def mask_of(index: Any) -> torch.Tensor | None:
+    """Return the boolean mask that an index is; None for any other index."""
+    if isinstance(index, (tuple, list)) and len(index) == 1:
+        index = index[0]
+    masked = isinstance(index, torch.Tensor) and index.dtype == torch.bool
+    return index if masked else None
 
 
 def is_float(value: Any) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Detail
+from isoinit._reading.torch.calls import BESIDE, is_float
+from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.looking import looking
+from isoinit._reading.torch.taps import taps
 from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
@@ -18,51 +21,9 @@ ALONG = frozenset(
     """mean sum softmax log_softmax amax amin std var norm vector_norm cumsum cumprod logsumexp
     normalize glu""".split()
 )
-BESIDE = frozenset("cat concat stack hstack vstack".split())
-# Comparing two rows of places with each other makes a mask that looks back only.
-ORDERS = frozenset("tril triu le lt ge gt".split())
-WAVES = frozenset({"cos", "sin"})
-
-
-@dataclass(frozen=True)
-class Constant:
-    """What is known of a tensor that depends on neither the example nor a parameter.
-
-    Attributes:
-        tensor: the tensor, or the real one that a fake one stands for.
-        wave: whether it is a sine or cosine of places, whose square is a half on average.
-        causal: whether it tells what comes before what.
-    """
-
-    tensor: torch.Tensor
-    wave: bool = False
-    causal: bool = False
-
-    @property
-    def moments(self) -> tuple[float, float] | None:
-        """Its mean and second moment; None if they are not known."""
-        if self.wave:
-            return 0.0, 0.5
-        tensor = self.tensor
-        if isinstance(tensor, FakeTensor) or tensor.is_meta or not tensor.numel():
-            return None
-        with unset_fake_temporarily(), torch.no_grad():
-            values = tensor.detach().double()
-            if not bool(values.isfinite().all()):
-                return None
-            return values.mean().item(), values.square().mean().item()
-
-
-def constant(
-    name: str, args: Sequence[Any], made: torch.Tensor, before: Sequence[Constant], *, moved: bool
-) -> Constant:
-    """What is known of a constant that a call made of others."""
-    compared = name in ("tril", "triu") or sum(isinstance(a, torch.Tensor) for a in args) == 2
-    causal = (name in ORDERS and compared) or any(known.causal for known in before)
-    keeps = moved or name in BESIDE or name == "mul"  # rotary tables are scaled by one
-    wave = name in WAVES or (keeps and any(known.wave for known in before))
-    real = before[0].tensor if moved and before else made
-    return Constant(real, wave, causal)
+# Products of two tensors that sum over axes of both.
+PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
+TABLES = frozenset("getitem index_select gather take_along_dim take".split())
 
 
 def detail(
@@ -91,8 +52,20 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         return Detail(constant=constants[0].moments, causal=causal)
-    if name == "embedding" and constants:  # which places: all the same, or 0, 1, 2, ...
-        return Detail(constant=constants[-1].moments)
+    if name.startswith("conv") and name.endswith("d"):
+        found = taps(name, args, kwargs)
+        inside = 1.0 if found.few else found.read
+        return Detail(inside=inside, summed=_summed(name, args))
+    if name in ("embedding", "embedding_bag"):
+        read = looking(name, args, kwargs)
+        # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
+        chosen = known(read.table) or known(read.rows)
+        moments = chosen.moments if chosen else None
+        return Detail(constant=moments, clip=read.clip, pool=read.pool, window=read.bag)
+    if name in TABLES and is_float(first) and (table := known(first)) is not None:
+        return Detail(constant=table.moments)
+    if name in PRODUCTS:
+        return Detail(summed=_summed(name, args))
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
@@ -100,8 +73,6 @@ def detail(
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
         power = scale**2 * query.shape[-1] if isinstance(scale, (int, float)) else 1.0
         return Detail(causal=bool(flag) or any(c.causal for c in constants), power=power)
-    if name == "einsum":
-        return Detail(terms=_summed(args), causal=any(c.causal for c in constants))
     if name == "group_norm":
         return Detail(groups=int(args[1] if len(args) > 1 else kwargs["num_groups"]))
     if name == "instance_norm":
@@ -115,6 +86,36 @@ def detail(
         window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
         return Detail(axes=_axes(func, args, kwargs, first, made[0]), window=window)
     return Detail(causal=any(c.causal for c in constants))
+
+
+def _summed(name: str, args: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    """The axes of each tensor that a product sums over; () where that is not known."""
+    tensors = list(tensors_in(args))
+    ranks = [tensor.dim() for tensor in tensors]
+    if name == "einsum":
+        if not isinstance(args[0], str):
+            return ()
+        terms, result = axis_letters(args[0])
+        if [len(term) for term in terms] != ranks:
+            return ()
+        return tuple(tuple(i for i, c in enumerate(term) if c not in result) for term in terms)
+    if len(ranks) < 2 or not all(ranks[:2]):
+        return ()
+    if name.startswith("conv"):
+        return ((1,), tuple(range(1, ranks[1])))
+    second = ranks[1] - 1 if name == "linear" or ranks[1] == 1 else ranks[1] - 2
+    return ((ranks[0] - 1,), (second,))
+
+
+def axis_letters(equation: str) -> tuple[list[str], str]:
+    """The letters of each operand and of the result; an ellipsis, which names no axis, left out.
+
+    Without an arrow the result has the letters that occur once, in the order of the alphabet.
+    """
+    left, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
+    if not arrow:
+        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    return left.split(","), result
 
 
 def _dims(
@@ -132,19 +133,6 @@ def _dims(
     if not isinstance(given, (tuple, list)):
         return tuple(range(rank))
     return tuple(sorted(dim % rank if rank else 0 for dim in given))
-
-
-def _summed(args: Sequence[Any]) -> int:
-    """The terms that a contraction `einsum("ij,jk->ik", x, y)` sums; 0 where letters do not tell."""
-    if not args or not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
-        return 0
-    terms, result = args[0].replace(" ", "").split("->")
-    sizes = {
-        letter: size
-        for term, tensor in zip(terms.split(","), tensors_in(args[1:]), strict=True)
-        for letter, size in zip(term, tensor.shape, strict=True)
-    }
-    return math.prod(size for letter, size in sizes.items() if letter not in result)
 
 
 def _dropout(args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:

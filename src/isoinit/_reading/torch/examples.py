@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def trace_made_up(model: nn.Module) -> Graph:
     for batch in examples(model):
         try:
             # Not on real tensors: a large model takes long, and its weights may not be there yet.
-            return trace(model, batch, real=False)
+            return _without_moments(trace(model, batch, real=False))
         except TraceError as error:
             refusal = str(error).partition(". Pass")[0]
     names = ", ".join(needed(model)) or "its inputs"
@@ -57,6 +58,11 @@ def trace_made_up(model: nn.Module) -> Graph:
         f"no example could be made for {type(unwrap(model)).__name__} ({refusal}); pass one for "
         f"{names}: a tensor, a tuple of arguments, or a mapping of keyword arguments"
     )
+
+
+def _without_moments(graph: Graph) -> Graph:
+    """Return a graph whose example stands for any: what was made up has no moments of its own."""
+    return replace(graph, given={v: given for v, given in graph.given.items() if given.fixed})
 
 
 def needed(model: nn.Module) -> list[str]:

@@ -82,7 +82,9 @@ def _example(layer: nn.Module) -> tuple[torch.Tensor, ...] | None:
     if isinstance(layer, nn.Linear):
         return (torch.empty(2, layer.in_features),)
     if isinstance(layer, nn.modules.conv._ConvNd):
-        reach = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        reach = [
+            2 * (d * (k - 1) + 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
+        ]
         return (torch.empty(2, layer.in_channels, *reach),)
     if isinstance(layer, nn.Bilinear):
         return (torch.empty(2, layer.in1_features), torch.empty(2, layer.in2_features))

@@ -10,8 +10,8 @@ from isoinit._reading.graph import Given
 
 
 def moments_of(tensor: torch.Tensor) -> Given | None:
-    """Return the moments of a real tensor of floating-point numbers; None for any other."""
-    if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta or not tensor.dim():
+    """Return the moments of a tensor of real numbers; None if it has no values here."""
+    if tensor.is_complex() or not tensor.numel() or tensor.is_meta or not tensor.dim():
         return None
     if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
         return None

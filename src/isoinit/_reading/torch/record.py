@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -11,28 +12,38 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import SUMS, Detail, Given, Graph, Kind, Op, Use
+from isoinit._reading.graph import Detail, Given, Graph, Kind, Op, Use
 from isoinit._reading.torch.calls import (
     GATHERS,
     MOVES,
     SHAPE_ONLY,
     function_name,
     is_float,
+    rearranges,
+    selects_by_mask,
     written_by,
 )
-from isoinit._reading.torch.details import BESIDE, Constant, constant, detail
+from isoinit._reading.torch.constants import Constant, constant
+from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
+from isoinit._reading.torch.derived import Known, derived
+from isoinit._reading.torch.details import detail
+from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
+from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.table import READERS
-from isoinit._reading.torch.replay import Recorded, Replayed, composed, replay_of
+from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.writes import Sharers
 from isoinit.errors import TraceError
 from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 
 NO_DETAIL = Detail()
+MASKED = -1e3  # what is added to scores that softmax is to leave out is below
+NO_REPLAY = Played(None)
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
@@ -40,7 +51,7 @@ MOST_CALLS = 300_000
 T = TypeVar("T")
 
 
-class _Known(Generic[T]):
+class _Held(Generic[T]):
     """What is known of tensors, by identity.
 
     None of them is kept alive: a run under the recorder takes no more memory than it would without.
@@ -83,12 +94,17 @@ class Recorder(TorchFunctionMode):
         self.call = Recorded(None, (), {})  # the last one that is an operation
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
-        self._count = self._calls = 0
+        self._missed = self._fake = self._below = False
+        self._count = self._calls = self._depth = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
-        self._values: _Known[int] = _Known()
-        self._weights: _Known[Weight] = _Known()
-        self._constants: _Known[Constant] = _Known()
+        self._values: _Held[int] = _Held()
+        self._weights: _Held[Weight] = _Held()
+        self._constants: _Held[Constant] = _Held()
+        self._sharers = Sharers()
         self._given: dict[int, Given] = {}
+        self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
+        self._sums: list[Contraction] = []
+        self._data: set[int] = set()  # what is made of the example's masks and tokens alone
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -102,22 +118,35 @@ class Recorder(TorchFunctionMode):
                 "that ends only for other data; pass an example on which it ends soon"
             )
         refuse_mixed_types(name, args, kwargs)
+        written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
-            for tensor in written_by(func, args, kwargs):
+            for tensor in written:
                 self._before_write(tensor)
-        if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
-            result = fake_grouped_mm(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
-        if name not in SHAPE_ONLY:
-            made = [args[0]] if name == "setitem" else list(tensors_in(result))
-            if made:
-                self._note(func, name, args, kwargs, made)
+        self._depth += 1
+        try:
+            if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
+                result = fake_grouped_mm(func, args, kwargs)
+            else:
+                result = func(*args, **kwargs)
+            self._made(func, in_words(func, name, args, kwargs), result)
+            for tensor in written:
+                self._write_through(tensor)
+        finally:
+            self._depth -= 1
         return result
+
+    def _made(self, func: Any, call: Told, result: Any) -> None:
+        """Record a call and what it made."""
+        made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
+        if made and call.name in SHAPE_ONLY:
+            self._note_constants(func, *call, made)
+        elif made:
+            self._note(func, *call, made)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
-        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True)
+        node = parameter_node(name, self._shapes[name])
+        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
@@ -135,53 +164,92 @@ class Recorder(TorchFunctionMode):
         value = self._new_value(tensor)
         if given is not None:
             self._given[value] = given
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            self._data.add(value)
 
-    def run(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run the model on an example, recording; returns what the model returns."""
+    def run(
+        self,
+        model: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        below: bool = False,
+    ) -> Any:
+        """Run the model on an example, recording; returns what the model returns.
+
+        Args:
+            model: the model.
+            args: its positional arguments.
+            kwargs: its other arguments.
+            below: whether to record what compiled functions do, too.
+        """
         for tensor in tensors_in((args, kwargs)):
+            self._fake = isinstance(tensor, FakeTensor)
             if self.value(tensor) is None:
                 self.mark_given(tensor, moments_of(tensor))
-        with self:
+        self._below = below
+        deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
+        with self, deeper:
             return model(*args, **kwargs)
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
+        for tensor in tensors_in(result):
+            self._miss(tensor)
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        return Graph(
-            tuple(self.ops), self._sizes, self._shapes, found, how, self._aliases, self._given
-        )
+        ops = as_maps(self.ops, self._sums)
+        facts = found, how, self._aliases, self._given, self._missed
+        return Graph(ops, self._sizes, self._shapes, *facts)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args, kwargs)))
+        for tensor in tensors:
+            self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
         weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
-        moved = name in MOVES
         if not values and not weights:
-            before = [known for t in tensors if (known := self._constant(t)) is not None]
-            for tensor in made:
-                self._constants[tensor] = constant(name, args, tensor, before, moved=moved)
+            self._note_constants(func, name, args, kwargs, made)
             return
-        replay = None
-        call = Call(name, args, kwargs, self._weight, self._value_of, self._producer)
-        if name in READERS and (steps := READERS[name](call)):
+        if selects_by_mask(name, args) and self.value(args[0]) is not None:
+            name = "masked_select"
+        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        played = NO_REPLAY
+        asked = self._weight, self._value_of, self._producer, self._source_of
+        call = Call(name, args, kwargs, *asked)
+        reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
+        if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
-                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses, None)
+                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
-            self._derive(func, name, args, kwargs, weights, made)
+            known = Known(self._weight, self._constant, self._shapes)
+            recorded = Recorded(func, args, kwargs)
+            for weight in derived(name, recorded, weights, made, known):
+                self._weights[weight.tensor] = weight
             return
         else:
             last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
-                replay = replay_of(Recorded(func, args, kwargs), self.value)
+                recorded = Recorded(func, args, kwargs)
+                played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
+        for tensor in made if moved else ():
+            self._sharers.note(tensor)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
-        op = self._add(last.name, last.kind, inputs, outputs, last.uses, replay, told)
+        if set(values) <= self._data and not weights:
+            self._data.update(outputs)
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
+        if name == "mul" and len(weights) == 1:
+            self._products[outputs[0]] = (op, weights[0])
+        elif name == "sum" and inputs[0] in self._products:
+            product, weight = self._products[inputs[0]]
+            one = contraction(product, op, weight, self._sizes, self._producer(product.inputs[0]))
+            self._sums += [one] if one else []
         if self._observe is not None:
             self.call = Recorded(func, args, kwargs)
             self._observe(op, tuple(made))
@@ -193,50 +261,62 @@ class Recorder(TorchFunctionMode):
         inputs: Sequence[int],
         outputs: Sequence[int],
         uses: Sequence[Use],
-        replay: Replayed | None,
+        played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        values, pull = (tuple(inputs), tuple(outputs)), replay.pull if replay else None
-        op = Op(len(self.ops), name, kind, *values, tuple(uses), replay, told, pull)
+        replay, mixed, unplayed, rank, pull = played
+        op = Op(
+            index=len(self.ops),
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            uses=tuple(uses),
+            replay=replay,
+            detail=told,
+            rank=rank,
+            mixed=mixed,
+            unplayed=unplayed,
+            pull=pull,
+        )
         self.ops.append(op)
         return op
 
-    def _derive(
-        self,
-        func: Any,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Any,
-        weights: list[Weight],
-        made: Any,
+    def _note_constants(
+        self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
-        """A tensor made of parameters alone: a view of one, or a function of some."""
-        first = weights[0]
-        if name == "scatter_kept":  # by `isoinit.sparse`: what a weight keeps, and its zeros
-            for tensor in made:
-                shapes = {**self._shapes, first.names[0]: tuple(tensor.shape)}
-                stored = tuple(first.tensor.shape)
-                self._weights[tensor] = Weight(tensor, first.names, shapes, exact=True, kept=stored)
-            return
-        names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
-        moved = len(weights) == 1 and (name in MOVES or _adds_mask(name, args, first.tensor))
-        exact = moved and first.exact
-        beside = name in BESIDE and all(weight.exact or weight.joined for weight in weights)
-        joined = beside or (moved and first.joined)
-        through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
-        function = first.function
-        if not moved and not beside:
-            call = Recorded(func, args, kwargs)
-            replay = replay_of(call, lambda tensor: 0 if self._weight(tensor) else None)
-            alike = first.single and all(weight.tensor is first.tensor for weight in weights)
-            function = composed(first.function, replay) if alike else None
-            through = (*through, name)
-        alone = len(weights) == 1
-        shapes, kept = (first.shapes, first.kept) if alone else (self._shapes, None)
+        """Constants that a call made, of other constants or of nothing but shapes."""
+        call = (func, args, kwargs)
         for tensor in made:
-            self._weights[tensor] = Weight(
-                tensor, names, shapes, exact, joined, through, function, kept
-            )
+            known = constant(call, name, tensor, self._constant, moved=name in MOVES)
+            self._constants[tensor] = known
+            self._sharers.note(tensor)
+
+    def _write_through(self, tensor: torch.Tensor) -> None:
+        """Give what was written into a tensor to those that share its memory."""
+        value = self.value(tensor)
+        for other in self._sharers.of(tensor):
+            before = self.value(other)
+            if self._weight(other) is not None:
+                continue
+            if value is None:
+                if before is None:
+                    self._constants[other] = Constant(other)
+                continue
+            if other.numel() <= tensor.numel():
+                name = "view" if other.numel() == tensor.numel() else "getitem"
+                self._add(name, "move", [value], [self._new_value(other)], ())
+                continue
+            inputs = [value] if before is None else [before, value]
+            lost = Played(None, reason="has a part that was written in place")
+            self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+
+    def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        if name != "masked_fill":
+            return False
+        mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
+        return mask is not None and mask not in self._data
 
     def _number(self) -> int:
         self._count += 1
@@ -257,6 +337,19 @@ class Recorder(TorchFunctionMode):
         weight = self._weight(tensor)
         return weight.names if weight else ()
 
+    def _miss(self, tensor: torch.Tensor) -> None:
+        """Take down that a tensor was made by code that Python shows nothing of, such as a script.
+
+        Among fake tensors, real ones are but attributes that are no buffers. Among real tensors these
+        look the same; a run that sees the level below has nothing more to find there.
+        """
+        if self._missed or isinstance(tensor, FakeTensor) != self._fake:
+            return
+        if self._below and not self._fake:
+            return
+        known = (self._values, self._weights, self._constants)
+        self._missed = not any(tensor in kind for kind in known)
+
     def _constant(self, tensor: Any) -> Constant | None:
         if not isinstance(tensor, torch.Tensor) or tensor in self._values:
             return None
@@ -274,16 +367,24 @@ class Recorder(TorchFunctionMode):
         weight = self._weight(tensor)
         if weight is None:
             return self.value(tensor)
-        uses = [Use(n, "token", fans.vector(self._shapes[n])) for n in weight.names]
+        uses = weight.uses("token", fans.vector)
         value = self._new_value(tensor)
-        self._add("parameter", "lookup", [], [value], uses, None)
+        self._add("parameter", "lookup", [], [value], uses)
+        return value
+
+    def _source_of(self, tensor: Any) -> int | None:
+        """The number of a tensor; a constant in the place of a signal becomes one.
+
+        Its values must be known, and not all zero: a state that starts at zero is no signal yet.
+        """
+        value = self._value_of(tensor)
+        known = self._constant(tensor) if value is None and is_float(tensor) else None
+        mean, second = (known and known.moments) or (0.0, 0.0)
+        if second == 0:
+            return value
+        value = self._new_value(tensor)
+        self._given[value] = Given(mean, second, mean**2, second, fixed=True)
         return value
 
     def _producer(self, value: int) -> Op | None:
         return next((op for op in reversed(self.ops) if value in op.outputs), None)
-
-
-def _adds_mask(name: str, args: Sequence[Any], weight: torch.Tensor) -> bool:
-    """Whether a constant tensor is added: a table of attention biases stays one under a mask."""
-    others = [a for a in args if a is not weight]
-    return name in SUMS and len(others) == 1 and is_float(others[0]) and others[0].numel() > 1

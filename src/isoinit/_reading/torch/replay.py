@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array, Replay, elementwise
-from isoinit._reading.torch.calls import function_name
-from isoinit._reading.torch.trees import map_leaves, map_tensors
+from isoinit._reading.graph import Array, Mixed, Pull, Replay, ReplayError, elementwise, first_line
+from isoinit._reading.torch.calls import CASTS, function_name, mask_of
+from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.real import on_real_memory
+from isoinit._reading.torch.trees import map_leaves, tensors_in
 
 
 class Recorded(NamedTuple):
@@ -29,84 +30,108 @@ class Recorded(NamedTuple):
         return self.function(*args, **kwargs)
 
 
+class Played(NamedTuple):
+    """A call as a function of arrays.
+
+    Attributes:
+        replay: of arrays in place of the inputs; None where there is none.
+        mixed: the same where constant tensors of several values take part.
+        reason: why there is no replay; empty where there is one.
+        rank: the number of axes of the input that has most.
+        pull: the gradient of the replay.
+    """
+
+    replay: Replay | None
+    mixed: Mixed | None = None
+    reason: str = ""
+    rank: int = 1
+    pull: Pull | None = None
+
+
 @dataclass(frozen=True)
-class _Placeholder:
+class _Input:
     """Stands for an input in a recorded call."""
 
     position: int
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """A recorded call as a function of arrays, and the gradient of that function.
+class _Table:
+    """Stands for a constant tensor of several values."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class _Number:
+    """Stands for a constant tensor of one value.
 
     Attributes:
-        template: the call, with placeholders where the arrays go.
+        value: the value, without axes.
+        axes: whether the constant had axes.
+        like: the position of an input of the same shape, if there is one.
     """
 
-    template: Recorded
-
-    def __call__(self, arrays: Sequence[Array]) -> Array:
-        """Return what the call makes of arrays."""
-        with torch.no_grad():
-            array = self._run([torch.from_numpy(array.copy()) for array in arrays]).numpy()
-        return array if array.dtype == np.bool_ else np.asarray(array, np.float64)
-
-    def pull(self, arrays: Sequence[Array], gradient: Array) -> list[Array]:
-        """Return the gradient by each array, given that by the result: torch's own, by autograd.
-
-        A jump, and what does not depend on an array differentiably, gives zeros.
-        """
-        if (sign := self._sign) is not None:
-            return [gradient, sign * gradient]
-        leaves = [torch.from_numpy(array).requires_grad_() for array in arrays]
-        with torch.enable_grad():
-            result = self._run([leaf * 1 for leaf in leaves])  # the call may be in place
-        if not result.requires_grad:
-            return [np.zeros_like(array) for array in arrays]
-        sent = torch.from_numpy(gradient).to(result.dtype)
-        found = torch.autograd.grad(result, leaves, sent, materialize_grads=True)
-        return [pulled.numpy() for pulled in found]
-
-    @cached_property
-    def _sign(self) -> float | None:
-        """Of a plain sum or difference of two arrays, the sign of the second; None for the rest."""
-        function, args, kwargs = self.template
-        places = [leaf.position for leaf in args if isinstance(leaf, _Placeholder)]
-        plain = places == [0, 1] and len(args) == 2 and not kwargs
-        return {"add": 1.0, "sub": -1.0}.get(function_name(function)) if plain else None
-
-    def _run(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        def given(leaf: Any) -> Any:
-            return tensors[leaf.position] if isinstance(leaf, _Placeholder) else leaf
-
-        with torch.device("cpu"):  # whatever device the caller has set
-            result: torch.Tensor = self.template.again(given)
-        return result
+    value: torch.Tensor
+    axes: bool
+    like: int | None
 
 
-def replay_of(call: Recorded, number_of: Callable[[torch.Tensor], int | None]) -> Replayed | None:
-    """Return a call as a function of arrays; None if it reads a tensor that is no plain number.
+def replay_of(
+    call: Recorded,
+    number_of: Callable[[torch.Tensor], int | None],
+    known: Callable[[torch.Tensor], Constant | None] = Constant,
+    made: Sequence[torch.Tensor] = (),
+    inputs: Sequence[int] = (),
+) -> Played:
+    """Return a call as a function of arrays.
 
     Args:
         call: the call; none of its tensors is kept.
         number_of: the number of a tensor that an array will stand for; None for a constant.
+        known: what is known of a constant; None where a tensor is none.
+        made: what the call returned; a cast is replayed as one to the same kind of numbers.
+        inputs: the numbers that arrays will be given for; by default each in the order of the call.
     """
-    inputs: list[int] = []
+    call = _plain(call, made)
+    shapes: dict[int, tuple[int, ...]] = {}
+    for tensor in tensors_in((call.args, call.kwargs)):
+        if (value := number_of(tensor)) is not None:
+            shapes.setdefault(value, tuple(tensor.shape))
+    order = list(inputs or shapes)
+    rank = max((len(shape) for shape in shapes.values()), default=1)
+    rows: list[Array] = []
 
-    def held(tensor: torch.Tensor) -> _Placeholder | float:
-        value = number_of(tensor)
-        if value is None:
-            return _plain_number(tensor)
-        if value not in inputs:
-            inputs.append(value)
-        return _Placeholder(inputs.index(value))
+    def held(leaf: Any) -> Any:
+        if isinstance(leaf, torch.dtype):
+            return torch.float64 if leaf.is_floating_point else leaf
+        if isinstance(leaf, torch.device):
+            return torch.device("cpu")
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        if (value := number_of(leaf)) is not None:
+            if value not in order:
+                raise ReplayError("indices of the signal")
+            return _Input(order.index(value))
+        if (constant := known(leaf)) is None:
+            raise ReplayError("a parameter")
+        if (number := constant.number) is not None:
+            shape = tuple(leaf.shape)
+            alike = (order.index(v) for v, other in shapes.items() if other == shape and v in order)
+            return _Number(number, bool(shape), next(alike, None))
+        rows.append(constant.sampled)
+        return _Table(len(order) + len(rows) - 1)
 
     try:
-        args, kwargs = map_tensors(held, (list(call.args), dict(call.kwargs)))
-    except (TypeError, ValueError):
-        return None
-    return Replayed(Recorded(call.function, args, kwargs))
+        args, kwargs = map_leaves(held, (list(call.args), dict(call.kwargs)))
+    except ReplayError as refusal:
+        return Played(None, None, f"reads {refusal}", rank)
+    function = _masked_write if _writes_by_mask(call) else call.function
+    replay = _Replayed(Recorded(function, args, kwargs), max(len(made), 1))
+    if rows:
+        why = "reads a constant tensor of several values"
+        return Played(None, Mixed(replay, tuple(rows), replay.pull), why, rank)
+    return Played(replay, rank=rank, pull=replay.pull)
 
 
 def composed(
@@ -122,18 +147,115 @@ def composed(
         return None
 
     def function(elements: Array) -> Array:
-        return replay([elements if before is None else before(elements)])
+        return replay([elements if before is None else before(elements)])[0]
 
     few = np.linspace(-2.0, 2.0, 6)
-    with unset_fake_temporarily():
-        found = elementwise(lambda rows: function(rows[0]), [few], [slice(3)], rtol=0, atol=0)
-    return None if found is None else function
+    try:
+        elementwise(lambda rows: function(rows[0]), [few], rtol=1e-9, atol=1e-12)
+    except ReplayError:  # the operations that a parameter went through are named beside its use
+        return None
+    return function
 
 
-def _plain_number(tensor: torch.Tensor) -> float:
-    if tensor.numel() != 1 or tensor.device.type == "meta":
-        raise ValueError("not a plain number")
-    constant = getattr(tensor, "constant", tensor)  # fake tensors keep the value of small constants
-    if constant is None:
-        raise ValueError("a fake tensor without a value")
-    return float(constant.item())
+def _plain(call: Recorded, made: Sequence[torch.Tensor]) -> Recorded:
+    """Return a call without the tensor that it writes to, and a cast as one of dtypes alone."""
+    if made and function_name(call.function) in CASTS:
+        return Recorded(torch.Tensor.to, (call.args[0], made[0].dtype), {})
+    return call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """A recorded call as a function of arrays, and the gradient of that function.
+
+    Attributes:
+        template: the call, with placeholders where the arrays go.
+        outputs: how many arrays it gives.
+    """
+
+    template: Recorded
+    outputs: int
+
+    def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Return what the call makes of arrays."""
+        with on_real_memory():
+            made = self._run([torch.from_numpy(array.copy()) for array in arrays])  # maybe in place
+            found = [_double(tensor).numpy() for tensor in made]
+        if len(found) != self.outputs or any(np.iscomplexobj(array) for array in found):
+            raise ReplayError("does not give as many real tensors as it did")
+        return found
+
+    def pull(self, arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
+        """Return the gradient by each array, given that by the one output: torch's, by autograd.
+
+        A jump, and what does not depend on an array differentiably, gives zeros.
+        """
+        if self._sign is not None:
+            return [gradient, self._sign * gradient]
+        with on_real_memory(), torch.enable_grad():
+            given = [torch.from_numpy(array) for array in arrays]
+            leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in given]
+            made = self._run([leaf.clone() for leaf in leaves])  # the call may be in place
+            if len(made) != 1 or made[0].shape != gradient.shape:
+                raise ReplayError("does not give one number for each of its inputs")
+            carry = [leaf for leaf in leaves if leaf.requires_grad]
+            if not made[0].requires_grad or not carry:
+                return [np.zeros(array.shape) for array in arrays]
+            sent = torch.from_numpy(gradient).to(made[0].dtype)
+            found = iter(torch.autograd.grad(made[0], carry, sent, materialize_grads=True))
+            return [
+                next(found).numpy() if leaf.requires_grad else np.zeros(leaf.shape)
+                for leaf in leaves
+            ]
+
+    @cached_property
+    def _sign(self) -> float | None:
+        """Of a plain sum or difference of two arrays, the sign of the second; None for the rest."""
+        function, args, kwargs = self.template
+        places = [leaf.position for leaf in args if isinstance(leaf, _Input)]
+        plain = places == [0, 1] and len(args) == 2 and not kwargs
+        return {"add": 1.0, "sub": -1.0}.get(function_name(function)) if plain else None
+
+    def _run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        template = self.template
+        args, kwargs = map_leaves(partial(_given, tensors), (template.args, template.kwargs))
+        try:
+            result = template.function(*args, **kwargs)
+        except Exception as error:  # whatever torch raises on other shapes or dtypes
+            raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
+        return list(tensors_in(args[0] if result is None else result))
+
+
+def _given(tensors: Sequence[torch.Tensor], leaf: Any) -> Any:
+    """Return what stands for a leaf of a recorded call, of the tensors given for its inputs."""
+    if isinstance(leaf, (_Input, _Table)):
+        return tensors[leaf.position]
+    if not isinstance(leaf, _Number):
+        return leaf
+    if leaf.like is not None:
+        return leaf.value.expand(tensors[leaf.like].shape).clone()
+    return leaf.value.reshape(1) if leaf.axes else leaf.value
+
+
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _writes_by_mask(call: Recorded) -> bool:
+    """Return whether a call is `x[mask] = value`, in any spelling."""
+    writes = function_name(call.function) in ("setitem", "index_put")
+    return writes and len(call.args) == 3 and not call.kwargs and mask_of(call.args[1]) is not None
+
+
+def _masked_write(target: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
+    """Return `target` after `target[mask] = value`.
+
+    Selecting by a mask leaves rows as they are (`calls.selects_by_mask`), so a value as large as the
+    target was selected by the same mask.
+    """
+    mask = mask_of(index)
+    assert mask is not None, "the recorded index was one"
+    if isinstance(value, torch.Tensor) and value.shape == target.shape:
+        return torch.where(mask, value.to(target.dtype), target)
+    target[mask] = value
+    return target

@@ -56,15 +56,27 @@ def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
     """
     args, kwargs = as_arguments(batch)
     try:
-        return _run_fake(model, args, kwargs)
+        return _seen_whole(lambda below: _run_fake(model, args, kwargs, below))
     except Exception as fake_failure:  # any failure of the fake run: the real one decides
         if not real or any(map(_is_elsewhere, (*model.parameters(), *model.buffers()))):
             raise explained(fake_failure, "on fake tensors", model, batch) from fake_failure
     try:
-        with recording(model) as (inner, recorder), torch.no_grad():
-            return _graph(recorder, recorder.run(inner, args, kwargs), "real")
+        return _seen_whole(lambda below: _run_real(model, args, kwargs, below))
     except Exception as failure:
         raise explained(failure, "on the example", model, batch) from failure
+
+
+def _seen_whole(run: Callable[[bool], Graph]) -> Graph:
+    """Run a model, and once more one level down if something was done that Python did not show."""
+    graph = run(False)
+    return run(True) if graph.missed else graph
+
+
+def _run_real(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], below: bool
+) -> Graph:
+    with recording(model) as (inner, recorder), torch.no_grad():
+        return _graph(recorder, recorder.run(inner, args, kwargs, below=below), "real")
 
 
 def _is_elsewhere(tensor: torch.Tensor) -> bool:
@@ -106,6 +118,8 @@ def recording(
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     kept: list[Keeper] = []
     recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
+    for name, parameter in parameters.items():
+        recorder.mark_parameter(parameter, name)  # a script keeps its own, whatever is lent
 
     def replace(tensor: torch.Tensor) -> torch.Tensor | None:
         if lend is not None:
@@ -122,11 +136,21 @@ def recording(
         kept.append(keeper)
         for tensor in tensors_in(batch):
             keeper.keep(tensor)
+        for buffer in _buffers_of_scripts(model):
+            keeper.keep(buffer)
+            keeper.save(buffer)
         if lend is not None:
             _drop_sharding_hooks(model)
         elif any(hasattr(parameter, "device_mesh") for parameter in parameters.values()):
             _mark_gathered(model, recorder)
         yield unwrap(model), recorder
+
+
+def _buffers_of_scripts(model: nn.Module) -> Iterator[torch.Tensor]:
+    """The running statistics and other buffers of scripts, for which no copy can be lent."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            yield from module.buffers(recurse=False)
 
 
 def _drop_sharding_hooks(model: nn.Module) -> None:
@@ -151,7 +175,9 @@ def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
         module.register_forward_pre_hook(mark)
 
 
-def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+def _run_fake(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], below: bool
+) -> Graph:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     device = next((t.device for t in tensors_in((args, kwargs))), torch.device("cpu"))
     fake = as_fake(mode, device)
@@ -162,7 +188,8 @@ def _run_fake(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             with unset_fake_temporarily():
                 moments = moments_of(tensor)
             recorder.mark_given(shadow, moments)
-        return _graph(recorder, recorder.run(inner, fake_args, fake_kwargs), "fake")
+        result = recorder.run(inner, fake_args, fake_kwargs, below=below)
+        return _graph(recorder, result, "fake")
 
 
 def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> TraceError:

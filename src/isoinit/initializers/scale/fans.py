@@ -118,26 +118,33 @@ def linear(shape: Sequence[int], blocks: int = 1, *, transposed: bool = False) -
 
 
 def contraction(
-    shape: Sequence[int], *, in_: Sequence[int], out: Sequence[int], stack: Sequence[int] = ()
+    shape: Sequence[int],
+    *,
+    in_: Sequence[int],
+    out: Sequence[int],
+    stack: Sequence[int] = (),
+    grid: Sequence[int] | None = None,
 ) -> Layout:
     """A tensor used directly (`x @ w`, `torch.einsum`), given what each of its axes does.
 
     `in_` axes are summed over, `out` axes appear in the result, and `stack` axes number independent
-    maps, such as the experts of a mixture.
+    maps, such as the experts of a mixture. Where the tensor is stored flat and reshaped first, the
+    axes are those of `grid`: its axes pulled apart, in their order.
 
     Example:
         >>> contraction((8, 64, 256), stack=[0], in_=[1], out=[2]).fan_in
         64.0
     """
     shape = tuple(int(n) for n in shape)
-    if sorted((*in_, *out, *stack)) != list(range(len(shape))):
+    pulled = shape if grid is None else tuple(int(n) for n in grid)
+    if sorted((*in_, *out, *stack)) != list(range(len(pulled))):
         raise ArgumentError(
             f"the axes {tuple(stack)} + {tuple(out)} + {tuple(in_)} must name each axis of shape "
             f"{shape} once"
         )
-    fan_in, fan_out = (float(math.prod(shape[axis] for axis in axes)) for axes in (in_, out))
+    fan_in, fan_out = (float(math.prod(pulled[axis] for axis in axes)) for axes in (in_, out))
     axes = tuple(stack), tuple(out), tuple(in_), ()
-    return Layout(shape, "linear", shape, *axes, fan_in, fan_out)
+    return Layout(shape, "linear", pulled, *axes, fan_in, fan_out)
 
 
 def conv(shape: Sequence[int], groups: int = 1, stride: int | Sequence[int] = 1) -> Layout:

@@ -208,9 +208,12 @@ def _weights(back: Backward, op: Op) -> Weights | None:
 
 def _terms(back: Backward, op: Op, left: Signal, right: Signal) -> float | None:
     """Return how many terms a product sums."""
-    read = back.size(op.inputs[0])
-    terms = left.shares or right.shares or op.detail.terms or (read[-1] if read else 0)
-    return float(terms) or None
+    if left.shares or right.shares:
+        return float(left.shares or right.shares)
+    read = back.size(op.inputs[min(1, len(op.inputs) - 1)])
+    if not read or len(op.detail.summed) < 2:
+        return None
+    return float(math.prod(read[axis] for axis in op.detail.summed[1] if axis < len(read)))
 
 
 def _dotted(back: Backward, second: float, near: float, other: Signal, count: float) -> Gradient:

@@ -87,6 +87,11 @@ class Backward:
         signal = self.context.signals.get(value)
         return None if signal is None else signal.rows[HERE]
 
+    def typed(self, value: int) -> Array | None:
+        """Return these samples in the type that the model computes with."""
+        signal = self.context.signals.get(value)
+        return None if signal is None else signal.rows[HERE].astype(signal.dtype, copy=False)
+
     def alike(self, value: int) -> float:
         """Return how correlated the signal is at two places of one example."""
         signal = self.context.signals.get(value)

@@ -15,14 +15,14 @@ from isoinit._planning.propagation.backward.gradient import (
     unknown,
 )
 from isoinit._planning.propagation.samples import SAMPLES, part
-from isoinit._reading.graph import SUMS, Array, Op
+from isoinit._reading.graph import SUMS, Array, Op, ReplayError, pull_back
 
 
 def elementwise(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
     """Return the exact gradient at the samples of the inputs, summed where an input was spread."""
     if op.uses:  # what its parameters do was undone before
         found: list[Gradient | None] = [gradient, *[None] * (len(op.inputs) - 1)]
-    elif op.replay is None:
+    elif op.replay is None and op.mixed is None:
         found = [_with_constant(op, gradient)]
     else:
         found = _pulled(back, op, gradient)
@@ -44,14 +44,19 @@ def glu(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]
 
 def _pulled(back: Backward, op: Op, gradient: Gradient) -> list[Gradient | None]:
     """Return the gradients of an operation's replay at the samples of its inputs."""
-    signals = [back.here(value) for value in op.inputs]
+    signals = [back.typed(value) for value in op.inputs]
     if op.name in SUMS:  # the gradient of a sum depends on no signal
         signals = [gradient.row if rows is None else rows for rows in signals]
     rows = [row for row in signals if row is not None]
     known = op.name in SUMS or op.outputs[0] in back.context.signals
-    if op.pull is None or len(rows) < len(signals) or not known:
+    pull = op.pull if op.mixed is None else op.mixed.pull
+    if pull is None or len(rows) < len(signals) or not known:
         return [*unknown(op)]
-    found = op.pull(rows, gradient.row)
+    rows += [np.resize(table, SAMPLES) for table in op.mixed.rows] if op.mixed else []
+    try:
+        found = pull_back(op, pull, rows, gradient.row)[: len(op.inputs)]
+    except ReplayError:
+        return [*unknown(op)]
     near = [0.0] * len(found)
     if gradient.near:
         alike = max(back.alike(value) for value in op.inputs)

@@ -10,7 +10,6 @@ import numpy as np
 
 from isoinit._planning.propagation.backward.gradient import Backward, Gradient, unknown
 from isoinit._planning.propagation.samples import SAMPLES
-from isoinit._planning.propagation.weights import inside, moments
 from isoinit._reading.graph import Array, Op, Use
 from isoinit.initializers import LooksLinear
 
@@ -22,21 +21,24 @@ def weighted(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | 
     (He et al. 2015, section 2.2, for any stride, padding and number of groups).
     """
     use = next((use for use in op.uses if use.slot == "weight"), None)
-    weight = back.context.fill(op, use, None) if use else None
-    if use is None or weight is None or use.through:
+    moments = back.context.moments(op, use, None) if use else None
+    if use is None or moments is None:
         return unknown(op)
+    weight, layout = back.context.fill(op, use, None), use.whole
     mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
-    power = weight.std_for(use.layout) ** 2
+    power = moments.second
     near = power * _near(back, op, use, gradient)
     second = power * gradient.second
     if mirror in ("out", "both"):  # its outputs are x and -x
         half = gradient.row[: SAMPLES // 2] - gradient.row[SAMPLES // 2 :]
         second = power * float(half @ half) / SAMPLES
-    terms = use.layout.fan_in * inside(back.context, op, use)
+    terms = layout.fan_in * op.detail.inside
+    if weight is not None and weight.centre_alone and layout.kind == "conv":
+        terms = math.prod(layout.maps_shape[2:])
     found: list[Gradient | None] = []
     for place, value in enumerate(op.inputs):
         share = back.per(op.outputs[0], value)
-        count = use.layout.fan_out if share is None else terms * share
+        count = layout.fan_out if share is None else terms * share
         for other in (*op.inputs[:place], *op.inputs[place + 1 :]):  # bilinear: a product of two
             signal = back.context.signals.get(other)
             count *= math.nan if signal is None else signal.second
@@ -48,12 +50,12 @@ def weighted(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | 
 def through_parameters(back: Backward, op: Op, gradient: Gradient) -> Gradient | None:
     """Return the gradient before the scale or slope that an operation multiplies by."""
     for use in op.uses:
-        if use.slot not in ("scale", "slope") or (use.through and use.neutral is not None):
+        if use.slot not in ("scale", "slope"):
             continue
-        initializer = back.context.fill(op, use, None)
-        if initializer is None or use.through:
+        moments = back.context.moments(op, use, None)
+        if moments is None:
             return None
-        mean, variance = moments(initializer, use)
+        mean, variance = moments.mean, moments.variance
         if use.slot == "scale":
             gradient = gradient.times(mean if mean else math.sqrt(variance))
         elif (rows := back.here(op.inputs[0])) is None:
@@ -68,7 +70,7 @@ def _near(back: Backward, op: Op, use: Use, gradient: Gradient) -> float:
     """Return the mean product of the gradients at two places of what a weight sums over."""
     signal = back.context.signals.get(op.inputs[0]) if op.inputs else None
     last = len(back.size(op.outputs[0])) - 1
-    if not use.layout.kernel and signal is not None and signal.units and last not in signal.units:
+    if not use.whole.kernel and signal is not None and signal.units and last not in signal.units:
         return float(gradient.row @ np.roll(gradient.row, 1)) / SAMPLES  # it mixes places
     return gradient.near
 

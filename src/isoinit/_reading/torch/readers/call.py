@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array, Kind, Op, Use
-from isoinit._reading.torch.details import BESIDE, axes_along
+from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
+from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.details import axes_along
+from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
-FACTORED = frozenset({"matmul", "mm", "bmm", "einsum", "multi_dot"})
+# The value at which a parameter in this slot does nothing.
+NEUTRAL = {"bias": 0.0, "shift": 0.0, "scale": 1.0}
 INDEXED = frozenset(
-    "getitem index_select gather take_along_dim index_add scatter scatter_add index_put".split()
+    """getitem masked_select index_select gather take_along_dim index_add scatter scatter_add
+    index_put""".split()
 )
 # A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
 STANDS_IN = BESIDE | {"where", "setitem", "masked_scatter"}
@@ -36,6 +40,7 @@ class Weight:
         joined: whether it is several parameters side by side, perhaps rearranged.
         through: the operations that a single parameter went through before its use: ("neg", "exp").
         function: the same as a function of the parameter's elements; None where it is none.
+        node: how it was made.
         kept: the shape of the parameter itself, if it holds what a sparse weight keeps; `shapes` then
             has that of the weight.
     """
@@ -48,6 +53,7 @@ class Weight:
     through: tuple[str, ...] = ()
     function: Callable[[Array], Array] | None = None
     kept: tuple[int, ...] | None = None
+    node: Node = field(kw_only=True)
 
     @property
     def single(self) -> bool:
@@ -57,30 +63,73 @@ class Weight:
     def uses(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> list[Use]:
         """Its use as a whole, the layout made from the shape of the parameter itself.
 
-        Of several parameters (weight norm's direction and length), the one of the tensor's own
-        shape is the weight, and so are matrices that were multiplied with each other (the two of
-        LoRA); the others take part in an "other" way.
+        Of a tensor that several parameters are made into, each is used as what it is to it: see
+        `graph.Part`.
         """
-        alike = [name for name in self.names if self.shapes[name] == tuple(self.tensor.shape)]
-        factors = slot == "weight" and bool(FACTORED & set(self.through))
-        found = []
-        for name in self.names:
-            shape = self.shapes[name]
-            whole = self.single or self.joined or name in alike[:1]
-            if whole or (factors and len(shape) == self.tensor.dim()):
-                its = layout(shape) if self.kept is None else fans.kept(self.kept, layout(shape))
-                found.append(Use(name, slot, its, self.through, self.neutral(slot)))
-            else:
-                # g of g·v/‖v‖ (Salimans & Kingma 2016): as long as v, or one number a row of it
-                slot_of = "length" if "weight_norm" in self.through else "other"
-                found.append(Use(name, slot_of, fans.vector(shape)))
-        return found
+        flat = self.exact and len(self.shapes[self.names[0]]) == 1 < self.tensor.dim()
+        cut = (
+            flat and self.tensor.numel() != self.shapes[self.names[0]][0]
+        )  # a part of many weights
+        if (self.exact and not cut) or self.joined:
+            return [self._use_of(name, slot, layout) for name in self.names]
+        made = self._made(slot, layout)
+        return [self._use_in(part, slot, made) for part in made.parts]
 
-    def neutral(self, slot: str) -> float | None:
-        """The value of the parameter at which a bias adds nothing, or a scale changes nothing."""
-        goal = {"bias": 0.0, "shift": 0.0, "scale": 1.0}.get(slot)
-        if goal is None or not self.through or self.function is None:
-            return goal
+    def _use_of(self, name: str, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> Use:
+        shape = self.shapes[name]
+        its = layout(shape) if self.kept is None else fans.kept(self.kept, layout(shape))
+        return Use(name, slot, its, self.through, NEUTRAL.get(slot))
+
+    def _made(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> Made:
+        """Return how it is made, each parameter with the layout that it is stored in."""
+        whole = layout(tuple(self.tensor.shape))
+        kinds = self.node.kinds
+        weights = [name for name, kind in kinds.items() if kind == "weight"]
+        last_is_in = bool(whole.in_) and whole.in_[-1] == len(whole.grid) - 1
+        parts = []
+        for name, kind in kinds.items():
+            shape = self.shapes[name]
+            stored = fans.vector(shape)
+            if kind.startswith("adapter"):
+                reads = (kind == "adapter right") == last_is_in
+                kind = f"adapter {'in' if reads else 'out'}"
+                stored = fans.of_tensor(shape)
+            elif kind == "weight" and (shape == tuple(self.tensor.shape)):
+                stored = whole
+            elif kind == "weight" and (self.single or self._is_factor(shape)):
+                stored = layout(shape)
+            elif kind == "weight" and len(weights) > 1 and slot not in COMPOSED:
+                kind = "other"  # two biases: what each should be is not known
+            parts.append(Part(name, stored, kind))
+        names = list(kinds)
+        node, reason = self.node, self.node.reason
+
+        def replay(arrays: Sequence[Array]) -> Array:
+            return remade(node, dict(zip(names, arrays, strict=True)))
+
+        function = self.function if len(names) == 1 else None
+        known = None if reason else replay
+        return Made(tuple(parts), whole, known, reason, function, node.key)
+
+    def _is_factor(self, shape: tuple[int, ...]) -> bool:
+        """Whether a parameter of this shape is one of several matrices multiplied with each other."""
+        return bool(FACTORED & set(self.through)) and len(shape) == self.tensor.dim() == 2
+
+    def _use_in(self, part: Part, slot: str, made: Made) -> Use:
+        its = {"scale": "scale", "shift": "shift", "other": "other"}.get(part.kind, slot)
+        through = self.through
+        neutral = self._neutral(part, its)
+        return Use(part.parameter, its, part.layout, through, neutral, made)
+
+    def _neutral(self, part: Part, slot: str) -> float | None:
+        """Return the value of a parameter at which a bias adds nothing, or a scale changes nothing."""
+        goal = NEUTRAL.get(slot)
+        if goal is None:
+            return None
+        if part.kind in ("scale", "shift"):
+            return neutral_beside(self.node, part.parameter, part.kind)
+        if self.function is None:
+            return None
         with unset_fake_temporarily():
             low, middle, high = self.function(np.array([0.0, 0.5, 1.0]))
         if high == low or not np.isclose(middle, (low + high) / 2):
@@ -112,6 +161,7 @@ class Call:
     weight: Callable[[Any], Weight | None]
     value: Callable[[Any], int | None]
     producer: Callable[[int], Op | None]
+    source: Callable[[Any], int | None]
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument, by position or by name."""
@@ -124,6 +174,11 @@ class Call:
         numbers = [self.value(t) for t in tensors if isinstance(t, torch.Tensor)]
         return tuple(n for n in numbers if n is not None)
 
+    def read(self, tensor: Any) -> tuple[int, ...]:
+        """The number of the tensor that a weight multiplies, which may be a buffer of known values."""
+        number = self.source(tensor)
+        return () if number is None else (number,)
+
     def vector_uses(self, tensor: Any, slot: str) -> list[Use]:
         """The use of a bias or a scale, if there is one."""
         weight = self.weight(tensor)
@@ -133,14 +188,16 @@ class Call:
         """The call without special knowledge: parameters in it are added, multiplied or other."""
         inputs: list[int] = []
         weights: list[Weight] = []
+        numbered = self.source if self.name in BESIDE else self.value
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
             first = bool(self.args) and tensor is self.args[0]
-            if self.name in INDEXED and not first and not tensor.is_floating_point():
+            mask = self.name == "index_put" and tensor.dtype == torch.bool
+            if self.name in INDEXED and not (first or mask or tensor.is_floating_point()):
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:
                 weights.append(weight)
-            elif (value := self.value(tensor)) is not None:
+            elif (value := numbered(tensor)) is not None:
                 inputs.append(value)
         uses = [
             use
@@ -150,19 +207,26 @@ class Call:
         return Step(self.name, kind, tuple(inputs), tuple(uses))
 
     def _slot(self, weight: Weight, inputs: list[int]) -> str:
-        if not weight.single and not weight.joined:
-            return "other"  # made of several parameters: what each should be is not known
         if self.name in ("mul", "div"):
-            return "scale"
+            # Of several parameters that make a scale, what each should be is not known.
+            return "scale" if weight.single or weight.joined else "other"
         if self.name in STANDS_IN:
             return "token"
         if self.name not in ("add", "sub"):
             return "other"
         maker = self.producer(inputs[0]) if inputs else None
-        if maker is not None and any(use.slot == "scale" for use in maker.uses):
+        scales = (
+            [_extents(u.layout.shape) for u in maker.uses if u.slot == "scale"] if maker else []
+        )
+        extents = _extents(weight.tensor.shape)
+        if scales and (len(extents) < 2 or extents in scales):
             return "shift"
-        extents = [size for size in weight.tensor.shape if size > 1]
         return "position" if len(extents) > 1 else "bias"
+
+
+def _extents(shape: Sequence[int]) -> list[int]:
+    """The sizes of the axes along which there is more than one element."""
+    return [size for size in shape if size > 1]
 
 
 Reader = Callable[[Call], list[Step]]

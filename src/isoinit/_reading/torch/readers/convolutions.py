@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from isoinit._reading.torch.readers.call import Call, Step
+from isoinit._reading.torch.taps import taps
 from isoinit.initializers.scale import fans
+from isoinit.initializers.scale.fans import Layout
 
 
 def conv(call: Call) -> list[Step]:
@@ -16,13 +19,23 @@ def conv(call: Call) -> list[Step]:
     weight = call.weight(call.get(1, "weight"))
     if weight is None:
         return []
-    stride = call.get(3, "stride", 1)
+    stride = _scalar_or_tuple(call.get(3, "stride", 1))
     transposed = "transpose" in call.name
     groups = call.get(6, "groups", 1)
-    layout = fans.conv_transpose if transposed else fans.conv
-    uses = weight.uses("weight", lambda shape: layout(shape, groups, _scalar_or_tuple(stride)))
+    whole = fans.conv_transpose if transposed else fans.conv
+    found = taps(call.name, call.args, call.kwargs)
+
+    def layout(shape: tuple[int, ...]) -> Layout:
+        large = whole(shape, groups, stride)
+        if not found.few:
+            return large
+        return replace(
+            large, fan_in=large.fan_in * found.read, fan_out=large.fan_out * found.reached
+        )
+
+    uses = weight.uses("weight", layout)
     uses += call.vector_uses(call.get(2, "bias"), "bias")
-    return [Step(call.name, "map", call.values(call.get(0, "input")), tuple(uses))]
+    return [Step(call.name, "map", call.read(call.get(0, "input")), tuple(uses))]
 
 
 def _scalar_or_tuple(stride: Any) -> int | tuple[int, ...]:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import torch
 
+from isoinit._reading.torch.looking import looking
 from isoinit._reading.torch.readers.call import Call, Step
 from isoinit.initializers.scale import fans
 
 
 def embedding(call: Call) -> list[Step]:
-    """Read `F.embedding(indices, table)`, and `torch.embedding(table, indices)`."""
-    first, second = call.get(0, "input"), call.get(1, "weight")
-    table, indices = (second, first) if call.weight(second) is not None else (first, second)
-    weight = call.weight(table)
+    """Read `F.embedding` and `F.embedding_bag`, and torch's own functions of these names."""
+    read = looking(call.name, call.args, call.kwargs)
+    weight = call.weight(read.table)
     if weight is None:
         return []
-    bag = 1
-    if call.name == "embedding_bag" and call.kwargs.get("mode") == "sum" and indices.dim() == 2:
-        bag = int(indices.shape[1])
-    padding = call.kwargs.get("padding_idx")
-    inputs = call.values(indices)
+    bag = read.bag if read.pool == "sum" else 1
+    inputs = call.values(read.rows)
     # Indices that do not come from the example count places: 0, 1, 2, ...
     slot = "table" if inputs else "position"
-    uses = weight.uses(slot, lambda shape: fans.embedding(shape, bag, padding))
+    uses = weight.uses(slot, lambda shape: fans.embedding(shape, bag, read.padding))
     return [Step(call.name, "lookup", inputs, tuple(uses))]
 
 

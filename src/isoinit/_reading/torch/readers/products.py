@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from isoinit._reading.torch.details import axis_letters
 from isoinit._reading.torch.readers.call import Call, Step, Weight
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.initializers.scale import fans
@@ -17,9 +19,9 @@ def linear(call: Call) -> list[Step]:
     weight = call.weight(call.get(1, "weight"))
     if weight is None:
         return []
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, [1], [0]))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, [1], [0]))
     uses += call.vector_uses(call.get(2, "bias"), "bias")
-    return [Step("linear", "map", call.values(call.get(0, "input")), tuple(uses))]
+    return [Step("linear", "map", call.read(call.get(0, "input")), tuple(uses))]
 
 
 def sparse_linear(call: Call) -> list[Step]:
@@ -66,9 +68,10 @@ def product(call: Call) -> list[Step]:
     inputs = call.values(signal)
     if not inputs and (not weight.exact or signal.dim() < 2):
         return []  # a constant times the weight, as in spectral norm: still a weight
+    inputs = inputs or call.read(signal)
     rank = weight.tensor.dim()
     in_, out = [rank + in_axis], [] if out_axis is None else [rank + out_axis]
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
     if with_bias:
         uses += call.vector_uses(call.args[0], "bias")
     return [Step("matmul", "map", inputs, tuple(uses))]
@@ -77,9 +80,10 @@ def product(call: Call) -> list[Step]:
 def einsum(call: Call) -> list[Step]:
     """Read a contraction by letters: it sums over those of the parameter that the result lacks."""
     operands = list(tensors_in(call.args[1:]))
-    if not isinstance(call.args[0], str):
+    alone = len(operands) > 1 and all(call.weight(tensor) is not None for tensor in operands)
+    if not isinstance(call.args[0], str) or alone:  # of parameters alone: still a weight
         return []
-    terms, result = _letters(call.args[0])
+    terms, result = axis_letters(call.args[0])
     for letters, tensor in reversed(list(zip(terms, operands, strict=True))):
         weight = call.weight(tensor)
         if weight is None or len(letters) != tensor.dim() or len(letters) < 2:
@@ -88,21 +92,10 @@ def einsum(call: Call) -> list[Step]:
         in_ = [i for i, letter in enumerate(letters) if letter not in result]
         out = [i for i, c in enumerate(letters) if c in result and c not in others]
         found = weight
-        uses = weight.uses("weight", lambda shape: _contracted(found, shape, in_, out))  # noqa: B023
+        uses = weight.uses("weight", lambda shape: contracted(found, shape, in_, out))  # noqa: B023
         inputs = call.values(*[t for t in operands if t is not tensor])
         return [Step("einsum", "map", inputs, tuple(uses))]
     return []
-
-
-def _letters(equation: str) -> tuple[list[str], str]:
-    """The letters of each operand and of the result; an ellipsis, which names no axis, left out.
-
-    Without an arrow the result has the letters that occur once, in the order of the alphabet.
-    """
-    left, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
-    if not arrow:
-        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    return left.split(","), result
 
 
 def tensordot(call: Call) -> list[Step]:
@@ -128,12 +121,12 @@ def _summed(
     name: str, call: Call, tensor: torch.Tensor, signal: torch.Tensor, axes: Sequence[int]
 ) -> list[Step]:
     """A product with a weight that sums over some of its axes."""
-    weight, inputs = call.weight(tensor), call.values(signal)
-    if weight is None or not inputs or call.weight(signal) is not None:
+    weight = call.weight(tensor)
+    if weight is None or call.weight(signal) is not None or not (inputs := call.values(signal)):
         return []
     in_ = [axis % tensor.dim() for axis in axes]
     out = [axis for axis in range(tensor.dim()) if axis not in in_]
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, in_, out))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
     return [Step(name, "map", inputs, tuple(uses))]
 
 
@@ -143,11 +136,11 @@ def grouped(call: Call) -> list[Step]:
     if weight is None or weight.tensor.dim() < 2:
         return []
     rank = weight.tensor.dim()
-    uses = weight.uses("weight", lambda shape: _contracted(weight, shape, [rank - 2], [rank - 1]))
+    uses = weight.uses("weight", lambda shape: contracted(weight, shape, [rank - 2], [rank - 1]))
     return [Step("grouped_mm", "map", call.values(call.get(0, "mat_a")), tuple(uses))]
 
 
-def _contracted(
+def contracted(
     weight: Weight, shape: tuple[int, ...], in_: Sequence[int], out: Sequence[int]
 ) -> Layout:
     """Return the layout of a parameter, given what the axes of the view of it do."""
@@ -155,6 +148,15 @@ def _contracted(
     if not weight.exact and len(shape) != len(view):
         return fans.of_tensor(shape)
     axes = weight.axes() if weight.exact else [(axis,) for axis in range(len(view))]
+    if (pulled := _pulled_apart(shape, weight.tensor, axes)) is not None:
+        grid, places = pulled
+        return fans.contraction(
+            shape,
+            in_=[places[i] for i in in_],
+            out=[places[i] for i in out],
+            stack=[places[i] for i in range(len(view)) if i not in (*in_, *out)],
+            grid=grid,
+        )
     ins = sorted({axis for i in in_ for axis in axes[i]})
     outs = sorted({axis for i in out for axis in axes[i]} - set(ins))
     if len(shape) == len(view) == 2 and axes == [(0,), (1,)] and view[0] < shape[0]:
@@ -162,3 +164,22 @@ def _contracted(
         return fans.linear(shape, blocks if shape[0] % view[0] == 0 else 1)
     stack = [axis for axis in range(len(shape)) if axis not in (*ins, *outs)]
     return fans.contraction(shape, in_=ins, out=outs, stack=stack)
+
+
+def _pulled_apart(
+    shape: tuple[int, ...], view: torch.Tensor, axes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[int]] | None:
+    """Return the grid of a parameter one of whose axes becomes several axes of a view of it.
+
+    With it, the axis of the grid that each axis of the view is. None where each axis of the view is
+    one of the parameter, or the view has another number of elements.
+    """
+    single = [axis[0] for axis in axes if len(axis) == 1]
+    if len(single) < view.dim() or len(set(single)) == len(single):
+        return None
+    strides = view.stride()
+    order = sorted(range(view.dim()), key=lambda at: (single[at], -strides[at]))
+    grid = tuple(view.shape[at] for at in order)
+    if math.prod(grid) != math.prod(shape):
+        return None
+    return grid, [order.index(at) for at in range(view.dim())]

@@ -1,0 +1,147 @@
+"""What the forward makes of its inputs before anything else: constant scalings and shifts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from isoinit._reading.graph import (
+    LAYERS,
+    Array,
+    Given,
+    Graph,
+    Op,
+    ReplayError,
+    elementwise,
+    run_ops,
+)
+
+STANDARD = Given(0.0, 1.0, 0.0, 0.0)
+# The root mean squares at which an input is meant to reach a layer. Standardized inputs, pixels of 0
+# to 1 and one-hot vectors of up to 400 classes lie between; pixels of 0 to 255 do not, nor do
+# standardized inputs that were divided by 255.
+LEAST, MOST = 0.05, 20.0
+SCALINGS = frozenset({"mul", "div", "add", "sub"})
+POINTS = np.array([-3.0, -1.0, 0.0, 1.0, 2.0, 400.0])
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A tensor of the example behind constant scalings and shifts alone.
+
+    Attributes:
+        given: the moments to go by: the example's own, or those of a standardized input where the
+            example has none, is constant, or reaches a layer at a size that is hardly meant.
+        rms: the root mean square of the example there; 0 where it is not known.
+        layer: the first weight that reads it at a size that is hardly meant; "" where none does.
+    """
+
+    given: Given
+    rms: float = 0.0
+    layer: str = ""
+
+
+def arrivals(graph: Graph) -> dict[int, Arrival]:
+    """Return what the example is behind the constant scalings that it meets first, by value.
+
+    A model that divides pixels by 255 is meant for pixels: its example tells the size that its first
+    layer sees. An input that meets no such scaling, or a function before it, is not among them.
+    """
+    known: dict[int, Given | None] = {}
+    scaled: set[int] = set()
+    for op in graph.ops:
+        value = op.inputs[0] if len(op.inputs) == 1 and not op.uses else None
+        if value is None or op.kind not in ("move", "other"):
+            continue
+        first = value not in graph.producers
+        if not first and value not in known:
+            continue
+        given = graph.given.get(value) if first else known[value]
+        line = (1.0, 1.0, 0.0, 0.0) if op.kind == "move" else _line(op)
+        if line is None:
+            continue
+        known.update(dict.fromkeys(op.outputs, _moved(given, line)))
+        if value in scaled or line != (1.0, 1.0, 0.0, 0.0):
+            scaled.update(op.outputs)
+    return {value: _arrival(graph, value, known[value]) for value in sorted(scaled)}
+
+
+def _line(op: Op) -> tuple[float, float, float, float] | None:
+    """Return a and b of an operation a·x + b, each by its mean and mean square; None for any other.
+
+    None also where it takes a constant tensor whose values are not known.
+    """
+    if op.replay is not None:
+        try:
+            made = elementwise(partial(_played, op), [POINTS], rtol=1e-6, atol=1e-9)
+        except ReplayError:  # no function of single elements: the walk says what is not followed
+            return None
+        if not np.isfinite(made).all():
+            return None
+        made = np.asarray(made, np.float64)  # a comparison gives booleans
+        offset, slope = float(made[2]), float(made[3] - made[2])
+        if slope == 0 or not np.allclose(made, offset + slope * POINTS, rtol=1e-5, atol=1e-9):
+            return None
+        return slope, slope**2, offset, offset**2
+    if op.detail.constant is None or op.name not in SCALINGS:
+        return None
+    mean, second = op.detail.constant
+    if op.name == "mul":
+        return mean, second, 0.0, 0.0
+    if op.name == "div":
+        return (1 / mean if mean else 0.0, 1 / second, 0.0, 0.0) if second else None
+    return 1.0, 1.0, mean if op.name == "add" else -mean, second
+
+
+def _played(op: Op, rows: Sequence[Array]) -> Array:
+    return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
+
+
+def _moved(given: Given | None, line: tuple[float, float, float, float]) -> Given | None:
+    """Return the moments of a·x + b; units keep their own a and b from place to place."""
+    if given is None:
+        return None
+    slope, slopes, offset, offsets = line
+    rest = 2 * slope * offset * given.mean + offsets
+    second, nearby, across = (
+        slopes * product + rest for product in (given.second, given.nearby, given.across)
+    )
+    return Given(slope * given.mean + offset, second, nearby, across)
+
+
+def _arrival(graph: Graph, value: int, given: Given | None) -> Arrival:
+    if given is None:
+        return Arrival(STANDARD)
+    rms = math.sqrt(max(given.second, 0.0))
+    if given.second - given.mean**2 <= 1e-9 * given.second:
+        return Arrival(STANDARD, rms)  # zeros, or all the same: an example of shapes alone
+    layer = "" if LEAST < rms < MOST else _read_by_layer(graph, value)
+    return Arrival(STANDARD if layer else given, rms, layer)
+
+
+def _read_by_layer(graph: Graph, value: int) -> str:
+    """Return the first weight that multiplies a value, perhaps rearranged; "" if none does."""
+    waiting = [value]
+    while waiting:
+        for op in graph.consumers.get(waiting.pop(0), []):
+            weights = [use.parameter for use in op.uses if "weight" in use.slot]
+            if op.kind in LAYERS and op.kind != "lookup" and weights:
+                return weights[0]
+            if op.kind == "move":
+                waiting.extend(op.outputs)
+    return ""
+
+
+def hardly_meant(graph: Graph) -> tuple[str, ...]:
+    """Return where an example reaches a layer at a size that is hardly meant, one sentence each."""
+    found = {a.layer: a.rms for a in arrivals(graph).values() if a.layer}
+    return tuple(
+        f"the example reaches {layer!r} with a root mean square of {rms:.3g}, after the constant "
+        "scalings of the forward; the plan takes it for 1: pass an example as the model will see "
+        "them, such as pixels of 0 to 255 for a model that divides by 255"
+        for layer, rms in found.items()
+    )

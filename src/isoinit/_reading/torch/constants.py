@@ -1,0 +1,226 @@
+"""Constants: tensors that depend on neither the example nor a parameter, and what they hold.
+
+Under fake tensors a constant has no memory. What makes it of other constants is kept, and is run on
+real memory when its values are asked for, if they are few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+
+from isoinit._reading.graph import Array, ReplayError, first_line
+from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.real import on_real_memory
+from isoinit._reading.torch.trees import map_leaves, tensors_in
+
+# Comparing two rows of places with each other makes a mask that looks back only.
+ORDERS = frozenset("tril triu le lt ge gt".split())
+WAVES = frozenset({"cos", "sin"})
+# Where the number stands that a new tensor is filled with; what is empty will be written yet.
+FILLED = {"full": 1, "full_like": 1, "new_full": 2}
+BLANK = {"zeros": 0.0, "ones": 1.0, "empty": 0.0}
+MOST = 1 << 20  # elements of a constant that are looked at
+SAMPLED = 4096  # values of a constant that the propagation draws from
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What is known of a tensor that depends on neither the example nor a parameter.
+
+    Attributes:
+        tensor: the tensor, or the real one that it stands for or is a rearrangement of.
+        wave: whether it is a sine or cosine of places, whose square is a half on average.
+        causal: whether it tells what comes before what.
+        filled: the number that all its elements are, if that is known from what made it.
+        make: computes it on real memory; None where `tensor` holds it.
+    """
+
+    tensor: torch.Tensor
+    wave: bool = False
+    causal: bool = False
+    filled: float | None = None
+    make: Callable[[], torch.Tensor] | None = None
+
+    @cached_property
+    def values(self) -> torch.Tensor:
+        """Its values on the CPU.
+
+        Raises:
+            ReplayError: if they are too many, or not known; the message says which.
+        """
+        with on_real_memory():
+            if self.make is not None:
+                return self.make()
+            if self.tensor.numel() > MOST:
+                raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
+            if not _is_plain(self.tensor):
+                raise ReplayError("a constant tensor whose values are not known")
+            return self.tensor.detach().cpu()
+
+    @cached_property
+    def number(self) -> torch.Tensor | None:
+        """The one number that all its elements are, without axes; None if they differ, or may.
+
+        Raises:
+            ReplayError: as `values` does.
+        """
+        with on_real_memory():
+            if self.wave:  # equal for one place alone
+                return None
+            if self.filled is not None:
+                return _typed(self.filled, self.tensor.dtype)
+            values = self.values.reshape(-1)
+            one = bool(values.numel()) and bool((values == values[0]).all())
+            return _typed(values[0].item(), values.dtype) if one else None
+
+    @cached_property
+    def sampled(self) -> Array:
+        """Some of its values, evenly spaced over the tensor.
+
+        Raises:
+            ReplayError: as `values` does, or if it has none.
+        """
+        with on_real_memory():
+            values = self.values.reshape(-1)
+            if not values.numel() or values.is_complex():
+                raise ReplayError("a constant tensor without real values")
+            few = values[:: max(1, values.numel() // SAMPLED)][:SAMPLED]
+            found: Array = few.double().numpy() if few.is_floating_point() else few.numpy()
+            return found
+
+    @cached_property
+    def moments(self) -> tuple[float, float] | None:
+        """Its mean and second moment; None if they are not known."""
+        if self.wave:
+            return 0.0, 0.5
+        with on_real_memory():
+            values = self.tensor
+            if not _is_plain(values):
+                try:
+                    values = self.values if self.number is None else self.number
+                except ReplayError:  # whoever reads it records why
+                    return None
+            values = values.detach().double()
+            if not values.numel() or not bool(values.isfinite().all()):
+                return None
+            return values.mean().item(), values.square().mean().item()
+
+
+def _typed(number: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return a number without axes: of float32 the shortest decimal one, which a model wrote."""
+    if dtype == torch.float32:
+        number = float(str(np.float32(number)))
+    return torch.tensor(number, dtype=torch.float64 if dtype.is_floating_point else dtype)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Stands for a tensor of which only the shape and the dtype may matter."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has all its values here."""
+    if isinstance(tensor, FakeTensor) or tensor.is_meta or hasattr(tensor, "device_mesh"):
+        return False
+    return tensor.layout == torch.strided and not tensor.is_quantized
+
+
+def constant(
+    call: tuple[Any, Sequence[Any], Mapping[str, Any]],
+    name: str,
+    made: torch.Tensor,
+    known: Callable[[Any], Constant | None],
+    *,
+    moved: bool,
+) -> Constant:
+    """Return what is known of a constant that a call made of others, or of nothing.
+
+    Args:
+        call: the function, its positional and its other arguments.
+        name: the plain name of the function.
+        made: the constant.
+        known: what is known of a tensor, if it is a constant.
+        moved: whether the call only rearranges.
+    """
+    _, args, kwargs = call
+    before = [c for tensor in tensors_in((args, kwargs)) if (c := known(tensor)) is not None]
+    compared = name in ("tril", "triu") or sum(isinstance(a, torch.Tensor) for a in args) == 2
+    causal = (name in ORDERS and compared) or any(c.causal for c in before)
+    keeps = moved or name in BESIDE or name == "mul"  # rotary tables are scaled by one
+    wave = name in WAVES or (keeps and any(c.wave for c in before))
+    number = filled(name, args, kwargs)
+    if number is not None:  # its memory is not needed
+        with unset_fake_temporarily():
+            shape = torch.empty(made.shape, dtype=made.dtype, device="meta")
+        return Constant(shape, wave, causal, number, _filler(made, number))
+    real = before[0].tensor if moved and before else made
+    make = None if _is_plain(made) else _maker(call, known, tuple(made.shape))
+    return Constant(real, wave, causal, make=make)
+
+
+def filled(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+    """Return the number that a function fills a new tensor with, if it does."""
+    if name in FILLED:
+        where = FILLED[name]
+        number = args[where] if len(args) > where else kwargs.get("fill_value")
+        return number if isinstance(number, (bool, int, float)) else None
+    return BLANK.get(name.removeprefix("new_").removesuffix("_like"))
+
+
+def _filler(made: torch.Tensor, number: float) -> Callable[[], torch.Tensor]:
+    """Return what makes a tensor of one number again."""
+    shape, dtype = tuple(made.shape), made.dtype
+
+    def make() -> torch.Tensor:
+        if math.prod(shape) > MOST:
+            raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
+        return torch.full(shape, number).to(dtype)
+
+    return make
+
+
+def _maker(
+    call: tuple[Any, Sequence[Any], Mapping[str, Any]],
+    known: Callable[[Any], Constant | None],
+    shape: Sequence[int],
+) -> Callable[[], torch.Tensor]:
+    """Return what makes a constant again on real memory, of what its arguments hold now."""
+    function, args, kwargs = call
+
+    def held(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
+        return known(leaf) or _Shape(tuple(leaf.shape), leaf.dtype)
+
+    held_args, held_kwargs = map_leaves(held, (list(args), dict(kwargs)))
+    if "device" in held_kwargs:
+        held_kwargs["device"] = torch.device("cpu")
+
+    def given(leaf: Any) -> Any:
+        if isinstance(leaf, Constant):
+            return leaf.values.clone()  # the call may be in place
+        return torch.empty(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, _Shape) else leaf
+
+    def make() -> torch.Tensor:
+        if math.prod(shape) > MOST:
+            raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
+        again, others = map_leaves(given, (held_args, held_kwargs))
+        try:
+            result = function(*again, **others)
+        except Exception as error:  # whatever torch raises, or chance
+            raise ReplayError(f"a constant tensor that {first_line(error)}") from error
+        found: torch.Tensor = again[0] if result is None else next(tensors_in(result))
+        return found
+
+    return make

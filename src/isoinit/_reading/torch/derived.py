@@ -1,0 +1,123 @@
+"""Tensors that a call makes of parameters alone: a view of one, or a function of some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from isoinit._reading.graph import SUMS, ReplayError
+from isoinit._reading.torch.calls import ALTERING, BESIDE, MOVES, PICKS, is_float
+from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.made import Node, made_nodes
+from isoinit._reading.torch.readers.call import Weight
+from isoinit._reading.torch.replay import Recorded, composed, replay_of
+from isoinit._reading.torch.trees import tensors_in
+
+MASKED = -1e3  # what is added to scores that softmax is to leave out is below
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a recorder knows of tensors.
+
+    Attributes:
+        weight: how a tensor is made of parameters; None for others.
+        constant: what is known of a constant; None for others.
+        shapes: the shape of every parameter.
+    """
+
+    weight: Callable[[torch.Tensor], Weight | None]
+    constant: Callable[[torch.Tensor], Constant | None]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def node(self, tensor: torch.Tensor) -> Node | None:
+        """Return how a tensor is made again of parameters; None if it is made of none."""
+        weight = self.weight(tensor)
+        return weight.node if weight else None
+
+    def values(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the values of a constant.
+
+        Raises:
+            ReplayError: if they are not known; the message says why.
+        """
+        known = self.constant(tensor)
+        if known is None:
+            raise ReplayError("a part of the signal")
+        return known.values
+
+
+def derived(
+    name: str,
+    call: Recorded,
+    weights: Sequence[Weight],
+    made: Sequence[torch.Tensor],
+    known: Known,
+) -> list[Weight]:
+    """Return what is known of tensors that a call made of parameters.
+
+    Args:
+        name: the call's plain name.
+        call: the call.
+        weights: the tensors that it read which are made of parameters; at least one.
+        made: its results.
+        known: what is known of all tensors.
+    """
+    first, shapes = weights[0], dict(known.shapes)
+    if name == "scatter_kept":  # by `isoinit.sparse`: what a weight keeps, and its zeros
+        node = replace(first.node, reason="its places are not stored")
+        stored, names = tuple(first.tensor.shape), first.names
+        whole = [{**shapes, names[0]: tuple(tensor.shape)} for tensor in made]
+        return [
+            Weight(tensor, names, sizes, exact=True, kept=stored, node=node)
+            for tensor, sizes in zip(made, whole, strict=True)
+        ]
+    names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
+    rearranged = name in MOVES and name not in ALTERING
+    moved = len(weights) == 1 and (rearranged or _adds_mask(name, call.args, first, known))
+    places = list(tensors_in((call.args[1:], call.kwargs))) if moved and name in PICKS else []
+    picked = bool(places) and all(known.constant(tensor) is not None for tensor in places)
+    beside = (
+        name in BESIDE
+        and all(weight.exact or weight.joined for weight in weights)
+        and sum(len(weight.names) for weight in weights) == len(names)
+    )
+    through = tuple(dict.fromkeys(step for weight in weights for step in weight.through))
+    function = first.function or (np.positive if picked and first.exact else None)
+    if not moved and not beside:
+        replay = replay_of(call, lambda tensor: 0 if known.weight(tensor) else None).replay
+        alike = first.single and all(weight.tensor is first.tensor for weight in weights)
+        function = composed(first.function, replay) if alike else None
+        through = (*through, name)
+    alone = len(weights) == 1
+    nodes = made_nodes(name, call, known.node, known.values, made)
+    return [
+        Weight(
+            tensor,
+            names,
+            first.shapes if alone else shapes,
+            exact=moved and first.exact and not picked,
+            joined=beside or (moved and first.joined),
+            through=through,
+            function=function,
+            kept=first.kept if alone else None,
+            node=node,
+        )
+        for tensor, node in zip(made, nodes, strict=True)
+    ]
+
+
+def _adds_mask(name: str, args: Sequence[object], weight: Weight, known: Known) -> bool:
+    """Return whether a mask is added: a table of attention biases stays one under it."""
+    others = [a for a in args if a is not weight.tensor]
+    if name not in SUMS or len(others) != 1 or not isinstance(others[0], torch.Tensor):
+        return False
+    if not is_float(others[0]) or others[0].numel() < 2:
+        return False
+    try:
+        return bool((known.values(others[0]) < MASKED).any())
+    except ReplayError:  # a mask whose values are not at hand; what is made of it says why
+        return True

@@ -1,0 +1,291 @@
+"""Tensors made of parameters alone: recorded as the model makes them, and made again from arrays.
+
+What multiplies a signal is often no parameter but made of some: scaled, masked, normalized,
+standardized, composed of a basis, a product of low rank. Each operation on the way becomes a node; the
+nodes together compute the tensor from any values of the parameters. What each parameter is to the
+tensor (its random values, a scale, a shift) follows from the operations, never from names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from isoinit._reading.graph import Array, ReplayError
+from isoinit._reading.torch.calls import MOVES
+from isoinit._reading.torch.replay import Recorded
+from isoinit._reading.torch.trees import map_leaves, map_tensors, tensors_in
+
+FACTORED = frozenset({"matmul", "mm", "bmm", "einsum", "multi_dot"})
+# Where norm functions take the scale and the shift of what they normalize.
+AFFINE = {
+    "batch_norm": (3, 4),
+    "instance_norm": (3, 4),
+    "layer_norm": (2, 3),
+    "group_norm": (2, 3),
+    "rms_norm": (2, None),
+    "weight_norm": (1, None),
+}
+COPIED = 1 << 16  # elements of a constant up to which a copy is kept: it may be written to later
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Stands for an input in a recorded call."""
+
+    position: int
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A parameter, or one result of a call on tensors made of parameters.
+
+    Attributes:
+        name: the call's plain name; "" for a parameter.
+        shape: of the tensor.
+        inputs: the nodes that the call reads.
+        call: the call with `_Slot`s in the place of its inputs; None for a parameter, and where it
+            cannot be made again.
+        place: which of the call's results it is.
+        kinds: what each parameter behind it is to it: see `graph.Part`.
+        key: hashable; equal for nodes that are made in the same way from the same shapes.
+        reason: why it cannot be made again; "" where it can.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    inputs: tuple[Node, ...] = ()
+    call: Recorded | None = None
+    place: int = 0
+    kinds: Mapping[str, str] = ()  # type: ignore[assignment]
+    key: Hashable = ()
+    reason: str = ""
+
+    @property
+    def parameter(self) -> str:
+        """The name of the parameter that it is; "" for what was made."""
+        return "" if self.name else next(iter(self.kinds))
+
+    def core(self) -> Node:
+        """Return what it is a rearrangement, or a product with a constant, of."""
+        node = self
+        while len(node.inputs) == 1 and (node.name in MOVES or node.name in ("mul", "div")):
+            node = node.inputs[0]
+        return node
+
+
+def parameter_node(name: str, shape: Sequence[int]) -> Node:
+    """Return the node of a parameter."""
+    shape = tuple(shape)
+    return Node("", shape, kinds={name: "weight"}, key=("parameter", shape))
+
+
+def made_nodes(
+    name: str,
+    call: Recorded,
+    node_of: Callable[[torch.Tensor], Node | None],
+    value_of: Callable[[torch.Tensor], torch.Tensor],
+    results: Sequence[torch.Tensor],
+) -> list[Node]:
+    """Return the nodes of a call's results.
+
+    Args:
+        name: the call's plain name.
+        call: the call as it was made, none of whose tensors carries signal.
+        node_of: the node of a tensor that was made of parameters; None for a constant.
+        value_of: the values of a constant; raises a `ReplayError` where they are not known.
+        results: the tensors that it returned.
+    """
+    inputs: list[Node] = []
+    constants: list[Hashable] = []
+    reason = ""
+
+    def held(tensor: torch.Tensor) -> Any:
+        nonlocal reason
+        node = node_of(tensor)
+        if node is not None:
+            if node not in inputs:
+                inputs.append(node)
+            return _Slot(inputs.index(node))
+        try:
+            known = value_of(tensor)
+        except ReplayError as error:
+            reason = reason or f"{name} reads a tensor that cannot be made again ({error})"
+            return None
+        with unset_fake_temporarily():
+            kept = known.detach().cpu()
+            kept = kept.double() if kept.is_floating_point() else kept
+            kept = kept.clone() if kept.numel() <= COPIED and kept is known else kept
+            constants.append(_digest(kept))
+        return kept
+
+    args, kwargs = map_tensors(held, (list(call.args), dict(call.kwargs)))
+    template = Recorded(call.function, args, kwargs)
+    reason = next((node.reason for node in inputs if node.reason), reason)
+    key = (name, _frozen(template), tuple(constants), tuple(node.key for node in inputs))
+    return [
+        Node(
+            name,
+            tuple(tensor.shape),
+            tuple(inputs),
+            None if reason else template,
+            place,
+            _kinds(name, inputs, template, tuple(tensor.shape)),
+            (place, key),
+            reason,
+        )
+        for place, tensor in enumerate(results)
+    ]
+
+
+def remade(root: Node, given: Mapping[str, Array]) -> Array:
+    """Return the tensor of a node, computed from a value for each parameter behind it."""
+    done: dict[int, torch.Tensor] = {}
+    alone = torch.random.fork_rng(devices=[])  # dropout draws
+    with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"), alone:
+        torch.manual_seed(0)
+        for node in _ordered(root):
+            if not node.name:
+                array = np.asarray(given[node.parameter], np.float64)
+                done[id(node)] = torch.from_numpy(array.copy()).reshape(node.shape)
+                continue
+            assert node.call is not None, "a node without a reason can be made again"
+            read = [done[id(child)] for child in node.inputs]
+
+            def filled(leaf: Any, read: list[torch.Tensor] = read) -> Any:
+                return read[leaf.position].clone() if isinstance(leaf, _Slot) else leaf
+
+            result = list(tensors_in(node.call.again(filled)))
+            done[id(node)] = result[node.place]
+        return np.asarray(done[id(root)].double().numpy(), np.float64)
+
+
+def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
+    """Return the value at which a scale or shift of a weight does nothing; None if not known.
+
+    A gain is one, whatever constant the model multiplies it by; in 1 + w and exp(w) it is zero.
+    """
+    goal = {"scale": 1.0, "shift": 0.0}[kind]
+    child = _beside(root, parameter, kind)
+    if child is None:
+        return None
+    if not child.name:
+        return goal
+    shape = next(node.shape for node in _ordered(child) if not node.name)
+
+    def effect(value: float) -> float:
+        made = remade(child, {parameter: np.full(shape, value)})
+        return float(made.flat[0]) if made.size and np.ptp(made) == 0 else math.nan
+
+    low, middle, high = effect(0.0), effect(0.5), effect(1.0)
+    if low == 0 and high and np.isclose(middle, high / 2):
+        return goal
+    return _solved(effect, goal)
+
+
+def _beside(root: Node, parameter: str, kind: str) -> Node | None:
+    """Return the node of a scale or shift alone, where it meets what it multiplies or joins."""
+    for node in _ordered(root):
+        for child in node.inputs:
+            alone = set(child.kinds) == {parameter} and child.kinds[parameter] == "weight"
+            if alone and node.kinds.get(parameter) == kind:
+                return None if child.reason else child
+    return None
+
+
+def _solved(effect: Callable[[float], float], goal: float) -> float | None:
+    """Return where a function that rises or falls between -16 and 16 is at a goal, to nine digits."""
+    low, high = -16.0, 16.0
+    ends = [effect(low) - goal, effect(high) - goal]
+    if not all(map(math.isfinite, ends)) or ends[0] * ends[1] >= 0:
+        return None
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (effect(middle) - goal) * ends[0] > 0:
+            low = middle
+        else:
+            high = middle
+    return float(f"{(low + high) / 2:.9g}") if abs(low + high) > 1e-9 else 0.0
+
+
+def _ordered(root: Node) -> Iterator[Node]:
+    """Yield the nodes behind a node, each after those that it reads, itself last."""
+    seen: set[int] = set()
+    waiting: list[tuple[Node, bool]] = [(root, False)]
+    while waiting:
+        node, ready = waiting.pop()
+        if ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((node, True))
+            waiting += [(child, False) for child in node.inputs]
+
+
+def _kinds(
+    name: str, inputs: Sequence[Node], call: Recorded, shape: tuple[int, ...]
+) -> dict[str, str]:
+    """Return what each parameter is to the result of a call."""
+    demoted: dict[int, str] = {}
+    if name in ("mul", "div", "add", "sub") and len(inputs) == 2:
+        small, large = sorted(inputs, key=lambda node: int(np.prod(node.shape)))
+        if np.prod(small.shape) < np.prod(large.shape) == np.prod(shape):
+            demoted[id(small)] = "scale" if name in ("mul", "div") else "shift"
+        elif name in ("add", "sub"):
+            return _sum_kinds(inputs)
+    for place, kind in zip(AFFINE.get(name, ()), ("scale", "shift"), strict=False):
+        argument = call.kwargs.get({"scale": "weight", "shift": "bias"}[kind])
+        if place is not None and len(call.args) > place:
+            argument = call.args[place]
+        if isinstance(argument, _Slot):
+            demoted[id(inputs[argument.position])] = kind
+    found: dict[str, str] = {}
+    for node in inputs:
+        for parameter, kind in node.kinds.items():
+            new = demoted.get(id(node), kind) if kind == "weight" else kind
+            if found.get(parameter) != "weight":  # v of v/‖v‖ is more than a scale
+                found[parameter] = new
+    return found
+
+
+def _sum_kinds(inputs: Sequence[Node]) -> dict[str, str]:
+    """Return the kinds of a sum of two tensors of one shape: of a weight and a product of low rank?"""
+    found = {**inputs[1].kinds, **inputs[0].kinds}
+    for product, beside in (inputs, inputs[::-1]):
+        core = product.core()
+        if core.name not in FACTORED or len(core.inputs) != 2:
+            continue
+        if beside.core().name in FACTORED or set(core.kinds) & set(beside.kinds):
+            continue
+        left, right = core.inputs
+        if not left.shape or len(left.shape) < 2 or len(right.shape) < 2:
+            continue
+        rank = left.shape[-1]
+        if rank < min(left.shape[-2], right.shape[-1]):
+            found.update(dict.fromkeys(left.kinds, "adapter left"))
+            found.update(dict.fromkeys(right.kinds, "adapter right"))
+    return found
+
+
+def _frozen(call: Recorded) -> str:
+    """Return the arguments of a call that are no constant tensors, as text."""
+
+    def shown(leaf: Any) -> Any:
+        return f"tensor {leaf.dtype}" if isinstance(leaf, torch.Tensor) else leaf
+
+    return repr(map_leaves(shown, (list(call.args), dict(call.kwargs))))
+
+
+def _digest(tensor: torch.Tensor) -> Hashable:
+    """Return what stands for the values of a constant; equal for equal values if they are few."""
+    if tensor.numel() > COPIED:
+        return (tuple(tensor.shape), id(tensor.untyped_storage()))
+    values = np.ascontiguousarray(tensor.resolve_neg().resolve_conj().numpy())
+    return (tuple(tensor.shape), blake2b(values.tobytes(), digest_size=16).digest())

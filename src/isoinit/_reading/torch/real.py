@@ -1,0 +1,34 @@
+"""Computing on real tensors in the middle of a run, without a trace of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from isoinit._reading.graph import ReplayError
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def on_real_memory() -> Iterator[None]:
+    """Compute on real tensors of the CPU, whatever the caller has set, and draw nothing.
+
+    Raises:
+        ReplayError: if random numbers were drawn: what was computed is no function of its inputs.
+    """
+    with unset_fake_temporarily():
+        elsewhere = torch.empty(0).device != CPU  # the mode for it makes each call slower
+        with torch.no_grad(), CPU if elsewhere else nullcontext():
+            before = torch.get_rng_state()
+            try:
+                yield
+            finally:
+                drawn = not torch.equal(before, torch.get_rng_state())
+                if drawn:
+                    torch.set_rng_state(before)
+            if drawn:
+                raise ReplayError("draws random numbers")

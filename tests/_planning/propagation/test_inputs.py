@@ -1,0 +1,157 @@
+"""Inputs count as they reach a weight: behind constant scalings, from tables, as one-hot vectors."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+
+WIDE = 256
+
+
+def rms(tensor):
+    return tensor.detach().square().mean().sqrt().item()
+
+
+class Scaled(nn.Module):
+    """A convolution behind what a function makes of the input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.map, self.function = nn.Conv2d(3, WIDE, 3), function
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("spread", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, x):
+        self.made = self.map(self.function(self, x))
+        return self.made
+
+
+PIXELS = torch.randint(0, 256, (16, 3, 12, 12), generator=torch.Generator().manual_seed(0))
+SCALINGS = {
+    "divided": lambda _, x: x / 255,
+    "cast and divided": lambda _, x: x.float() / 255,
+    "in place": lambda _, x: x.float().div_(255),
+    "centred": lambda _, x: x.to(torch.float32).div(127.5).sub(1),
+    "centred first": lambda _, x: (x - 127.5) * (1 / 127.5),
+    "turned over": lambda _, x: 1 - x / 255,
+    "standardized": lambda s, x: (x.float() / 255 - s.mean) / s.spread,
+    "channels last": lambda _, x: x.transpose(2, 3).contiguous() / 255,
+}
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_pixels_count_as_they_reach_the_weight(name, kind):
+    model, pixels = Scaled(SCALINGS[name]), PIXELS.to(kind)
+    plan = isoinit.plan(model, pixels)
+    plan.apply(model, seed=0)
+    model(pixels)
+    # 256 channels that share the mean of the pixels: a relative error of about 1/√512 = 4 % at most.
+    assert rms(model.made) == pytest.approx(1, rel=0.2)
+    assert plan["map.weight"].expected == pytest.approx(rms(model.made), rel=0.2)
+    assert not plan.warnings
+
+
+def test_an_input_without_scaling_counts_as_standardized():
+    x = PIXELS.float()
+    stds = [
+        isoinit.plan(Scaled(lambda _, x: x * 1.0), x * k)["map.weight"].std for k in (1, 1 / 255)
+    ]
+    assert stds == [27**-0.5] * 2
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(2, 3, 12, 12),
+        torch.zeros(2, 3, 12, 12, dtype=torch.uint8),
+        torch.ones(1, 3, 9, 9),
+    ],
+)
+def test_an_example_of_shapes_alone_counts_as_standardized(x):
+    plan = isoinit.plan(Scaled(SCALINGS["cast and divided"]), x)
+    assert plan["map.weight"].std == pytest.approx(27**-0.5, rel=0.02)
+    assert not plan.warnings
+
+
+def test_no_example_counts_as_standardized():
+    plan = isoinit.plan(Scaled(SCALINGS["divided"]))
+    assert plan["map.weight"].std == pytest.approx(27**-0.5, rel=0.02)
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (SCALINGS["divided"], torch.randn(2, 3, 12, 12)),  # standardized already
+        (SCALINGS["divided"], torch.rand(2, 3, 12, 12)),
+        (lambda _, x: x * 255, PIXELS / 255),  # and the other way about
+    ],
+)
+def test_an_example_that_is_hardly_meant_is_named(function, x):
+    plan = isoinit.plan(Scaled(function), x)
+    assert plan["map.weight"].std == pytest.approx(27**-0.5, rel=0.02)
+    (warning,) = plan.warnings
+    assert "'map.weight'" in warning
+
+
+class Table(nn.Module):
+    """A linear layer on rows of a table that is not learned."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.register_buffer("rows", torch.randn(500, 32) * 3 + 1)
+        self.map, self.look = nn.Linear(32, WIDE), look
+
+    def forward(self, index):
+        self.made = self.map(self.look(self.rows, index))
+        return self.made
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda rows, index: rows[index],
+        lambda rows, index: rows.index_select(0, index),
+        lambda rows, index: nn.functional.embedding(index, rows),
+        lambda _rows, index: nn.functional.one_hot(index % 32, 32).float(),
+        lambda rows, _index: rows,
+        lambda rows, index: rows[:100] + 0 * index.float().mean(),
+    ],
+)
+def test_a_fixed_table_counts_as_what_it_holds(look):
+    model, index = Table(look), torch.randint(0, 500, (512,))
+    isoinit.plan(model, index).apply(model, seed=0)
+    model(index)
+    assert rms(model.made) == pytest.approx(1, rel=0.2)
+
+
+class Beside(nn.Module):
+    """Coordinates beside the channels of an image, and a fixed table added to tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("grid", torch.linspace(-9, 9, 64).view(1, 1, 8, 8).repeat(1, 2, 1, 1))
+        self.register_buffer("table", 4 * torch.randn(1, 64, WIDE))
+        self.map, self.out = nn.Conv2d(5, WIDE, 1), nn.Linear(WIDE, WIDE)
+
+    def forward(self, image):
+        both = torch.cat([image, self.grid.expand(len(image), -1, -1, -1)], 1)
+        self.first = self.map(both)
+        self.last = self.out(self.first.flatten(2).mT + self.table)
+        return self.last
+
+
+def test_buffers_beside_the_signal_count_as_what_they_hold():
+    model, image = Beside(), torch.randn(16, 3, 8, 8)
+    plan = isoinit.plan(model, image)
+    plan.apply(model, seed=0)
+    model(image)
+    second = 3 / 5 + 2 / 5 * model.grid.square().mean().item()
+    assert plan["map.weight"].std == pytest.approx(1 / math.sqrt(5 * second), rel=0.03)
+    # The grid is linear, so a channel's mean square has a spread of √2: over 256 of them 9 %.
+    assert rms(model.first) == pytest.approx(1, rel=0.4)
+    assert rms(model.last) == pytest.approx(1, rel=0.1)

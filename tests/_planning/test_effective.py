@@ -1,0 +1,191 @@
+"""Weights that the forward makes of parameters: what multiplies the signal has the std of its role."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+
+F = nn.functional
+N = 64
+STD = 1 / math.sqrt(N)  # what a weight of N inputs of unit size has
+HALF = torch.rand(N, N, generator=torch.Generator().manual_seed(0)) < 0.5
+TURN = torch.linalg.qr(torch.randn(N, N, generator=torch.Generator().manual_seed(1)))[0]
+
+
+class Made(nn.Module):
+    """A linear layer whose weight is made of parameters."""
+
+    def __init__(self, make, *shapes):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.ps = nn.ParameterList(
+            nn.Parameter(s if isinstance(s, torch.Tensor) else torch.randn(s, generator=g))
+            for s in shapes
+        )
+        self.make = make
+        self.register_buffer("dropped", HALF)
+        self.register_buffer("turned", (torch.arange(N)[:, None] - torch.arange(N)) % N)
+
+    def weight(self):
+        return self.make(self, *self.ps)
+
+    def forward(self, x):
+        return F.linear(x, self.weight())
+
+
+def standardized(w):
+    return (w - w.mean(1, keepdim=True)) / (w.std(1, keepdim=True) + 1e-5)
+
+
+SQUARE = (N, N)
+GAIN = torch.ones(N, 1)
+SOLVED = {
+    "times a number": (lambda m, w: w * 0.00125, SQUARE),
+    "divided": (lambda m, w: w / 8, SQUARE),
+    "transposed": (lambda m, w: (w * 3).T, SQUARE),
+    "a mask": (lambda m, w: w * m.dropped, SQUARE),
+    "filled where masked": (lambda m, w: w.masked_fill(m.dropped, 0.0), SQUARE),
+    "a triangle": (lambda m, w: w.triu(), SQUARE),
+    "symmetric": (lambda m, w: w + w.T, SQUARE),
+    "the exponential of skew": (lambda m, w: torch.matrix_exp(w - w.T), SQUARE),
+    "standardized": (lambda m, w: standardized(w) / 8, SQUARE),
+    "standardized, with a gain": (lambda m, w, g: standardized(w) * g / 8, SQUARE, GAIN),
+    "layer norm, with a gain": (lambda m, w, g: F.layer_norm(w, (N,)) * (g * 0.125), SQUARE, GAIN),
+    "normalized": (lambda m, v, g: g * v / v.norm(dim=1, keepdim=True), SQUARE, GAIN),
+    "normalized, exp gain": (lambda m, v, g: F.normalize(v) * g.exp(), SQUARE, torch.zeros(N, 1)),
+    "demodulated": (lambda m, w: w * torch.rsqrt((w**2).sum(1, keepdim=True) + 1e-8), SQUARE),
+    "tanh": (lambda m, w: w.tanh(), SQUARE),
+    "a signed square": (lambda m, w: w * w.abs(), SQUARE),
+    "absolute": (lambda m, w: w.abs(), SQUARE),
+    "rounded": (lambda m, w: w + (torch.round(w * 8) / 8 - w).detach(), SQUARE),
+    "a sum": (lambda m, u, v: u + v, SQUARE, SQUARE),
+    "a product of elements": (lambda m, u, v: u * v, SQUARE, SQUARE),
+    "low rank": (lambda m, a, b: (a @ b) * 0.01, (N, 8), (8, N)),
+    "low rank beside a weight": (lambda m, w, a, b: w + 2 * (b @ a), SQUARE, (4, N), (N, 4)),
+    "a basis": (lambda m, b, c: torch.einsum("rk,kio->rio", c, b).sum(0), (6, N, N), (3, 6)),
+    "a basis by tensordot": (lambda m, b, c: torch.tensordot(c, b, dims=1), (40, N, N), (40,)),
+    "Kronecker": (lambda m, a, b: torch.kron(a, b), (8, 8), (8, 8)),
+    "circulant": (lambda m, w: w[m.turned], (N,)),
+    "stored flat": (lambda m, w: w.view(N, N), (N * N,)),
+    "stored flat, scaled": (lambda m, w: w.view(N, N) * 0.1, (N * N,)),
+    "cut out": (lambda m, w: w[: N * N].view(N, N) * 0.5, (N * N + 7,)),
+    "one plus a gain": (lambda m, w, g: w * (1 + g), SQUARE, torch.zeros(N, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_what_multiplies_the_signal_has_the_std_of_its_role(name):
+    model = nn.Sequential(Made(*SOLVED[name]))
+    x = torch.randn(256, N, generator=torch.Generator().manual_seed(3))
+    plan = isoinit.plan(model, x)
+    plan.apply(model, seed=0)
+    assert not plan.warnings
+    weight = model[0].weight().detach()
+    # An std of 64 elements is within 4 / sqrt(2 · 64) = 35 % of its own but once in 16,000 draws, one
+    # of 4,096 within 5 %; squares of normal numbers spread twice as much.
+    few = min(p.numel() for p in model.parameters() if p.std() > 0)
+    chance = 4 / math.sqrt(2 * few) + 0.06
+    assert weight.square().mean().sqrt() == pytest.approx(STD, rel=chance)
+    entry = next(entry for entry in plan if "weight" in entry.role)
+    out = model(x).detach().square().mean().sqrt().item()
+    assert entry.expected == pytest.approx(out, rel=chance + 0.1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m, w: w.exp(),
+        lambda m, w: F.softplus(w),
+        lambda m, w: w.clamp(-0.05, 0.05),
+    ],
+    ids=["exp", "softplus", "clamp"],
+)
+def test_what_no_scale_gives_is_left_and_named(make):
+    model = nn.Sequential(Made(make, SQUARE))
+    plan = isoinit.plan(model, torch.randn(8, N))
+    assert plan["0.ps.0"].initializer is None
+    assert [w for w in plan.warnings if "'0.ps.0'" in w and "size is between" in w]
+
+
+def test_a_scaled_weight_stays_orthogonal():
+    layers = [layer for _ in range(14) for layer in (Made(lambda m, w: w / 8, SQUARE), nn.Tanh())]
+    model = nn.Sequential(*layers)
+    isoinit.init(model, torch.randn(8, N))
+    weight = model[4].weight().detach()
+    square = weight @ weight.T
+    assert torch.allclose(square, square[0, 0] * torch.eye(N), atol=1e-5)
+
+
+def test_the_gain_of_a_normalized_weight_is_one_whatever_stands_beside_it():
+    model = nn.Sequential(Made(lambda m, w, g: standardized(w) * (g * 0.05), SQUARE, GAIN))
+    plan = isoinit.plan(model, torch.randn(256, N))
+    assert plan["0.ps.1"].initializer == isoinit.Ones()
+    # The constant makes rows of std 0.05, and the plan expects that: 0.05 · sqrt(64).
+    assert plan["0.ps.0"].expected == pytest.approx(0.4, rel=0.05)
+
+
+def test_an_adapter_that_is_merged_starts_at_zero():
+    make = SOLVED["low rank beside a weight"]
+    plan = isoinit.plan(nn.Sequential(Made(*make)), torch.randn(8, N))
+    reads, writes = plan["0.ps.1"], plan["0.ps.2"]
+    assert (reads.rule, writes.rule) == ("adapter in", "adapter out")
+    assert writes.initializer == isoinit.Zeros()
+
+
+def test_centred_rows_lose_what_all_inputs_share():
+    """Behind a ReLU a row that sums to zero sees the variance alone: 1/2 - 1/(2π), not 1/2."""
+    layer = Made(lambda m, w: standardized(w) * math.sqrt(2) / 8, SQUARE)
+    model = nn.Sequential(nn.Linear(N, N), nn.ReLU(), layer)
+    x = torch.randn(1024, N, generator=torch.Generator().manual_seed(3))
+    plan = isoinit.plan(model, x)
+    assert plan["2.ps.0"].expected == pytest.approx(math.sqrt(1 - 1 / math.pi), rel=0.03)
+    out = plan.apply(model)(x).detach().square().mean().sqrt()
+    assert out == pytest.approx(math.sqrt(1 - 1 / math.pi), rel=0.1)
+
+
+class Generated(nn.Module):
+    """A layer whose weight another layer makes of a code."""
+
+    def __init__(self, use, size=N * N):
+        super().__init__()
+        self.code, self.make = nn.Linear(4, 16), nn.Linear(16, size)
+        self.use = use
+
+    def forward(self, x, c):
+        return self.use(self.make(self.code(c).tanh()), x)
+
+
+GENERATED = {
+    "einsum": lambda w, x: torch.einsum("boi,bi->bo", w.view(-1, N, N), x),
+    "bmm": lambda w, x: torch.bmm(w.view(-1, N, N), x[:, :, None]).squeeze(-1),
+    "matmul": lambda w, x: (x[:, None] @ w.view(-1, N, N)).squeeze(1),
+    "by hand": lambda w, x: (w.view(-1, N, N) * x[:, None]).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_weight_counts_the_inputs_of_the_layer_that_it_serves(name):
+    g = torch.Generator().manual_seed(3)
+    batch = torch.randn(512, N, generator=g), torch.randn(512, 4, generator=g)
+    model = Generated(GENERATED[name])
+    plan = isoinit.plan(model, batch)
+    usual = isoinit.plan(Generated(lambda w, x: w), batch)["make.weight"].std
+    assert plan["make.weight"].std == pytest.approx(usual / math.sqrt(N), rel=1e-6)
+    out = plan.apply(model)(*batch).detach().square().mean().sqrt()
+    assert out == pytest.approx(1, rel=0.15)
+
+
+def test_queries_and_keys_are_no_generated_weights():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k = nn.Linear(N, N), nn.Linear(N, N)
+
+        def forward(self, x):
+            return (self.q(x) @ self.k(x).transpose(1, 2) / 8).softmax(-1) @ x
+
+    plan = isoinit.plan(Attention(), torch.randn(2, 5, N))
+    assert {entry.rule for entry in plan} == {"unit signal", "bias"}

@@ -1,0 +1,60 @@
+"""A plan is one that its own `apply` takes."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+from isoinit._writing.refusals import misfit
+from isoinit.errors import PlanError
+
+
+class Flat(nn.Module):
+    """A weight that is stored as one long vector, and changed before it is used."""
+
+    def __init__(self, product):
+        super().__init__()
+        self.map, self.flat = nn.Linear(3, 4), nn.Parameter(torch.randn(8))
+        self.product = product
+
+    def forward(self, x):
+        return self.product(self.map(x), self.flat)
+
+
+PRODUCTS = {
+    "scaled": lambda x, w: x @ (w.reshape(4, 2) * 0.5),
+    "narrowed": lambda x, w: x @ (w.reshape(1, 8).narrow(1, 0, 4).reshape(4, 1) * 0.5),
+    "letters": lambda x, w: torch.einsum("ni,io->no", x, w.view(4, 2) * 2),
+    "axes": lambda x, w: torch.tensordot(x, w.view(2, 4) * 2, dims=([1], [1])),
+    "rows": lambda x, w: nn.functional.linear(x, torch.tanh(w.view(2, 4))),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("method", ["auto", "orthogonal", "he"])
+def test_what_does_not_fit_is_left_and_named(name, method):
+    model, x = Flat(PRODUCTS[name]), torch.randn(16, 3)
+    before = model.flat.detach().clone()
+    plan = isoinit.plan(model, x, method=method)
+    plan.apply(model, seed=0)
+    if plan["flat"].initializer is None:
+        assert any("'flat'" in warning for warning in plan.warnings)
+        assert torch.equal(model.flat, before)
+    isoinit.Plan.from_json(plan.to_json())
+
+
+def test_a_misfit_is_what_apply_refuses():
+    model = nn.Linear(4, 4, dtype=torch.bfloat16)
+    plan = isoinit.plan(model, torch.zeros(1, 4, dtype=torch.bfloat16))
+    for given, fits in (
+        (isoinit.Uniform(1.0001, 1.0002), False),
+        (isoinit.Uniform(1.0, 1.1), True),
+    ):
+        plan["weight"] = given
+        fault = misfit(model.weight, given, plan["weight"].layout)
+        assert (not fault) == fits
+        if fault:
+            with pytest.raises(PlanError, match=re.escape(fault)):
+                plan.apply(model, seed=0)
