@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, Mixed, Pull, Replay, ReplayError, elementwise, first_line
 from isoinit._reading.torch.calls import CASTS, function_name, mask_of
@@ -192,9 +193,10 @@ class _Replayed:
         """
         if self._sign is not None:
             return [gradient, self._sign * gradient]
-        with on_real_memory(), torch.enable_grad():
+        # What draws random numbers was refused when it was called.
+        with unset_fake_temporarily(), torch.enable_grad():
             given = [torch.from_numpy(array) for array in arrays]
-            leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in given]
+            leaves = [t.requires_grad_() if t.is_floating_point() else t for t in given]
             made = self._run([leaf.clone() for leaf in leaves])  # the call may be in place
             if len(made) != 1 or made[0].shape != gradient.shape:
                 raise ReplayError("does not give one number for each of its inputs")

@@ -89,15 +89,19 @@ class Backward:
 
     def typed(self, value: int) -> Array | None:
         """Return these samples in the type that the model computes with."""
-        signal = self.context.signals.get(value)
-        return None if signal is None else signal.rows[HERE].astype(signal.dtype, copy=False)
+        rows, signal = self.here(value), self.context.signals.get(value)
+        if rows is None or signal is None or signal.dtype == np.float64:
+            return rows
+        return rows.astype(signal.dtype)
 
     def alike(self, value: int) -> float:
         """Return how correlated the signal is at two places of one example."""
         signal = self.context.signals.get(value)
-        if signal is None or not signal.second:
+        if signal is None:
             return 0.0
-        return float(min(max(signal.products[HERE, NEARBY] / signal.second, 0.0), 1.0))
+        here, nearby = signal.rows[HERE], signal.rows[NEARBY]
+        second = float(here @ here)
+        return min(max(float(here @ nearby) / second, 0.0), 1.0) if second else 0.0
 
     def size(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value."""
