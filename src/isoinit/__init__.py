@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from isoinit.errors import IsoinitError
     from isoinit.initializers import (
         ICNR,
+        Assigned,
+        Centred,
         Constant,
         DecayRates,
         DeltaOrthogonal,
         Dirac,
+        Directions,
         GateBias,
         HeNormal,
         HeUniform,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
         LogFrequencies,
         LooksLinear,
         Normal,
+        Norms,
         Ones,
         Orthogonal,
         PriorBias,
@@ -91,10 +95,11 @@ _ROOMS = {
     "_writing.slice": "fill_slice",
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
-    "initializers": """ICNR Constant DecayRates DeltaOrthogonal Dirac GateBias HeNormal HeUniform
-        Identity Initializer LeCunNormal LeCunUniform LogFrequencies LooksLinear Normal Ones
-        Orthogonal PriorBias Sparse SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational
-        XavierNormal XavierUniform Zeros""",
+    "initializers": """ICNR Assigned Centred Constant DecayRates DeltaOrthogonal Dirac Directions
+        GateBias HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform
+        LogFrequencies LooksLinear Normal Norms Ones Orthogonal PriorBias Sparse
+        SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational XavierNormal
+        XavierUniform Zeros""",
     "variational": "FromPosterior",
 }
 _PACKAGES = ("checkpoint", "errors", "functional", "initializers", "sparse", "variational")
@@ -102,7 +107,9 @@ _HOMES = {name: f"isoinit.{room}" for room, names in _ROOMS.items() for name in 
 
 __all__ = [
     "ICNR",
+    "Assigned",
     "Audit",
+    "Centred",
     "Compared",
     "Comparison",
     "Constant",
@@ -111,6 +118,7 @@ __all__ = [
     "Difference",
     "Differences",
     "Dirac",
+    "Directions",
     "Entry",
     "Finding",
     "Fingerprint",
@@ -128,6 +136,7 @@ __all__ = [
     "LogFrequencies",
     "LooksLinear",
     "Normal",
+    "Norms",
     "Ones",
     "Orthogonal",
     "Plan",

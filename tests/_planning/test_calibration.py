@@ -392,11 +392,11 @@ class TestLeftAlone:
     def test_packed_projections_of_fused_attention(self):
         self.left(*encoder(), "layers.0.self_attn.in_proj_weight", "fused attention")
 
-    def test_a_weight_under_weight_normalization(self):
-        layer = nn.utils.parametrizations.weight_norm(nn.Linear(64, 64))
+    def test_a_weight_whose_size_is_prescribed(self):
+        layer = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64))
         model = nn.Sequential(layer, nn.ReLU(), nn.Linear(64, 4))
-        name = "0.parametrizations.weight.original1"
-        self.left(model, normal(32, 64), name, "function of itself")
+        name = "0.parametrizations.weight.original"
+        self.left(model, normal(32, 64), name, "prescribes the size")
 
     def test_a_weight_that_the_plan_leaves(self):
         model, batch = deep(depth=1), normal(32, 64)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import isoinit
@@ -197,6 +198,25 @@ def test_what_cannot_be_followed_is_not_claimed_to_have_unit_size():
             return self.b(torch.relu(self.a(torch.linalg.svd(self.norm(x))[0])))
 
     plan = isoinit.plan(Sorted(), torch.randn(8, 8))
-    assert "not followed" in plan["a.weight"].reason
+    assert "not followed (linalg_svd)" in plan["a.weight"].reason
     assert "E[x²]" not in plan.explain("a.weight")
     assert plan["b.weight"].gain == pytest.approx(math.sqrt(2))  # ReLU takes its half all the same
+
+
+@pytest.mark.parametrize(
+    "scaled",
+    [lambda x: 3 * x, lambda x: x * torch.tensor(3.0), lambda x: x / torch.full((8,), 1 / 3)],
+)
+def test_a_stream_starts_with_what_its_skip_is_scaled_to(scaled):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.first, self.a = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = scaled(self.first(self.norm(x)))
+            return x + self.a(F.layer_norm(x, (8,)))
+
+    entry = isoinit.plan(Scaled(), torch.randn(4, 8))["a.weight"]
+    assert entry.rule == "residual branch"
+    assert entry.std == pytest.approx(3 / math.sqrt(8))

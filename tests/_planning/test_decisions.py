@@ -39,6 +39,11 @@ class Applied(nn.Module):
         return self.applied(self, x)
 
 
+class Bump(nn.Module):
+    def forward(self, x):
+        return torch.exp(-x * x)
+
+
 def between(activation):
     return nn.Sequential(nn.Linear(64, 64), activation, nn.Linear(64, 64))
 
@@ -126,6 +131,7 @@ CASES = {
     ],
     "13 or more layers": [(stack(f), "8.weight") for f in MIRRORED],
     "the same under tanh": [(stack(nn.Tanh), "8.weight"), (stack(nn.Tanh), "8.bias")],
+    "the same under exp(-x²)": [(stack(Bump), "8.weight"), (stack(Bump), "8.bias")],
     "the same of linear layers": [(stack(nn.Identity), "8.weight")],
     "the kernel in such a stack": [(kernels(f), "8.weight") for f in (nn.Tanh, nn.ReLU)],
     "a recurrent weight": [(recurrent(f), "rnn.weight_hh_l0") for f in (nn.RNN, nn.GRU, nn.LSTM)],

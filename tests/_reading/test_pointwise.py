@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from isoinit._reading.pointwise import GRID, feeding, following
@@ -190,3 +192,78 @@ def test_attention_has_no_elementwise_function():
     found = fed(lambda m, z: F.scaled_dot_product_attention(z[None], z[None], z[None])[0])
     assert found.function is None
     assert [source.kind for source in found.sources] == ["weight"]
+
+
+LOST = {
+    "cumsum": (lambda m, z: z.cumsum(0), "cumsum"),
+    "along another axis": (lambda m, z: z.flip(0).cumsum(1), "cumsum"),
+    "softmax": (lambda m, z: F.softmax(z, 0), "softmax"),
+    "sort": (lambda m, z: z.sort(-1)[0], "sort"),
+    "a table": (lambda m, z: z * torch.arange(8), "mul reads a constant tensor of several values"),
+    "noise": (lambda m, z: z * torch.rand(3, 8), "draws random numbers"),
+    "all pairs": (lambda m, z: (z[None] - z[:, None]).sum(1), "sub joins signals along different"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_is_no_function_says_why(name):
+    function, why = LOST[name]
+    found = fed(function)
+    assert found.function is None
+    assert why in found.lost
+
+
+def test_a_tensor_of_which_a_part_was_written_in_place_is_no_function():
+    def partly(m, z):
+        y = torch.tanh(z)
+        y[:, :4].mul_(2)
+        return y
+
+    assert "has a part that was written" in fed(partly).lost
+
+
+@st.composite
+def functions(draw):
+    """A random function of one tensor, built of masks, choices, writes and constants."""
+    number = draw(st.sampled_from([-0.7, 0.0, 0.3, 1.5]))
+    leaves = [torch.tanh, torch.abs, lambda z: z * torch.full_like(z, number), lambda z: 0.5 * z]
+    first, second = draw(st.sampled_from(leaves)), draw(st.sampled_from(leaves))
+
+    def written(z):
+        y = first(z).clone()
+        y[z < number] = number
+        return y
+
+    def halves(z):
+        y = torch.empty_like(z)
+        mask = z > number
+        y[mask] = first(z)[mask]
+        y[~mask] = second(z[~mask])
+        return y
+
+    def weighed(z):
+        mask = (z > number).to(z.dtype)
+        return mask * first(z) + (1 - mask) * second(z)
+
+    ways = [
+        written,
+        halves,
+        weighed,
+        lambda z: torch.where(z > number, first(z), second(z)),
+        lambda z: torch.stack([first(z), second(z), torch.full_like(z, number)]).amin(0),
+        lambda z: (
+            torch.maximum(first(z), second(z)) - torch.minimum(first(z), z.new_tensor(number))
+        ),
+        lambda z: first(z).masked_fill(second(z) > number, number),
+        lambda z: torch.lerp(first(z), second(z), (z > number).float().to(z.dtype)),
+    ]
+    inner, outer = draw(st.sampled_from(ways)), draw(st.sampled_from(ways))
+    return lambda z: outer(inner(z) + z)
+
+
+@settings(max_examples=30, deadline=None)
+@given(functions())
+def test_random_functions_are_what_torch_makes_of_them(function):
+    exact = function(torch.from_numpy(GRID.copy())).numpy()
+    found = fed(lambda m, z: function(z))
+    np.testing.assert_allclose(found.function(GRID), exact, rtol=1e-9, atol=1e-12)

@@ -405,3 +405,30 @@ def test_a_large_model_takes_little_memory(tmp_path):
     )
     assert sum(path.stat().st_size for path in (tmp_path / "c").iterdir()) > 400e6
     assert int(done.stdout) < 200_000  # KiB
+
+
+def computed():
+    parts = nn.utils.parametrizations
+    return nn.Sequential(
+        parts.weight_norm(nn.Linear(8, 8)),
+        nn.ReLU(),
+        parts.spectral_norm(nn.Linear(8, 8)),
+        parts.orthogonal(nn.Linear(8, 4)),
+    )
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "dcp"])
+def test_weights_that_modules_compute(tmp_path, layout):
+    with isoinit.deferred():
+        model = computed()
+    plan = isoinit.plan(model, torch.zeros(1, 8))
+    isoinit.write_checkpoint(plan, model, tmp_path / "folder", seed=3, format=layout)
+    verified = isoinit.verify_checkpoint(tmp_path / "folder")
+    assert verified.ok, verified
+    plan.apply(model, seed=3)
+    assert verified.fingerprint == str(isoinit.fingerprint(model))
+    if layout == "safetensors":
+        found = load_file(tmp_path / "folder" / "model.safetensors")
+        expected = model.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())

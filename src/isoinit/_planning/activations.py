@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from isoinit._reading.graph import ReplayError, elementwise
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale.gains import activation_gain, function_gain
 
@@ -92,10 +93,10 @@ def _on_arrays(activation: Callable[[Any], Any], what: str) -> Callable[[Array],
 
 
 def _refuse_mixing(function: Callable[[Array], Array], what: str) -> None:
-    z = np.linspace(-2, 2, 8)
-    whole, halves = function(z), [function(z[:4]), function(z[4:])]
-    if whole.shape != z.shape or not np.allclose(whole, np.concatenate(halves), equal_nan=True):
+    try:
+        elementwise(lambda rows: function(rows[0]), [np.linspace(-2, 2, 24)], rtol=1e-5, atol=1e-8)
+    except ReplayError as error:
         raise ArgumentError(
             f"{what} is not elementwise: an output depends on other inputs than its own, or chance, "
             "so it has no gain; expected a function such as torch.relu"
-        )
+        ) from error

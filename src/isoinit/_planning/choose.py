@@ -11,14 +11,18 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 from isoinit._planning.beside import second_beside
+from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
 from isoinit._planning.forecast import forecast
 from isoinit._planning.propagation import Signal, propagate
 from isoinit._planning.propagation.backward import propagate_back
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.rules import Choice, choose
-from isoinit._reading.graph import COMPOSED, Graph, Op, Use
+from isoinit._planning.propagation.lost import why_lost
+from isoinit._planning.rules import Choice, choose, sine_frequency
+from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
+from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
+from isoinit._reading.subgraphs import skip_scale
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
@@ -48,15 +52,18 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
             if second is None and beside:
                 role = replace(role, second=SMALL)
             elif second is None and role.slot == "weight":
-                role = replace(role, followed=False)
+                lost = why_lost(graph, signals, op.inputs[0]) if op.inputs else ""
+                role = replace(role, followed=False, lost=lost)
             elif second is not None and second > 0 and (beside or role.slot == "weight"):
                 role = replace(role, second=_rounded(second))
             if (join := graph.ending.get(op.index)) is not None:
                 role = replace(role, start=starts.get(join.stream, 1.0))
             if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
-                chosen[name] = choose(role, method)
+                found = {name: choose(role, method)}
             else:
-                chosen.update(made_of(op, use, role, fed))
+                found = made_of(op, use, role, fed)
+            for other, choice in found.items():
+                chosen[other] = carried(graph, other, roles[other].layout, choice)
         return chosen[name].initializer
 
     def made_of(op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
@@ -76,18 +83,21 @@ def choose_all(graph: Graph, roles: dict[str, Role], method: str = "auto") -> di
 
     def seen(value: int, signal: Signal) -> None:
         signals[value] = signal
-        for stream in streams.get(value, ()) if signal.second > 0 else ():
-            starts.setdefault(stream, _rounded(signal.second))
+        for join in streams.get(value, ()):
+            second = signal.second * skip_scale(graph, join) ** 2
+            if second > 0:
+                starts.setdefault(join.stream, _rounded(second))
 
-    streams: dict[int, list[int]] = {}
+    streams: dict[int, list[Join]] = {}
     for join in graph.joins.values():
-        streams.setdefault(join.start, []).append(join.stream)
+        streams.setdefault(join.start, []).append(join)
     propagate(graph, fill, nominal=True, seen=seen)
     targets = _outputs(graph, signals)
-    return {
-        name: replace(chosen.get(name) or choose(role, method), target=targets.get(name))
-        for name, role in roles.items()
-    }
+    for name, role in roles.items():
+        if name not in chosen:
+            chosen[name] = carried(graph, name, role.layout, choose(role, method))
+    chosen |= companions(graph, roles, chosen)
+    return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 
 def _rounded(number: float) -> float:
@@ -97,17 +107,31 @@ def _rounded(number: float) -> float:
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     """Return where no choice can keep signal and gradient alive: why, and what would."""
-    found: dict[str, list[Role]] = {}
+    found: dict[Chain, list[str]] = {}
     for role in roles.values():
-        if role.slot == "weight" and role.chain is not None and role.chain.hopeless:
-            found.setdefault(role.chain.hopeless, []).append(role)
-    return tuple(
-        f"{len(alike)} layers in a row are joined by {name} alone (the first is "
-        f"{alike[0].parameter!r}): no scale of the weights keeps both the signal and its gradient "
-        "alive through them, since the function has no stable critical point and its odd part is not "
-        "linear enough; a norm layer every few layers, residual branches, or another activation "
-        "would"
-        for name, alike in found.items()
+        if role.slot != "weight" or role.chain is None or sine_frequency(role):
+            continue  # fast sines have weights of their own
+        if role.chain.hopeless:
+            found.setdefault(role.chain, []).append(role.parameter)
+    return tuple(_doubt(chain, names) for chain, names in found.items())
+
+
+def _doubt(chain: Chain, names: list[str]) -> str:
+    """Return the warning about the weights of one deep plain chain."""
+    where = (
+        f"{chain.length} layers in a row are joined by {chain.hopeless} alone ({names[0]!r} to "
+        f"{names[-1]!r})"
+    )
+    safe = "a norm layer every few layers or residual branches"
+    if chain.unknown:
+        return (
+            f"{where}, which is not followed: whether signal and gradient live through them is not "
+            f"known, and isoinit.check measures it; {safe} would be safe"
+        )
+    biases = "biases in these layers, " if chain.unbiased else ""
+    return (
+        f"{where}: no weights are known to keep the signal, its gradient and the difference between "
+        f"examples alive through them; {biases}{safe}, or another activation would"
     )
 
 

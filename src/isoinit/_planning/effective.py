@@ -19,7 +19,7 @@ from isoinit._drawing.streams import Stream
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Array, Made, Part
 from isoinit.errors import ArgumentError
-from isoinit.initializers import HeNormal, Initializer, Normal
+from isoinit.initializers import Centred, HeNormal, Initializer, Normal, bare
 from isoinit.initializers.scale.fans import Layout
 
 Fills = Mapping[str, Initializer | None]
@@ -69,6 +69,8 @@ def moments_for(initial: Initializer, layout: Layout) -> Moments:
     mean = initial.mean_for(layout)
     # Not std² alone: the last bits of this sum reach the digits that a plan keeps.
     second = initial.std_for(layout) ** 2 + mean**2
+    if isinstance(bare(initial), Centred):
+        return Moments(mean, second, along=0.0)
     return Moments(mean, second, 1 + (layout.fan_in - 1) * mean**2 / second if second else 1.0)
 
 

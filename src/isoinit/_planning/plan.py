@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning import saved, shown
+from isoinit._planning.charts import in_step
 from isoinit._planning.differences import Differences, compare
 from isoinit._planning.overrides import choose_overrides
 from isoinit._showing.page import Page, Shown
@@ -17,7 +18,7 @@ from isoinit._system.files import whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
-from isoinit.initializers import Initializer
+from isoinit.initializers import Assigned, Initializer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,6 +99,9 @@ class Plan(Shown):
         changed = {}
         for name, (pattern, new) in choose_overrides(overrides, roles, self.aliases).items():
             new = new.for_parameter(name)
+            held = self.entries[name].initializer
+            if isinstance(held, Assigned) and held.of == name:
+                new = replace(held, base=new)  # the choice is the weight's
             try:
                 new.std_for(self.entries[name].layout)
             except IsoinitError as error:
@@ -116,7 +120,7 @@ class Plan(Shown):
                 rule="",
                 close=(),
             )
-        self.entries.update(changed)
+        self.entries.update(in_step({**self.entries, **changed}))
 
     def _resolve(self, name: str) -> str:
         resolved = self.aliases.get(name, name)
@@ -258,6 +262,9 @@ class Plan(Shown):
 
         Args:
             seed: as for `apply`.
+
+        Raises:
+            PlanError: if only the model knows a parameter's values (`Assigned`).
         """
         with needs("torch", "Plan.fingerprint"):
             from isoinit._writing.fingerprint import planned_fingerprint
@@ -283,8 +290,8 @@ class Plan(Shown):
         The corrections are computed for this seed: a layer then meets its target to within rounding
         and dropout. For another seed they are approximately right. These are left alone, with a
         note: weights that start at fixed values such as zero, recurrent layers, embeddings, weights
-        inside a fused attention or under weight normalization, and layers whose output is zero, not
-        finite or constant on the batch.
+        inside a fused attention or of a size that a parametrization prescribes, and layers whose
+        output is zero, not finite or constant on the batch.
 
         Args:
             model: a model with the plan's parameters; left as it was, in its train or eval mode.

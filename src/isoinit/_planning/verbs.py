@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.choose import Expected, choose_all, doubts, expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
@@ -98,12 +99,19 @@ def plan(
         notes += doubtful
         roles = {name: role for name, (role, _) in found.items()}
         choices = {name: choice for name, (_, choice) in found.items()}
+        if recipe != "own":  # which has seen what the parameters themselves get
+            choices = carried_all(graph, roles, choices)
     for name, choice in choices.items():
         if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
             choices[name] = left(choice, fault)
     walked = expected(graph, choices)
     entries = {
-        name: _entry(role, str(parameters[name].dtype), choices[name], walked)
+        name: _entry(
+            replace(role, layout=stored(graph, name, role.layout)),
+            str(parameters[name].dtype),
+            choices[name],
+            walked,
+        )
         for name, role in roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
@@ -111,24 +119,33 @@ def plan(
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
     chosen = Plan(entries, aliases, recipe or method, graph.how, notes, emptied)
     if overrides is not None:
-        walked = _override(chosen, overrides, graph, choices)
+        chosen, walked = _overridden(chosen, graph, roles, choices, overrides)
     if not hopeless:  # they say the same
         chosen.notes += walked.warnings
     return chosen
 
 
-def _override(
-    plan: Plan, overrides: Mapping[str, Initializer], graph: Graph, choices: dict[str, Choice]
-) -> Expected:
-    """Override a plan before anybody has it: what is expected is worked out anew, and returned."""
-    plan.override(overrides)
-    walked = expected(
-        graph, {e.name: replace(choices[e.name], initializer=e.initializer) for e in plan}
-    )
-    for name, entry in plan.entries.items():
-        signal, gradient = walked.signal.get(name), walked.gradient.get(name)
-        plan.entries[name] = replace(entry, expected=signal, expected_gradient=gradient)
-    return walked
+def _overridden(
+    chosen: Plan,
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    overrides: Mapping[str, Initializer],
+) -> tuple[Plan, Expected]:
+    """The plan with other initializers, and what is expected of signal and gradient then."""
+    chosen.override(overrides)
+    given = {e.name: e.initializer for e in chosen if e.initializer != choices[e.name].initializer}
+    changed = {name: replace(choices[name], initializer=new) for name, new in given.items()}
+    choices = carried_all(graph, roles, {**choices, **changed}, given)
+    walked = expected(graph, choices)
+    for name, entry in chosen.entries.items():
+        chosen.entries[name] = replace(
+            entry,
+            initializer=choices[name].initializer,
+            expected=walked.signal.get(name),
+            expected_gradient=walked.gradient.get(name),
+        )
+    return chosen, walked
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:

@@ -1,7 +1,7 @@
 """A model read as data: a graph of operations, and what each parameter is for in it. No framework.
 
 `graph/` (operations, what flows between them, their replay on arrays), `pointwise` (functions between
-weights), `subgraphs` (small patterns), `plain_stacks` (deep stacks), `roles`, and `reading` (all of it
-as text). `torch/` makes the graph from a PyTorch model: the only part that imports torch. Planning,
-writing and verifying import these modules by name.
+weights), `subgraphs` (small patterns), `plain_stacks` (deep stacks), `chain_points` (which weights
+keep them alive), `roles`, and `reading` (all of it as text). `torch/` makes the graph from a PyTorch
+model: the only part that imports torch. Planning, writing and verifying import these modules by name.
 """

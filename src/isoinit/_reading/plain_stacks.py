@@ -2,29 +2,28 @@
 
 Between norm layers or residual sums the signal is put right again and again, and a scale that keeps
 the variance will do. Where nothing does that for many layers in a row, each layer's small error
-multiplies, forward and backward, and the weights must keep more than the variance: see
-`isoinit.initializers.looks_linear` and `isoinit.initializers.scale.criticality`.
+multiplies, forward and backward, and the weights must keep more than the variance: `chain_points` says
+what, for all layers of a chain together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoinit._reading.graph import Array, Graph, Op
-from isoinit._reading.pointwise import Activation, Feed, feeding
-from isoinit.errors import ArgumentError
-from isoinit.initializers.scale.criticality import Critical, critical, drift
-from isoinit.initializers.scale.gains import function_gain
+from isoinit._reading.chain_points import Joint, is_odd, points_for, values_of
+from isoinit._reading.graph import Graph, Op
+from isoinit._reading.pointwise import GRID, Feed, feeding, is_affine
+from isoinit.initializers.scale.criticality import Point
+from isoinit.initializers.scale.gains import Function
+from isoinit.initializers.scale.mean_field import Way
 
 # Layers in a row from which on a chain counts as deep. Up to there, keeping the variance alone lets
 # tanh's gradients grow 2.7 times (1.178^(12/2)), and the sizes of ReLU networks as wide as 256 spread
 # by a quarter (exp(5·12/256), Hanin & Rolnick 2018).
 DEEP = 13
-# What gradients may grow or shrink by over a chain of mirrored layers.
-TOLERATED = 3.2
 
 
 @dataclass(frozen=True)
@@ -33,79 +32,122 @@ class Chain:
 
     Attributes:
         length: how many layers it has.
-        mirror: where `LooksLinear` puts mirrors: "in", "out", "both", or "" where it doesn't.
-        odd_gain: the gain of the odd part of that function; 1 where its inputs have no mirror.
-        point: the critical point of the function that follows, where the chain rests on one.
-        hopeless: what nothing keeps alive: the name of a function between its layers.
+        into: the fixed point of the function before the layer; None for the first layer.
+        out: the fixed point of the function behind the layer; None for the last layer.
+        bias: V_b, the variance of the layer's biases.
+        hopeless: the names of the functions between its layers, where nothing keeps it alive.
+        unknown: whether that is so because they cannot be followed.
+        unbiased: whether it would live if its layers had biases.
     """
 
     length: int
-    mirror: str = ""
-    odd_gain: float = 1.0
-    point: Critical | None = None
+    into: Point | None = None
+    out: Point | None = None
+    bias: float = 0.0
     hopeless: str = ""
+    unknown: bool = False
+    unbiased: bool = False
+
+    @property
+    def mirror(self) -> str:
+        """Where `LooksLinear` puts mirrors: "in", "out", "both", or "" where it doesn't."""
+        into = self.into is not None and self.into.way == "mirrored"
+        out = self.out is not None and self.out.way == "mirrored"
+        return "both" if into and out else "in" if into else "out" if out else ""
+
+    @property
+    def centred(self) -> bool:
+        """Whether the layer's weights sum to zero over its inputs."""
+        return self.into is not None and self.into.way == "centred"
 
 
 @dataclass(frozen=True)
 class _Link:
-    """One layer feeding another through an activation."""
+    """One layer feeding another through a function; None where that cannot be followed."""
 
     before: Op
     after: Op
-    activation: Activation
+    name: str
+    function: Function | None
     whole: bool  # whether units pass in pairs: no maximum over places in between
 
     @property
-    def pairs(self) -> bool:
-        """Whether units of the layers can be mirrored: as many, in one group, and an even number."""
-        before, after = (op.uses[0].layout for op in (self.before, self.after))
-        _, n_out, _, _ = before.maps_shape
-        _, _, n_in, _ = after.maps_shape
-        single = before.maps_shape[0] == after.maps_shape[0] == 1
-        return self.whole and single and n_out % 2 == 0 and n_in % n_out == 0
+    def ways(self) -> tuple[Way, ...]:
+        """Which weights can read the function behind `before`.
+
+        Mirrored: as many units on both sides, in one group, an even number, and a function that a
+        mirror does not just repeat. Centred: more than one input to sum over.
+        """
+        layouts = [op.uses[0].layout for op in (self.before, self.after)]
+        (_, n_out, _, _), (_, _, n_in, _) = (layout.maps_shape for layout in layouts)
+        single = all(a.kind in ("linear", "conv") and a.maps_shape[0] == 1 for a in layouts)
+        pairs = self.whole and single and n_out % 2 == 0 and n_in % n_out == 0
+        mirrored = pairs and self.function is not None and not is_odd(self.function)
+        found: list[Way] = ["plain"]
+        found += ["centred"] if n_in > 1 else []
+        found += ["mirrored"] if mirrored else []
+        return tuple(found)
 
 
 def read_plain_stacks(graph: Graph) -> dict[int, Chain]:
-    """The plain chain of each layer that is part of a deep one, by the index of the operation."""
-    links = {op.index: link for op in graph.ops if (link := _link(graph, op)) is not None}
-    nexts: dict[int, list[_Link]] = {}
-    for link in links.values():
-        nexts.setdefault(link.before.index, []).append(link)
-    behind: dict[int, int] = {}
-    for op in graph.ops:
-        link = links.get(op.index)
-        behind[op.index] = 1 + (behind[link.before.index] if link else 0)
-    ahead: dict[int, int] = {}
-    for op in reversed(graph.ops):
-        ahead[op.index] = max(
-            (1 + ahead[link.after.index] for link in nexts.get(op.index, [])), default=0
-        )
-    found = {}
-    for op in graph.ops:
-        length = behind[op.index] + ahead[op.index]
-        if length >= DEEP:
-            found[op.index] = _chain(length, links.get(op.index), nexts.get(op.index, []))
+    """Return the plain chain of each layer that is part of a deep one, by the operation's index."""
+    links = [link for op in graph.ops if (link := _link(graph, op)) is not None]
+    found: dict[int, Chain] = {}
+    for stack in _stacks([link for link in links if link.function is not None]):
+        path = _longest(stack)
+        if len(path) + 1 >= DEEP:
+            found |= _chains(stack, path)
+    for stack in _stacks(links):
+        unknown = _names(link for link in stack if link.function is None)
+        length = len(_longest(stack)) + 1
+        if unknown and length >= DEEP:
+            lost = Chain(length, hopeless=unknown, unknown=True)
+            found = dict.fromkeys(_layers(stack), lost) | found
     return found
 
 
+def _stacks(links: Iterable[_Link]) -> list[list[_Link]]:
+    """Return the links that hang together, in the order of execution."""
+    found: dict[int, list[_Link]] = {}
+    for link in links:
+        stack = found.setdefault(link.before.index, [])
+        stack.append(link)
+        found[link.after.index] = stack
+    return list({id(stack): stack for stack in found.values()}.values())
+
+
+def _layers(links: Iterable[_Link]) -> dict[int, Op]:
+    return {op.index: op for link in links for op in (link.before, link.after)}
+
+
+def _longest(links: Sequence[_Link]) -> list[_Link]:
+    """Return the links of the longest way through a stack."""
+    paths: dict[int, list[_Link]] = {}
+    for link in links:
+        paths[link.after.index] = [*paths.get(link.before.index, []), link]
+    return max(paths.values(), key=len)
+
+
 def _link(graph: Graph, op: Op) -> _Link | None:
-    if not _is_layer(graph, op):
+    if not op.inputs or not _is_layer(graph, op):
         return None
     feed = feeding(graph, op.inputs[0])
     source = feed.sources[0].op if len(feed.sources) == 1 else None
     if source is None or feed.sources[0].kind != "weight" or not _is_layer(graph, source):
         return None
-    activation = feed.activation
-    if activation is None:
-        if feed.function is None:
-            return None
-        activation = Activation("linear", function=feed.function)
-    return _Link(source, op, activation, _keeps_pairs(feed))
+    if feed.function is None and not _keeps_places(graph, feed):
+        return None
+    steps = [step.name for step in feed.steps if step.kind != "move" and not step.is_neutral]
+    name = feed.activation.name if feed.activation else "·".join(dict.fromkeys(steps))
+    return _Link(source, op, name, feed.function, _keeps_pairs(feed))
 
 
 def _is_layer(graph: Graph, op: Op) -> bool:
-    """Whether an operation is one weight matrix with at most a bias, used nowhere else."""
-    if op.kind != "map" or len(op.inputs) != 1 or not op.uses or op.uses[0].slot != "weight":
+    """Whether an operation is one weight matrix with at most a bias, used nowhere else.
+
+    Without an input it reads what the run made out of sight.
+    """
+    if op.kind != "map" or len(op.inputs) > 1 or not op.uses or op.uses[0].slot != "weight":
         return False
     slots = [use.slot for use in op.uses]
     return (
@@ -113,76 +155,83 @@ def _is_layer(graph: Graph, op: Op) -> bool:
     )
 
 
+def _keeps_places(graph: Graph, feed: Feed) -> bool:
+    """Whether what is not elementwise has the shape of one that is: a function not followed."""
+    sizes = [graph.sizes.get(value) for value in (feed.sources[0].value, feed.value)]
+    return sizes[0] is not None and sizes[0] == sizes[1]
+
+
 def _keeps_pairs(feed: Feed) -> bool:
     moves = [step.name for step in feed.steps if step.kind == "move"]
     return not any("max" in name or name in ("flip", "gather") for name in moves)
 
 
-def _chain(length: int, link: _Link | None, nexts: list[_Link]) -> Chain:
-    into = link is not None and _mirrors(link, length)
-    out = any(_mirrors(following, length) for following in nexts)
-    mirror = {(True, True): "both", (True, False): "in", (False, True): "out"}.get((into, out), "")
-    odd_gain = _odd_gain(link.activation) if into and link else 1.0
-    point, hopeless = None, ""
-    for following in nexts:
-        if not out and not _rests(following):
-            point = point or _critical(following.activation)
-            hopeless = "" if point else following.activation.name
-    return Chain(length, mirror, odd_gain, point, hopeless)
+def _chains(links: Sequence[_Link], path: Sequence[_Link]) -> dict[int, Chain]:
+    """Return the chain of each layer of one stack, whose functions are all known."""
+    length, layers = len(path) + 1, _layers(links)
+    if all(_rests(link) for link in links):
+        return dict.fromkeys(layers, Chain(length))
+    joints, key_of = _joints(links, path)
+    # Of a convolution the taps count too: a unit's size is a mean over places.
+    noise = sum(1 / link.after.uses[0].layout.fan_in for link in path) / len(path)
+    points = points_for(tuple(joints.values()), noise)
+    if points is None:
+        names = _names(link for link in links if not _rests(link))
+        biased = tuple(replace(joint, biased=True) for joint in joints.values())
+        lives = points_for(biased, noise) is not None
+        return dict.fromkeys(layers, Chain(length, hopeless=names, unbiased=lives))
+    point_of = dict(zip(joints, points, strict=True))
+    into = {index: point_of[key] for index, key in key_of.items()}
+    out = {link.before.index: into[link.after.index] for link in links}
+    return {
+        index: Chain(length, into.get(index), out.get(index), _bias(op, into, out))
+        for index, op in layers.items()
+    }
+
+
+_Key = tuple[bytes, tuple[Way, ...], bool]
+
+
+def _joints(
+    links: Sequence[_Link], path: Sequence[_Link]
+) -> tuple[dict[_Key, Joint], dict[int, _Key]]:
+    """Return the joints of a stack, alike ones as one, and which one each layer reads."""
+    reading = {link.before.index for link in links}
+    on_path = {link.after.index for link in path}
+    joints: dict[_Key, Joint] = {}
+    key_of: dict[int, _Key] = {}
+    for link in links:
+        assert link.function is not None, "the stack is followed"
+        index = link.after.index
+        biased = _has_bias(link.after) or index not in reading
+        key = key_of[index] = (values_of(link.function), link.ways, biased)
+        count = (joints[key].count if key in joints else 0) + (index in on_path)
+        joints[key] = Joint(link.name, link.ways, biased, count, key[0], link.function)
+    return joints, key_of
+
+
+def _bias(op: Op, into: dict[int, Point], out: dict[int, Point]) -> float:
+    """Return the variance of a layer's biases: beside the weights that read the function before.
+
+    Mirrored units have opposite biases: none. The last layer's belong to the output.
+    """
+    before, behind = into.get(op.index), out.get(op.index)
+    if behind is None or behind.way == "mirrored" or not _has_bias(op):
+        return 0.0
+    return behind.bias if before is None else before.bias
+
+
+def _has_bias(op: Op) -> bool:
+    return any(use.slot == "bias" for use in op.uses)
 
 
 def _rests(link: _Link) -> bool:
     """Whether a variance-preserving scale is enough: SELU, and what is linear."""
-    return link.activation.name in ("selu", "linear")
+    if link.function is None or link.name == "selu":
+        return link.function is not None
+    values = link.function(np.append(GRID, 0.0))
+    return is_affine(values[:-1]) and bool(np.isclose(values[-1], 0.0, atol=1e-9))
 
 
-def _mirrors(link: _Link, length: int) -> bool:
-    if not link.pairs or link.activation.name == "selu":
-        return False
-    grows = _odd_drift(link.activation)
-    return grows is not None and grows ** (length / 2) <= TOLERATED and not _is_odd(link.activation)
-
-
-def _odd(activation: Activation) -> Callable[[Array], Array]:
-    return lambda z: np.asarray(activation.function(z) - activation.function(-z), np.float64)
-
-
-def _is_odd(activation: Activation) -> bool:
-    """Whether a mirror would only repeat the unit."""
-    z = np.linspace(0.1, 4.0, 12)
-    return bool(np.allclose(activation.function(z), -activation.function(-z), atol=1e-9))
-
-
-_memory: dict[tuple[str, object], object] = {}
-
-
-def _remembered(activation: Activation, what: str, compute: Callable[[], object]) -> object:
-    """By the values of the function: quadrature takes milliseconds, and chains repeat."""
-    key = (what, activation.function(np.linspace(-3.1, 3.1, 24)).tobytes())
-    if key not in _memory:
-        if len(_memory) > 256:
-            _memory.clear()
-        _memory[key] = compute()
-    return _memory[key]
-
-
-def _odd_drift(activation: Activation) -> float | None:
-    def compute() -> float | None:
-        try:
-            function_gain(_odd(activation))
-        except ArgumentError:  # an even function: nothing is left of it
-            return None
-        return drift(_odd(activation))
-
-    found = _remembered(activation, "drift", compute)
-    return found if isinstance(found, float) else None
-
-
-def _odd_gain(activation: Activation) -> float:
-    found = _remembered(activation, "gain", lambda: function_gain(_odd(activation)))
-    return found if isinstance(found, float) else 1.0
-
-
-def _critical(activation: Activation) -> Critical | None:
-    found = _remembered(activation, "critical", lambda: critical(activation.function))
-    return found if isinstance(found, Critical) else None
+def _names(links: Iterable[_Link]) -> str:
+    return " and ".join(dict.fromkeys(link.name for link in links))

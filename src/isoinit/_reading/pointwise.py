@@ -358,7 +358,10 @@ def _on_grid(graph: Graph, ops: Sequence[Op], value: int, given: dict[int, Array
     def function(rows: Sequence[Array]) -> Array:
         return run_ops(ops, dict(zip(given, rows, strict=True)))[value]
 
-    return elementwise(function, list(given.values()), rtol=1e-9, atol=1e-12)
+    new = dict.fromkeys(op.name for op in ops if not _is_known(graph, op))
+    return elementwise(
+        function, list(given.values()), rtol=1e-9, atol=1e-12, name="·".join(list(new)[:4])
+    )
 
 
 def _is_known(graph: Graph, op: Op) -> bool:

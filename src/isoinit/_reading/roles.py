@@ -21,8 +21,8 @@ class Role:
 
     Attributes:
         parameter: its name.
-        slot: what the operation does with it: see `graph.Use`; "unknown" if no operation that used
-            it is understood.
+        slot: what the operation does with it: see `graph.Use`; "part" if it follows from a weight
+            that is computed of it; "unknown" if no operation that used it is understood.
         layout: what its axes mean.
         op: the name of the operation that uses it.
         activation: for a weight, the function that follows; None where none does.
@@ -43,6 +43,7 @@ class Role:
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
         followed: whether that is known; where it is not, unit size is taken for granted.
+        lost: where it is not, the operation that the signal gets lost in.
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
         alone: whether this is its only kind of use: a norm's scale that is also folded into the
@@ -71,6 +72,7 @@ class Role:
     motif: Motif | None = None
     second: float = 1.0
     followed: bool = True
+    lost: str = ""
     start: float = 1.0
     alone: bool = True
     divides: bool = False
@@ -129,11 +131,14 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
     }
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
-    elif any(role is None for role in found.values()):
+    elif missing := [n for n, role in found.items() if role is None and n not in graph.parts]:
         modules = fallback()
-        for name in [name for name, role in found.items() if role is None]:
+        for name in missing:
             role = _role(modules, name, {})
             found[name] = role and replace(role, guess=True)
+    for name in graph.parts:
+        slot = "length" if name in graph.lengths else "part"
+        found[name] = Role(name, slot, fans.vector(graph.shapes[name]), "")
     return {
         name: role or Role(name, "unknown", fans.vector(graph.shapes[name]), "")
         for name, role in found.items()

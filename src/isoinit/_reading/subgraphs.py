@@ -100,7 +100,7 @@ def _query_or_key(graph: Graph, op: Op) -> Found:
 def _scaled_skip(graph: Graph, op: Op) -> Found:
     """A branch beside a skip that is scaled up, under a norm layer (DeepNorm: Wang et al. 2022)."""
     join = graph.joins.get(op.index)
-    if join is None or _skip_scale(graph, join) < 1.01:
+    if join is None or skip_scale(graph, join) < 1.01:
         return
     if not any(reader.index in graph.norms for reader in graph.consumers.get(op.outputs[0], [])):
         return
@@ -117,7 +117,7 @@ def _scaled_skip(graph: Graph, op: Op) -> Found:
         waiting.extend(maker.inputs[2:] if scores else maker.inputs)
 
 
-def _skip_scale(graph: Graph, join: Join) -> float:
+def skip_scale(graph: Graph, join: Join) -> float:
     """What the skip of a residual sum is multiplied by."""
     skips = [value for value in join.op.inputs if graph.trunk(value) == join.start]
     scale, value = 1.0, skips[0] if skips else join.start

@@ -8,14 +8,16 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
 from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
+from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
-from isoinit._writing.placements import Held, groups_of, held, held_parameters
+from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
 from isoinit._writing.postponed import forget, run_postponed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
@@ -23,7 +25,7 @@ from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
 Parts = Mapping[str, tuple[Entry, Held]]
-Prepared = tuple[list[str], dict[str, torch.Tensor]]
+Prepared = tuple[list[str], Followed]
 
 
 class Planned(Protocol):
@@ -53,41 +55,75 @@ def apply(
 
     def prepare() -> tuple[dict[str, str], Prepared]:
         chosen = _chosen(plan, held, tied, only_missing, seed)
-        tensors = [part.tensor for part in held.values()]
-        found = chosen, buffer_values(model, tensors, buffers, plan.emptied)
+        found = chosen, _followed(plan, model, chosen, held, buffers, seed)
         left = ", ".join(name for name in held if name not in found[0])
         streams = str(philox.DEFINITION)
         facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "only_missing": left}
         return facts, found
 
-    names, values = agree(prepare, groups_of(model, held.values()))
+    names, followed = agree(prepare, groups_of(model, held.values()))
     if any(part.tensor.is_meta for part in held.values()):
         give_memory(model, [held[name].tensor for name in held if name not in names])
         held, _ = held_parameters(model)
-    restore_buffers(model, values)
-    fill({name: (entries[aliases.get(name, name)], held[name]) for name in names}, seed)
+    restore_buffers(model, followed.buffers)
+    parts = {name: (entries[aliases.get(name, name)], held[name]) for name in names}
+    fill(parts, seed, followed.parameters)
+    refresh(model)
+    parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
 
 
-def fill(parts: Parts, seed: int) -> None:
+def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = None) -> None:
     """Fill parameters, or this rank's parts of them, by name.
+
+    Args:
+        parts: what to fill.
+        seed: as for `Plan.apply`.
+        values: whole values of parameters that only the model knows; see `assigning.follow`.
 
     Raises:
         PlanError: if an initializer does not fit a parameter; nothing was changed then.
     """
-    fills = _fills(parts, seed)
+    values = values or {}
+    fills = _fills({name: part for name, part in parts.items() if name not in values}, seed)
     for entry, part in parts.values():
         if entry.initializer is None:
             run_postponed(part.tensor, Stream(seed, entry.name))
     fill_tensors(fills)
+    for name, value in values.items():
+        write_part(parts[name][1], value)
     written = [part.tensor for entry, part in parts.values() if entry.initializer is not None]
     # What is sharded was written behind its back too.
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
 
 
-def fill_parameters(entries: Entries, parameters: Mapping[str, torch.Tensor], seed: int) -> None:
-    """Fill whole parameters of a plan, by name: see `Plan.fill`."""
-    fill({name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}, seed)
+def fill_parameters(
+    entries: Entries,
+    parameters: Mapping[str, torch.Tensor],
+    seed: int,
+    values: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Fill whole parameters of a plan, by name: see `Plan.fill`, and `fill` for the values."""
+    parts = {name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}
+    fill(parts, seed, values)
+
+
+def _followed(
+    plan: Planned,
+    model: nn.Module,
+    chosen: Collection[str],
+    held: Mapping[str, Held],
+    buffers: Buffers,
+    seed: int,
+) -> Followed:
+    """What follows from weights that modules compute, and the values of buffers without."""
+    mine = {name: plan.entries[plan.aliases.get(name, name)] for name in chosen}
+    followed = follow(model, mine, seed)
+    tensors = [part.tensor for part in held.values()]
+    values = buffer_values(model, tensors, buffers, plan.emptied, followed.buffers)
+    if values:  # some of which a weight may depend on
+        followed = follow(model, mine, seed, values)
+    return Followed(followed.parameters, {**values, **followed.buffers})
 
 
 def _chosen(
@@ -106,7 +142,7 @@ def _chosen(
     tensors = {name: part.tensor for name, (_, part) in chosen.items()}
     if fault := left_on_meta(entries, tensors, aliases):
         raise PlanError(f"nothing was changed: {fault}")
-    _fills(chosen, seed)
+    _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
         warnings.warn(

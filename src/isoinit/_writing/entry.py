@@ -128,15 +128,12 @@ class Entry:
         Raises:
             ArgumentError, KeyError, TypeError: if it holds what no entry can.
         """
-        layout: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data["layout"].items()
-        }
         initializer = data["initializer"]
         entry = cls(
             name,
             data["role"],
             None if initializer is None else Initializer.from_dict(initializer),
-            Layout(**layout),
+            Layout.from_dict(data["layout"]),
             data["dtype"],
             data["reason"],
             data["source"],

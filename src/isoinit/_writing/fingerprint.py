@@ -17,6 +17,7 @@ from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._system.processes import gathered, lost_rank
+from isoinit._writing.assigning import needs_model
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import array_type, as_array
 from isoinit._writing.placements import Held, copies_of, held_parameters
@@ -96,6 +97,12 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
 def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerprint:
     """Return the fingerprint of the weights that a plan draws: see `Plan.fingerprint`."""
     seed = resolve_seed(seed)
+    entries = list(entries)
+    if unknown := [entry.name for entry in entries if needs_model(entry)]:
+        raise PlanError(
+            f"parameter {unknown[0]!r} follows from a weight by the right_inverse of its module, and "
+            "a plan has no modules: apply the plan and take isoinit.fingerprint(model)"
+        )
     return Fingerprint(
         {e.name: f"{_hash_entry(e, seed):016x}" for e in entries if e.initializer is not None}
     )

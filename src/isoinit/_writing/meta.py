@@ -19,7 +19,7 @@ from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_buffers, named_modules
 from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
-from isoinit._writing.placements import held
+from isoinit._writing.placements import held, write_part
 from isoinit._writing.poison import NAN, bits, poison, word
 from isoinit._writing.postponed import postpone, writes_left
 from isoinit.errors import PlanError
@@ -53,6 +53,7 @@ def buffer_values(
     parameters: Collection[torch.Tensor],
     buffers: Buffers,
     emptied: Emptied,
+    known: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
     """The values of the buffers that came without, by name; the model is left as it was.
 
@@ -61,6 +62,7 @@ def buffer_values(
         parameters: its parameters, or this rank's part of them.
         buffers: as for `Plan.apply`.
         emptied: which buffers of its modules had no values when the plan was made.
+        known: the names of buffers whose values come from elsewhere.
 
     Raises:
         PlanError: if a buffer has no values for certain and none can be found.
@@ -70,7 +72,7 @@ def buffer_values(
     named, _ = named_buffers(model)
     if callable(buffers):
         return _built(buffers, named)
-    lost = _lost(model, emptied)
+    lost = _lost(model, emptied).difference(known)
     if not lost and not (named and _came_empty(parameters)):
         return {}
     values, why = _own_values(model)
@@ -112,11 +114,7 @@ def restore_buffers(model: nn.Module, values: Mapping[str, torch.Tensor]) -> Non
             if buffer.is_meta:
                 buffer = torch.empty_like(buffer, device=_home(buffer, module))
                 module._buffers[name] = buffer
-            part = held(name, buffer)
-            with torch.no_grad():
-                rows = value.to(part.memory.device, part.dtype).reshape(-1)
-                first, last = part.piece.rows
-                part.piece.take(rows[first:last], part.memory)
+            write_part(held(name, buffer), value)
 
 
 def _home(tensor: Any, module: nn.Module) -> torch.device:

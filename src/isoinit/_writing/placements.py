@@ -109,6 +109,14 @@ def held(name: str, tensor: torch.Tensor) -> Held:
     return Held(tensor, memory, piece, shape, tuple(parts), tuple(copies))
 
 
+def write_part(part: Held, value: torch.Tensor) -> None:
+    """Write what this process holds of a whole tensor, given the whole."""
+    with torch.no_grad():
+        rows = value.to(part.memory.device, part.dtype).reshape(-1)
+        first, last = part.piece.rows
+        part.piece.take(rows[first:last], part.memory)
+
+
 def groups_of(model: nn.Module, parts: Iterable[Held]) -> list[Any]:
     """The groups of ranks that hold the same model, in an order that is the same on all of them."""
     shared = [group for part in parts for group in (*part.parts, *part.copies)]

@@ -17,7 +17,7 @@ from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import ARRAYS, OWN, law_for
 from isoinit.errors import IsoinitError, PlanError
-from isoinit.initializers import Initializer
+from isoinit.initializers import Assigned, Initializer
 from isoinit.initializers.scale.fans import Layout
 
 
@@ -71,7 +71,7 @@ def _fault(tensor: torch.Tensor, *, now: bool) -> str:
 
 def misfit(tensor: torch.Tensor, initializer: Initializer | None, layout: Layout) -> str:
     """Return why an initializer cannot fill a tensor, as `Plan.apply` would say; "" if it can."""
-    if initializer is None:
+    if initializer is None or isinstance(initializer, Assigned):  # the module was asked already
         return ""
     try:
         law_for(tensor, initializer, layout)

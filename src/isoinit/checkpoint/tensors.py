@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
 from isoinit._reading.torch.names import named_modules, require_parameters
+from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
 from isoinit._writing.meta import buffer_values
@@ -102,11 +103,20 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     refuse_unfillable(parameters, now=False)
     plan.refuse_mismatch(parameters)
     _refuse_without_values(plan, parameters)
-    buffers, more = _saved_buffers(model, plan)
+    filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
+    followed = follow(model, filled, seed)
+    buffers, more = _saved_buffers(model, plan, followed.buffers)
+    if buffers:  # some of which a weight may depend on
+        followed = follow(model, filled, seed, buffers)
     tensors = [
-        kept(name, p, seed) if plan.entries[name].initializer is None else drawn(plan[name], seed)
-        for name, p in parameters.items()
+        given(name, followed.parameters[name])
+        if name in followed.parameters
+        else drawn(filled[name], seed)
+        if name in filled
+        else kept(name, parameter, seed)
+        for name, parameter in parameters.items()
     ]
+    buffers |= {name: value for name, value in followed.buffers.items() if name in buffers}
     tensors += [given(name, buffer) for name, buffer in buffers.items()]
     return tensors, {**aliases, **more}
 
@@ -169,7 +179,9 @@ def _reader(tensor: torch.Tensor) -> Reader:
     return copy
 
 
-def _saved_buffers(model: nn.Module, plan: Plan) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _saved_buffers(
+    model: nn.Module, plan: Plan, known: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The buffers that a state dict holds, once each, and their other names."""
     names: dict[int, str] = {}
     buffers: dict[str, torch.Tensor] = {}
@@ -180,7 +192,7 @@ def _saved_buffers(model: nn.Module, plan: Plan) -> tuple[dict[str, torch.Tensor
         else:
             names[id(buffer)] = name
             buffers[name] = buffer
-    return _with_values(model, buffers, plan), aliases
+    return _with_values(model, buffers, plan, known), aliases
 
 
 def _persistent(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -191,7 +203,10 @@ def _persistent(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _with_values(
-    model: nn.Module, buffers: dict[str, torch.Tensor], plan: Plan
+    model: nn.Module,
+    buffers: dict[str, torch.Tensor],
+    plan: Plan,
+    known: Mapping[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """The buffers with their true values.
 
@@ -200,7 +215,8 @@ def _with_values(
     """
     if not any(buffer.is_meta for buffer in buffers.values()):
         return buffers
-    values = buffer_values(model, list(model.parameters()), True, plan.emptied)
+    values = buffer_values(model, list(model.parameters()), True, plan.emptied, known)
+    values = {**values, **known}
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 
 

@@ -16,6 +16,7 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning.plan import Plan
 from isoinit._showing.findings import Finding, Verdict, errors_first
+from isoinit._writing.assigning import needs_model
 from isoinit._writing.fingerprint import Fingerprint
 from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records
@@ -132,7 +133,7 @@ def _expected(plan: Plan, seed: int, aliases: Mapping[str, str], found: Found) -
     """What the plan draws, under each name by which the checkpoint may hold it."""
     tensors = {}
     for entry in plan:
-        if entry.initializer is None:
+        if entry.initializer is None or needs_model(entry):
             continue
         names = [entry.name, *(alias for alias, first in aliases.items() if first == entry.name)]
         there = [name for name in names if name in found.tensors]

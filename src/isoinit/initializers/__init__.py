@@ -5,11 +5,14 @@ is a file here and a line below. What they share: `scale` (fans, gains, the edge
 `patterns` (which weights a sparse one keeps). Every class below may be imported from here.
 """
 
+from isoinit.initializers.assigned import Assigned, bare
 from isoinit.initializers.base import Initializer
+from isoinit.initializers.centred import Centred
 from isoinit.initializers.he import HeNormal, HeUniform
 from isoinit.initializers.icnr import ICNR
 from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
 from isoinit.initializers.looks_linear import LooksLinear
+from isoinit.initializers.norms import Directions, Norms
 from isoinit.initializers.orthogonal import DeltaOrthogonal, Orthogonal
 from isoinit.initializers.prior import LogFrequencies, PriorBias
 from isoinit.initializers.random import Normal, TruncatedNormal, Uniform
@@ -22,10 +25,13 @@ from isoinit.initializers.zero import Constant, Dirac, GateBias, Identity, Ones,
 
 __all__ = [
     "ICNR",
+    "Assigned",
+    "Centred",
     "Constant",
     "DecayRates",
     "DeltaOrthogonal",
     "Dirac",
+    "Directions",
     "GateBias",
     "HeNormal",
     "HeUniform",
@@ -36,6 +42,7 @@ __all__ = [
     "LogFrequencies",
     "LooksLinear",
     "Normal",
+    "Norms",
     "Ones",
     "Orthogonal",
     "PriorBias",
@@ -49,4 +56,5 @@ __all__ = [
     "XavierNormal",
     "XavierUniform",
     "Zeros",
+    "bare",
 ]

@@ -10,7 +10,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from inspect import isabstract
 from typing import Any, ClassVar
 
@@ -148,7 +148,7 @@ class Initializer(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The initializer as plain JSON data; `from_dict` reads it back."""
         options = {f.name: getattr(self, f.name) for f in fields(self)}
-        nested = {k: v.to_dict() if isinstance(v, Initializer) else v for k, v in options.items()}
+        nested = {k: _as_data(value) for k, value in options.items()}
         return {"initializer": type(self).__name__, **nested}
 
     @staticmethod
@@ -170,12 +170,8 @@ class Initializer(ABC):
         unknown = options.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ArgumentError(f"{name} has no option {', '.join(sorted(unknown))}")
-        nested = {
-            key: Initializer.from_dict(value) if isinstance(value, Mapping) else value
-            for key, value in options.items()
-        }
         try:
-            return cls(**nested)
+            return cls(**{key: _from_data(value) for key, value in options.items()})
         except TypeError as error:  # an option is missing, or of a type that cannot be compared
             raise ArgumentError(f"{name} cannot be made from {options}: {error}") from None
 
@@ -218,6 +214,20 @@ class Initializer(ABC):
                 f"{layout.shape}; biases take Zeros(), scales take Ones(), or give a standard "
                 "deviation with Normal(std=...)"
             )
+
+
+def _as_data(option: Any) -> Any:
+    """An option as plain data."""
+    if isinstance(option, Layout):
+        return asdict(option)
+    return option.to_dict() if isinstance(option, Initializer) else option
+
+
+def _from_data(option: Any) -> Any:
+    """The option that `_as_data` made this of."""
+    if not isinstance(option, Mapping):
+        return option
+    return Layout.from_dict(option) if "grid" in option else Initializer.from_dict(option)
 
 
 class IndependentInitializer(Initializer):

@@ -223,6 +223,10 @@ class Dirac(WholeInitializer):
 def at_centre(maps: Array, layout: Layout) -> Array:
     """A kernel that is zero but for its centre tap, which holds `maps` ([stack,] out, in)."""
     kernel = np.zeros(layout.maps_shape)
-    centre = np.ravel_multi_index([size // 2 for size in layout.kernel], layout.kernel)
-    kernel[..., centre] = maps
+    kernel[..., centre_of(layout)] = maps
     return layout.from_maps(kernel)
+
+
+def centre_of(layout: Layout) -> int:
+    """Return which of a kernel's taps, in a row, is its centre."""
+    return int(np.ravel_multi_index([size // 2 for size in layout.kernel], layout.kernel))

@@ -31,6 +31,7 @@ from isoinit._writing.parametrized import Holder
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
 from isoinit.initializers import (
+    Centred,
     Dirac,
     GateBias,
     Identity,
@@ -195,7 +196,7 @@ def _choose(entry: Entry, density: float, pattern: str, crossover: float) -> Cho
     if density == 1 or (density > crossover and ":" not in pattern):
         why = "" if density == 1 else f"a density of {density:.3g} saves no time"
         return Choice(entry, None, dense=why)
-    if isinstance(planned, (Identity, Dirac, GateBias)):
+    if isinstance(planned, (Centred, Identity, Dirac, GateBias)):
         return Choice(entry, None, dense=f"it is planned as {planned}")
     if density * size < 1 - 1e-9:
         raise ArgumentError(

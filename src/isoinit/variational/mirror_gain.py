@@ -28,11 +28,14 @@ def restoring_gain(entry: Entry, scale: float) -> float:
     the -ρ of the next layer. The correlation that repeats itself from layer to layer is used.
     """
     initializer = _base(entry.initializer)
-    second = dict(entry.numbers).get("E[x²]")
+    numbers = dict(entry.numbers)
+    second = numbers.get("E[x²]")
     if not isinstance(initializer, LooksLinear) or initializer.mirror == "out" or second is None:
         return 1.0
-    power = initializer.gain**2
-    odd = min(1 / (4 * power), second)  # E[(φ(z) - φ(-z))²] = 4 o² is what the gain brings to 1
+    # Inside a chain the output has the critical size q; behind it, what the plan aims at.
+    size = numbers.get("q", 1.0) if initializer.mirror == "both" else (entry.target or 1.0) ** 2
+    power = initializer.gain**2 / size
+    odd = min(1 / (4 * power), second)  # E[(φ(z) - φ(-z))²] = 4 o² is what the gain brings to q
     even = second - odd
     share = 1 / (1 + scale**2)
     correlation, total = -share, 1.0

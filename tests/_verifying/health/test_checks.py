@@ -103,6 +103,22 @@ def test_the_first_layer_that_is_not_finite_is_named(batch):
         health.raise_if_unhealthy()
 
 
+@pytest.mark.parametrize(
+    "step", [lambda z: (z > 0).float(), lambda z: z > 0, lambda z: z.long() // 2]
+)
+def test_activations_of_booleans_and_integers_are_measured(step):
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.b(step(self.a(x)).to(x.dtype))
+
+    health = isoinit.check(Steps(), torch.randn(32, 8))
+    assert not math.isnan(health.layers[0].dead)
+
+
 def test_parameters_without_a_gradient_are_named(batch):
     model = deep(depth=2)
     isoinit.init(model, batch)

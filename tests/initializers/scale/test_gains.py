@@ -1,6 +1,7 @@
 """Gains against closed forms, against mpmath's quadrature, and against the published table."""
 
 import math
+import time
 
 import mpmath
 import numpy as np
@@ -228,3 +229,25 @@ def test_a_jump_is_told_from_a_pole():
         2 * norm.sf(0.123) - 1, abs=1e-12
     )
     assert expectation(lambda z: 1 / np.square(z - 0.123)) == np.inf
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: np.sin(1e6 * z),
+        lambda z: np.random.default_rng(z.size).standard_normal(z.shape),
+        lambda z: 1e-17 * np.random.default_rng(z.size).standard_normal(z.shape),
+        lambda z: np.sin(1e5 * np.sin(1e5 * z)),
+        lambda z: z * 1e4 % 1,
+    ],
+)
+def test_every_quadrature_ends(function):
+    """What never agrees, as rounding noise, must not be halved without end: 0.1 s here."""
+    start = time.process_time()
+    expectation(lambda z: function(z) ** 2)
+    assert time.process_time() - start < 0.5
+
+
+def test_a_wave_too_fast_to_follow_is_sampled():
+    """E[sin²] = 1/2."""
+    assert function_gain(lambda z: np.sin(1e6 * z)) == pytest.approx(math.sqrt(2), rel=1e-6)

@@ -9,10 +9,12 @@ from typing import Any
 from torch import nn
 
 from isoinit._planning.calibration.measure import Target, measure_corrections
+from isoinit._planning.charts import in_step
 from isoinit._reading.torch import (
     require_parameters,
 )
 from isoinit._writing.apply import fill_parameters
+from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
@@ -45,16 +47,20 @@ def calibrated(
     if target is None:
         target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
     drawn = {name: _twin(parameter) for name, parameter in parameters.items()}
-    fill_parameters(entries, drawn, resolve_seed(seed))
+    seed = resolve_seed(seed)
+    filled = {name: e for name, e in entries.items() if e.initializer is not None}
+    followed = follow(model, filled, seed)
+    fill_parameters(entries, drawn, seed, followed.parameters)
     initializers = {name: entry.initializer for name, entry in entries.items()}
-    found = measure_corrections(model, parameters, drawn, initializers, batch, target)
+    lent = {**drawn, **followed.buffers}
+    found = measure_corrections(model, parameters, lent, initializers, batch, target)
     changed = dict(entries)
     for name, initializer in found.initializers.items():
         reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
         changed[name] = replace(
             entries[name], initializer=initializer, reason=reason, expected=None
         )
-    return changed, found.notes
+    return in_step(changed), found.notes
 
 
 def _twin(parameter: nn.Parameter) -> nn.Parameter:

@@ -22,6 +22,7 @@ from isoinit._planning.calibration.notes import doubts, notes_of_corrections, no
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, explained, recording, structure, trace
+from isoinit._reading.torch.names import named_buffers
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
@@ -49,7 +50,7 @@ class Corrections:
 def measure_corrections(
     model: nn.Module,
     parameters: Mapping[str, nn.Parameter],
-    drawn: Mapping[str, nn.Parameter],
+    drawn: Mapping[str, torch.Tensor],
     initializers: Mapping[str, Initializer | None],
     batch: Any,
     target: Target,
@@ -59,7 +60,7 @@ def measure_corrections(
     Args:
         model: left as it was: parameters, buffers, mode and random numbers.
         parameters: its parameters, by name.
-        drawn: what it runs with in their place.
+        drawn: what it runs with in the place of these, and of buffers.
         initializers: what `drawn` was filled with; None for a parameter that keeps its values.
         batch: an example, as `isoinit._reading.torch.as_arguments` takes it.
         target: the standard deviation that outputs shall have, as for `Plan.calibrate`; a mapping
@@ -87,7 +88,8 @@ def measure_corrections(
         else:
             dtype, goal = parameters[name].dtype, _target(role, target)
             run.ready[name] = _Weight(initializer, role.layout, dtype, goal)
-    names = {id(parameter): name for name, parameter in parameters.items()}
+    own: dict[str, torch.Tensor] = {**named_buffers(model)[0], **parameters}
+    names = {id(tensor): name for name, tensor in own.items() if name in drawn}
 
     def lend(tensor: torch.Tensor) -> torch.Tensor:
         name = names.get(id(tensor))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from isoinit._planning.propagation import places
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
     ACROSS,
@@ -20,6 +21,7 @@ from isoinit._planning.propagation.samples import (
 )
 from isoinit._reading.graph import LAYERS, SUMS, Array, Op, ReplayError, elementwise, run_ops
 
+PICKS = frozenset("getitem index_select gather take_along_dim embedding".split())
 NEAR = 4  # operations: as far as a stack stands before what is taken of it
 
 
@@ -52,6 +54,16 @@ def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Si
     if max(sizes, default=1) > 1 or all(after[axis] == 1 for axis in places):
         return signal
     return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])
+
+
+def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return a mean or a sum: over a stack of signals that of their samples, else over places."""
+    maker = context.graph.producers.get(op.inputs[0])
+    if maker is not None and maker.name == "stack" and maker.detail.dims == op.detail.dims:
+        found = _with_those_before(context, op, _units(context, op, inputs))
+        if found is not None:
+            return found
+    return places.reduced(context, op, inputs)
 
 
 def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -140,6 +152,8 @@ def _with_constant(
     Of sums and products the moments of the constant are enough. A mask on scores is left out: what
     it hides is no part of their size. What is not known is taken for noise or a mask, and left out.
     """
+    if op.mixed is not None and op.name in PICKS:
+        return Signal(_table(context, op.mixed.rows[0]), context.last_axis(op.outputs[0]))
     rows, known = inputs[0].rows, op.detail.constant
     if op.name in (*SUMS, "mul") and len(inputs) == 1 and known is not None:
         mean, square = known

@@ -39,7 +39,7 @@ ROUTES: dict[str, Route] = {
     "softmax": attention.softmax,
     **dict.fromkeys(attention.PRODUCTS, attention.product),
     "scaled_dot_product_attention": attention.scaled_dot_product,
-    **dict.fromkeys(("mean", "sum"), places.reduced),
+    **dict.fromkeys(("mean", "sum"), pointwise.reduced),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
     "one_hot": tables.one_hot,

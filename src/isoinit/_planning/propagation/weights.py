@@ -20,7 +20,7 @@ from isoinit._planning.propagation.samples import (
     mirrored,
 )
 from isoinit._reading.graph import Array, Op
-from isoinit.initializers import Initializer, LooksLinear
+from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
 
@@ -38,7 +38,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     units = frozenset({max(rank - 1 - len(layout.kernel), 0)})
     products = _read_by(context, op, layout, inputs)
     terms = _terms(context, op, layout, weight)
-    mirror = weight.mirror if isinstance(weight, LooksLinear) else ""
+    mirror = getattr(weight, "mirror", "")
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
         products = half @ half.T / SAMPLES

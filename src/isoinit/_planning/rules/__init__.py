@@ -8,6 +8,16 @@ to read). The names below may be imported from here; a new rule is one row.
 from isoinit._planning.rules.choice import Choice, choose, left
 from isoinit._planning.rules.methods import METHODS
 from isoinit._planning.rules.page import to_json, to_markdown
+from isoinit._planning.rules.sizes import sine_frequency
 from isoinit._planning.rules.table import RULES
 
-__all__ = ["METHODS", "RULES", "Choice", "choose", "left", "to_json", "to_markdown"]
+__all__ = [
+    "METHODS",
+    "RULES",
+    "Choice",
+    "choose",
+    "left",
+    "sine_frequency",
+    "to_json",
+    "to_markdown",
+]

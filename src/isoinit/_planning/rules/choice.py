@@ -50,6 +50,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
     """
     if method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    if role.slot == "part":
+        return Choice(None, "it follows from the weight that is computed of it", "")
     if role.slot == "unknown":
         return Choice(None, "no rule knows what it is for", "")
     if role.layout.kind == "kept":
@@ -67,6 +69,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
         reason += "; what a sparse weight keeps is drawn one by one, at the scale of its own inputs"
     if role.norm:
         reason += " (behind a norm layer)"
+    if role.chain and role.slot == "weight" and not (role.followed or role.chain.into):
+        reason += "; what feeds it is not followed, and is taken to be of unit size"
     if role.guess:
         reason += "; a guess from the layer's type, since no run of the model used it"
     choice = Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
@@ -92,20 +96,20 @@ def _numbers(role: Role) -> Iterator[tuple[str, float]]:
         yield from (("N", role.branches), ("E[x₀²]", role.start))
     if role.chain is not None:
         yield "layers", role.chain.length
-        if point := role.chain.point:
-            yield from (("σ_w²", point.weight), ("σ_b²", point.bias), ("q", point.second))
+        if point := role.chain.into or role.chain.out:
+            yield from (("σ_w²", point.weight), ("σ_b²", role.chain.bias), ("q", point.second))
     if role.motif is not None and role.motif.size != 1:
         yield role.motif.name, role.motif.size
 
 
 def _facts(role: Role) -> dict[str, str]:
     """Return the words that fill the braces of a rule's reason; `page` has them for any role."""
-    point = role.chain.point if role.chain else None
     return {
         "activation": role.activation.name if role.activation else "",
         "fed": role.fed.name if role.fed else "",
         "source": role.source or "what feeds it",
         "second": f"{role.second:.3g}",
+        "lost": f" ({role.lost})" if role.lost else "",
         "length": str(role.chain.length) if role.chain else "",
-        "bias": f"{point.bias:.3g}" if point else "",
+        "bias": f"{role.chain.bias:.3g}" if role.chain else "",
     }

@@ -60,12 +60,15 @@ def acts_through_a_function(role: Role) -> bool:
 
 
 def in_critical_chain(role: Role) -> bool:
-    """Return whether its layer is in a deep plain chain with a stable critical point."""
-    return role.chain is not None and role.chain.point is not None
+    """Return whether its layer is in a deep plain chain that rests at a critical point."""
+    return role.chain is not None and (role.chain.into or role.chain.out) is not None
+
+
+def in_centred_chain(role: Role) -> bool:
+    """Return whether a weight reads a function whose mean is to be taken out."""
+    return role.slot == "weight" and role.chain is not None and role.chain.centred
 
 
 def in_mirrored_chain(role: Role) -> bool:
-    """Return whether a weight's units are mirrored and its kernel has a centre tap for them."""
-    if role.slot != "weight" or role.chain is None or not role.chain.mirror:
-        return False
-    return role.layout.kind in ("linear", "conv")
+    """Return whether a weight's units or inputs are mirrored."""
+    return role.slot == "weight" and role.chain is not None and role.chain.mirror != ""

@@ -10,14 +10,13 @@ import math
 from isoinit._planning.rules.conditions import (
     acts_through_a_function,
     ends_branch_as_scale,
-    in_critical_chain,
     is_divisor,
     is_single_number,
     motif,
     slot,
 )
 from isoinit._planning.rules.rule import Rule
-from isoinit._planning.rules.sizes import critical_point, layer_scale, neutral
+from isoinit._planning.rules.sizes import chain_bias, layer_scale, neutral
 from isoinit.initializers import (
     Constant,
     DecayRates,
@@ -205,10 +204,8 @@ OTHERS: tuple[Rule, ...] = (
     ),
     Rule(
         "critical bias",
-        lambda role: (
-            role.slot == "bias" and in_critical_chain(role) and critical_point(role).bias > 0
-        ),
-        lambda role: Normal(std=math.sqrt(critical_point(role).bias)),
+        lambda role: role.slot == "bias" and chain_bias(role) > 0,
+        lambda role: Normal(std=math.sqrt(chain_bias(role))),
         "a bias in a deep plain chain at the edge of chaos",
         "Var = σ_b², see the critical chain",
         "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",

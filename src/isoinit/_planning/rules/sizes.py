@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from isoinit._planning.rules.conditions import SATURATING, after
 from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
 from isoinit.initializers import (
+    Centred,
     Constant,
     DeltaOrthogonal,
     HeNormal,
@@ -21,7 +23,6 @@ from isoinit.initializers import (
     Uniform,
     Zeros,
 )
-from isoinit.initializers.scale.criticality import Critical
 
 # Gains
 
@@ -56,11 +57,23 @@ def motif_size(role: Role) -> float:
     return role.motif.size
 
 
-def critical_point(role: Role) -> Critical:
-    """Return the critical point of the chain that a layer is in."""
-    assert role.chain is not None, "the rule asks for one"
-    assert role.chain.point is not None, "the rule asks for one"
-    return role.chain.point
+def chain_gain(role: Role) -> float:
+    """Return the gain at which a layer of a deep plain chain gives the signal its critical size.
+
+    Beside biases of variance V_b the weights give q - V_b: of what they read of the function before,
+    E[ψ²], or in the first layer of what feeds the chain. The last layer gives one.
+    """
+    chain = role.chain
+    assert chain is not None, "the rule asks for one"
+    target = chain.out.second - chain.bias if chain.out else 1.0
+    if chain.into:
+        return math.sqrt(target / chain.into.kept)
+    return math.sqrt(target) * forward_gain(role)
+
+
+def chain_bias(role: Role) -> float:
+    """Return the variance of the biases that a deep plain chain rests on; 0 for any other layer."""
+    return role.chain.bias if role.chain else 0.0
 
 
 def layer_scale(branches: int) -> float:
@@ -142,16 +155,18 @@ def isometric(role: Role, gain: float) -> Initializer:
     return orthogonal(role, gain)
 
 
-def critical(role: Role) -> Initializer:
-    """Return weights that bring the signal to its critical size and keep it there."""
-    point = critical_point(role)
-    return isometric(role, math.sqrt((point.second - point.bias) / role.second))
+def centred(role: Role, gain: float) -> Initializer:
+    """Return an orthogonal matrix whose rows sum to zero and that keeps the variance of each unit.
+
+    A convolution that doesn't narrow gets a matrix at its centre tap, as in `isometric`.
+    """
+    stack, n_out, n_in, _ = role.layout.maps_shape
+    delta = role.layout.kind == "conv" and n_out >= n_in and stack == 1
+    taken = Centred(taps="centre" if delta else "all")
+    return replace(taken, gain=gain * math.sqrt(n_out / taken.rank(role.layout)))
 
 
 def looks_linear(role: Role) -> Initializer:
     """Return mirrored weights, of the odd part's gain where their input is mirrored too."""
     assert role.chain is not None, "the rule asks for one"
-    odd = role.chain.mirror in ("in", "both")
-    return LooksLinear(
-        gain=role.chain.odd_gain if odd else forward_gain(role), mirror=role.chain.mirror
-    )
+    return LooksLinear(gain=chain_gain(role), mirror=role.chain.mirror)

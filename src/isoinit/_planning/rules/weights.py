@@ -11,6 +11,7 @@ from isoinit._planning.rules.conditions import (
     SATURATING,
     after,
     before,
+    in_centred_chain,
     in_critical_chain,
     in_mirrored_chain,
     motif,
@@ -19,7 +20,8 @@ from isoinit._planning.rules.conditions import (
 from isoinit._planning.rules.rule import Rule
 from isoinit._planning.rules.sizes import (
     branch_end,
-    critical,
+    centred,
+    chain_gain,
     forward_gain,
     he_or_lecun,
     isometric,
@@ -152,16 +154,27 @@ WEIGHTS: tuple[Rule, ...] = (
         in_mirrored_chain,
         looks_linear,
         "one of 13 layers or more in a row, the odd part of whose activation is all but linear",
-        "[[W, -W], [-W, W]], W Haar times E[(φ(z) - φ(-z))²]^(-1/2)",
-        "{length} layers in a row with no norm or residual sum: pairs of opposite units leave of "
-        "the activation its odd part, which is all but linear, so that orthogonal weights keep "
-        "signal and gradient at any depth",
+        "[[W, -W], [-W, W]], W Haar times (q / E[(φ(z) - φ(-z))²])^(1/2), z of variance q",
+        "{length} layers in a row with no norm or residual sum: each unit has a mirror image with "
+        "opposite sign, and together they pass on the odd part of the activation, which is all but "
+        "linear, so that orthogonal weights keep signal and gradient at any depth",
         "Balduzzi et al. 2017, section 4; Saxe et al. 2014",
+    ),
+    Rule(
+        "centred chain",
+        in_centred_chain,
+        lambda role: centred(role, chain_gain(role)),
+        "one of 13 layers or more in a row, fed by an activation whose mean drowns the rest",
+        "W Haar with rows that sum to zero, times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² Var[φ] + σ_b²",
+        "{length} layers in a row with no norm or residual sum: weights that sum to zero take the "
+        "activation's mean out, which is the same for all examples, and with biases of variance "
+        "{bias} neither the signal nor its gradient grows or shrinks",
+        "Brock et al. 2021, section 3.1; Huang et al. 2017; Schoenholz et al. 2017, section 3",
     ),
     Rule(
         "critical chain",
         lambda role: role.slot == "weight" and in_critical_chain(role),
-        critical,
+        lambda role: isometric(role, chain_gain(role)),
         "one of 13 layers or more in a row whose activation has a stable critical point",
         "W Haar times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² E[φ²] + σ_b²",
         "{length} layers in a row with no norm or residual sum: at the edge of chaos, with biases of "
@@ -212,8 +225,8 @@ WEIGHTS: tuple[Rule, ...] = (
         he_or_lecun,
         "a weight fed by what cannot be followed",
         "Var = 1/fan_in",
-        "what feeds it ({source}) goes through an operation that is not followed, and is taken to be "
-        "of unit size; Plan.calibrate measures it",
+        "what feeds it ({source}) goes through an operation that is not followed{lost}, and is taken "
+        "to be of unit size; Plan.calibrate measures it",
         "LeCun et al. 1998, section 4.6",
     ),
     Rule(

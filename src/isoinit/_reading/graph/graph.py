@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.joins import Join, find_joins
 from isoinit._reading.graph.norms import find_norms
@@ -49,6 +50,9 @@ class Graph(Dataflow):
         given: the moments of the example's own tensors, and of buffers that take their place, by the
             number of their value.
         missed: whether it holds tensors of which nothing shows where they came from.
+        lengths: the parameters that are lengths of a normalized weight, by name.
+        charts: the weights that are assigned through `right_inverse`, by the name of their carrier.
+        refused: why a weight cannot be assigned though it has a `right_inverse`, by parameter.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -57,6 +61,9 @@ class Graph(Dataflow):
     aliases: dict[str, str] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
     missed: bool = False
+    lengths: dict[str, Length] = field(default_factory=dict)
+    charts: dict[str, Chart] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def norms(self) -> dict[int, int]:
@@ -98,7 +105,16 @@ class Graph(Dataflow):
     @property
     def unused(self) -> list[str]:
         """The parameters that no operation used."""
-        return [name for name in self.shapes if name not in self._uses]
+        return [name for name in self.shapes if name not in self._uses and name not in self.parts]
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """The parameters that follow from a weight, and the parameter that stands for the weight."""
+        found = {name: length.of for name, length in self.lengths.items()}
+        for chart in self.charts.values():
+            found |= dict.fromkeys(chart.parameters, chart.carrier)
+            del found[chart.carrier]
+        return found
 
     @cached_property
     def _uses(self) -> dict[str, list[tuple[Op, Use]]]:

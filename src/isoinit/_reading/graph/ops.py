@@ -206,9 +206,10 @@ class Op:
             ReplayError: if the operation cannot be replayed, or not on these arrays.
         """
         if self.replay is None:
-            if self.kind == "move" or self.is_neutral:
+            if inputs and (self.kind == "move" or self.is_neutral):
                 return [inputs[0]] * len(self.outputs)
-            raise ReplayError(f"{self.name} {self.unplayed or 'uses parameters'}")
+            why = "uses parameters" if self.uses else "picks from constants"
+            raise ReplayError(f"{self.name} {self.unplayed or why}")
         try:
             return self.replay(inputs)
         except ReplayError as error:

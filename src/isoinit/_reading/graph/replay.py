@@ -10,6 +10,7 @@ An array of several axes has the axes of the signal itself; `stack` makes such a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,7 @@ def elementwise(
     *,
     rtol: float,
     atol: float,
+    name: str = "it",
 ) -> Array:
     """Return what a function makes of rows, if it is elementwise.
 
@@ -80,6 +82,7 @@ def elementwise(
         rows: one row of numbers for each input, all of one length.
         rtol: relative tolerance of the comparison.
         atol: absolute tolerance.
+        name: what the function is called in errors.
 
     Raises:
         ReplayError: if the function is not elementwise, or raises this itself.
@@ -87,12 +90,12 @@ def elementwise(
     chosen = _choice(rows[0])
     whole = np.ravel(function(rows))
     if whole.size != len(rows[0]):
-        raise ReplayError(f"{whole.size} numbers are made of {len(rows[0])}")
+        raise ReplayError(f"{name} is no function of single elements")
     again = np.ravel(function([row[chosen] for row in rows]))
     if again.shape != chosen.shape or not np.allclose(
         whole[chosen], again, rtol=rtol, atol=atol, equal_nan=True
     ):
-        raise ReplayError("each element of the result depends on several elements, or on chance")
+        raise ReplayError(f"{name} is no function of single elements")
     return whole
 
 
@@ -108,7 +111,7 @@ def _choice(row: Array) -> npt.NDArray[np.intp]:
 def _shaped(op: Op, array: Array) -> Array:
     """Return a row with as many axes as the operation's recorded input had; others as they are."""
     if array.ndim == 1:
-        return array.reshape(_axes(array.size, op.rank))
+        return array if op.rank < 2 else array.reshape(_axes(array.size, op.rank))
     if op.kind == "move" and not _keeps_axes(op, array.ndim):
         raise ReplayError(f"{op.name} rearranges what is no row of numbers")
     return array
@@ -122,6 +125,7 @@ def _keeps_axes(op: Op, rank: int) -> bool:
     return all(along in ((), (axis,)) for axis, along in enumerate(axes))
 
 
+@cache
 def _axes(length: int, rank: int) -> tuple[int, ...]:
     """Return a shape of that many axes for a row: as many of 2 or 3 elements as its length allows."""
     sides: list[int] = []

@@ -5,11 +5,12 @@ every model can be run. The forward runs on fake tensors, which have shapes but 
 arithmetic; where it needs real values (a branch on data), it runs on the real example instead. The
 model is as before, byte for byte, also when the forward raises.
 
-`run`, `record` (each call as an operation), `readers/` (what each function does with its parameters;
-a new one is added in `readers/table`), `replay` (calls made once more), `calls`, `details`, `fakes`,
-`moments` (what is known of calls and tensors), `isolate` (no trace left), `names`, `trees` (tensors in
-containers), `modules` and `examples` (where no run or no example is to be had). Import the names
-below from here, any other from its module.
+`run`, `record` (each call as an operation), `readers/` (what each function does with its parameters; a
+new one is added in `readers/table`), `replay` (calls made once more), `calls`, `details`, `fakes`,
+`moments` (what is known of calls and tensors), `parametrizations`, `replica` and `charts` (weights
+that modules compute), `isolate` (no trace left), `names`, `trees` (tensors in containers), `modules`
+and `examples` (where no run or no example is to be had). Import the names below from here, any other
+from its module.
 """
 
 from isoinit._reading.torch.examples import trace_made_up

@@ -21,8 +21,10 @@ MOVES = frozenset(
     alpha_dropout feature_alpha_dropout max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
     avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d interpolate pixel_shuffle pixel_unshuffle
-    channel_shuffle checkpoint requires_grad masked_fill masked_select type_as cpu cuda""".split()
+    channel_shuffle checkpoint requires_grad masked_fill masked_select type_as cpu cuda data""".split()
 )
+# Of these, the later arguments only tell a shape or a dtype.
+LIKE = frozenset("to type_as view_as reshape_as expand_as".split())
 BESIDE = frozenset("cat concat stack hstack vstack".split())
 # Of the rearrangements, what may change a tensor's dtype.
 CASTS = frozenset("to type float double half bfloat16 type_as".split())
@@ -76,18 +78,18 @@ def _is_writer(func: Any) -> bool:
 def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) -> bool:
     """Return whether a call only rearranges its first argument.
 
-    A cast from booleans or integers to floating-point numbers is a function, and so is filling where
-    the signal itself says.
+    A cast from booleans or integers to floating-point numbers is a function, and so is what fills
+    where the signal says, or picks by it from constants.
 
     Args:
         name: the plain name of the function.
         args: its positional arguments.
         made: what it returned first.
-        by_signal: whether it fills where a mask of the signal says.
+        by_signal: whether the signal tells where it fills or what it picks.
     """
     if name in CASTS and args and is_float(args[0]) != is_float(made):
         return False
-    return name in MOVES and not (name == "masked_fill" and by_signal)
+    return name in MOVES and not by_signal
 
 
 def selects_by_mask(name: str, args: Sequence[Any]) -> bool:

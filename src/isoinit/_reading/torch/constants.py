@@ -57,13 +57,15 @@ class Constant:
             ReplayError: if they are too many, or not known; the message says which.
         """
         with on_real_memory():
-            if self.make is not None:
-                return self.make()
-            if self.tensor.numel() > MOST:
-                raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
-            if not _is_plain(self.tensor):
-                raise ReplayError("a constant tensor whose values are not known")
-            return self.tensor.detach().cpu()
+            return self._read() if self.make is None else self.make()
+
+    def _read(self) -> torch.Tensor:
+        """Return what the tensor itself holds."""
+        if self.tensor.numel() > MOST:
+            raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
+        if not _is_plain(self.tensor):
+            raise ReplayError("a constant tensor whose values are not known")
+        return self.tensor.detach().cpu()
 
     @cached_property
     def number(self) -> torch.Tensor | None:
@@ -164,9 +166,9 @@ def constant(
         with unset_fake_temporarily():
             shape = torch.empty(made.shape, dtype=made.dtype, device="meta")
         return Constant(shape, wave, causal, number, _filler(made, number))
-    real = before[0].tensor if moved and before else made
-    make = None if _is_plain(made) else _maker(call, known, tuple(made.shape))
-    return Constant(real, wave, causal, make=make)
+    real = _is_plain(made)
+    make = Constant(made)._read if real else _maker(call, known, tuple(made.shape))
+    return Constant(before[0].tensor if moved and before else made, wave, causal, make=make)
 
 
 def filled(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isoinit._reading.graph import Detail, Op, Use
@@ -24,7 +24,52 @@ class Contraction:
     uses: tuple[Use, ...]
 
 
-def contraction(
+class Contractions:
+    """The products of a recording that are summed up afterwards."""
+
+    def __init__(self) -> None:
+        self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
+        self._found: list[Contraction] = []
+
+    def note(
+        self,
+        op: Op,
+        weights: Sequence[Weight],
+        sizes: Mapping[int, tuple[int, ...]],
+        producer: Callable[[int], Op | None],
+    ) -> None:
+        """Look at an operation as it is recorded.
+
+        Args:
+            op: the operation.
+            weights: the tensors that it read which are made of parameters.
+            sizes: the shape of every value.
+            producer: the operation that made a value.
+        """
+        if op.name == "mul" and len(weights) == 1:
+            self._products[op.outputs[0]] = (op, weights[0])
+        elif op.name == "sum" and op.inputs and op.inputs[0] in self._products:
+            product, weight = self._products[op.inputs[0]]
+            if len(product.inputs) == 1:
+                maker = producer(product.inputs[0])
+                found = _contraction(product, op, weight, sizes, maker)
+                self._found += [found] if found else []
+
+    def as_maps(self, ops: Sequence[Op]) -> tuple[Op, ...]:
+        """Return the operations, contractions as maps: the product moves, the sum has the weight."""
+        changed = list(ops)
+        for one in self._found:
+            product = ops[one.product]
+            value = product.outputs[0]
+            if sum(value in op.inputs for op in ops) == 1:  # nothing else reads the product
+                changed[one.product] = replace(
+                    product, name="expand", kind="move", uses=(), replay=None, detail=Detail()
+                )
+                changed[one.total] = replace(ops[one.total], kind="map", uses=one.uses, replay=None)
+        return tuple(changed)
+
+
+def _contraction(
     product: Op,
     total: Op,
     weight: Weight,
@@ -36,7 +81,7 @@ def contraction(
     `maker` made the signal of the product. A sum over the layers of a stack only mixes them, and is
     none.
     """
-    if len(product.inputs) != 1 or any(use.slot != "scale" for use in product.uses):
+    if any(use.slot != "scale" for use in product.uses):
         return None
     made, read = sizes[product.outputs[0]], sizes[product.inputs[0]]
     rank = weight.tensor.dim()
@@ -54,17 +99,3 @@ def contraction(
     ]
     uses = weight.uses("weight", lambda shape: contracted(weight, shape, in_, out))
     return Contraction(product.index, total.index, tuple(uses))
-
-
-def as_maps(ops: Sequence[Op], found: Sequence[Contraction]) -> tuple[Op, ...]:
-    """Return the operations with contractions as maps: the product moves, the sum has the weight."""
-    changed = list(ops)
-    for one in found:
-        product = ops[one.product]
-        value = product.outputs[0]
-        if sum(value in op.inputs for op in ops) == 1:  # nothing else reads the product
-            changed[one.product] = replace(
-                product, name="expand", kind="move", uses=(), replay=None, detail=Detail()
-            )
-            changed[one.total] = replace(ops[one.total], kind="map", uses=one.uses, replay=None)
-    return tuple(changed)

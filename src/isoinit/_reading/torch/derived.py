@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from isoinit._reading.graph import SUMS, ReplayError
+from isoinit._reading.graph import SUMS, Length, ReplayError
 from isoinit._reading.torch.calls import ALTERING, BESIDE, MOVES, PICKS, is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.made import Node, made_nodes
@@ -108,6 +108,24 @@ def derived(
         )
         for tensor, node in zip(made, nodes, strict=True)
     ]
+
+
+def normed_by_length(
+    call: Recorded, weight: Callable[[torch.Tensor], Weight | None]
+) -> tuple[str, Length] | None:
+    """Return the length's name and what it is, if a call normalizes one whole parameter to another.
+
+    That is g·v/‖v‖ by torch's own weight normalization, where v and g are parameters.
+    """
+    kwargs = call.kwargs
+    v, g, dim = [*call.args, *[kwargs[k] for k in ("v", "g", "dim") if k in kwargs], 0][:3]
+    direction, length = weight(v), weight(g)
+    if direction is None or length is None or not (direction.exact and length.exact):
+        return None
+    name = direction.names[0]
+    if tuple(v.shape) != direction.shapes[name]:
+        return None  # a part of v
+    return length.names[0], Length(name, None if dim == -1 else dim % v.dim())
 
 
 def _adds_mask(name: str, args: Sequence[object], weight: Weight, known: Known) -> bool:

@@ -35,7 +35,7 @@ def structure(model: nn.Module) -> Graph:
 
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of a model in the order of their registration."""
-    children = list(module.children())
+    children = [child for name, child in module.named_children() if name != "parametrizations"]
     if not children or isinstance(module, WHOLE):
         yield module
         return

@@ -17,18 +17,20 @@ CPU = torch.device("cpu")
 def on_real_memory() -> Iterator[None]:
     """Compute on real tensors of the CPU, whatever the caller has set, and draw nothing.
 
+    Gradients are not turned off, which would take longer than most calls: no tensor here has any.
+
     Raises:
         ReplayError: if random numbers were drawn: what was computed is no function of its inputs.
     """
     with unset_fake_temporarily():
         elsewhere = torch.empty(0).device != CPU  # the mode for it makes each call slower
-        with torch.no_grad(), CPU if elsewhere else nullcontext():
-            before = torch.get_rng_state()
-            try:
+        before = torch.get_rng_state()
+        try:
+            with CPU if elsewhere else nullcontext():
                 yield
-            finally:
-                drawn = not torch.equal(before, torch.get_rng_state())
-                if drawn:
-                    torch.set_rng_state(before)
+        finally:
+            drawn = not torch.equal(before, torch.get_rng_state())
             if drawn:
-                raise ReplayError("draws random numbers")
+                torch.set_rng_state(before)
+        if drawn:
+            raise ReplayError("draws random numbers")

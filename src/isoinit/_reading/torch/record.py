@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from isoinit._reading.graph import Detail, Given, Graph, Kind, Op, Use
+from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op, Use
+from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
     GATHERS,
+    LIKE,
     MOVES,
     SHAPE_ONLY,
     function_name,
@@ -24,14 +25,14 @@ from isoinit._reading.torch.calls import (
     written_by,
 )
 from isoinit._reading.torch.constants import Constant, constant
-from isoinit._reading.torch.contractions import Contraction, as_maps, contraction
-from isoinit._reading.torch.derived import Known, derived
+from isoinit._reading.torch.contractions import Contractions
+from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.readers.call import Call, Weight
+from isoinit._reading.torch.readers.call import INDEXED, Call, Weight
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
@@ -47,29 +48,6 @@ NO_REPLAY = Played(None)
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
 MOST_CALLS = 300_000
-
-T = TypeVar("T")
-
-
-class _Held(Generic[T]):
-    """What is known of tensors, by identity.
-
-    None of them is kept alive: a run under the recorder takes no more memory than it would without.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, tuple[weakref.ref[torch.Tensor], T]] = {}
-
-    def __setitem__(self, tensor: torch.Tensor, what: T) -> None:
-        self._held[id(tensor)] = (weakref.ref(tensor), what)
-
-    def __contains__(self, tensor: torch.Tensor) -> bool:
-        return self.get(tensor) is not None
-
-    def get(self, tensor: torch.Tensor) -> T | None:
-        """What is known of a tensor: this very one, and none that was at its place before."""
-        known = self._held.get(id(tensor))
-        return known[1] if known is not None and known[0]() is tensor else None
 
 
 class Recorder(TorchFunctionMode):
@@ -92,19 +70,21 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
+        self.refused: dict[str, str] = {}  # see `Graph`
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
         self._count = self._calls = self._depth = 0
         self._sizes: dict[int, tuple[int, ...]] = {}
-        self._values: _Held[int] = _Held()
-        self._weights: _Held[Weight] = _Held()
-        self._constants: _Held[Constant] = _Held()
+        self._values: ByIdentity[int] = ByIdentity()
+        self._weights: ByIdentity[Weight] = ByIdentity()
+        self._constants: ByIdentity[Constant] = ByIdentity()
         self._sharers = Sharers()
         self._given: dict[int, Given] = {}
-        self._products: dict[int, tuple[Op, Weight]] = {}  # of a signal and a parameter
-        self._sums: list[Contraction] = []
+        self._contractions = Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
+        self._lengths: dict[str, Length] = {}
+        self._charts: dict[str, Chart] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -147,6 +127,16 @@ class Recorder(TorchFunctionMode):
         """Say that the forward will meet this tensor as the parameter of this name."""
         node = parameter_node(name, self._shapes[name])
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
+
+    def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
+        """Say that a tensor is a weight that its carrier stands for."""
+        self._charts[chart.carrier] = chart
+        self._mark_weight(tensor, chart.carrier)
+
+    def is_parameter(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is met as one parameter, perhaps rearranged."""
+        weight = self._weight(tensor)
+        return weight is not None and weight.exact
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
@@ -198,14 +188,15 @@ class Recorder(TorchFunctionMode):
             self._miss(tensor)
         outputs = [self.value(tensor) for tensor in tensors_in(result)]
         found = tuple(value for value in outputs if value is not None)
-        ops = as_maps(self.ops, self._sums)
+        ops = self._contractions.as_maps(self.ops)
         facts = found, how, self._aliases, self._given, self._missed
-        return Graph(ops, self._sizes, self._shapes, *facts)
+        carried = self._lengths, self._charts, self.refused
+        return Graph(ops, self._sizes, self._shapes, *facts, *carried)
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = list(tensors_in((args[:1], {}) if name in LIKE else (args, kwargs)))
         for tensor in tensors:
             self._miss(tensor)
         values = [value for t in tensors if (value := self.value(t)) is not None]
@@ -215,10 +206,12 @@ class Recorder(TorchFunctionMode):
             return
         if selects_by_mask(name, args) and self.value(args[0]) is not None:
             name = "masked_select"
-        moved = rearranges(name, args, made[0], by_signal=self._by_signal(name, args, kwargs))
+        by_signal = self._by_signal(name, args, kwargs)
+        moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
-        asked = self._weight, self._value_of, self._producer, self._source_of
-        call = Call(name, args, kwargs, *asked)
+        call = Call(
+            name, args, kwargs, self._weight, self._value_of, self._producer, self._source_of
+        )
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
@@ -226,10 +219,7 @@ class Recorder(TorchFunctionMode):
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
-            known = Known(self._weight, self._constant, self._shapes)
-            recorded = Recorded(func, args, kwargs)
-            for weight in derived(name, recorded, weights, made, known):
-                self._weights[weight.tensor] = weight
+            self._derive(name, Recorded(func, args, kwargs), weights, made)
             return
         else:
             last = call.generic("move" if moved else "other")
@@ -239,17 +229,12 @@ class Recorder(TorchFunctionMode):
                 played = replay_of(recorded, self.value, self._constant, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
         for tensor in made if moved else ():
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
         told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
         if set(values) <= self._data and not weights:
             self._data.update(outputs)
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
-        if name == "mul" and len(weights) == 1:
-            self._products[outputs[0]] = (op, weights[0])
-        elif name == "sum" and inputs[0] in self._products:
-            product, weight = self._products[inputs[0]]
-            one = contraction(product, op, weight, self._sizes, self._producer(product.inputs[0]))
-            self._sums += [one] if one else []
+        self._contractions.note(op, weights, self._sizes, self._producer)
         if self._observe is not None:
             self.call = Recorded(func, args, kwargs)
             self._observe(op, tuple(made))
@@ -290,7 +275,7 @@ class Recorder(TorchFunctionMode):
         for tensor in made:
             known = constant(call, name, tensor, self._constant, moved=name in MOVES)
             self._constants[tensor] = known
-            self._sharers.note(tensor)
+            self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
         """Give what was written into a tensor to those that share its memory."""
@@ -312,11 +297,35 @@ class Recorder(TorchFunctionMode):
             self._add("written", "other", inputs, [self._new_value(other)], (), lost)
 
     def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a fill goes where the signal says, and not the example's own masks and tokens."""
+        """Whether a rearrangement depends on the signal alone.
+
+        A fill goes where the signal says, and not the example's own masks and tokens; entries of a
+        constant table are picked by what the index says.
+        """
+        if name in INDEXED and args and self._constant(args[0]) is not None:
+            return True
         if name != "masked_fill":
             return False
         mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
         return mask is not None and mask not in self._data
+
+    def _derive(
+        self, name: str, call: Recorded, weights: list[Weight], made: Sequence[torch.Tensor]
+    ) -> None:
+        """A tensor made of parameters alone."""
+        normed = normed_by_length(call, self._weight) if name == "weight_norm" else None
+        if normed is not None and self._lengths.setdefault(normed[0], normed[1]) == normed[1]:
+            self._mark_weight(made[0], normed[1].of)
+            return
+        known = Known(self._weight, self._constant, self._shapes)
+        for weight in derived(name, call, weights, made, known):
+            self._weights[weight.tensor] = weight
+
+    def _mark_weight(self, tensor: torch.Tensor, name: str) -> None:
+        """Say that a tensor is the weight that this parameter stands for, of whatever shape."""
+        shapes = {**self._shapes, name: tuple(tensor.shape)}
+        node = parameter_node(name, tensor.shape)
+        self._weights[tensor] = Weight(tensor, (name,), shapes, exact=True, node=node)
 
     def _number(self) -> int:
         self._count += 1

@@ -14,6 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from isoinit._reading.graph import Graph
+from isoinit._reading.torch.charts import mark_charts, read_charts
 from isoinit._reading.torch.fakes import as_fake, quiet_fakes
 from isoinit._reading.torch.isolate import Keeper, untouched
 from isoinit._reading.torch.moments import moments_of
@@ -120,6 +121,7 @@ def recording(
     recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
     for name, parameter in parameters.items():
         recorder.mark_parameter(parameter, name)  # a script keeps its own, whatever is lent
+    charts, recorder.refused = read_charts(model)
 
     def replace(tensor: torch.Tensor) -> torch.Tensor | None:
         if lend is not None:
@@ -143,6 +145,7 @@ def recording(
             _drop_sharding_hooks(model)
         elif any(hasattr(parameter, "device_mesh") for parameter in parameters.values()):
             _mark_gathered(model, recorder)
+        mark_charts(charts, recorder)
         yield unwrap(model), recorder
 
 

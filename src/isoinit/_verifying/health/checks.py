@@ -13,6 +13,7 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._reading.roles import read_roles
 from isoinit._reading.torch import as_arguments, require_parameters, structure
+from isoinit._reading.torch.charts import weights_made
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._showing import tensorboard as board
 from isoinit._showing.findings import Finding, Verdict
@@ -27,7 +28,7 @@ from isoinit._verifying.health.measure import measure
 from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
-from isoinit._verifying.sharded import local
+from isoinit._verifying.sharded import local, whole
 from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit.errors import ArgumentError, PlanError
@@ -220,7 +221,8 @@ def check(
             names = (f"{layer.name}.weight", layer.name)
             layer.expected = next((plan[name].expected for name in names if name in plan), None)
     roles = read_roles(measured.graph, lambda: structure(model))
-    weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer)
+    made = weights_made(model, measured.graph, whole)
+    weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)
     examples, identical = _examples(batch)
     facts = Facts(
         measured, weights, roles, parameters, examples, identical, _resting(model), optimizer

@@ -62,6 +62,7 @@ def measure_weights(
     gradients: Mapping[str, float | None],
     lr: float | None,
     optimizer: str,
+    made: Mapping[str, torch.Tensor],
 ) -> dict[str, WeightHealth]:
     """Look at every parameter, one at a time.
 
@@ -71,6 +72,7 @@ def measure_weights(
         gradients: root mean square of each one's gradient, None where none came.
         lr: the learning rate; None for no update.
         optimizer: "sgd" or "adam".
+        made: the weights that modules compute, by the parameter that stands for each.
     """
     found = {}
     with torch.no_grad():
@@ -80,11 +82,12 @@ def measure_weights(
             role, gradient = roles[name], gradients.get(name)
             rank = full = math.nan
             twins, identical = 0.0, False
-            if "weight" in role.slot and math.isfinite(rms) and values.dim() > 1:
-                rank, full = effective_rank(values, role.layout)
-                twins = share_of_twins(values, role.layout)
+            weight = made.get(name, values)
+            if "weight" in role.slot and math.isfinite(rms) and weight.dim() > 1:
+                rank, full = effective_rank(weight, role.layout)
+                twins = share_of_twins(weight, role.layout)
             if role.must_differ:
-                identical = all_identical(values, role.layout)
+                identical = all_identical(weight, role.layout)
             update = None if lr is None else _update(gradient, rms, lr, optimizer)
             found[name] = WeightHealth(
                 name,

@@ -1,102 +1,91 @@
 """The edge of chaos: weight and bias variances that keep signal and gradient alive at any depth.
 
-A layer of random weights N(0, V_w/fan_in) and biases N(0, V_b) turns a second moment q into
-V_w·E[φ(√q z)²] + V_b, and multiplies the gradient's variance by χ = V_w·E[φ'(√q z)²]. Where q is a
-fixed point and χ = 1, neither grows nor shrinks with depth (Poole et al. 2016; Schoenholz et al. 2017,
-section 3; Hayou et al. 2019).
+A layer of random weights of variance V_w/fan_in and biases of variance V_b turns a second moment q
+into V_w·E[ψ(√q z)²] + V_b, and multiplies the gradient's variance by χ = V_w·E[ψ'(√q z)²]; ψ is what
+the weights read of the activation (`mean_field`). Where q is a fixed point and χ = 1, neither grows
+nor shrinks with depth (Poole et al. 2016; Schoenholz et al. 2017, section 3; Hayou et al. 2019).
+
+χ = 1 fixes V_w, and V_b = q - V_w·E[ψ²] must not be negative:
+
+- plain weights read φ, whose mean counts in E[ψ²]: sigmoid and softplus have no critical point;
+- centred weights read φ - E[φ], and every continuous φ has one at every q (see `Centred`);
+- mirrored weights need biases of zero, and χ is what it is: 1 for a linear odd part.
+
+Where V_b would be negative, or there are no biases, V_b = 0 and V_w = q/E[ψ²] keep the signal, and χ
+says what becomes of the gradient.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
+from isoinit.initializers.scale.gains import Function
+from isoinit.initializers.scale.mean_field import Response, Way, responses
 
-from isoinit.initializers.scale.gains import Array, Function, expectation
-
-# Second moments of the pre-activation that are tried: below, finite layers let the signal sink under
-# 0.4 now and then; above 1, saturating functions lose their slope.
-SIZES = (0.25, 0.36, 0.5, 0.7, 1.0)
-# A fixed point that drives small differences in size apart by more than this a layer is no place to
-# stay: over 50 layers it makes 2.7 of 1.
-STABLE = 1.02
+# Relative bias variances below count as zero.
+SMALLEST = 1e-4
 
 
 @dataclass(frozen=True)
-class Critical:
-    """A critical point of an activation.
+class Point:
+    """A fixed point of an activation and the weights that read it.
 
     Attributes:
+        way: which weights read the activation.
         second: q, the second moment of the pre-activations.
         weight: V_w, the variance of the weights times fan-in.
         bias: V_b, the variance of the biases.
+        kept: E[ψ²], the second moment of what the weights read.
+        slope: χ, what a layer multiplies the gradient's variance by.
+        stability: what a layer multiplies a small relative change of q by.
     """
 
+    way: Way
     second: float
     weight: float
     bias: float
+    kept: float
+    slope: float
+    stability: float
 
 
-def drift(function: Function, second: float = 1.0) -> float:
-    """χ/(layer's own gain): by how much a layer that keeps q multiplies the gradient's variance.
+def points(function: Function, second: float, *, biased: bool = True) -> dict[Way, Point]:
+    """Return the fixed point of each way to read an activation at a second moment.
 
-    q·E[φ'(√q z)²]/E[φ(√q z)²]: 1 for ReLU and for every linear function, 1.18 for tanh at q = 1.
+    Args:
+        function: φ, elementwise, from a float64 array to one of the same shape.
+        second: q.
+        biased: whether the layers have biases.
 
-    Example:
-        >>> import numpy as np
-        >>> round(drift(np.tanh), 4)
-        1.1778
-    """
-    size = math.sqrt(second)
-    slopes = expectation(lambda z: np.square(_slope(function, size * z)))
-    return second * slopes / _moment(function, second)
-
-
-def critical(function: Function) -> Critical | None:
-    """The critical point with the least drift among `SIZES`; None if there is none to stay at.
-
-    Sigmoid and softplus have none: their mean carries most of the second moment, so that a critical
-    slope would need a negative bias variance. GELU and SiLU have some, but unstable ones: a layer
-    that comes out a little too large makes the next one larger still.
+    A way is missing where there is none: for the odd part of an even function, a step function.
 
     Example:
         >>> import numpy as np
-        >>> found = critical(np.tanh)
-        >>> print(f"{found.second} {found.weight:.4f} {found.bias:.4f}")
-        0.25 1.3940 0.0081
+        >>> found = points(np.tanh, 0.25)["plain"]
+        >>> print(f"{found.weight:.4f} {found.bias:.4f} {found.slope:.4f}")
+        1.3940 0.0081 1.0000
     """
-    found = []
-    for second in SIZES:
-        point = _at(function, second)
-        if point is not None and _stability(function, point) <= STABLE:
-            found.append((drift(function, second), point))
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+    return {
+        way: point
+        for way, read in responses(function, second).items()
+        if (point := point_of(way, read, biased=biased)) is not None
+    }
 
 
-def _at(function: Function, second: float) -> Critical | None:
-    size = math.sqrt(second)
-    slopes = expectation(lambda z: np.square(_slope(function, size * z)))
-    if not slopes > 0 or not math.isfinite(slopes):
+def point_of(way: Way, read: Response, *, biased: bool) -> Point | None:
+    """Return the fixed point of what weights read.
+
+    None where they read nothing (a constant), nothing finite, or what is flat beside its jumps: no
+    weights give a step function a gradient.
+    """
+    if not all(1e-200 < moment < 1e200 for moment in (read.second, read.slope)):
         return None
-    weight = 1 / slopes
-    bias = second - weight * _moment(function, second)
-    # The slope across a kink is off by what its step is: ReLU's critical bias variance is zero.
-    bias = 0.0 if abs(bias) < 1e-4 * second else bias
-    return Critical(second, weight, bias) if bias >= 0 else None
-
-
-def _stability(function: Function, point: Critical) -> float:
-    """By how much a layer multiplies a small relative change of q."""
-    low, high = (_moment(function, point.second * factor) for factor in (0.99, 1.01))
-    return point.weight * (high - low) / (0.02 * point.second)
-
-
-def _moment(function: Function, second: float) -> float:
-    """E[φ(√q z)²]."""
-    return expectation(lambda z: np.square(function(math.sqrt(second) * z)))
-
-
-def _slope(function: Function, z: Array) -> Array:
-    step = 1e-5
-    return (function(z + step) - function(z - step)) / (2 * step)
+    weight = read.size / read.second
+    if biased and way != "mirrored" and weight * read.slope > 1 + SMALLEST:
+        weight = 1 / read.slope
+    bias = read.size - weight * read.second
+    # What the grid's error makes of zero is no bias: ReLU's.
+    bias = 0.0 if bias < SMALLEST * read.size else bias
+    numbers = (weight, bias, read.second, weight * read.slope, weight * read.growth)
+    # To nine digits: the last bits of a sum depend on the processor, and a plan must not.
+    return Point(way, read.size, *(float(f"{number:.9g}") for number in numbers))

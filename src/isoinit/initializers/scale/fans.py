@@ -9,8 +9,9 @@ of layer, and the fans come out of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,18 @@ class Layout:
         # A layer of width zero sums nothing and holds nothing; 1 keeps the formulas finite.
         object.__setattr__(self, "fan_in", self.fan_in or 1.0)
         object.__setattr__(self, "fan_out", self.fan_out or 1.0)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+        """Read what `dataclasses.asdict` and JSON made of a layout.
+
+        Raises:
+            TypeError: if a field is missing or not known.
+        """
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
+        return cls(**fields)
 
     @property
     def is_map(self) -> bool:

@@ -29,6 +29,9 @@ _PANELS = 48  # of width 1/2: kinks at multiples of 1/2 (ReLU, hard tanh, ReLU6,
 _NODES = 20
 _HALVINGS = 44  # a jump anywhere is cornered to 0.5 / 2**44
 _AT_ZERO = 30  # what lies within 0.5 / 2**30 of 0 is below ten digits
+# More panels than this that do not agree are no kinks and jumps, but noise or fast waves everywhere:
+# halving would double them without end, and their many nodes are a fair sample already.
+_ROUGH = 1024
 
 
 def expectation(function: Function) -> float:
@@ -53,7 +56,9 @@ def _expectation(function: Function, power: int) -> float:
 
     Panels are halved until they agree on the function and on its power: between two nodes, a steep
     change of sign shows in the first alone. Those that touch 0 are halved at all events, for what a
-    large slope does there, as in tanh(10⁴ z), is over before the first node.
+    large slope does there, as in tanh(10⁴ z), is over before the first node. What never agrees, such
+    as the rounding error that is the odd part of an even function, is taken as it is once it fills
+    `_ROUGH` panels.
     """
     width = 2 * _EDGE / _PANELS
     left = np.linspace(-_EDGE, _EDGE, _PANELS, endpoint=False)
@@ -71,10 +76,13 @@ def _expectation(function: Function, power: int) -> float:
             return total
         left = np.stack([left, left + width], 1)[rough].ravel()
         whole = pairs[:, rough].reshape(2, -1)
+        if rough.sum() > _ROUGH:
+            break
     # What is left lies in panels of width 1e-14 about kinks and jumps: next to nothing, but for a
-    # pole such as that of 1/z², which has no expectation.
+    # pole such as that of 1/z², which has no expectation. Noise is left as large as it was at first.
     rest = float(whole[1].sum())
-    return total + rest if abs(rest) < 1e-6 * float(scale[1, 0]) else math.inf
+    most = 1e3 if len(left) > _ROUGH else 1e-6
+    return total + rest if abs(rest) < most * float(scale[1, 0]) else math.inf
 
 
 def function_gain(function: Function, what: str = "the activation") -> float:

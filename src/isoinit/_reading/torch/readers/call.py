@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
-from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.calls import BESIDE, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade
 from isoinit._reading.torch.trees import tensors_in
@@ -189,10 +189,15 @@ class Call:
         inputs: list[int] = []
         weights: list[Weight] = []
         numbered = self.source if self.name in BESIDE else self.value
+        source = self.args[0] if self.args else None
+        picked = self.weight(source) is not None or self.value(source) is not None
         for tensor in tensors_in((self.args, tuple(self.kwargs.values()))):
-            first = bool(self.args) and tensor is self.args[0]
+            first = tensor is source
+            if self.name in LIKE and not first:
+                continue
             mask = self.name == "index_put" and tensor.dtype == torch.bool
-            if self.name in INDEXED and not (first or mask or tensor.is_floating_point()):
+            index = not (first or mask or tensor.is_floating_point())
+            if self.name in INDEXED and index and picked:
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
             if weight is not None:

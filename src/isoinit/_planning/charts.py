@@ -1,0 +1,228 @@
+"""What parameters get that a module computes a weight of: what makes it the weight that was chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from isoinit._drawing.shard import Piece
+from isoinit._drawing.streams import Stream
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Array, Chart, Graph
+from isoinit._reading.roles import Role
+from isoinit._writing.entry import Entry
+from isoinit.errors import ArgumentError
+from isoinit.initializers import (
+    Assigned,
+    Directions,
+    Initializer,
+    LeCunNormal,
+    Normal,
+    Norms,
+    Orthogonal,
+    bare,
+)
+from isoinit.initializers.norms import vanishing_rows
+from isoinit.initializers.scale import fans
+from isoinit.initializers.scale.fans import Layout
+
+ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
+PAPER = "Salimans & Kingma 2016, eq. 2"
+NO_WEIGHT = "its module's right_inverse makes zeros, NaN or infinity"
+
+
+def carried(
+    graph: Graph, name: str, layout: Layout, choice: Choice, *, strict: bool = False
+) -> Choice:
+    """Return the choice for a parameter that stands for a weight: the weight is as it was chosen.
+
+    Args:
+        graph: knows what the weight is computed of.
+        name: the parameter.
+        layout: what the weight's axes mean.
+        choice: what was chosen for the weight.
+        strict: whether nothing else will do.
+
+    Raises:
+        ArgumentError: if nothing else will do, and it cannot be assigned.
+    """
+    if choice.initializer is None:
+        return _told(graph, name, choice)
+    chosen = bare(choice.initializer)
+    for length in graph.lengths.values():
+        if length.of == name and vanishing_rows(chosen, layout, length.axis):
+            return replace(choice, initializer=Directions(chosen, length.axis))
+    chart = graph.charts.get(name)
+    if chart is None:
+        return _told(graph, name, choice)
+    return _fitted(chart, layout, choice, chosen, strict=strict)
+
+
+def _told(graph: Graph, name: str, choice: Choice) -> Choice:
+    """A choice with the reason for which a `right_inverse` is left alone."""
+    why = graph.refused.get(name)
+    return choice if why is None else replace(choice, reason=f"{choice.reason}; {why}")
+
+
+def _fitted(
+    chart: Chart, layout: Layout, choice: Choice, chosen: Initializer, *, strict: bool
+) -> Choice:
+    """What is assigned for the weight to come out as chosen, or as near as its module allows."""
+    tried = _tried(chart, chosen, layout)
+    if tried is None:
+        why = f"{NO_WEIGHT} of what {chosen} draws"
+        if strict:
+            raise ArgumentError(f"{chosen} does not fit {chart.carrier!r}: {why}")
+        chosen = LeCunNormal() if layout.is_map else Normal(std=1.0)
+        choice = replace(choice, reason=f"{choice.reason}; but {why}, so that it starts random")
+        tried = _tried(chart, chosen, layout)
+    if tried is None:
+        return replace(choice, initializer=None, reason=f"{NO_WEIGHT} of what {chosen} draws")
+    drawn, came = tried
+    scale, size = _scale(drawn, came), None
+    if not chart.free:
+        # What is drawn is kept if it may be. Mirrored pairs need a gain that is not to be had.
+        own = chart.direct and _in_line(drawn, came) and not getattr(chosen, "mirror", "")
+        if not (own or strict) and (kept := _kept(chart, layout)) is not None:
+            chosen, (drawn, came) = Orthogonal(), kept
+        choice = replace(choice, reason=f"{choice.reason}; its module prescribes the size")
+        scale, size = _scale(came, drawn), _rms(came)  # so that it is assigned as it comes out
+    elif scale == 1 and chart.direct:
+        return replace(choice, initializer=chosen)
+    try:
+        return replace(choice, initializer=_assigned(chart, chosen, layout, scale, size))
+    except ArgumentError:  # it has no option that sets its size
+        return replace(choice, initializer=_assigned(chart, chosen, layout, 1.0, _rms(came)))
+
+
+def _assigned(
+    chart: Chart, base: Initializer, layout: Layout, scale: float, size: float | None
+) -> Assigned:
+    size = None if size is None else float(f"{size:.4g}")  # the last digits depend on the processor
+    part = None if chart.single else chart.parameters.index(chart.carrier)
+    made = Assigned(base, chart.carrier, layout, part, chart.direct, scale, size)
+    made.std_for(layout)
+    return made
+
+
+def _tried(chart: Chart, base: Initializer, layout: Layout) -> tuple[Array, Array] | None:
+    """Return a weight that is drawn, and the weight that comes of assigning it; None if none can."""
+    drawn = np.empty(math.prod(layout.shape))
+    base.fill_piece(drawn, Stream(0, chart.carrier), layout, Piece.whole(layout.shape))
+    if not chart.free and not drawn.any():
+        return None
+    came = chart.assign(drawn.reshape(layout.shape))
+    sound = bool(np.isfinite(came).all()) and bool(came.any()) == bool(drawn.any())
+    return (drawn.reshape(layout.shape), came) if sound else None
+
+
+def _kept(chart: Chart, layout: Layout) -> tuple[Array, Array] | None:
+    """Return an orthogonal weight and what comes of it, if that is the same."""
+    if not layout.is_map:
+        return None
+    tried = _tried(chart, Orthogonal(), layout)
+    return (
+        tried if tried is not None and _rms(tried[1] - tried[0]) < ALIKE * _rms(tried[0]) else None
+    )
+
+
+def _in_line(drawn: Array, came: Array) -> bool:
+    """Whether the weight that comes out is a multiple of the one that was drawn."""
+    return _rms(drawn * _rms(came) - came * _rms(drawn)) < ALIKE * _rms(came) * _rms(drawn)
+
+
+def _scale(wanted: Array, found: Array) -> float:
+    """What makes one weight as large as another; 1 within sampling error."""
+    scale = _rms(wanted) / _rms(found) if found.any() else 1.0
+    near = abs(scale - 1) < ALIKE + 5 / math.sqrt(found.size)
+    return 1.0 if near else float(f"{scale:.4g}")
+
+
+def _rms(values: Array) -> float:
+    return math.sqrt(float(np.square(values).mean()))
+
+
+def carried_all(
+    graph: Graph,
+    roles: Mapping[str, Role],
+    choices: Mapping[str, Choice],
+    given: Collection[str] | None = None,
+) -> dict[str, Choice]:
+    """Return the choices, those for computed weights made to come out so.
+
+    Args:
+        graph: knows which weights are computed.
+        roles: what each parameter is for.
+        choices: of all parameters.
+        given: the parameters whose choice is a user's: only those are looked at, nothing else will
+            do for them, and what follows from them follows.
+
+    Raises:
+        ArgumentError: if a given choice cannot be assigned.
+    """
+    made = dict(choices)
+    for name in choices if given is None else given:
+        layout, strict = roles[name].layout, given is not None
+        made[name] = carried(graph, name, layout, choices[name], strict=strict)
+    found = companions(graph, roles, made)
+    if given is not None:
+        found = {n: c for n, c in found.items() if graph.parts[n] in given and n not in given}
+    return made | found
+
+
+def companions(
+    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
+) -> dict[str, Choice]:
+    """Return what the parameters get that follow from a weight for which another one stands.
+
+    Args:
+        graph: knows which parameters those are.
+        roles: what each parameter is for.
+        choices: what the parameters get that stand for weights.
+    """
+    found = {}
+    for name, of in graph.parts.items():
+        choice = choices[of]
+        if choice.initializer is None:
+            found[name] = Choice(None, f"it is part of the weight of {of!r}, which is left", "")
+        elif (length := graph.lengths.get(name)) is not None and of not in graph.charts:
+            norms = Norms(bare(choice.initializer), of, roles[of].layout, length.axis)
+            why = "the norms of what the direction gets, so that the weight starts as that"
+            found[name] = Choice(norms, why, PAPER)
+        elif isinstance(choice.initializer, Assigned):
+            part = graph.charts[of].parameters.index(name)
+            made = replace(choice.initializer, part=part)
+            found[name] = Choice(made, "what right_inverse gives for its weight", choice.source)
+    return found
+
+
+def stored(graph: Graph, name: str, layout: Layout) -> Layout:
+    """Return what the axes mean of a parameter that stands for a weight of this layout."""
+    shape = graph.shapes[name]
+    if name in graph.charts and layout.shape != shape:
+        return fans.vector(shape)
+    if layout.padding is not None and any(length.of == name for length in graph.lengths.values()):
+        return replace(layout, padding=None)  # its row of the weight is zero by its length
+    return layout
+
+
+def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return entries in which what follows from another entry's initializer follows from it again."""
+    found = dict(entries)
+    for name, entry in entries.items():
+        made = entry.initializer
+        of = found.get(getattr(made, "of", ""))
+        if of is None or of.initializer is None or of.name == name:
+            continue
+        if isinstance(made, Norms):
+            base = bare(of.initializer)
+            found[name] = replace(entry, initializer=replace(made, base=base))
+            directed = Directions(base, made.axis)
+            if vanishing_rows(base, made.layout, made.axis):
+                found[of.name] = replace(of, initializer=directed)
+        elif isinstance(made, Assigned) and isinstance(of.initializer, Assigned):
+            found[name] = replace(entry, initializer=replace(of.initializer, part=made.part))
+    return found
