@@ -87,10 +87,9 @@ def plan(
         refuse_recipe(recipe, method)
     graph, notes = _graph(model, batch)
     roles = read_roles(graph, lambda: structure(model))
-    hopeless: tuple[str, ...] = ()
+    hopeless = doubts(roles) if recipe is None else ()
     if recipe is None:
         choices = choose_all(graph, roles, method)
-        hopeless = doubts(roles)
         notes = (*notes, *hardly_meant(graph), *hopeless)
     else:
         if recipe == "own" and graph.how == "structure":
@@ -105,15 +104,8 @@ def plan(
         if fault := misfit(parameters[name], choice.initializer, roles[name].layout):
             choices[name] = left(choice, fault)
     walked = expected(graph, choices)
-    entries = {
-        name: _entry(
-            replace(role, layout=stored(graph, name, role.layout)),
-            str(parameters[name].dtype),
-            choices[name],
-            walked,
-        )
-        for name, role in roles.items()
-    }
+    dtypes = {name: str(parameter.dtype) for name, parameter in parameters.items()}
+    entries = _entries(graph, roles, dtypes, choices, walked)
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
         heads = [name for name, role in roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
@@ -123,6 +115,21 @@ def plan(
     if not hopeless:  # they say the same
         chosen.notes += walked.warnings
     return chosen
+
+
+def _entries(
+    graph: Graph,
+    roles: Mapping[str, Role],
+    dtypes: Mapping[str, str],
+    choices: Mapping[str, Choice],
+    walked: Expected,
+) -> dict[str, Entry]:
+    """The entry of every parameter, in the layout in which the model stores it."""
+    layouts = {name: stored(graph, name, role.layout) for name, role in roles.items()}
+    return {
+        name: _entry(replace(role, layout=layouts[name]), dtypes[name], choices[name], walked)
+        for name, role in roles.items()
+    }
 
 
 def _overridden(
