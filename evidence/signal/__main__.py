@@ -1,10 +1,12 @@
-"""Compares the signal that plans expect with what is measured, and writes docs/signal.md.
+"""Compares the signal and gradient that plans expect with those measured; writes docs/signal.md.
 
     python -m evidence.signal [MODEL ...] [--no-docs]
 
 Each model is planned once, applied under several seeds, and measured by `isoinit.check` on the batch
-that it was planned with. A layer agrees if its root mean square, averaged over the seeds, is within
-20 % of what the plan expects.
+that it was planned with. The loss is the sum of the model's outputs, each times noise of size one, so
+that the loss's gradient at the outputs is what `Entry.expected_gradient` is relative to. A signal
+agrees if its root mean square, over the seeds, is within 20 % of what the plan expects, and a gradient
+within 25 %.
 """
 
 from __future__ import annotations
@@ -16,18 +18,48 @@ import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import isoinit
+from isoinit._reading.torch.trees import tensors_in
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 from evidence.signal.models import MODELS
 
 SEEDS, SMALL = 12, 100_000
 MANY = 100  # seeds of models below so many parameters, whose few units scatter
-CLOSE = 1.2
+CLOSE, CLOSE_BACK = 1.2, 1.25
 DOCS = Path(__file__).parents[2] / "docs" / "signal.md"
+
+
+@dataclass
+class Pair:
+    """What is expected of one size, and what was measured."""
+
+    expected: float | None
+    measured: float
+    close: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two are close; both zero counts."""
+        if self.expected is None:
+            return False
+        if self.expected == self.measured == 0:
+            return True
+        low, high = sorted((self.expected, self.measured))
+        return low > 0 and high / low <= self.close
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured by expected; None where nothing is expected, or nothing at all."""
+        return self.measured / self.expected if self.expected else None
+
+    def __str__(self) -> str:
+        expected = "–" if self.expected is None else f"{self.expected:.3g}"
+        return f"{expected} | {self.measured:.3g}"
 
 
 @dataclass
@@ -36,18 +68,16 @@ class Row:
 
     model: str
     layer: str
-    expected: float | None
-    measured: float
+    signal: Pair
+    gradient: Pair
 
-    @property
-    def agrees(self) -> bool:
-        """Whether the two are within 20 %; both zero counts."""
-        if self.expected is None:
-            return False
-        if self.expected == self.measured == 0:
-            return True
-        low, high = sorted((self.expected, self.measured))
-        return low > 0 and high / low <= CLOSE
+
+def noise(output: Any, seed: int) -> torch.Tensor:
+    """A loss whose gradient is noise of size one at every tensor that the model returns."""
+    generator = torch.Generator().manual_seed(seed)
+    carry = [t for t in tensors_in(output) if t.requires_grad]
+    ends = [t for t in carry if t.dim()] or carry
+    return torch.stack([(t * torch.randn(t.shape, generator=generator)).sum() for t in ends]).sum()
 
 
 def compare(name: str) -> list[Row]:
@@ -57,39 +87,43 @@ def compare(name: str) -> list[Row]:
     model, batch = build(), make()
     model.train()
     plan = isoinit.plan(model, batch)
-    squares: dict[str, list[float]] = defaultdict(list)
+    squares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     size = sum(parameter.numel() for parameter in model.parameters())
     for seed in range(MANY if size < SMALL else SEEDS):
         plan.apply(model, seed)
         seen = set()
-        for layer in isoinit.check(model, batch).layers:
+        for layer in isoinit.check(model, batch, loss=lambda out, s=seed: noise(out, s)).layers:
             if layer.name not in seen:  # a layer that is used again: its first use counts
-                squares[layer.name].append(layer.rms**2)
+                came = 0.0 if math.isnan(layer.gradient) else layer.gradient
+                squares[layer.name].append((layer.rms**2, came**2))
             seen.add(layer.name)
     rows = []
     for layer, found in squares.items():
         entry = plan[f"{layer}.weight" if f"{layer}.weight" in plan else layer]
-        measured = math.sqrt(sum(found) / len(found))
-        rows.append(Row(name, layer, entry.expected, measured))
+        rms, back = (math.sqrt(sum(column) / len(found)) for column in zip(*found, strict=True))
+        signal = Pair(entry.expected, rms, CLOSE)
+        gradient = Pair(entry.expected_gradient, back, CLOSE_BACK)
+        rows.append(Row(name, layer, signal, gradient))
     return rows
 
 
 HEAD = """# What plans expect, and what is measured
 
 Written by `python -m evidence.signal`. A plan works out, before anything is drawn, the root mean
-square of every layer's output (`Entry.expected`). Here each model was planned once, applied under
-{seeds} seeds (models below {small:,} parameters under {many}, since few units scatter), and measured
-by `isoinit.check` on the same batch, in training mode. A layer agrees if the two are within 20 %.
+square of every layer's output (`Entry.expected`), and of the loss's gradient by that output
+(`Entry.expected_gradient`, relative to noise of size one at the model's outputs). Here each model was
+planned once, applied under {seeds} seeds (models below {small:,} parameters under {many}, since few
+units scatter), and measured by `isoinit.check` on the same batch, in training mode, with that noise as
+the loss. A signal agrees within 20 %, a gradient within 25 %.
 
-**{agree} of {layers} layers agree ({share:.1%}); without the {plain} layers of plain stacks,
-{rest:.1%}.**
+**{signal}. {gradient}.**
 
-| model | layers | agree | least and largest measured/expected |
-|---|---|---|---|
+| model | layers | signals agree | measured/expected | gradients agree | measured/expected |
+|---|---|---|---|---|---|
 """
 
 REASONS = """
-## Those that do not
+## Signals that do not
 
 A dash: the plan does not know, because an operation on the way is not followed (a scan, a
 scatter, a parametrized weight, a parameter that is left as it was). Behind the next norm layer it
@@ -101,31 +135,58 @@ values decide.
 |---|---|---|---|
 """
 
+BACK = """
+## Gradients that do not
+
+A dash: gradients come back on several paths, and one of them is not followed. Behind it nothing is
+known up to the input, since a norm layer does not give a gradient a known size. Zero against zero,
+such as before a zero last norm, counts as agreement.
+
+| model | layer | expected | measured |
+|---|---|---|---|
+"""
+
+
+def agreement(pairs: dict[str, list[Pair]], what: str) -> str:
+    """How many layers agree, of all models and without plain stacks."""
+    all_of = [pair for found in pairs.values() for pair in found]
+    others = [p for name, found in pairs.items() if not name.startswith("50 layers") for p in found]
+    agree = sum(pair.agrees for pair in all_of)
+    share = sum(pair.agrees for pair in others) / max(len(others), 1)
+    return (
+        f"{agree} of {len(all_of)} {what} agree ({agree / len(all_of):.1%}); without the "
+        f"{len(all_of) - len(others)} layers of plain stacks, {share:.1%}"
+    )
+
+
+def spread(pairs: list[Pair]) -> str:
+    """How many of a model's layers agree, and the extremes."""
+    ratios = [pair.ratio for pair in pairs if pair.ratio is not None]
+    extremes = f"{min(ratios):.2f} – {max(ratios):.2f}" if ratios else "–"
+    return f"{sum(pair.agrees for pair in pairs)} | {extremes}"
+
 
 def document(found: dict[str, list[Row]]) -> str:
     """The page."""
-    everything = [row for rows in found.values() for row in rows]
-    others = [row for row in everything if not row.model.startswith("50 layers")]
-    text = HEAD.format(
-        seeds=SEEDS,
-        small=SMALL,
-        many=MANY,
-        agree=sum(row.agrees for row in everything),
-        layers=len(everything),
-        share=sum(row.agrees for row in everything) / len(everything),
-        plain=len(everything) - len(others),
-        rest=sum(row.agrees for row in others) / len(others),
-    )
+    signals = {name: sides(rows)[0] for name, rows in found.items()}
+    gradients = {name: sides(rows)[1] for name, rows in found.items()}
+    counts = agreement(signals, "signals"), agreement(gradients, "gradients")
+    text = HEAD.format(seeds=SEEDS, small=SMALL, many=MANY, signal=counts[0], gradient=counts[1])
     for name, rows in found.items():
-        ratios = [row.measured / row.expected for row in rows if row.expected]
-        spread = f"{min(ratios):.2f} – {max(ratios):.2f}" if ratios else "–"
-        text += f"| {name} | {len(rows)} | {sum(row.agrees for row in rows)} | {spread} |\n"
+        text += f"| {name} | {len(rows)} | {spread(signals[name])} | {spread(gradients[name])} |\n"
+    everything = [row for rows in found.values() for row in rows]
     text += REASONS
-    for row in everything:
-        if not row.agrees:
-            expected = "–" if row.expected is None else f"{row.expected:.3g}"
-            text += f"| {row.model} | `{row.layer}` | {expected} | {row.measured:.3g} |\n"
-    return text
+    text += "".join(
+        f"| {row.model} | `{row.layer}` | {row.signal} |\n"
+        for row in everything
+        if not row.signal.agrees
+    )
+    text += BACK
+    return text + "".join(
+        f"| {row.model} | `{row.layer}` | {row.gradient} |\n"
+        for row in everything
+        if not row.gradient.agrees
+    )
 
 
 def main() -> None:
@@ -135,17 +196,25 @@ def main() -> None:
     parser.add_argument("--no-docs", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    found = {name: compare(name) for name in arguments.models}
-    for name, rows in found.items():
-        print(f"{name}: {sum(row.agrees for row in rows)} of {len(rows)}")
+    found = {}
+    for name in arguments.models:
+        found[name] = rows = compare(name)
+        agree = [sum(pair.agrees for pair in side) for side in sides(rows)]
+        print(f"{name}: of {len(rows)} {agree[0]} signals and {agree[1]} gradients", flush=True)
         for row in rows:
-            if not row.agrees:
-                print(f"    {row.layer}: expected {row.expected}, measured {row.measured:.3g}")
-    everything = [row for rows in found.values() for row in rows]
-    share = sum(row.agrees for row in everything) / len(everything)
-    print(f"{share:.1%} of {len(everything)} layers within 20 %")
+            for what, pair in (("signal", row.signal), ("gradient", row.gradient)):
+                if not pair.agrees:
+                    print(f"    {row.layer}: {what} {pair}")
+    for what, place in (("signals", 0), ("gradients", 1)):
+        pairs = {name: sides(rows)[place] for name, rows in found.items()}
+        print(agreement(pairs, what))
     if not arguments.no_docs and len(found) == len(MODELS):
         DOCS.write_text(document(found), encoding="utf-8")
+
+
+def sides(rows: list[Row]) -> tuple[list[Pair], list[Pair]]:
+    """The signals and the gradients of some layers."""
+    return [row.signal for row in rows], [row.gradient for row in rows]
 
 
 if __name__ == "__main__":

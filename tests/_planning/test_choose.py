@@ -121,6 +121,16 @@ def test_an_explanation_tells_the_whole_chain():
     assert '"measured signal"' in text
 
 
+def test_an_explanation_tells_the_gradient():
+    plan = isoinit.plan(*gated())
+    # Three blocks behind it each add a little to the gradient of the skip, which is one.
+    found = re.search(
+        r"gradient +root mean square ([\d.]+) expected", plan.explain("3.down.weight")
+    )
+    assert float(found[1]) == 1
+    assert plan["0.down.weight"].expected_gradient > plan["2.down.weight"].expected_gradient > 1
+
+
 def test_numbers_of_an_explanation_give_the_standard_deviation():
     plan = isoinit.plan(*gated())
     numbers = dict(plan["1.down.weight"].numbers)
@@ -135,6 +145,7 @@ def test_an_explanation_of_what_was_set_by_hand_names_no_rule():
     assert "set by hand (your choice)" in text
     assert "by rule" not in text
     assert plan["1.down.weight"].expected is None
+    assert plan["1.down.weight"].expected_gradient is None
 
 
 def test_explanations_survive_saving(tmp_path):

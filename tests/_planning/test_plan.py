@@ -154,6 +154,15 @@ def test_json_round_trip(plan, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
 
+def test_a_plan_from_before_gradients_were_expected_is_read(plan):
+    data = json.loads(plan.to_json())
+    for parameter in data["parameters"].values():
+        del parameter["expected_gradient"]
+    loaded = isoinit.Plan.from_json(json.dumps(data))
+    assert loaded.digest == plan.digest
+    assert all(entry.expected_gradient is None for entry in loaded)
+
+
 def test_printing_fits_the_terminal_and_folds(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     deep = nn.Sequential(*[nn.Linear(64, 64) for _ in range(40)])
@@ -462,8 +471,9 @@ def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
     assert [row[0] for row in table.rows] == [entry.name for entry in plan]
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert set(table.filters) <= set(table.columns)
-    (signal,) = page.charts
-    assert list(signal.names) == ["0.weight", "2.weight"]
+    signal, gradient = page.charts
+    assert list(signal.names) == list(gradient.names) == ["0.weight", "2.weight"]
+    assert gradient.curves[0].values[-1] == 1
     assert ("elements", "90") in page.facts
     assert plan.to_html(tmp_path / "a.html") == (tmp_path / "a.html").read_text(encoding="utf-8")
     assert plan._repr_html_().startswith("<iframe")

@@ -12,7 +12,8 @@ from dataclasses import replace
 from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.effective import solve
-from isoinit._planning.propagation import Moments, Signal, Walk, propagate, walking
+from isoinit._planning.expectations import outputs, rounded
+from isoinit._planning.propagation import Moments, Signal, Walk, walking
 from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
@@ -58,7 +59,7 @@ def choosing(
     """
     chooser = _Chooser(graph, roles, method, tell)
     yield from walking(graph, chooser.fill, nominal=True, seen=chooser.seen)
-    targets = _outputs(graph, chooser.signals)
+    targets = outputs(graph, chooser.signals)
     chosen = chooser.chosen
     for name, role in roles.items():
         if name not in chosen:
@@ -112,7 +113,7 @@ class _Chooser:
         for join in self._streams.get(value, ()):
             second = signal.second * skip_scale(self.graph, join) ** 2
             if second > 0:
-                self._starts.setdefault(join.stream, _rounded(second))
+                self._starts.setdefault(join.stream, rounded(second))
 
     def _informed(self, op: Op, role: Role, fed: Signal | None) -> Role:
         """Return a role with the second moment that reaches it, if that is known."""
@@ -127,7 +128,7 @@ class _Chooser:
             role = replace(role, followed=False, lost=lost)
         elif second is not None and (role.slot == "weight" or (beside and second > 0)):
             measured = fed is not None and fed.measured
-            role = replace(role, second=_rounded(second), measured=measured)
+            role = replace(role, second=rounded(second), measured=measured)
         if (join := self.graph.ending.get(op.index)) is not None:
             role = replace(role, start=self._starts.get(join.stream, 1.0))
         return role
@@ -142,7 +143,7 @@ class _Chooser:
         fixed = {u.parameter: self.fill(op, u, fed) for u in decided}
         shared = 0.0
         if fed is not None and role.slot == "weight" and fed.second > 0:
-            shared = _rounded(fed.mean**2 / fed.second)
+            shared = rounded(fed.mean**2 / fed.second)
         return solve(made, wanted, fixed, shared)
 
 
@@ -154,35 +155,3 @@ def _first_on_constant(graph: Graph, op: Op, name: str) -> bool:
     if op.kind != "map" or op.inputs:
         return False
     return any(later.kind == "map" and later.inputs for later, _ in graph.uses_of(name))
-
-
-def _rounded(number: float) -> float:
-    """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
-    return float(f"{number:.6g}")
-
-
-def expected(
-    graph: Graph, choices: dict[str, Choice], moments: Moments | None = None
-) -> dict[str, float]:
-    """Return the root mean square expected of each layer's output, by the name of its weight.
-
-    The moments and sizes are those of the example, as a check on the same batch measures them.
-    """
-    if graph.how == "structure":
-        return {}
-
-    def fill(_op: Op, use: Use, _fed: Signal | None) -> Initializer | None:
-        return choices[use.parameter].initializer
-
-    return _outputs(graph, propagate(graph, fill, moments=moments))
-
-
-def _outputs(graph: Graph, signals: dict[int, Signal]) -> dict[str, float]:
-    """Return the root mean square of each layer's first output, by the name of its weight."""
-    found: dict[str, float] = {}
-    for op in graph.ops:
-        weights = [use for use in op.uses if "weight" in use.slot and use.kind == "weight"]
-        for use in weights if weights and weights[0].made else weights[:1]:
-            if use.parameter not in found and op.outputs[0] in signals:
-                found[use.parameter] = _rounded(signals[op.outputs[0]].rms)
-    return found

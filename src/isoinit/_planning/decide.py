@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.choose import choose_all, expected
+from isoinit._planning.choose import choose_all
 from isoinit._planning.doubts import doubts
+from isoinit._planning.expectations import Expected, expected
 from isoinit._planning.measured import lost_notes, measure, reread
 from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
@@ -29,15 +30,17 @@ class Decided:
         graph: what the model does.
         roles: what each parameter is for.
         choices: what it gets.
-        signals: what is expected of the output of each weight.
-        notes: what is doubtful.
+        expected: what is expected at the output of each layer.
+        doubts: where no choice keeps signal and gradient alive.
+        notes: what else is doubtful.
         otherwise: whether the model did other operations on real tensors than when it was read.
     """
 
     graph: Graph
     roles: dict[str, Role]
     choices: dict[str, Choice]
-    signals: dict[str, float]
+    expected: Expected = field(default_factory=Expected)
+    doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     otherwise: bool = False
 
@@ -70,7 +73,7 @@ def _chosen(
     """Return what `by_rules` does, for one reading of the model."""
     roles, moments = read_roles(graph, structure), Moments()
     choices = choose_all(graph, roles, method, moments)
-    decided = Decided(graph, roles, choices, {}, doubts(roles))
+    decided = Decided(graph, roles, choices, doubts=doubts(roles))
     return _measured(model, batch, decided, moments, method)
 
 
@@ -82,7 +85,7 @@ def as_given(
     choices: dict[str, Choice],
 ) -> Decided:
     """Return choices that were made otherwise, with what is expected of them."""
-    return _measured(model, batch, Decided(graph, roles, choices, {}), Moments(), "")
+    return _measured(model, batch, Decided(graph, roles, choices), Moments(), "")
 
 
 def _measured(
@@ -99,22 +102,22 @@ def _measured(
     """
     graph, roles, choices = decided.graph, decided.roles, decided.choices
     if graph.how == "structure":
-        return replace(decided, signals=expected(graph, choices))
+        return replace(decided, expected=expected(graph, choices))
     known, more = Measured(), Moments()
-    signals = expected(graph, choices, more)
+    walked = expected(graph, choices, more)
     asked = {**lost.asked, **more.asked}
     if asked:
         known = measure(model, batch, graph, asked, roles, choices, method)
         lost = Moments(known.known)
         if method:
             choices = choose_all(graph, roles, method, lost)
-        signals = expected(graph, choices, Moments(known.known))
+        walked = expected(graph, choices, Moments(known.known))
     notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
     return replace(
         decided,
         choices=choices,
-        signals=signals,
-        notes=(*decided.notes, *notes),
+        expected=walked,
+        notes=notes,
         otherwise=known.otherwise,
     )
 

@@ -115,6 +115,7 @@ class Plan(Shown):
                 reason=f"set by hand{by}",
                 source="your choice",
                 expected=None,
+                expected_gradient=None,
                 target=None,
                 rule="",
                 close=(),
@@ -136,7 +137,7 @@ class Plan(Shown):
         """Return the whole chain of one choice, as text.
 
         What feeds the parameter and what it feeds, which rule decided and which came close, the
-        formula with its numbers, and the signal that is expected before and after.
+        formula with its numbers, the signal that is expected before and after, and the gradient.
 
         Args:
             name: the parameter's name, or another name of a tied one.
@@ -159,6 +160,7 @@ class Plan(Shown):
               because  fed by relu, which takes part of the second moment; gain 1.414 restores it
                        (He et al. 2015, eq. 10 and 15)
               signal   root mean square 0.707 before, 1 after (for a standardized input)
+              gradient root mean square 1 expected (for 1 at the model's output)
               close    "any activation", "measured signal"
         """
         return shown.explained(self[name])

@@ -35,15 +35,25 @@ def table(entries: Mapping[str, Entry], method: str, warnings: Sequence[str]) ->
 def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence[str]) -> Page:
     """Return a plan as the facts of an HTML page."""
     filters = ("initializer", "role", "rule", "dtype")
-    columns = "parameter, shape, initializer, std, role, expected, reason, source, rule, dtype"
+    columns = (
+        "parameter, shape, initializer, std, role, expected, expected gradient, reason, source"
+    )
+    columns += ", rule, dtype"
     rows = [
-        (e.name, *cells(e)[:2], e.std, e.role, e.expected, e.reason, e.source, e.rule, e.dtype)
+        (
+            *(e.name, *cells(e)[:2], e.std, e.role, e.expected, e.expected_gradient),
+            *(e.reason, e.source, e.rule, e.dtype),
+        )
         for e in entries.values()
     ]
     layers = [entry for entry in entries.values() if entry.expected is not None]
-    curve = Curve("expected", [entry.expected for entry in layers])
     names = [entry.name for entry in layers]
-    signal = Chart("Signal expected", "layer", "rms of the output", [curve], names)
+    signal = Curve("expected", [entry.expected for entry in layers])
+    gradient = Curve("expected", [entry.expected_gradient for entry in layers])
+    charts = [
+        Chart("Signal expected", "layer", "rms of the output", [signal], names),
+        Chart("Gradient expected", "layer", "rms, 1 at the model's output", [gradient], names),
+    ]
     return Page(
         f"Plan of {len(entries)} parameters",
         facts=[
@@ -52,7 +62,7 @@ def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence
             ("elements", f"{sum(math.prod(e.shape) for e in entries.values()):,}"),
         ],
         remarks=[Remark("warning", warning) for warning in warnings],
-        charts=[signal] if layers else [],
+        charts=charts if layers else [],
         tables=[Table("Parameters", columns.split(", "), rows, filters)],
     )
 
@@ -75,6 +85,7 @@ def explained(entry: Entry) -> str:
         "where": ", ".join(f"{what} = {number:.4g}" for what, number in numbers.items()),
         "because": why(entry),
         "signal": f"root mean square {signal} (for a standardized input)" if after else "",
+        "gradient": _gradient(entry),
         "close": ", ".join(f'"{name}"' for name in entry.close),
     }
     lines = [f"{entry.name}: {entry.role}, {entry.dtype} of {shape}"]
@@ -87,6 +98,13 @@ def explained(entry: Entry) -> str:
             break_long_words=False,
         )
     return "\n".join(lines)
+
+
+def _gradient(entry: Entry) -> str:
+    if entry.expected_gradient is None:
+        return ""
+    size = f"{entry.expected_gradient:.3g} expected" if entry.expected_gradient else "none comes"
+    return f"root mean square {size} (for 1 at the model's output)"
 
 
 def why(entry: Entry) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.decide import Decided, as_given, by_rules
+from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
 from isoinit._planning.rules import Choice, left
@@ -100,17 +101,20 @@ def plan(
             replace(role, layout=stored(decided.graph, name, role.layout)),
             str(parameters[name].dtype),
             decided.choices[name],
-            decided.signals.get(name),
+            decided.expected,
         )
         for name, role in decided.roles.items()
     }
     if recipe is not None:  # a head may start at zero: each of its units has a target of its own
         heads = [name for name, role in decided.roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    notes += decided.notes
+    notes += decided.doubts + decided.notes
     chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
+    walked = decided.expected
     if overrides is not None:
-        _override(chosen, model, batch, decided, overrides)
+        walked = _override(chosen, model, batch, decided, overrides)
+    if not decided.doubts:  # they say the same
+        chosen.notes += walked.warnings
     return chosen
 
 
@@ -143,7 +147,7 @@ def _fitting(
     if not faults:
         return decided
     again = as_given(model, batch, graph, roles, {**choices, **faults})
-    return replace(again, notes=decided.notes)
+    return replace(again, doubts=decided.doubts, notes=decided.notes)
 
 
 def _override(
@@ -152,17 +156,23 @@ def _override(
     batch: Any,
     decided: Decided,
     overrides: Mapping[str, Initializer],
-) -> None:
-    """Give a plan other initializers, and what is expected of the signal then."""
+) -> Expected:
+    """Give a plan other initializers; return what is expected of signal and gradient then."""
     chosen.override(overrides)
     graph, roles, before = decided.graph, decided.roles, decided.choices
     given = {e.name: e.initializer for e in chosen if e.initializer != before[e.name].initializer}
     changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
     choices = carried_all(graph, roles, {**before, **changed}, given)
-    signals = as_given(model, batch, graph, roles, choices).signals
+    walked = as_given(model, batch, graph, roles, choices).expected
     for name, entry in chosen.entries.items():
         initializer = choices[name].initializer
-        chosen.entries[name] = replace(entry, initializer=initializer, expected=signals.get(name))
+        chosen.entries[name] = replace(
+            entry,
+            initializer=initializer,
+            expected=walked.signal.get(name),
+            expected_gradient=walked.gradient.get(name),
+        )
+    return walked
 
 
 def read(model: nn.Module, batch: Any = None) -> Reading:
@@ -227,7 +237,7 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
     return graph, batch, (doubt,)
 
 
-def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> Entry:
+def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
     return Entry(
         role.parameter,
         str(role),
@@ -237,7 +247,8 @@ def _entry(role: Role, dtype: str, choice: Choice, expected: float | None) -> En
         choice.reason,
         choice.source,
         must_differ=role.must_differ,
-        expected=expected,
+        expected=walked.signal.get(role.parameter),
+        expected_gradient=walked.gradient.get(role.parameter),
         target=choice.target,
         fed=role.fed_words,
         feeds=role.feeds_words,

@@ -25,6 +25,10 @@ class Entry:
             None where that cannot be worked out.
         target: the same for a standardized input, whatever the example: what the plan means it to
             have, and `Plan.calibrate` makes of it.
+        expected_gradient: for the weight of a layer, the root mean square expected of the loss's
+            gradient by its output, relative to that at the model's output: for white noise of root
+            mean square one at every tensor that the model returns, scalars beside others left out.
+            0 where no gradient comes back; None where it cannot be worked out.
         fed, feeds: what feeds a weight, and where its output goes, in words.
         rule, close: the rule that decided, and those that would have, had it not; "" and () where
             the choice was yours or a recipe's.
@@ -48,6 +52,7 @@ class Entry:
     rule: str = ""
     close: tuple[str, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
+    expected_gradient: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,6 +107,7 @@ class Entry:
             "initializer": self.initializer and self.initializer.to_dict(),
             "std": self.std,
             "expected": self.expected,
+            "expected_gradient": self.expected_gradient,
             "target": self.target,
             "fed": self.fed,
             "feeds": self.feeds,
@@ -139,6 +145,7 @@ class Entry:
             data["rule"],
             tuple(data["close"]),
             tuple(data["numbers"].items()),
+            data.get("expected_gradient"),  # plans of before did not have it
         )
         _ = entry.std  # refuses an initializer that does not fit the layout
         return entry

@@ -35,7 +35,7 @@ def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
     if dims and dims[0] in signal.units:
         spread = float(np.var(signal.rows[HERE]))
-    even = _even(count, spread, op.detail.causal or _is_causal(context, op.inputs[0]))
+    even = _even(count, spread, op.detail.causal or is_causal(context, op.inputs[0]))
     weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
     if count > MANY or not dims or dims[0] not in signal.units:
         shared = weights.mean() * count  # of many scores the sum is all but certain
@@ -102,7 +102,7 @@ def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Si
     query, key, value = inputs[:3]
     sizes = context.graph.sizes
     read = sizes.get(op.inputs[min(len(op.inputs), 3) - 1], (1, 1))
-    causal = op.detail.causal or (len(op.inputs) > 3 and _is_causal(context, op.inputs[3]))
+    causal = op.detail.causal or (len(op.inputs) > 3 and is_causal(context, op.inputs[3]))
     even = _even(read[-2], op.detail.power * query.second * key.second, causal)
     units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
     return replace(_attended(context, value, even), units=units)
@@ -123,7 +123,7 @@ def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return _attended(context, projected, even)
 
 
-def _is_causal(context: Context, value: int) -> bool:
+def is_causal(context: Context, value: int) -> bool:
     """Return whether a causal mask was added or filled in on the way to a value."""
     for _ in range(6):
         op = context.graph.producers.get(value)

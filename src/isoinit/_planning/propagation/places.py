@@ -177,6 +177,17 @@ def _cut(context: Context, op: Op, axis: int) -> bool:
     return math.prod(left) < before[axis] if left else before[axis] > 1
 
 
+def picked(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return the largest of the units at each place, as `topk` gives them first."""
+    before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
+    if not before or len(before) != len(after):
+        return None
+    kept = max(round(SAMPLES * math.prod(after) / max(math.prod(before), 1)), 1)
+    largest = np.sort(inputs[0].rows, axis=1)[:, SAMPLES - kept :]
+    order = context.rng.permutation(np.arange(SAMPLES) * kept // SAMPLES)
+    return Signal(largest[:, order], inputs[0].units)
+
+
 def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
     """Return whether the parts that an operation gives hold different units."""
     before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))

@@ -10,7 +10,15 @@ import numpy as np
 
 from isoinit._planning.propagation import places
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import SAMPLES, Signal, gaussian, part, put_right
+from isoinit._planning.propagation.samples import (
+    ACROSS,
+    HERE,
+    SAMPLES,
+    Signal,
+    gaussian,
+    part,
+    put_right,
+)
 from isoinit._reading.graph import LAYERS, SUMS, Array, Op, ReplayError, elementwise, run_ops
 
 PICKS = frozenset("getitem index_select gather take_along_dim embedding".split())
@@ -24,6 +32,8 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
         return Signal(inputs[0].rows, units)
     if op.replay is None:
         return _with_constant(context, op, inputs, units)
+    pairs = zip(op.inputs, inputs, strict=True)
+    inputs = [_same_everywhere(context, op, value, signal) for value, signal in pairs]
     if context.graph.widens(op):  # at any two places
         inputs = [inputs[0], *(part(signal, i) for i, signal in enumerate(inputs[1:]))]
     try:
@@ -33,6 +43,17 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
     if op.name in ("add", "sub", "mul") and len(inputs) == 2:
         found = replace(found, rows=put_right(op.name, found.rows, *inputs))
     return replace(found, units=units)
+
+
+def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Signal:
+    """Return an input's signal; one of a single place that is spread over places is one at all."""
+    before, after = (context.graph.sizes.get(v, ()) for v in (value, op.outputs[0]))
+    axes = {axis - len(before) for axis in signal.units} | {-len(after)}  # units, examples
+    places = [axis for axis in range(-len(after), 0) if axis not in axes]
+    sizes = [before[axis] if -axis <= len(before) else 1 for axis in places]
+    if max(sizes, default=1) > 1 or all(after[axis] == 1 for axis in places):
+        return signal
+    return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])
 
 
 def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:

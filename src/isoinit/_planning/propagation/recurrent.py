@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,11 +37,11 @@ def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
             return None
         inner = signal.products * use.layout.fan_in * weight.std_for(use.layout) ** 2
         outer = again.layout.fan_in * recurrent.std_for(again.layout) ** 2
-        signal = _state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps, start)
+        signal = state(context.rng, op.name, inner, outer, bias.val if bias else 0.0, steps, start)
     return replace(signal, units=frozenset({len(sizes[op.outputs[0]]) - 1}))
 
 
-def _state(
+def state(
     rng: np.random.Generator,
     name: str,
     inner: Array,
@@ -49,51 +49,87 @@ def _state(
     forget: float,
     steps: int,
     start: Sequence[Array] = (),
+    last: dict[str, Array] | None = None,
 ) -> Signal:
     """Return the state of one recurrent layer, its size averaged over the steps.
 
-    It starts from zero, or else from the state, and the cell of an LSTM, in `start`.
+    It starts from zero, or else from the state, and the cell of an LSTM, in `start`. What its gates
+    and states were at the last step is put into `last`, here and by name.
+    """
+    layer = _Layer(rng, inner, outer, {} if last is None else last)
+    if start:
+        layer.hidden = layer.before = start[0]
+        layer.cell = start[1] if len(start) > 1 else layer.cell
+    total = 0.0
+    for _ in range(steps):
+        after = layer.step(name, forget)
+        layer.before, layer.hidden = layer.hidden, after
+        total += float(np.square(after[HERE]).mean()) / steps
+    here = layer.hidden[HERE]
+    rows = np.stack([here, layer.before[HERE], np.roll(here, 1)])
+    size = math.sqrt(total / max(float(np.square(here).mean()), 1e-300))
+    return Signal(rows * size, frozenset())
+
+
+@dataclass
+class _Layer:
+    """One recurrent layer, followed step by step.
 
     A gate's input is as correlated with that of the step before as its sources are: tokens are new
     at each step, the state of a layer below is not. Here "nearby" is one step before.
+
+    Attributes:
+        rng: the source of all samples.
+        inner: the mean products of what the inputs bring to a gate, (3, 3).
+        outer: what the recurrent weights do to a second moment.
+        last: what gates and states were at the newest step, here and by name.
+        hidden, before, cell: the state, that of the step before, and the cell of an LSTM.
     """
-    hidden = before = start[0] if start else np.zeros((3, SAMPLES))
-    cell = start[1] if len(start) > 1 else np.zeros((3, SAMPLES))
-    noise: dict[str, Array] = {}
-    total = 0.0
 
-    def term(which: str, second: float, lag: float) -> Array:
-        alike = min(max(lag / max(second, 1e-300), 0.0), 1.0)
-        fresh = gaussian(rng, np.eye(3)).rows
-        noise[which] = alike * noise.get(which, fresh) + math.sqrt(1 - alike**2) * fresh
-        return math.sqrt(second) * noise[which]
+    rng: np.random.Generator
+    inner: Array
+    outer: float
+    last: dict[str, Array]
+    hidden: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    before: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    cell: Array = field(default_factory=lambda: np.zeros((3, SAMPLES)))
+    _noise: dict[str, Array] = field(default_factory=dict)
 
-    def fresh_input(which: str) -> Array:
-        return term(which, inner[HERE, HERE], inner[HERE, NEARBY])
-
-    def fed_back(which: str) -> Array:
-        now, last = (outer * float(hidden[HERE] @ h[HERE]) / SAMPLES for h in (hidden, before))
-        return term(which + " state", now, last)
-
-    def gate(which: str, shift: float = 0.0) -> Array:
-        return fresh_input(which) + fed_back(which) + shift
-
-    def open_(which: str, shift: float = 0.0) -> Array:
-        return 1 / (1 + np.exp(-gate(which, shift)))
-
-    for _ in range(steps):
+    def step(self, name: str, forget: float) -> Array:
+        """Return the state after one more step."""
         if name.startswith("lstm"):
-            cell = open_("forget", forget) * cell + open_("in") * np.tanh(gate("cell"))
-            after = open_("out") * np.tanh(cell)
-        elif name.startswith("gru"):
-            update = open_("update")
-            new = np.tanh(fresh_input("new") + open_("reset") * fed_back("new"))
-            after = (1 - update) * new + update * hidden
-        else:
-            value = gate("state")
-            after = np.tanh(value) if "tanh" in name else np.maximum(value, 0)
-        before, hidden = hidden, after
-        total += float(np.square(hidden[HERE]).mean()) / steps
-    rows = np.stack([hidden[HERE], before[HERE], np.roll(hidden[HERE], 1)])
-    size = math.sqrt(total / max(float(np.square(hidden[HERE]).mean()), 1e-300))
-    return Signal(rows * size, frozenset())
+            was = self._open("forget", forget) * self._keep("cell before", self.cell)
+            self.cell = was + self._open("in") * self._keep("new", np.tanh(self._gate("cell")))
+            return self._open("out") * np.tanh(self._keep("cell", self.cell))
+        if name.startswith("gru"):
+            update, into = self._open("update"), self._input("new")
+            back = self._open("reset") * self._keep("fed back", self._fed_back("new"))
+            new = self._keep("new", np.tanh(into + back))
+            return (1 - update) * new + update * self._keep("before", self.hidden)
+        value = self._gate("state")
+        return self._keep("after", np.tanh(value) if "tanh" in name else np.maximum(value, 0))
+
+    def _keep(self, which: str, value: Array) -> Array:
+        self.last[which] = value[HERE]
+        return value
+
+    def _term(self, which: str, second: float, lag: float) -> Array:
+        alike = min(max(lag / max(second, 1e-300), 0.0), 1.0)
+        fresh = gaussian(self.rng, np.eye(3)).rows
+        known = self._noise.get(which, fresh)
+        self._noise[which] = alike * known + math.sqrt(1 - alike**2) * fresh
+        return math.sqrt(second) * self._noise[which]
+
+    def _input(self, which: str) -> Array:
+        return self._term(which, self.inner[HERE, HERE], self.inner[HERE, NEARBY])
+
+    def _fed_back(self, which: str) -> Array:
+        states = (self.hidden, self.before)
+        now, lag = (self.outer * float(self.hidden[HERE] @ h[HERE]) / SAMPLES for h in states)
+        return self._term(which + " state", now, lag)
+
+    def _gate(self, which: str, shift: float = 0.0) -> Array:
+        return self._input(which) + self._fed_back(which) + shift
+
+    def _open(self, which: str, shift: float = 0.0) -> Array:
+        return self._keep(which, 1 / (1 + np.exp(-self._gate(which, shift))))

@@ -55,6 +55,7 @@ ROUTES: dict[str, Route] = {
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
     "one_hot": tables.one_hot,
+    "topk": places.picked,
 }
 
 

@@ -22,12 +22,13 @@ from isoinit._reading.graph.ops import (
     Mixed,
     Op,
     Part,
+    Pull,
     Replay,
     ReplayError,
     Use,
     first_line,
 )
-from isoinit._reading.graph.replay import elementwise, run_ops
+from isoinit._reading.graph.replay import elementwise, pull_back, run_ops
 
 __all__ = [
     "COMPOSED",
@@ -47,10 +48,12 @@ __all__ = [
     "Mixed",
     "Op",
     "Part",
+    "Pull",
     "Replay",
     "ReplayError",
     "Use",
     "elementwise",
     "first_line",
+    "pull_back",
     "run_ops",
 ]

@@ -18,6 +18,8 @@ from isoinit.initializers.scale.fans import Layout
 Array = npt.NDArray[np.float64]
 # An operation as a function of arrays in place of its inputs: one array for each of its outputs.
 Replay = Callable[[Sequence[Array]], Sequence[Array]]
+# The gradients by the arrays of an operation of one output, given the arrays and that by the output.
+Pull = Callable[[Sequence[Array], Array], Sequence[Array]]
 
 # What an operation is to the signal. A "map" mixes its inputs by a weight, a "lookup" reads rows of
 # a table or a parameter itself, a "move" rearranges (reshape, pooling, dropout); everything else is
@@ -126,6 +128,7 @@ class Detail:
             it looks up rows of.
         causal: whether attention looks back only.
         inside: of a convolution, the share of its fan-in that falls on the input and not on padding.
+        groups: of a norm over the places of each example, into how many groups it parts the units.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
 
@@ -139,6 +142,7 @@ class Detail:
     constant: tuple[float, float] | None = None
     causal: bool = False
     inside: float = 1.0
+    groups: int = 0
     live: bool = True
 
 
@@ -153,10 +157,12 @@ class Mixed:
     Attributes:
         replay: computes the outputs from arrays in place of the inputs and then of the constants.
         rows: for each such constant some of its values, evenly spaced over the tensor.
+        pull: the gradients by all of these arrays.
     """
 
     replay: Replay
     rows: tuple[Array, ...]
+    pull: Pull | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,7 @@ class Op:
         rank: the number of axes of the input that has most: arrays are replayed with as many.
         mixed: the same where it reads constant tensors of several values; None for others.
         unplayed: why `replay` is None; empty for moves.
+        pull: the exact gradient of `replay`; a jump has none. None where there is no replay.
     """
 
     index: int
@@ -188,6 +195,7 @@ class Op:
     rank: int = field(default=1, compare=False)
     mixed: Mixed | None = field(default=None, compare=False)
     unplayed: str = field(default="", compare=False)
+    pull: Pull | None = field(default=None, compare=False)
 
     def play(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Return the outputs from arrays in place of the inputs.

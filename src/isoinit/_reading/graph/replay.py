@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from isoinit._reading.graph.ops import Array, Op, ReplayError
+from isoinit._reading.graph.ops import Array, Op, Pull, ReplayError
 
 # Elements that are replayed again by themselves: of odd number, so that every axis has another length.
 CHOSEN = 243
@@ -44,6 +44,23 @@ def run_ops(
         flat = [array.ravel() if array.size == length else array for array in made]
         arrays.update(zip(op.outputs, flat, strict=True))
     return arrays
+
+
+def pull_back(op: Op, pull: Pull, rows: Sequence[Array], gradient: Array) -> list[Array]:
+    """Return the gradients by the rows that an operation reads, given that by its one output.
+
+    Args:
+        op: the operation.
+        pull: its gradient, or that of it with constants.
+        rows: what it reads.
+        gradient: the gradient of each element of its output.
+
+    Raises:
+        ReplayError: if it cannot be replayed on rows.
+    """
+    given = [_shaped(op, row) for row in rows]
+    pulled = pull(given, gradient.reshape(given[0].shape))
+    return [np.asarray(array, np.float64).ravel() for array in pulled]
 
 
 def elementwise(

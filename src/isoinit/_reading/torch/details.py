@@ -73,6 +73,10 @@ def detail(
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
         power = scale**2 * query.shape[-1] if isinstance(scale, (int, float)) else 1.0
         return Detail(causal=bool(flag) or any(c.causal for c in constants), power=power)
+    if name == "group_norm":
+        return Detail(groups=int(args[1] if len(args) > 1 else kwargs["num_groups"]))
+    if name == "instance_norm":
+        return Detail(groups=int(made[0].shape[1]))
     if name == "batch_norm":
         training = args[5] if len(args) > 5 else kwargs.get("training", False)
         return Detail(live=bool(training))

@@ -246,8 +246,8 @@ class Recorder(TorchFunctionMode):
         played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        replay, mixed, unplayed, rank = played
-        facts = replay, told, rank, mixed, unplayed
+        replay, mixed, unplayed, rank, pull = played
+        facts = replay, told, rank, mixed, unplayed, pull
         at = len(self.ops)
         op = Op(at, name, kind, tuple(inputs), tuple(outputs), tuple(uses), *facts)
         self.ops.append(op)

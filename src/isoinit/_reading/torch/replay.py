@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array, Mixed, Replay, ReplayError, elementwise, first_line
+from isoinit._reading.graph import Array, Mixed, Pull, Replay, ReplayError, elementwise, first_line
 from isoinit._reading.torch.calls import CASTS, function_name, mask_of
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.real import on_real_memory
@@ -38,12 +39,14 @@ class Played(NamedTuple):
         mixed: the same where constant tensors of several values take part.
         reason: why there is no replay; empty where there is one.
         rank: the number of axes of the input that has most.
+        pull: the gradient of the replay.
     """
 
     replay: Replay | None
     mixed: Mixed | None = None
     reason: str = ""
     rank: int = 1
+    pull: Pull | None = None
 
 
 @dataclass(frozen=True)
@@ -125,11 +128,11 @@ def replay_of(
     except ReplayError as refusal:
         return Played(None, None, f"reads {refusal}", rank)
     function = _masked_write if _writes_by_mask(call) else call.function
-    replay = _replay(Recorded(function, args, kwargs), max(len(made), 1))
+    replay = _Replayed(Recorded(function, args, kwargs), max(len(made), 1))
     if rows:
         why = "reads a constant tensor of several values"
-        return Played(None, Mixed(replay, tuple(rows)), why, rank)
-    return Played(replay, rank=rank)
+        return Played(None, Mixed(replay, tuple(rows), replay.pull), why, rank)
+    return Played(replay, rank=rank, pull=replay.pull)
 
 
 def composed(
@@ -162,30 +165,71 @@ def _plain(call: Recorded, made: Sequence[torch.Tensor]) -> Recorded:
     return call._replace(kwargs={k: v for k, v in call.kwargs.items() if k != "out"})
 
 
-def _replay(template: Recorded, outputs: int) -> Replay:
-    """Return a recorded call as a function of arrays that gives this many of them.
+@dataclass(eq=False)
+class _Replayed:
+    """A recorded call as a function of arrays, and the gradient of that function.
 
-    Whether it draws random numbers is asked at its first call: with the same arguments, it does so
-    always or never.
+    Attributes:
+        template: the call, with placeholders where the arrays go.
+        outputs: how many arrays it gives.
+        sober: whether it is known to draw no random numbers: asked once, since it always does or
+            never.
     """
-    sober = False
 
-    def replay(arrays: Sequence[Array]) -> Sequence[Array]:
-        nonlocal sober
-        with on_real_memory(draws=not sober):
-            tensors = [torch.from_numpy(array.copy()) for array in arrays]  # it may be in place
-            args, kwargs = map_leaves(partial(_given, tensors), (template.args, template.kwargs))
-            try:
-                result = template.function(*args, **kwargs)
-            except Exception as error:  # whatever torch raises on other shapes or dtypes
-                raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
-            made = [_double(t).numpy() for t in tensors_in(args[0] if result is None else result)]
-        sober = True
-        if len(made) != outputs or any(np.iscomplexobj(array) for array in made):
+    template: Recorded
+    outputs: int
+    sober: bool = False
+
+    def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Return what the call makes of arrays."""
+        with on_real_memory(draws=not self.sober):
+            made = self._run([torch.from_numpy(array.copy()) for array in arrays])  # maybe in place
+            found = [_double(tensor).numpy() for tensor in made]
+        self.sober = True
+        if len(found) != self.outputs or any(np.iscomplexobj(array) for array in found):
             raise ReplayError("does not give as many real tensors as it did")
-        return made
+        return found
 
-    return replay
+    def pull(self, arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
+        """Return the gradient by each array, given that by the one output: torch's, by autograd.
+
+        A jump, and what does not depend on an array differentiably, gives zeros.
+        """
+        if self._sign is not None:
+            return [gradient, self._sign * gradient]
+        # What draws random numbers was refused when it was called.
+        with unset_fake_temporarily(), torch.enable_grad():
+            given = [torch.from_numpy(array) for array in arrays]
+            leaves = [t.requires_grad_() if t.is_floating_point() else t for t in given]
+            made = self._run([leaf.clone() for leaf in leaves])  # the call may be in place
+            if len(made) != 1 or made[0].shape != gradient.shape:
+                raise ReplayError("does not give one number for each of its inputs")
+            carry = [leaf for leaf in leaves if leaf.requires_grad]
+            if not made[0].requires_grad or not carry:
+                return [np.zeros(array.shape) for array in arrays]
+            sent = torch.from_numpy(gradient).to(made[0].dtype)
+            found = iter(torch.autograd.grad(made[0], carry, sent, materialize_grads=True))
+            return [
+                next(found).numpy() if leaf.requires_grad else np.zeros(leaf.shape)
+                for leaf in leaves
+            ]
+
+    @cached_property
+    def _sign(self) -> float | None:
+        """Of a plain sum or difference of two arrays, the sign of the second; None for the rest."""
+        function, args, kwargs = self.template
+        places = [leaf.position for leaf in args if isinstance(leaf, _Input)]
+        plain = places == [0, 1] and len(args) == 2 and not kwargs
+        return {"add": 1.0, "sub": -1.0}.get(function_name(function)) if plain else None
+
+    def _run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        template = self.template
+        args, kwargs = map_leaves(partial(_given, tensors), (template.args, template.kwargs))
+        try:
+            result = template.function(*args, **kwargs)
+        except Exception as error:  # whatever torch raises on other shapes or dtypes
+            raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
+        return list(tensors_in(args[0] if result is None else result))
 
 
 def _given(tensors: Sequence[torch.Tensor], leaf: Any) -> Any:
