@@ -116,7 +116,8 @@ def test_a_softmax_between_layers_is_no_elementwise_function():
 
 def test_short_stacks_raise_no_doubts():
     assert planned(stack(lambda x: x.softmax(-1), depth=12)).notes == ()
-    assert planned(stack(lambda x: x**3, depth=12)).notes == ()
+    notes = planned(stack(lambda x: x**3, depth=12)).notes
+    assert not [note for note in notes if "no weights are known" in note]
 
 
 def test_a_function_without_moments_is_no_straight_line():

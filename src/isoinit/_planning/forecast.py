@@ -89,7 +89,8 @@ def _judged(graph: Graph, layers: list[Op], sizes: Mapping[int, float], what: st
         if (size := sizes.get(op.index, 0.0)) > 0:
             largest[depths[op.index]] = max(largest.get(depths[op.index], 0.0), size)
     known = [(depth, math.log(size)) for depth, size in sorted(largest.items())]
-    if len(known) < FEWEST:
+    weights = {op.uses[0].parameter for op in layers}  # a loop applies one again and again
+    if min(len(known), len(weights)) < FEWEST:
         return ""
     slopes = [(b - a) / (j - i) for n, (i, a) in enumerate(known) for j, b in known[n + 1 :]]
     rate = median(slopes) * (known[-1][0] - known[0][0]) * (-1 if what == "gradient" else 1)

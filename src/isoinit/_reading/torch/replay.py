@@ -208,7 +208,11 @@ class _Replayed:
             if not made[0].requires_grad or not carry:
                 return [np.zeros(array.shape) for array in arrays]
             sent = torch.from_numpy(gradient).to(made[0].dtype)
-            found = iter(torch.autograd.grad(made[0], carry, sent, materialize_grads=True))
+            try:
+                given_back = torch.autograd.grad(made[0], carry, sent, materialize_grads=True)
+            except RuntimeError as error:  # torch has no derivative for it
+                raise ReplayError(f"has no gradient: {first_line(error)}") from error
+            found = iter(given_back)
             return [
                 next(found).numpy() if leaf.requires_grad else np.zeros(leaf.shape)
                 for leaf in leaves

@@ -77,7 +77,7 @@ FORMS = {
         lambda a, b: functional.scaled_dot_product_attention(0 * a, 0 * a, b),
         (0, 1 / 8),
     ),
-    "attention by hand": (lambda a, b: torch.softmax(a @ a.mT * 0, -1) @ b, (0, 1 / 8)),
+    "attention by hand": (lambda a, b: torch.softmax(a @ b.mT * 0, -1) @ b, (0, 1 / 8)),
 }
 
 
