@@ -93,7 +93,7 @@ def status(folder, monkeypatch):
 def test_plan(folder, status, capsys):
     table = run(folder, "plan", "models.py:default")
     assert table.returncode == 0
-    assert "pairs of opposite units" in " ".join(table.stdout.split())
+    assert "each unit has a mirror image" in " ".join(table.stdout.split())
     assert status("plan", "models.py:default", "--json", "--method", "sparse") == 0
     plan = isoinit.Plan.from_json(capsys.readouterr().out)
     assert isinstance(plan["0.weight"].initializer, isoinit.Sparse)

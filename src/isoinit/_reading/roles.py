@@ -50,6 +50,8 @@ class Role:
         alone: whether this is its only kind of use: a norm's scale that is also folded into the
             weight before it has another.
         divides: whether something may be divided by it.
+        made: whether the model makes the weight of it, so that its own size says little.
+        composed: whether it makes the weight together with other random parameters.
     """
 
     parameter: str
@@ -78,6 +80,8 @@ class Role:
     start: float = 1.0
     alone: bool = True
     divides: bool = False
+    made: bool = False
+    composed: bool = False
 
     @property
     def fed_words(self) -> str:
@@ -96,10 +100,11 @@ class Role:
     def must_differ(self) -> bool:
         """Whether it is a weight whose units would stay identical if they started so.
 
-        Those at the end of a residual branch or an adapter may: what feeds them tells them apart.
+        Those at the end of a residual branch or an adapter may: what feeds them tells them apart. Of
+        several that make a weight together one may, if the others differ.
         """
         apart = self.ends_branch or (self.motif is not None and self.motif.name == "adapter out")
-        return "weight" in self.slot and not apart
+        return "weight" in self.slot and not (apart or self.composed)
 
     def __str__(self) -> str:
         words = "embedding" if self.slot == "table" else self.slot
@@ -168,6 +173,8 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         through=use.through,
         neutral=use.neutral,
         tied=tied,
+        made=use.made is not None,
+        composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,
         chain=chains.get(op.index),
         alone=all(other.slot == use.slot for _, other in graph.uses_of(name)),
         divides=any(_divides(*other) for other in graph.uses_of(name)),

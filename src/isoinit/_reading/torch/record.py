@@ -258,11 +258,8 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         """Constants that a call made, of other constants or of nothing but shapes."""
         call = (func, args, kwargs)
-        foreign = (
-            self._below
-            and not self._fake
-            and any(tensor not in self._constants for tensor in tensors_in((args, kwargs)))
-        )
+        given = tensors_in((args, kwargs))
+        foreign = self._below and not self._fake and not all(map(self._is_known, given))
         if foreign or brings_in(args, kwargs):
             return  # where it comes from is not shown: it may be made of the signal
         for tensor in made:
@@ -351,8 +348,10 @@ class Recorder(TorchFunctionMode):
             return
         if self._below and not self._fake:
             return
-        known = (self._values, self._weights, self._constants)
-        self._missed = not any(tensor in kind for kind in known)
+        self._missed = not self._is_known(tensor)
+
+    def _is_known(self, tensor: torch.Tensor) -> bool:
+        return any(tensor in kind for kind in (self._values, self._weights, self._constants))
 
     def _constant(self, tensor: Any) -> Constant | None:
         if not isinstance(tensor, torch.Tensor) or tensor in self._values:

@@ -51,7 +51,7 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
     stds = {
         name: facts.weights[name].std
         for name, role in facts.roles.items()
-        if "weight" in role.slot and math.prod(role.layout.shape) >= ENOUGH
+        if "weight" in role.slot and not role.made and math.prod(role.layout.shape) >= ENOUGH
     }
     stds = {name: std for name, std in stds.items() if std > 0 and math.isfinite(std)}
     groups: dict[object, list[str]] = {}
@@ -152,7 +152,7 @@ def drawn_for(facts: Facts, layers: Sequence[str]) -> str:
 def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
     """The activation that a weight was drawn for and the other one that it feeds."""
     role, weight = facts.roles[name], facts.weights[name]
-    if role.slot != "weight" or role.activation is None or not weight.std > 0:
+    if role.slot != "weight" or role.made or role.activation is None or not weight.std > 0:
         return None
     count = math.prod(role.layout.shape)
     tolerance = max(GAIN_TOLERANCE, 3 / math.sqrt(2 * count))

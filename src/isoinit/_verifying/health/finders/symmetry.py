@@ -91,7 +91,8 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
     """Weights whose singular values are nearly all zero."""
     for name, weight in facts.weights.items():
         role = facts.roles[name]
-        if "weight" not in role.slot or not math.isfinite(weight.rank) or weight.full < 4:
+        whole = "weight" in role.slot and not role.composed
+        if not whole or not math.isfinite(weight.rank) or weight.full < 4:
             continue
         if weight.rank < LOW * weight.full and not weight.twins:
             yield Finding(
