@@ -19,9 +19,8 @@ from isoinit._reading.graph.ops import Array, Op, Pull, ReplayError
 
 # Elements that are replayed again by themselves: of odd number, so that every axis has another length.
 CHOSEN = 243
-SMALLEST = (
-    8  # half of them from the smallest eighth: among large ones a softmax picks single elements
-)
+# Half of them are from the smallest eighth: among large ones a softmax picks single elements.
+SMALLEST = 8
 
 
 def run_ops(
@@ -92,20 +91,28 @@ def elementwise(
     if whole.size != len(rows[0]):
         raise ReplayError(f"{name} is no function of single elements")
     again = np.ravel(function([row[chosen] for row in rows]))
-    if again.shape != chosen.shape or not np.allclose(
-        whole[chosen], again, rtol=rtol, atol=atol, equal_nan=True
-    ):
+    same = again.shape == chosen.shape and (
+        np.array_equal(whole[chosen], again)  # mostly, and much faster to tell
+        or np.allclose(whole[chosen], again, rtol=rtol, atol=atol, equal_nan=True)
+    )
+    if not same:
         raise ReplayError(f"{name} is no function of single elements")
     return whole
 
 
 def _choice(row: Array) -> npt.NDArray[np.intp]:
     """Return the places of random elements of a row: first of small ones, then of any."""
+    some, rest = _places(len(row))
+    small = np.argpartition(np.abs(row[some]), CHOSEN // 2)[: CHOSEN // 2]
+    return np.concatenate([some[small], rest])
+
+
+@cache
+def _places(length: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return random places in a row: those that the small elements are looked for among, and more."""
     rng = np.random.default_rng(0)
-    few = max(len(row) // SMALLEST, 1)
-    small = np.argpartition(np.abs(row), few - 1)[:few]
-    half = CHOSEN // 2
-    return np.concatenate([rng.choice(small, half), rng.integers(len(row), size=CHOSEN - half)])
+    some = rng.integers(length, size=CHOSEN // 2 * SMALLEST)
+    return some, rng.integers(length, size=CHOSEN - CHOSEN // 2)
 
 
 def _shaped(op: Op, array: Array) -> Array:

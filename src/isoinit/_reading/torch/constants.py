@@ -41,6 +41,7 @@ class Constant:
         causal: whether it tells what comes before what.
         filled: the number that all its elements are, if that is known from what made it.
         make: computes it on real memory; None where `tensor` holds it.
+        moved: whether that only rearranges another constant.
     """
 
     tensor: torch.Tensor
@@ -48,6 +49,7 @@ class Constant:
     causal: bool = False
     filled: float | None = None
     make: Callable[[], torch.Tensor] | None = None
+    moved: bool = False
 
     @cached_property
     def values(self) -> torch.Tensor:
@@ -56,7 +58,7 @@ class Constant:
         Raises:
             ReplayError: if they are too many, or not known; the message says which.
         """
-        with on_real_memory():
+        with on_real_memory(draws=self.make is not None and not self.moved):
             return self._read() if self.make is None else self.make()
 
     def _read(self) -> torch.Tensor:
@@ -90,7 +92,7 @@ class Constant:
         Raises:
             ReplayError: as `values` does, or if it has none.
         """
-        with on_real_memory():
+        with on_real_memory(draws=False):
             values = self.values.reshape(-1)
             if not values.numel() or values.is_complex():
                 raise ReplayError("a constant tensor without real values")
@@ -103,7 +105,7 @@ class Constant:
         """Its mean and second moment; None if they are not known."""
         if self.wave:
             return 0.0, 0.5
-        with on_real_memory():
+        with on_real_memory(draws=False):
             values = self.tensor
             if not _is_plain(values):
                 try:
@@ -172,7 +174,8 @@ def constant(
     if real and not (wave or causal or (moved and before)):
         return None  # so that its memory is not kept
     make = Constant(made)._read if real else _maker(call, known, tuple(made.shape))
-    return Constant(before[0].tensor if moved and before else made, wave, causal, make=make)
+    held = before[0].tensor if moved and before else made
+    return Constant(held, wave, causal, make=make, moved=moved)
 
 
 def filled(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:

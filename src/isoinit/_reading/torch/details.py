@@ -184,7 +184,7 @@ def axes_along(shape: Sequence[int], view: torch.Tensor) -> tuple[tuple[int, ...
 
     An axis of the view may merge several axes, or be a part of one.
     """
-    strides = torch.empty(tuple(shape), device="meta").stride()
+    strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
     real = [axis for axis, size in enumerate(shape) if size > 1]
     found: list[tuple[int, ...]] = []
     for size, step in zip(view.shape, view.stride(), strict=True):
