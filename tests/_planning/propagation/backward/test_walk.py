@@ -1,6 +1,6 @@
 """The gradient that is worked out, against closed forms and against autograd on real models.
 
-Measured gradients are means over a few fixed seeds; the tolerances (10 to 30 %) allow for their scatter.
+Measured gradients are means over a few fixed seeds; tolerances of 10 to 30 % allow for their scatter.
 """
 
 import itertools
