@@ -119,6 +119,16 @@ def test_a_scaled_weight_stays_orthogonal():
     assert torch.allclose(square, square[0, 0] * torch.eye(N), atol=1e-5)
 
 
+def test_a_scaled_weight_is_mirrored_as_a_plain_one():
+    x = torch.randn(64, N, generator=torch.Generator().manual_seed(3))
+    made = [layer for _ in range(16) for layer in (Made(lambda m, w: w / 8, SQUARE), nn.ReLU())]
+    plain = [layer for _ in range(16) for layer in (nn.Linear(N, N, bias=False), nn.ReLU())]
+    plan, known = (isoinit.plan(nn.Sequential(*layers), x) for layers in (made, plain))
+    entry = plan["8.ps.0"]
+    assert entry.initializer == known["8.weight"].initializer.scaled(8)
+    assert entry.expected == pytest.approx(known["8.weight"].expected, rel=1e-3)
+
+
 def test_the_gain_of_a_normalized_weight_is_one_whatever_stands_beside_it():
     model = nn.Sequential(Made(lambda m, w, g: standardized(w) * (g * 0.05), SQUARE, GAIN))
     plan = isoinit.plan(model, torch.randn(256, N))

@@ -80,7 +80,15 @@ def moments_of(made: Made, fills: Fills) -> Moments | None:
         return None
     chosen = tuple(fills[part.parameter] for part in made.parts)
     bases = dict(zip((part.parameter for part in made.parts), chosen, strict=True))
-    found = _remembered(made, chosen, lambda: _measured(made, _draws(made, bases, exact=())))
+
+    def measured() -> Moments:
+        replay = _replay(made)
+        with np.errstate(over="ignore", invalid="ignore"):
+            tensors = [replay(draw) for draw in _draws(made, bases, exact=())]
+        found = _measured(tensors, made.layout)
+        return Moments(_digits(found.mean), _digits(found.second), _digits(found.along))
+
+    found = _remembered(made, chosen, measured)
     return found if isinstance(found, Moments) else None
 
 
@@ -108,7 +116,8 @@ def solve(made: Made, wanted: Choice, fixed: Fills, shared: float) -> dict[str, 
     bases: Fills = {**({free[0].parameter: initial} if own else plain), **fixed}
     size: Any = _fault(made, bases)
     if not size:
-        goal = moments_for(initial, made.layout).strength(shared)
+        # What the parameter alone would be as the weight: rows of mirrored weights sum to zero, too.
+        goal = None if own else moments_for(initial, made.layout).strength(shared)
         names = tuple(part.parameter for part in free)
         known = (*(bases[part.parameter] for part in made.parts), goal, shared)
         size = _remembered(made, known, lambda: _size(made, bases, names, goal, shared))
@@ -156,7 +165,7 @@ def _fits(initial: Initializer, part: Part, made: Made) -> bool:
 
 
 def _size(
-    made: Made, bases: Fills, free: Sequence[str], goal: float, shared: float
+    made: Made, bases: Fills, free: Sequence[str], goal: float | None, shared: float
 ) -> float | str | None:
     """Return what to multiply the free parameters by for a tensor of this strength.
 
@@ -168,10 +177,16 @@ def _size(
     def scaled(size: float) -> list[list[Array]]:
         return [[a * size if i in at else a for i, a in enumerate(draw)] for draw in draws]
 
-    def strength(size: float) -> float:
-        return _measured(made, scaled(size)).strength(shared)
-
     replay = _replay(made)
+
+    def strength(size: float) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            tensors = [replay(draw) for draw in scaled(size)]
+        return _measured(tensors, made.layout).strength(shared)
+
+    if goal is None:
+        alone = [draw[at[0]] for draw in draws]
+        goal = _measured(alone, made.parts[at[0]].layout).strength(shared)
     one, two = (replay(scaled(size)[0]) for size in (1.0, 2.0))
     before, after = strength(1.0), strength(2.0)
     if not (math.isfinite(before) and math.isfinite(after)):
@@ -250,25 +265,23 @@ def _drawn(initial: Initializer, part: Part, seed: int) -> Array:
     return initial.mean_for(part.layout) + initial.std_for(part.layout) * normal
 
 
-def _measured(made: Made, draws: Sequence[Sequence[Array]]) -> Moments:
-    """Return the moments of the tensors that samples of the parameters make."""
-    replay = _replay(made)
+def _measured(tensors: Sequence[Array], layout: Layout) -> Moments:
+    """Return the moments of samples of a tensor."""
     with np.errstate(over="ignore", invalid="ignore"):
-        tensors = [replay(draw) for draw in draws]
         mean = float(np.mean([tensor.mean() for tensor in tensors]))
         second = float(np.mean([np.square(tensor).mean() for tensor in tensors]))
-        sums = [_row_sums(tensor, made.layout) for tensor in tensors]
+        sums = [_row_sums(tensor, layout) for tensor in tensors]
         along = float(np.mean([np.square(row).mean() for row in sums]))
     if not math.isfinite(second):
         return Moments(mean, second)
     count = sum(row.size for row in sums)
-    terms = math.prod(made.layout.shape) / max(sums[0].size, 1)
+    terms = math.prod(layout.shape) / max(sums[0].size, 1)
     along = along / (terms * second) if second else 1.0
     if abs(along - 1) < 5 * math.sqrt(2 / count):  # as independent elements would by chance
         along = 1.0
     if abs(mean) * math.sqrt(count * terms) < 5 * math.sqrt(second):
         mean = 0.0
-    return Moments(_digits(mean), _digits(second), _digits(along))
+    return Moments(mean, second, along)
 
 
 def _row_sums(tensor: Array, layout: Layout) -> Array:

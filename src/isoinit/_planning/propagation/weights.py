@@ -42,7 +42,8 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
         products = half @ half.T / SAMPLES
-    products = products + (moments.along - 1) * fed.mean**2
+    else:
+        products = products + (moments.along - 1) * fed.mean**2
     products = products * terms * moments.second
     mean, variance = _bias(context, op, fed)
     draw = mirrored if mirror in ("out", "both") else gaussian
