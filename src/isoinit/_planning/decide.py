@@ -105,13 +105,15 @@ def _measured(
         return replace(decided, expected=expected(graph, choices))
     known, more = Measured(), Moments()
     walked = expected(graph, choices, more)
-    asked = {**lost.asked, **more.asked}
-    if asked:
+    asked, new = {**lost.asked, **more.asked}, True
+    while asked and new:  # what is measured changes choices, and these what is lost behind
         known = measure(model, batch, graph, asked, roles, choices, method)
-        lost = Moments(known.known)
+        lost, more = Moments(known.known), Moments(known.known)
         if method:
             choices = choose_all(graph, roles, method, lost)
-        walked = expected(graph, choices, Moments(known.known))
+        walked = expected(graph, choices, more)
+        new = not known.why and not asked.keys() >= {**lost.unknown, **more.unknown}.keys()
+        asked = {**asked, **lost.unknown, **more.unknown}
     notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
     return replace(
         decided,

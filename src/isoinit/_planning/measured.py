@@ -95,7 +95,8 @@ def lost_notes(
     """
     lost_by: dict[str, list[str]] = {}
     for value, by in unknown.items():
-        because = f"it goes through {by}, which is not followed, and was not measured ({why})"
+        asked = f"was not measured ({why})" if why else "was not measured"
+        because = f"it goes through {by}, which is not followed, and {asked}"
         lost_by.setdefault(because, []).extend(readers(graph, value))
     fed = {use.parameter for op in graph.ops if op.inputs for use in op.uses}
     maps = [op for op in graph.ops if op.kind == "map" and not op.inputs]
