@@ -178,14 +178,93 @@ def test_a_generated_weight_counts_the_inputs_of_the_layer_that_it_serves(name):
     assert out == pytest.approx(1, rel=0.15)
 
 
-def test_queries_and_keys_are_no_generated_weights():
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.q, self.k = nn.Linear(N, N), nn.Linear(N, N)
+class Attention(nn.Module):
+    """Attention of four heads, spelled out."""
 
-        def forward(self, x):
-            return (self.q(x) @ self.k(x).transpose(1, 2) / 8).softmax(-1) @ x
+    def __init__(self, scores):
+        super().__init__()
+        self.q, self.k = nn.Linear(N, N), nn.Linear(N, N)
+        self.scores = scores
 
-    plan = isoinit.plan(Attention(), torch.randn(2, 5, N))
+    def forward(self, x):
+        q, k = (layer(x).view(*x.shape[:2], 4, N // 4) for layer in (self.q, self.k))
+        return (self.scores(q, k) / 4).softmax(-1) @ x[:, None]
+
+
+def folded(x):
+    return x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+SCORES = {
+    "matmul": lambda q, k: q.transpose(1, 2) @ k.permute(0, 2, 3, 1),
+    "einsum": lambda q, k: torch.einsum("bthd,bshd->bhts", q, k),
+    "bmm": lambda q, k: torch.bmm(folded(q), folded(k).mT).view(-1, 4, q.shape[1], q.shape[1]),
+    "by hand": lambda q, k: (q.transpose(1, 2)[:, :, :, None] * k.transpose(1, 2)[:, :, None]).sum(
+        4
+    ),
+    "one head": lambda q, k: (q.flatten(2) @ k.flatten(2).mT)[:, None],
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_queries_and_keys_are_no_generated_weights(name):
+    plan = isoinit.plan(Attention(SCORES[name]), torch.randn(2, 5, N))
     assert {entry.rule for entry in plan} == {"unit signal", "bias"}
+
+
+def kernels(w, x):
+    """Return a convolution with a kernel of each example's own."""
+    images = x.view(1, -1, 4, 4)
+    kernel = w.view(-1, N // 16, 3, 3)
+    return F.conv2d(images, kernel, padding=1, groups=len(x)).view(len(x), -1, 4, 4)
+
+
+def test_generated_kernels_count_the_taps_that_fall_on_the_image():
+    """Of 9 taps of 4 channels on a map of 4 × 4, 100 of 144 fall on the image."""
+    x, c = torch.randn(64, N), torch.randn(64, 4)
+    model = Generated(kernels, 8 * 9 * N // 16)
+    usual = isoinit.plan(Generated(lambda w, x: w, 8 * 9 * N // 16), (x, c))["make.weight"].std
+    plan = isoinit.plan(model, (x, c))
+    assert plan["make.weight"].std == pytest.approx(usual / math.sqrt(9 * N / 16), rel=1e-6)
+    out = plan.apply(model)(x, c).detach().square().mean().sqrt()
+    assert out == pytest.approx(math.sqrt(100 / 144), rel=0.15)
+
+
+class Factored(nn.Module):
+    """A layer whose weight is a product of two matrices of rank 4 that layers make of a code."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(8, N * 4), nn.Linear(8, 4 * N)
+
+    def forward(self, x, c):
+        weight = self.left(c).view(-1, N, 4) @ self.right(c).view(-1, 4, N)
+        return torch.bmm(weight, x[:, :, None]).squeeze(-1)
+
+
+class Mixture(nn.Module):
+    """A layer whose weight is a mixture of four (Yang et al. 2019)."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.choose, self.experts = nn.Linear(N, 4), nn.Parameter(torch.randn(4, N, N))
+        self.mix = mix
+
+    def forward(self, x, c):
+        return torch.einsum("boi,bi->bo", self.mix(self.choose(x).softmax(-1), self.experts), x)
+
+
+COMPOSED = {
+    "low rank": Factored,
+    "mixture": lambda: Mixture(lambda a, w: torch.einsum("be,eoi->boi", a, w)),
+    "mixture, flat": lambda: Mixture(lambda a, w: (a @ w.view(4, -1)).view(-1, N, N)),
+    "mixture, by hand": lambda: Mixture(lambda a, w: (a[:, :, None, None] * w).sum(1)),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_weight_that_signals_compose_keeps_the_signal(name):
+    batch = torch.randn(256, N), torch.randn(256, 8)
+    model = COMPOSED[name]()
+    isoinit.init(model, batch)
+    assert model(*batch).detach().square().mean().sqrt() == pytest.approx(1, rel=0.15)
