@@ -1,18 +1,20 @@
-"""Weights that layers compute: a product of signals sums over units that one layer made.
+"""Weights that are made of signals: what a product of signals sums over, other units made.
 
 A generator's units are both axes of a matrix: over some of them a product of signals sums, others are
-left (Ha et al. 2017). The heads of attention are no such axis: they number independent products.
+left (Ha et al. 2017). The heads of attention are no such axis: they number independent products. A
+parameter may be such a matrix too, and a signal scale it: a modulated weight (Karras et al. 2020).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import Graph, Op
+from isoinit._reading.graph import Graph, Op, Use
 
 FAR = 16  # operations between a layer and the product that its output is a weight of
+LINEAR = frozenset({"mul", "div", "add", "sub"})
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,26 @@ class Factor:
         value: its number.
         summed: its axes that are summed over.
         free: its axes that the result has of it alone, and those of products before.
+        linear: whether it goes through products and sums alone from here to that product.
     """
 
     value: int
     summed: frozenset[int]
     free: frozenset[int]
+    linear: bool = True
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a signal is multiplied by, made of parameters.
+
+    Attributes:
+        shape: its own.
+        as_weight: its uses as a weight, given the axes that it sums over and those that it makes.
+    """
+
+    shape: tuple[int, ...]
+    as_weight: Callable[[Sequence[int], Sequence[int]], tuple[Use, ...]]
 
 
 def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
@@ -39,8 +56,54 @@ def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
         for factor in _factors(graph, op):
             size = graph.sizes[factor.value]
             terms = math.prod(size[axis] for axis in factor.summed)
-            for maker in _makers(graph, factor):
-                yield from ((u.parameter, terms) for u in maker.uses if u.slot == "weight")
+            for maker, made in _reached(graph, factor):
+                if _generates(graph, maker, made):
+                    yield from ((u.parameter, terms) for u in maker.uses if u.slot == "weight")
+
+
+def _generates(graph: Graph, op: Op, made: Factor) -> bool:
+    """Whether an operation is a layer whose units are axes of both kinds of a factor."""
+    if op.kind != "map" or not op.uses:
+        return False
+    units = _units(graph, op)
+    return made.summed <= units and bool(made.free & units)
+
+
+def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
+    """Return a graph in which parameters that are scaled into a weight are weights, and no scales.
+
+    Args:
+        graph: what a run showed.
+        scales: what multiplies the signal, by the index of the operation.
+    """
+    changed: dict[int, Op] = {}
+    for op in graph.ops if scales else ():
+        for factor in _factors(graph, op):
+            reached = list(_reached(graph, factor))
+            whole = any(_generates(graph, *one) for one in reached)
+            for maker, made in reached:
+                if maker.index in scales and made.linear:
+                    uses = _as_weight(graph, maker, made, scales[maker.index], whole)
+                    if uses:
+                        changed[maker.index] = replace(maker, uses=uses)
+    if not changed:
+        return graph
+    return replace(graph, ops=tuple(changed.get(op.index, op) for op in graph.ops))
+
+
+def _as_weight(graph: Graph, op: Op, made: Factor, scale: Scale, whole: bool) -> tuple[Use, ...]:
+    """Return a scale that has axes of both kinds of a factor as a weight; () if it has not.
+
+    What it scales has the units of one kind alone, or is a `whole` generated weight: queries have
+    places along the other.
+    """
+    rank = len(graph.sizes[op.outputs[0]])
+    signal = (1,) * rank + graph.sizes[op.inputs[0]]
+    places = {a: a + rank - len(scale.shape) for a, n in enumerate(scale.shape) if n > 1}
+    in_ = [axis for axis, at in places.items() if at in made.summed]
+    out = [axis for axis, at in places.items() if at in made.free]
+    apart = all(signal[places[axis] - rank] == 1 for axis in out)
+    return scale.as_weight(in_, out) if in_ and out and (apart or whole) else ()
 
 
 def _factors(graph: Graph, op: Op) -> Iterator[Factor]:
@@ -74,8 +137,8 @@ def _of_product(op: Op) -> Iterator[Factor]:
         yield Factor(value, summed, free)
 
 
-def _makers(graph: Graph, factor: Factor) -> Iterator[Op]:
-    """Yield the layers whose units are axes of both kinds of a factor."""
+def _reached(graph: Graph, factor: Factor) -> Iterator[tuple[Op, Factor]]:
+    """Yield what a factor was made by, back to the nearest layers, with the factor as each left it."""
     waiting, seen = [factor], {-1}
     while waiting and len(seen) <= FAR:
         factor = waiting.pop(0)
@@ -83,10 +146,9 @@ def _makers(graph: Graph, factor: Factor) -> Iterator[Op]:
         if op is None or op.index in seen or not factor.summed:
             continue
         seen.add(op.index)
+        yield op, factor
         if op.kind != "map":
             waiting += _behind(graph, op, factor)
-        elif op.uses and factor.summed <= (units := _units(graph, op)) and factor.free & units:
-            yield op
 
 
 def _behind(graph: Graph, op: Op, factor: Factor) -> Iterator[Factor]:
@@ -97,7 +159,7 @@ def _behind(graph: Graph, op: Op, factor: Factor) -> Iterator[Factor]:
         for one, becomes in zip(_of_product(op), op.detail.becomes, strict=True):
             old = {new: (axis,) for axis, new in enumerate(becomes) if new is not None}
             before = _before(one.value, factor, old)
-            yield Factor(before.value, before.summed, before.free | one.summed)
+            yield replace(before, free=before.free | one.summed)
     elif op.kind == "other":
         made = graph.sizes[op.outputs[0]]
         for value in op.inputs:
@@ -105,7 +167,8 @@ def _behind(graph: Graph, op: Op, factor: Factor) -> Iterator[Factor]:
             behind = len(made) - len(size)
             if behind >= 0 and all(n in (1, made[axis + behind]) for axis, n in enumerate(size)):
                 spread = {axis + behind: (axis,) for axis, n in enumerate(size) if n > 1}
-                yield _before(value, factor, spread)
+                before = _before(value, factor, spread)
+                yield replace(before, linear=factor.linear and op.name in LINEAR)
 
 
 def _before(value: int, factor: Factor, old: Mapping[int, Iterable[int]]) -> Factor:
@@ -114,7 +177,7 @@ def _before(value: int, factor: Factor, old: Mapping[int, Iterable[int]]) -> Fac
         frozenset(axis for new in axes for axis in old.get(new, ()))
         for axes in (factor.summed, factor.free)
     )
-    return Factor(value, summed, free)
+    return Factor(value, summed, free, factor.linear)
 
 
 def _units(graph: Graph, op: Op) -> frozenset[int]:

@@ -82,7 +82,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
     rows = signal.rows
     for use in op.uses:
         initializer = filled[use.slot]
-        if use.slot not in ("scale", "bias", "shift", "position", "slope"):
+        if use.slot not in ("scale", "weight", "bias", "shift", "position", "slope"):
             continue
         if initializer is None:
             return None
@@ -92,6 +92,10 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
         mean, variance = moments.mean, moments.variance
         if use.slot == "scale":
             rows = rows * (mean if mean else math.sqrt(variance))
+        elif use.slot == "weight":  # that a signal scales: it is the same for all examples
+            alike = np.eye(3)
+            alike[HERE, ACROSS] = alike[ACROSS, HERE] = 1
+            rows = rows * (mean + gaussian(context.rng, alike * variance).rows)
         elif use.slot == "slope":
             rows = np.where(rows > 0, rows, mean * rows)
         else:
