@@ -280,3 +280,44 @@ def test_a_causal_mask_is_seen_where_it_is_added():
     expected = sum(1 / (place + 1) for place in range(8)) / 8
     assert second(added) == pytest.approx(expected, rel=0.02)
     assert second(passed) == pytest.approx(expected, rel=0.02)
+
+
+class Nodes(nn.Module):
+    """Two layers with what `read` makes of the first one's output, and of more, between."""
+
+    def __init__(self, read, width=64):
+        super().__init__()
+        self.first, self.last = nn.Linear(32, width), nn.Linear(width, 256)
+        self.scale = nn.Parameter(torch.zeros(1))
+        self.read = read
+
+    def forward(self, x, more):
+        return self.read(self, x, more)
+
+
+def test_an_average_over_the_nodes_of_one_graph_is_no_node():
+    """Even weights leave 1/n of the second moment of n independent nodes."""
+
+    def read(model, x, _):
+        nodes = model.first(x)
+        even = torch.softmax(0 * nodes[:, :1] + 0 * nodes[:, 1:2].T, 1)
+        return model.last(even @ nodes)
+
+    plan = isoinit.plan(Nodes(read), (torch.randn(100, 32), torch.zeros(1)))
+    assert plan["last.weight"].expected == pytest.approx(1 / math.sqrt(100), rel=0.1)
+
+
+def test_what_is_made_of_the_example_and_added_is_a_mask_only_where_a_softmax_reads_it():
+    """A node with 8 neighbours: their sum has nine times the second moment of one node."""
+
+    def read(model, x, neighbours):
+        total = (1 + model.scale) * x + x[neighbours].sum(0)
+        return model.last(torch.relu(model.first(total)))
+
+    torch.manual_seed(0)
+    x, neighbours = torch.randn(400, 32), torch.randint(0, 400, (8, 400))
+    model = Nodes(read)
+    plan = isoinit.init(model, (x, neighbours))
+    assert plan["first.weight"].std == pytest.approx(1 / math.sqrt(9 * 32), rel=0.1)
+    first = model.first(x + x[neighbours].sum(0)).detach().square().mean().sqrt()
+    assert plan["first.weight"].expected == pytest.approx(first.item(), rel=0.1)

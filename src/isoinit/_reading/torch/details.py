@@ -23,6 +23,7 @@ ALONG = frozenset(
 )
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
+INDEXING = (torch.Tensor.__getitem__, torch.ops.aten.index.Tensor)
 TABLES = frozenset("getitem index_select gather take_along_dim take".split())
 
 
@@ -171,8 +172,12 @@ def _axes(
     """Which axes of a tensor those of a rearrangement run along, found by strides.
 
     The call is made once more on a tensor without memory; a view of it tells by its strides. What is
-    no view (pooling, padding) keeps its axes if it keeps their number.
+    no view (pooling, padding) keeps its axes if it keeps their number. Rows that are looked up by a
+    tensor of places have its axes in the place of their own first one.
     """
+    if func in INDEXING and len(args) > 1 and _is_places(args[1]):
+        rows = args[1].dim()
+        return ((0,),) * rows + tuple((axis,) for axis in range(1, tensor.dim()))
     with unset_fake_temporarily():
         probe = torch.empty(tuple(tensor.shape), device="meta")
         try:
@@ -184,6 +189,12 @@ def _axes(
     if isinstance(result, torch.Tensor) and (result is probe or result._base is probe):
         return axes_along(tuple(probe.shape), result)
     return _same(made) if made.dim() == tensor.dim() else None
+
+
+def _is_places(index: Any) -> bool:
+    """Return whether an index is a tensor of whole numbers."""
+    whole = isinstance(index, torch.Tensor) and not index.is_floating_point()
+    return bool(whole and index.dtype != torch.bool)
 
 
 def axes_along(shape: Sequence[int], view: torch.Tensor) -> tuple[tuple[int, ...], ...]:
