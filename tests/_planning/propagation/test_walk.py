@@ -321,3 +321,31 @@ def test_what_is_made_of_the_example_and_added_is_a_mask_only_where_a_softmax_re
     assert plan["first.weight"].std == pytest.approx(1 / math.sqrt(9 * 32), rel=0.1)
     first = model.first(x + x[neighbours].sum(0)).detach().square().mean().sqrt()
     assert plan["first.weight"].expected == pytest.approx(first.item(), rel=0.1)
+
+
+GATHERED = {
+    "sum": lambda h, i: h[i].sum(1),
+    "mean": lambda h, i: h[i].mean(1),
+    "of two": lambda h, i: h[i].mean((1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", GATHERED)
+def test_neighbours_that_are_looked_up_are_independent_nodes(name):
+    def read(model, x, neighbours):
+        return model.last(GATHERED[name](model.first(x), neighbours))
+
+    torch.manual_seed(0)
+    shape = (500, 3, 2) if name == "of two" else (500, 6)
+    batch = torch.randn(500, 32), torch.randint(0, 500, shape)
+    model = Nodes(read)
+    plan = isoinit.init(model, batch)
+    model.first.register_forward_hook(lambda _module, _inputs, made: made.retain_grad())
+    held: list[torch.Tensor] = []
+    model.first.register_forward_hook(lambda _module, _inputs, made: held.append(made))
+    out = model(*batch)
+    out.backward(torch.randn_like(out))
+    seen = held[0].grad.square().mean().sqrt().item()
+    size = out.detach().square().mean().sqrt().item()
+    assert plan["last.weight"].expected == pytest.approx(size, rel=0.1)
+    assert plan["first.weight"].expected_gradient == pytest.approx(seen, rel=0.1)

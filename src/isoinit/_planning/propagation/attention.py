@@ -122,7 +122,7 @@ def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Si
 
 def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     """Return torch's own multi-head attention up to its output projection."""
-    filled = context.ask(op, inputs[0])
+    filled = context.ask(op, inputs[-1])  # values: what comes out is made of them
     use = next((use for use in op.uses if use.slot == "weight"), None)
     weight = filled.get("weight")
     if use is None or weight is None:

@@ -176,7 +176,7 @@ def _axes(
     tensor of places have its axes in the place of their own first one.
     """
     if func in INDEXING and len(args) > 1 and _is_places(args[1]):
-        rows = args[1].dim()
+        rows: int = args[1].dim()
         return ((0,),) * rows + tuple((axis,) for axis in range(1, tensor.dim()))
     with unset_fake_temporarily():
         probe = torch.empty(tuple(tensor.shape), device="meta")
