@@ -244,3 +244,22 @@ def test_seeds_that_attention_alone_reads_have_unit_size():
     plan = isoinit.plan(Pooled(), torch.randn(2, 9, D))
     assert plan["seeds"].std == 1
     assert plan["attend.in_proj_weight"].std == pytest.approx(D**-0.5)
+
+
+def test_several_seeds_are_not_one():
+    """Attention among 16 learned vectors averages them: measured on torch's own."""
+
+    class Among(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seeds, self.attend = nn.Parameter(torch.randn(16, D)), nn.MultiheadAttention(D, 4)
+            self.last = nn.Linear(D, 256)
+
+        def forward(self, x):
+            seeds = self.seeds[:, None].expand(16, len(x), D)
+            return self.last(self.attend(seeds, seeds, seeds)[0])
+
+    model, batch = Among(), torch.randn(4, 3)
+    plan = isoinit.init(model, batch)
+    size = model(batch).detach().square().mean().sqrt().item()
+    assert plan["last.weight"].expected == pytest.approx(size, rel=0.25)

@@ -64,7 +64,8 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     alike = {"position": [[1, 0, 1], [0, 1, 0], [1, 0, 1]], "token": np.ones((3, 3))}
     places = op.detail.constant
     one_row = places is not None and places[1] - places[0] ** 2 < 1e-9
-    kind = "token" if one_row else use.slot
+    several = use.slot == "token" and math.prod(use.whole.shape[:-1]) > 1
+    kind = "position" if several else "token" if one_row else use.slot
     products = np.array(alike.get(kind, np.eye(3)), float) * (variance * use.whole.fan_in)
     signal = gaussian(context.rng, products, context.last_axis(op.outputs[0]))
     rows = signal.rows + mean
