@@ -165,7 +165,9 @@ class Latents(nn.Module):
 
 
 def test_learned_queries_stay_small():
-    entry = isoinit.plan(Latents(), torch.randn(2, 9, D))["queries.weight"]
+    plan = isoinit.plan(Latents(), torch.randn(2, 9, D))
+    assert plan["attend.in_proj_weight"].std == pytest.approx(D**-0.5)  # for the values
+    entry = plan["queries.weight"]
     assert entry.std == pytest.approx(0.02)
 
 
@@ -225,3 +227,39 @@ def test_a_class_token_is_as_large_as_the_patches():
     patches, token = map(rms, model.sides)
     # 64 numbers: a relative standard error of 1/√128 = 9 %; five of them
     assert token == pytest.approx(patches, rel=0.45)
+
+
+def test_seeds_that_attention_alone_reads_have_unit_size():
+    """Pooling by attention (Lee et al. 2019, section 3.2): learned queries, and no residual sum."""
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seeds = nn.Parameter(torch.randn(1, 4, D))
+            self.attend = nn.MultiheadAttention(D, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.attend(self.seeds.expand(len(x), 4, D), x, x)[0]
+
+    plan = isoinit.plan(Pooled(), torch.randn(2, 9, D))
+    assert plan["seeds"].std == 1
+    assert plan["attend.in_proj_weight"].std == pytest.approx(D**-0.5)
+
+
+def test_several_seeds_are_not_one():
+    """Attention among 16 learned vectors averages them: measured on torch's own."""
+
+    class Among(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seeds, self.attend = nn.Parameter(torch.randn(16, D)), nn.MultiheadAttention(D, 4)
+            self.last = nn.Linear(D, 256)
+
+        def forward(self, x):
+            seeds = self.seeds[:, None].expand(16, len(x), D)
+            return self.last(self.attend(seeds, seeds, seeds)[0])
+
+    model, batch = Among(), torch.randn(4, 3)
+    plan = isoinit.init(model, batch)
+    size = model(batch).detach().square().mean().sqrt().item()
+    assert plan["last.weight"].expected == pytest.approx(size, rel=0.25)

@@ -382,3 +382,60 @@ def test_a_layer_whose_size_is_a_tensor_is_guessed_too():
     plan = isoinit.plan(Odd(), torch.randn(2, 4))
     assert plan["used.weight"].role == "weight of the output"
     assert "idle.weight" in plan.notes[0]
+
+
+def test_gates_that_are_taken_apart_before_the_sum_are_a_recurrent_layer():
+    class Gated(nn.Module):
+        """A GRU whose gates stand in two matrices (Cho et al. 2014)."""
+
+        def __init__(self):
+            super().__init__()
+            self.w, self.u = nn.Parameter(torch.randn(8, 96)), nn.Parameter(torch.randn(32, 96))
+            self.out = nn.Linear(32, 4)
+
+        def forward(self, x):
+            h = torch.zeros(len(x), 32)
+            for step in x.unbind(1):
+                (a, b, c), (d, e, f) = ((p).chunk(3, -1) for p in (step @ self.w, h @ self.u))
+                keep = torch.sigmoid(b + e)
+                h = keep * h + (1 - keep) * torch.tanh(c + torch.sigmoid(a + d) * f)
+            return self.out(h)
+
+    model, batch = Gated(), torch.randn(64, 10, 8)
+    plan = isoinit.init(model, batch)
+    assert plan["u"].role == "recurrent weight"
+    assert isinstance(plan["u"].initializer, isoinit.Orthogonal)
+    assert "not as planned" not in {f.name for f in isoinit.check(model, batch, plan=plan).findings}
+
+
+def test_a_state_of_zeros_does_not_hide_what_a_weight_that_is_made_is_for():
+    """A skew recurrent matrix (Chang et al. 2019): at the first step it is applied to zeros."""
+
+    class Skew(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.u = nn.Parameter(torch.randn(8, 32)), nn.Parameter(torch.randn(32, 32))
+
+        def forward(self, x):
+            h, u = torch.zeros(len(x), 32), self.u - self.u.T
+            for step in x.unbind(1):
+                h = torch.tanh(step @ self.w + h @ u)
+            return h
+
+    plan = isoinit.plan(Skew(), torch.randn(16, 10, 8))
+    assert plan["u"].role == "recurrent weight"
+    assert plan["u"].std == pytest.approx((2 * 32) ** -0.5, rel=0.03)
+    assert not plan.warnings
+
+
+def test_what_is_added_to_a_signal_may_be_zero_for_equal_weights():
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.last = nn.Parameter(torch.randn(32, 32)), nn.Linear(32, 4)
+
+        def forward(self, x):
+            return self.last(x + (self.u - self.u.T))
+
+    plan = isoinit.plan(Added(), torch.randn(16, 32, 32))
+    assert (plan["u"].role, plan["u"].std > 0) == ("position", True)

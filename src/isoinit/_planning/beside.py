@@ -63,13 +63,13 @@ def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float 
 
 
 def _feeds_maps_alone(graph: Graph, value: int) -> bool:
-    """Return whether all that reads a value, perhaps moved, are linear maps or convolutions."""
+    """Return whether all that reads a value, perhaps moved, are linear maps, such as attention's."""
     waiting, found = [value], False
     while waiting:
         for reader in graph.consumers.get(waiting.pop(), []):
             if reader.kind == "move":
                 waiting.extend(reader.outputs)
-            elif reader.kind == "map":
+            elif reader.kind in ("map", "attention"):
                 found = True
             else:
                 return False

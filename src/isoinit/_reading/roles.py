@@ -219,7 +219,7 @@ def _behind_norm(graph: Graph, op: Op) -> bool:
 
 
 def _sums_of(graph: Graph, value: int) -> list[Op]:
-    """The sums that a value goes into, perhaps rearranged or scaled."""
+    """The sums that a value goes into, perhaps rearranged, scaled or in parts, gate by gate."""
     found: list[Op] = []
     waiting = [value]
     while waiting:
@@ -227,7 +227,7 @@ def _sums_of(graph: Graph, value: int) -> list[Op]:
         for op in graph.consumers.get(at, []):
             if op.name in SUMS:
                 found.append(op)
-            elif len(op.outputs) == 1 and graph.trunk(op.outputs[0]) == graph.trunk(at):
+            elif graph.is_part(op) or graph.trunk(op.outputs[0]) == graph.trunk(at):
                 waiting.extend(op.outputs)
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoinit._reading.generated import generated_weights
 from isoinit._reading.graph import Graph, Join, Op
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
@@ -46,6 +47,8 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         for finder in FINDERS:
             for name, motif in finder(graph, op):
                 found.setdefault(name, motif)
+    for name, terms in generated_weights(graph):
+        found.setdefault(name, Motif("generated weight", terms))
     return found
 
 
@@ -148,49 +151,6 @@ def _state_space(graph: Graph, op: Op) -> Found:
                 )
 
 
-def _generated(graph: Graph, op: Op) -> Found:
-    """A layer whose output is the weight of another: its units are both axes of a matrix."""
-    for value, axes in _sums_over(graph, op):
-        maker, units = _unit_axes(graph, value)
-        if maker is not None and set(axes) <= units and len(units) > len(axes):
-            terms = math.prod(graph.sizes[value][axis] for axis in axes)
-            yield from _weights(maker, Motif("generated weight", terms))
-
-
-def _sums_over(graph: Graph, op: Op) -> Iterator[tuple[int, list[int]]]:
-    """The signals that an operation multiplies with each other, and the axes that it sums over."""
-    product = graph.producers.get(op.inputs[0]) if op.name == "sum" and op.inputs else None
-    if len(op.detail.summed) == 2 <= len(op.inputs) and not op.uses:
-        for value, along in zip(op.inputs, op.detail.summed, strict=False):  # a bias comes third
-            yield value, list(along)
-    elif product is not None and product.name == "mul" and len(product.inputs) == 2:
-        for value in product.inputs:
-            size = graph.sizes[value]
-            behind = len(graph.sizes[op.inputs[0]]) - len(size)
-            axes = [dim - behind for dim in op.detail.dims if dim >= behind]
-            yield value, [axis for axis in axes if size[axis] > 1]
-
-
-def _unit_axes(graph: Graph, value: int) -> tuple[Op | None, set[int]]:
-    """The layer that a value is a rearrangement of, and the value's axes along its units."""
-    moves: list[Op] = []
-    op = graph.producers.get(value)
-    while op is not None and op.kind != "map":
-        if len(op.inputs) != 1 or (op.kind == "move" and op.detail.axes is None):
-            return None, set()
-        moves.append(op)
-        value = op.inputs[0]
-        op = graph.producers.get(value)
-    if op is None or not op.uses:
-        return None, set()
-    units = {len(graph.sizes[value]) - 1 - len(op.uses[0].whole.kernel)}
-    for move in reversed(moves):
-        if move.kind == "move":
-            axes = move.detail.axes or ()
-            units = {axis for axis, old in enumerate(axes) if units & set(old)}
-    return op, units
-
-
 def _weights(op: Op, motif: Motif) -> Found:
     yield from ((use.parameter, motif) for use in op.uses if use.slot == "weight")
 
@@ -225,5 +185,4 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _query_or_key,
     _scaled_skip,
     _state_space,
-    _generated,
 )

@@ -280,3 +280,72 @@ def test_a_causal_mask_is_seen_where_it_is_added():
     expected = sum(1 / (place + 1) for place in range(8)) / 8
     assert second(added) == pytest.approx(expected, rel=0.02)
     assert second(passed) == pytest.approx(expected, rel=0.02)
+
+
+class Nodes(nn.Module):
+    """Two layers with what `read` makes of the first one's output, and of more, between."""
+
+    def __init__(self, read, width=64):
+        super().__init__()
+        self.first, self.last = nn.Linear(32, width), nn.Linear(width, 256)
+        self.scale = nn.Parameter(torch.zeros(1))
+        self.read = read
+
+    def forward(self, x, more):
+        return self.read(self, x, more)
+
+
+def test_an_average_over_the_nodes_of_one_graph_is_no_node():
+    """Even weights leave 1/n of the second moment of n independent nodes."""
+
+    def read(model, x, _):
+        nodes = model.first(x)
+        even = torch.softmax(0 * nodes[:, :1] + 0 * nodes[:, 1:2].T, 1)
+        return model.last(even @ nodes)
+
+    plan = isoinit.plan(Nodes(read), (torch.randn(100, 32), torch.zeros(1)))
+    assert plan["last.weight"].expected == pytest.approx(1 / math.sqrt(100), rel=0.1)
+
+
+def test_what_is_made_of_the_example_and_added_is_a_mask_only_where_a_softmax_reads_it():
+    """A node with 8 neighbours: their sum has nine times the second moment of one node."""
+
+    def read(model, x, neighbours):
+        total = (1 + model.scale) * x + x[neighbours].sum(0)
+        return model.last(torch.relu(model.first(total)))
+
+    torch.manual_seed(0)
+    x, neighbours = torch.randn(400, 32), torch.randint(0, 400, (8, 400))
+    model = Nodes(read)
+    plan = isoinit.init(model, (x, neighbours))
+    assert plan["first.weight"].std == pytest.approx(1 / math.sqrt(9 * 32), rel=0.1)
+    first = model.first(x + x[neighbours].sum(0)).detach().square().mean().sqrt()
+    assert plan["first.weight"].expected == pytest.approx(first.item(), rel=0.1)
+
+
+GATHERED = {
+    "sum": lambda h, i: h[i].sum(1),
+    "mean": lambda h, i: h[i].mean(1),
+    "of two": lambda h, i: h[i].mean((1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", GATHERED)
+def test_neighbours_that_are_looked_up_are_independent_nodes(name):
+    def read(model, x, neighbours):
+        return model.last(GATHERED[name](model.first(x), neighbours))
+
+    torch.manual_seed(0)
+    shape = (500, 3, 2) if name == "of two" else (500, 6)
+    batch = torch.randn(500, 32), torch.randint(0, 500, shape)
+    model = Nodes(read)
+    plan = isoinit.init(model, batch)
+    model.first.register_forward_hook(lambda _module, _inputs, made: made.retain_grad())
+    held: list[torch.Tensor] = []
+    model.first.register_forward_hook(lambda _module, _inputs, made: held.append(made))
+    out = model(*batch)
+    out.backward(torch.randn_like(out))
+    seen = held[0].grad.square().mean().sqrt().item()
+    size = out.detach().square().mean().sqrt().item()
+    assert plan["last.weight"].expected == pytest.approx(size, rel=0.1)
+    assert plan["first.weight"].expected_gradient == pytest.approx(seen, rel=0.1)

@@ -167,3 +167,15 @@ def test_gradients_against_autograd():
     assert layer.gradient_mean == pytest.approx(exact.mean().item(), rel=1e-4)
     assert layer.gradient_std == pytest.approx(exact.std(correction=0).item(), rel=1e-4)
     assert layer.gradient_largest == pytest.approx(exact.abs().max().item(), rel=1e-6)
+
+
+def test_units_before_an_exponential_are_not_dead():
+    """Exp is steep where no signal comes, which says nothing of the slope where signals are."""
+
+    class Exp(nn.Module):
+        def forward(self, x):
+            return x.exp()
+
+    model, batch = nn.Sequential(nn.Linear(32, 64), Exp(), nn.Linear(64, 8)), torch.randn(256, 32)
+    plan = isoinit.init(model, batch)
+    assert isoinit.check(model, batch, plan=plan).layers[0].dead == 0

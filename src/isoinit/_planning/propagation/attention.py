@@ -55,9 +55,11 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         return None
     sizes = context.graph.sizes
     units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
-    for weights, signal in (inputs, inputs[::-1]):
+    for place, (weights, signal) in enumerate((inputs, inputs[::-1])):
         if weights.shares:
-            return replace(_attended(context, signal, weights.even), units=units)
+            alone = op.detail.summed[1 - place :][:1] == ((0,),)
+            found = _attended(context, _as_places(signal) if alone else signal, weights.even)
+            return replace(_as_examples(found) if alone else found, units=units)
     read = sizes.get(op.inputs[min(1, len(op.inputs) - 1)], ())
     if not read or len(op.detail.summed) < 2:
         return None
@@ -75,6 +77,16 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     found = gaussian(context.rng, products_of(second, near, far) - mean**2 + added, units)
     unlike = units if column in right.unlike else frozenset[int]()
     return replace(found, rows=found.rows + mean, unlike=unlike)
+
+
+def _as_places(signal: Signal) -> Signal:
+    """Return the first axis as that of places: of nodes of one graph, which attend to each other."""
+    return replace(signal, rows=signal.rows[[HERE, ACROSS, ACROSS]])
+
+
+def _as_examples(signal: Signal) -> Signal:
+    """Return places as the first axis again."""
+    return replace(signal, rows=signal.rows[[HERE, NEARBY, NEARBY]])
 
 
 def _tied(context: Context, op: Op) -> bool:
@@ -110,7 +122,7 @@ def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Si
 
 def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     """Return torch's own multi-head attention up to its output projection."""
-    filled = context.ask(op, inputs[0])
+    filled = context.ask(op, inputs[-1])  # values: what comes out is made of them
     use = next((use for use in op.uses if use.slot == "weight"), None)
     weight = filled.get("weight")
     if use is None or weight is None:

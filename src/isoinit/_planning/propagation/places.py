@@ -33,6 +33,8 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     units, unlike = (_along(op, axes) for axes in (signal.units, signal.unlike))
     rows = signal.rows
     ratio = max(round(math.prod(before) / max(math.prod(after), 1)), 1)
+    if op.name == "getitem" and op.detail.axes and op.detail.axes[:2] == ((0,), (0,)):
+        rows = rows[[HERE, ACROSS, ACROSS]]  # several rows for each place: neighbours in a graph
     if op.name.startswith(("avg_pool", "adaptive_avg_pool")):
         pooled = replace(signal, units=units)
         return pooled if context.nominal else averaged(context, pooled, op.detail.window or ratio)

@@ -127,6 +127,8 @@ def _with_those_before(context: Context, op: Op, units: frozenset[int]) -> Signa
         maker = graph.producers.get(newest := max(waiting))
         if maker is None or maker.uses or maker.kind in (*LAYERS, "norm"):
             return None
+        if any(maker.detail.summed) or graph.widens(maker):  # of many elements, and large
+            return None
         steps.insert(0, maker)
         waiting = waiting - {newest} | set(maker.inputs)
         order = sorted(waiting)
@@ -164,7 +166,7 @@ def _with_constant(
             return Signal(rows, units)
         alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
         return Signal(rows + mean + gaussian(context.rng, alike).rows, units)
-    if op.mixed is None or op.detail.causal or _makes_scores(context, op):
+    if op.mixed is None or op.detail.causal or makes_scores(context, op):
         left_out = op.name in (*SUMS, "mul", "div", "where", "masked_scatter")
         return Signal(rows, units) if left_out and len(inputs) == 1 else None
     tables = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
@@ -181,7 +183,7 @@ def _table(context: Context, values: Array) -> Array:
     return np.stack([here, nearby, here])
 
 
-def _makes_scores(context: Context, op: Op) -> bool:
+def makes_scores(context: Context, op: Op) -> bool:
     """Return whether a softmax reads what an operation makes, perhaps after other small steps."""
     waiting = list(op.outputs)
     for _ in range(NEAR):

@@ -203,7 +203,8 @@ def _lacks_mask(context: Context, op: Op) -> bool:
     if not added or not context.of_example.issuperset(lost):
         return False
     other = next(value for value in op.inputs if value not in lost)
-    return other not in context.of_example and sizes[other] == sizes[op.outputs[0]]
+    same = other not in context.of_example and sizes[other] == sizes[op.outputs[0]]
+    return same and pointwise.makes_scores(context, op)
 
 
 def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:

@@ -65,7 +65,8 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     alike = {"position": [[1, 0, 1], [0, 1, 0], [1, 0, 1]], "token": np.ones((3, 3))}
     places = op.detail.constant
     one_row = places is not None and places[1] - places[0] ** 2 < 1e-9
-    kind = "token" if one_row else use.slot
+    several = use.slot == "token" and math.prod(use.whole.shape[:-1]) > 1
+    kind = "position" if several else "token" if one_row else use.slot
     products = np.array(alike.get(kind, np.eye(3)), float) * (variance * use.whole.fan_in)
     signal = gaussian(context.rng, products, context.last_axis(op.outputs[0]))
     rows = signal.rows + mean
@@ -83,7 +84,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
     rows = signal.rows
     for use in op.uses:
         initializer = filled[use.slot]
-        if use.slot not in ("scale", "bias", "shift", "position", "slope"):
+        if use.slot not in ("scale", "weight", "bias", "shift", "position", "slope"):
             continue
         if initializer is None:
             return None
@@ -93,6 +94,10 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
         mean, variance = moments.mean, moments.variance
         if use.slot == "scale":
             rows = rows * (mean if mean else math.sqrt(variance))
+        elif use.slot == "weight":  # that a signal scales: it is the same for all examples
+            alike = np.eye(3)
+            alike[HERE, ACROSS] = alike[ACROSS, HERE] = 1
+            rows = rows * (mean + gaussian(context.rng, alike * variance).rows)
         elif use.slot == "slope":
             rows = np.where(rows > 0, rows, mean * rows)
         else:

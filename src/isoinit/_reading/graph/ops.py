@@ -119,7 +119,8 @@ class Detail:
         dims: the axes that it works along: a mean, a softmax, a concatenation.
         power: what it does to the second moment of every element: dropout in training 1/(1 - p);
             of attention, to that of the scores, if each had been divided by the root of their terms.
-        summed: of a product of tensors, the axes of each input that it sums over.
+        becomes: of a product of tensors that sums over axes of both, for each input the axis of the
+            result that each of its axes becomes; None for those that it sums over.
         window: how many elements a pooling operation takes together, or rows a bag of them; 0 where
             that is not known.
         clip: of a lookup, the largest norm of a row, and which norm; None where rows are as they are.
@@ -134,7 +135,7 @@ class Detail:
 
     axes: tuple[tuple[int, ...], ...] | None = None
     dims: tuple[int, ...] = ()
-    summed: tuple[tuple[int, ...], ...] = ()
+    becomes: tuple[tuple[int | None, ...], ...] = ()
     power: float = 1.0
     window: int = 0
     clip: tuple[float, float] | None = None
@@ -144,6 +145,13 @@ class Detail:
     inside: float = 1.0
     groups: int = 0
     live: bool = True
+
+    @property
+    def summed(self) -> tuple[tuple[int, ...], ...]:
+        """The axes of each input that a product of tensors sums over."""
+        return tuple(
+            tuple(axis for axis, new in enumerate(one) if new is None) for one in self.becomes
+        )
 
 
 class ReplayError(Exception):

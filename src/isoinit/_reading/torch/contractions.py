@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from isoinit._reading.generated import Scale
 from isoinit._reading.graph import Detail, Op, Use
 from isoinit._reading.torch.readers.call import Weight
 from isoinit._reading.torch.readers.products import contracted
@@ -55,6 +56,15 @@ class Contractions:
                 found = _contraction(product, op, weight, sizes, maker)
                 self._found += [found] if found else []
 
+    def scales(self) -> dict[int, Scale]:
+        """Return what multiplies a signal and is not summed up right behind, by the operation."""
+        maps = {one.product for one in self._found}
+        return {
+            product.index: _scale(weight)
+            for product, weight in self._products.values()
+            if product.index not in maps and len(product.inputs) == 1
+        }
+
     def as_maps(self, ops: Sequence[Op]) -> tuple[Op, ...]:
         """Return the operations, contractions as maps: the product moves, the sum has the weight."""
         changed = list(ops)
@@ -67,6 +77,13 @@ class Contractions:
                 )
                 changed[one.total] = replace(ops[one.total], kind="map", uses=one.uses, replay=None)
         return tuple(changed)
+
+
+def _scale(weight: Weight) -> Scale:
+    def as_weight(in_: Sequence[int], out: Sequence[int]) -> tuple[Use, ...]:
+        return tuple(weight.uses("weight", lambda shape: contracted(weight, shape, in_, out)))
+
+    return Scale(tuple(weight.tensor.shape), as_weight)
 
 
 def _contraction(

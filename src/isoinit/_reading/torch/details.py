@@ -23,6 +23,7 @@ ALONG = frozenset(
 )
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
+INDEXING = (torch.Tensor.__getitem__, torch.ops.aten.index.Tensor)
 TABLES = frozenset("getitem index_select gather take_along_dim take".split())
 
 
@@ -55,7 +56,7 @@ def detail(
     if name.startswith("conv") and name.endswith("d"):
         found = taps(name, args, kwargs)
         inside = 1.0 if found.few else found.read
-        return Detail(inside=inside, summed=_summed(name, args))
+        return Detail(inside=inside, becomes=_becomes(name, args))
     if name in ("embedding", "embedding_bag"):
         read = looking(name, args, kwargs)
         # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
@@ -65,7 +66,7 @@ def detail(
     if name in TABLES and is_float(first) and (table := known(first)) is not None:
         return Detail(constant=table.moments)
     if name in PRODUCTS:
-        return Detail(summed=_summed(name, args))
+        return Detail(becomes=_becomes(name, args))
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
@@ -88,8 +89,8 @@ def detail(
     return Detail(causal=any(c.causal for c in constants))
 
 
-def _summed(name: str, args: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
-    """The axes of each tensor that a product sums over; () where that is not known."""
+def _becomes(name: str, args: Sequence[Any]) -> tuple[tuple[int | None, ...], ...]:
+    """What becomes of the axes of each tensor of a product; () where that is not known."""
     tensors = list(tensors_in(args))
     ranks = [tensor.dim() for tensor in tensors]
     if name == "einsum":
@@ -98,13 +99,20 @@ def _summed(name: str, args: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
         terms, result = axis_letters(args[0])
         if [len(term) for term in terms] != ranks:
             return ()
-        return tuple(tuple(i for i, c in enumerate(term) if c not in result) for term in terms)
+        places = {letter: place for place, letter in enumerate(result)}
+        return tuple(tuple(map(places.get, term)) for term in terms)
     if len(ranks) < 2 or not all(ranks[:2]):
         return ()
-    if name.startswith("conv"):
-        return ((1,), tuple(range(1, ranks[1])))
-    second = ranks[1] - 1 if name == "linear" or ranks[1] == 1 else ranks[1] - 2
-    return ((ranks[0] - 1,), (second,))
+    first, second = ranks[:2]
+    if name.startswith("conv"):  # the places of the input are those of the result
+        return (0, None, *range(2, first)), (1, *[None] * (second - 1))
+    if name == "linear":
+        return (*range(first - 1), None), (*(first - 1,) * (second - 1), None)
+    rows, columns = min(first - 1, 1), min(second - 1, 1)
+    batch = max(first, second) - 2 if max(first, second) > 2 else 0
+    before = range(batch - max(first - 2, 0), batch)
+    after = range(batch - max(second - 2, 0), batch)
+    return (*before, *[batch] * rows, None), (*after, None, *[batch + rows] * columns)
 
 
 def axis_letters(equation: str) -> tuple[list[str], str]:
@@ -164,8 +172,12 @@ def _axes(
     """Which axes of a tensor those of a rearrangement run along, found by strides.
 
     The call is made once more on a tensor without memory; a view of it tells by its strides. What is
-    no view (pooling, padding) keeps its axes if it keeps their number.
+    no view (pooling, padding) keeps its axes if it keeps their number. Rows that are looked up by a
+    tensor of places have its axes in the place of their own first one.
     """
+    if func in INDEXING and len(args) > 1 and _is_places(args[1]):
+        rows: int = args[1].dim()
+        return ((0,),) * rows + tuple((axis,) for axis in range(1, tensor.dim()))
     with unset_fake_temporarily():
         probe = torch.empty(tuple(tensor.shape), device="meta")
         try:
@@ -179,16 +191,25 @@ def _axes(
     return _same(made) if made.dim() == tensor.dim() else None
 
 
+def _is_places(index: Any) -> bool:
+    """Return whether an index is a tensor of whole numbers."""
+    whole = isinstance(index, torch.Tensor) and not index.is_floating_point()
+    return bool(whole and index.dtype != torch.bool)
+
+
 def axes_along(shape: Sequence[int], view: torch.Tensor) -> tuple[tuple[int, ...], ...]:
     """The axes of a contiguous tensor of a shape that each axis of a view of it runs along.
 
-    An axis of the view may merge several axes, or be a part of one.
+    An axis of the view may merge several axes, or parts of them.
     """
     strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
     real = [axis for axis, size in enumerate(shape) if size > 1]
     found: list[tuple[int, ...]] = []
     for size, step in zip(view.shape, view.stride(), strict=True):
-        merged = tuple(a for a in real if step <= strides[a] < step * size)
-        part = tuple(a for a in real if strides[a] <= step)[:1]
-        found.append((merged or part) if size > 1 else ())
+        covered = tuple(
+            axis
+            for axis in real
+            if max(step, strides[axis]) < min(step * size, strides[axis] * shape[axis])
+        )
+        found.append(covered if size > 1 else ())
     return tuple(found)

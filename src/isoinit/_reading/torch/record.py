@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
+from isoinit._reading.generated import with_modulated
 from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op, Use
 from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
@@ -187,7 +188,8 @@ class Recorder(TorchFunctionMode):
         ops = self._contractions.as_maps(self.ops)
         facts = found, how, self._aliases, self._given, self._missed
         carried = self._lengths, self._charts, self.refused
-        return Graph(ops, self._sizes, self._shapes, *facts, *carried)
+        graph = Graph(ops, self._sizes, self._shapes, *facts, *carried)
+        return with_modulated(graph, self._contractions.scales())
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]

@@ -238,8 +238,8 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
     """The share of dead units and of saturated values behind a function.
 
     A unit is dead if the function varies over its range by less than `FLAT` of what its steepest
-    slope would give: no gradient passes for any example. Values are saturated where the slope is
-    below `SATURATED` of the steepest, of functions that are flat on both sides.
+    slope would give, of those where units are: no gradient passes for any example. Values are
+    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides.
     """
     edges = np.concatenate([kept.low, kept.high])
     if not edges.size or not np.isfinite(edges).all():
@@ -252,8 +252,10 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
     except Exception:  # a function that takes signals of one length alone
         return math.nan, math.nan
     slopes = np.abs(np.diff(values)) / np.diff(at)
-    near = (at[:-1] >= GRID[0]) & (at[1:] <= GRID[-1])
-    steepest = slopes[near].max()
+    # Where signals are: exp is a thousand times steeper where none comes.
+    least, most = min(kept.low.min(), -1.0), max(kept.high.max(), 1.0)
+    steepest = slopes[(at[:-1] >= least) & (at[1:] <= most)].max()
+    steepest = steepest or slopes[(at[:-1] >= GRID[0]) & (at[1:] <= GRID[-1])].max()
     if values.shape != at.shape or not np.isfinite(slopes).all() or steepest == 0:
         return math.nan, math.nan
     way = np.concatenate([[0.0], np.abs(np.diff(values)).cumsum()])

@@ -40,6 +40,8 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
         gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
     if op.name == "pad":
         return [gradient, *others]
+    if op.name == "getitem" and op.detail.axes and op.detail.axes[:2] == ((0,), (0,)):
+        gradient = replace(gradient, near=0.0)  # of rows that are looked up from other places
     if share > 1:
         return [summed(gradient, share), *others]
     return [_where_picked(back, op, gradient, share), *others]

@@ -50,13 +50,15 @@ def weighted(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | 
 def through_parameters(back: Backward, op: Op, gradient: Gradient) -> Gradient | None:
     """Return the gradient before the scale or slope that an operation multiplies by."""
     for use in op.uses:
-        if use.slot not in ("scale", "slope"):
+        if use.slot not in ("scale", "weight", "slope"):
             continue
         moments = back.context.moments(op, use, None)
         if moments is None:
             return None
         mean, variance = moments.mean, moments.variance
-        if use.slot == "scale":
+        if use.slot == "weight":  # that the signal scales: another one at each place
+            gradient = replace(gradient.times(math.sqrt(moments.second)), near=0.0)
+        elif use.slot == "scale":
             gradient = gradient.times(mean if mean else math.sqrt(variance))
         elif (rows := back.here(op.inputs[0])) is None:
             return None

@@ -74,6 +74,14 @@ class Weight:
             self, exact=False, joined=False, through=through, function=function, node=node
         )
 
+    def vanishes(self) -> bool:
+        """Return whether it is zero whatever its parameters are: a state of zeros times a weight."""
+        if self.exact or self.joined or self.node.reason:
+            return False
+        shapes = [self.shapes[name] for name in self.names]
+        drawn = [np.random.default_rng(i).standard_normal(shape) for i, shape in enumerate(shapes)]
+        return not remade(self.node, dict(zip(self.names, drawn, strict=True))).any()
+
     def uses(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> list[Use]:
         """Its use as a whole, the layout made from the shape of the parameter itself.
 
@@ -215,6 +223,8 @@ class Call:
             if self.name in INDEXED and index and picked:
                 continue  # it tells which entries, and is no part of the signal
             weight = self.weight(tensor)
+            if weight is not None and self.name in ("add", "sub") and weight.vanishes():
+                continue
             if weight is not None:
                 weights.append(weight if first else weight.times(self.kwargs.get("alpha", 1)))
             elif (value := numbered(tensor)) is not None:

@@ -168,12 +168,11 @@ def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
 
 
 def unexpected(facts: Facts) -> Iterator[Finding]:
-    """Layers whose output is of another size than the plan expects."""
-    off = {
-        layer.name: layer.rms / layer.expected
-        for layer in facts.measured.layers
-        if layer.expected and math.isfinite(layer.rms) and layer.rms > 0
-    }
+    """Layers whose first output is of another size than the plan expects."""
+    off: dict[str, float] = {}
+    for layer in facts.measured.layers:
+        if layer.expected and math.isfinite(layer.rms) and layer.rms > 0:
+            off.setdefault(layer.name, layer.rms / layer.expected)
     for severity, limit in (("error", WIDE), ("warning", 2.0)):
         far = {n: r for n, r in off.items() if max(r, 1 / r) > limit}
         if far:
