@@ -172,7 +172,8 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.kind == "norm":
         signal = norms.normed(context, op, inputs[0] if inputs else None)
         return weights.scaled_and_shifted(context, op, signal)
-    if op.name in CHOOSING and op.detail.constant is not None and not op.uses:
+    chosen_by_signal = op.replay is not None and not context.of_example.issuperset(op.inputs)
+    if op.name in CHOOSING and op.detail.constant is not None and not (op.uses or chosen_by_signal):
         return tables.chosen(context, op)
     known = [signal for signal in inputs if signal is not None]
     if not inputs or (len(known) < len(inputs) and not _lacks_mask(context, op)):
