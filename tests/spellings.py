@@ -82,6 +82,11 @@ RELU = {
     "where other way": lambda z: torch.where(z <= 0, torch.zeros_like(z), z),
     "where new_zeros": lambda z: torch.where(z > 0, z, z.new_zeros(z.shape)),
     "where of one number": lambda z: z.where(z > 0, torch.tensor(0.0, dtype=z.dtype)),
+    "bucketize": lambda z: z * torch.bucketize(z, torch.tensor([0.0], dtype=z.dtype)),
+    "looked up": lambda z: (
+        z * torch.tensor([0.0, 1.0, 1.0], dtype=z.dtype)[torch.bucketize(z, torch.arange(2))]
+    ),
+    "picked by mask": lambda z: z * torch.tensor([0.0, 1.0], dtype=z.dtype)[(z > 0).long()],
     "masked_fill": lambda z: z.masked_fill(z < 0, 0.0),
     "masked_fill_": lambda z: z.clone().masked_fill_(z < 0, 0.0),
     "masked_scatter": lambda z: z.masked_scatter(z < 0, torch.zeros_like(z)),

@@ -69,6 +69,18 @@ def test_signal_gradient_and_examples_live(function):
     assert h.std(0).norm() > 0.01 * h.square().mean(0).sqrt().norm()
 
 
+@pytest.mark.parametrize("slopes", [1, 128])
+def test_prelu_is_the_leaky_relu_that_it_starts_as(slopes):
+    layers = [x for _ in range(20) for x in (nn.Linear(128, 128), nn.PReLU(slopes))]
+    leaky = stack(lambda x: nn.functional.leaky_relu(x, 0.25), width=128)
+    plans = [
+        isoinit.plan(model, torch.randn(8, 128)) for model in (nn.Sequential(*layers[:-1]), leaky)
+    ]
+    for name in ("0.weight", "18.weight", "38.weight"):
+        mine, other = (plan[name] for plan in plans)
+        assert (mine.initializer, mine.rule) == (other.initializer, "mirrored chain")
+
+
 def test_a_convolutional_chain_is_centred_at_the_centre_tap():
     layers = []
     for index in range(20):

@@ -172,7 +172,8 @@ class _Way:
         return min(exits, key=rank, default=(self.start, None))
 
     def _absorb(self, op: Op) -> bool:
-        if (op.uses and not op.is_neutral) or any(value not in self.arrays for value in op.inputs):
+        acts = op.uses and not op.is_neutral and op.replay is None
+        if acts or any(value not in self.arrays for value in op.inputs):
             return False
         parts = {self.part[value] for value in op.inputs}
         if len(parts) > 1:

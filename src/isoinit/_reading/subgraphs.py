@@ -53,9 +53,25 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
 
 
 def _router(graph: Graph, op: Op) -> Found:
-    """A weight whose outputs are ranked: which expert an example goes to (Fedus et al. 2021)."""
-    if op.kind == "map" and any(step.name == "topk" for step in _ahead(graph, op.outputs[0])):
-        yield from _weights(op, Motif("router"))
+    """A weight whose outputs are ranked: which expert an example goes to (Fedus et al. 2021).
+
+    Ranked are its units among each other (neither places, nor units and something else), and a softmax
+    or sigmoid makes shares of them: without one, the largest units are an activation.
+    """
+    if op.kind != "map" or not op.uses:
+        return
+    of_all = graph.sizes[op.outputs[0]]
+    units = of_all[len(of_all) - 1 - len(op.uses[0].whole.kernel)]
+    ahead = [*_ahead(graph, op.outputs[0])]
+    if not any(gate in step.name for step in ahead for gate in ("softmax", "sigmoid")):
+        return
+    for step in ahead:
+        if step.name != "topk" or not step.inputs:
+            continue
+        ranked = graph.sizes[step.inputs[0]]
+        along = [ranked[dim] for dim in step.detail.dims]
+        if math.prod(ranked) == math.prod(of_all) and along == [units]:
+            yield from _weights(op, Motif("router"))
 
 
 def _sub_pixel(graph: Graph, op: Op) -> Found:

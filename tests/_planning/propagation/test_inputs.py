@@ -57,6 +57,44 @@ def test_pixels_count_as_they_reach_the_weight(name, kind):
     assert not plan.warnings
 
 
+class Columns(nn.Module):
+    """A weight behind a raw table, whose columns are scaled each by its own number."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.map, self.function = nn.Linear(10, WIDE), function
+        self.register_buffer("spread", 10.0 ** torch.linspace(-2, 4, 10))
+
+    def forward(self, x):
+        self.made = self.map(self.function(self, x))
+        return self.made
+
+
+def halves(model, x):
+    """The first columns divided by their sizes, the others as if they had none."""
+    return torch.cat([x[:, :5] / model.spread[:5], x[:, 5:] / 1e4], 1)
+
+
+COLUMNS = {
+    "standardized": lambda s, x: (x - 3 * s.spread) / s.spread,
+    "multiplied": lambda s, x: x * (1 / s.spread),
+    "in parts": halves,
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("examples", [4, 128])
+def test_columns_of_different_sizes_meet_each_its_own_constant(name, examples):
+    model = Columns(COLUMNS[name])
+    table = torch.randn(examples, 10, generator=torch.Generator().manual_seed(1)) * model.spread
+    plan = isoinit.plan(model, table + 3 * model.spread * (name == "standardized"))
+    assert not plan.warnings
+    plan.apply(model, seed=0)
+    model(table + 3 * model.spread * (name == "standardized"))
+    # 256 units of one Gaussian each about the size of the examples: 1/√512 = 4 %, rounding 2 %.
+    assert plan["map.weight"].expected == pytest.approx(rms(model.made), rel=0.25)
+
+
 def test_an_input_without_scaling_counts_as_standardized():
     x = PIXELS.float()
     stds = [

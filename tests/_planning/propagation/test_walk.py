@@ -19,6 +19,22 @@ def dropout(a, _):
     return nn.functional.dropout(a, 0.25, training=True)
 
 
+def halves_written(a, _):
+    y = a.clone()
+    y[..., :16].relu_()
+    return y
+
+
+def all_written(a, _):
+    y = halves_written(a, _)
+    y[..., 16:].relu_()
+    return y
+
+
+def padded(a, **how):
+    return nn.functional.pad(a.mT, (4, 4), **how).mT  # eight places become sixteen
+
+
 # E[f²] by hand, for independent standard normal a and b.
 FORMS = {
     "relu": (lambda a, _: torch.relu(a), 1 / 2),
@@ -33,6 +49,11 @@ FORMS = {
     "times a number": (lambda a, _: a / math.sqrt(8), 1 / 8),
     "exponential": (lambda a, _: torch.exp(a), math.exp(2)),
     "upsampling": (lambda a, _: a.repeat_interleave(2, dim=1), 1.0),
+    "a part written in place": (halves_written, (48 + 16 / 2) / 64),
+    "all written in parts": (all_written, 1 / 2),
+    "zero padding": (lambda a, _: padded(a), 1 / 2),
+    "circular padding": (lambda a, _: padded(a, mode="circular"), 1.0),
+    "winners": (lambda a, _: a * (a >= a.topk(32).values[..., -1:]), 1 / 2),
     "clamp": (lambda a, _: a.clamp(min=0) - 1, 1 / 2 - 2 * 0.398942 + 1),
 }
 
@@ -41,6 +62,14 @@ FORMS = {
 def test_functions_by_replay(name):
     function, expected = FORMS[name]
     assert second(function) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(("units", "expected"), [(2, 1.0), (4, 1 + math.sqrt(3) / math.pi)])
+def test_maxout_is_the_largest_of_independent_units(units, expected):
+    def maxout(a, _):
+        return a.unflatten(-1, (64 // units, units)).amax(-1)
+
+    assert second(maxout, n_in=64 // units) == pytest.approx(expected, rel=0.04)
 
 
 def test_concatenation_mixes_its_parts():
@@ -62,6 +91,11 @@ def test_a_glu_by_name_and_by_hand_are_one():
 
 def test_a_mean_over_places_divides_by_their_number():
     assert second(lambda a, _: a.mean(1)) == pytest.approx(1 / 8, rel=0.02)
+
+
+def test_a_mean_over_a_grid_of_rows_and_columns_is_that_of_each():
+    found = second(lambda a, b: (a[:, :, None] + b[:, None]).mean((1, 2)))
+    assert found == pytest.approx(2 / 8, rel=0.15)  # 64 independent places would leave 2 / 64
 
 
 def test_a_mean_keeps_what_all_places_share():

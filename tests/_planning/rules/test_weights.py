@@ -310,6 +310,23 @@ def test_a_router_is_what_is_ranked_and_no_plain_classifier():
     assert classifier.std == pytest.approx(math.sqrt(1 / 16))
 
 
+class Winners(nn.Module):
+    """Only the largest four units live on: an activation, and no router."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x):
+        values, places = self.encoder(x).relu().topk(4)
+        return self.decoder(torch.zeros(len(x), 32).scatter(-1, places, values))
+
+
+def test_the_largest_units_alone_are_an_activation():
+    encoder = isoinit.plan(Winners(), torch.randn(64, 16))["encoder.weight"]
+    assert encoder.std == pytest.approx(math.sqrt(1 / 16))
+
+
 def t5():
     from transformers import T5Config, T5ForConditionalGeneration
 

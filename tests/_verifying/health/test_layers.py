@@ -109,6 +109,15 @@ def of(low, high, some=(0.0,)):
     return Ranges(np.array(low, float), np.array(high, float), np.array(some, float))
 
 
+def test_a_jump_kills_no_unit():
+    # One unit left of the jump, one right of it, one across it: each slope is 0.1 or 1.
+    found = dead_and_saturated(of([-2, 1, -2], [0, 3, 3]), lambda z: np.where(z > 0.5, z, 0.1 * z))
+    assert found[0] == 0
+    # A step is nothing but a jump: no gradient passes.
+    step = dead_and_saturated(of([-2, 1], [3, 3]), lambda z: np.where(z > 0.5, 1.0, 0.0))
+    assert step[0] == 1
+
+
 def test_dead_units():
     low, high = [-3, -3, 0.5, -9], [-0.1, 0.2, 0.7, -8]
     assert dead_and_saturated(of(low, high), relu)[0] == 0.5

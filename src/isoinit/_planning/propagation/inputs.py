@@ -56,12 +56,16 @@ class Arrival:
 
 
 class _Met(NamedTuple):
-    """What the example met on its way to a value: its moments there, scalings, other functions."""
+    """What the example met on its way to a value: its moments there, scalings, other functions.
+
+    Where its units differ, so may their constants (means and deviations by column): `apart`.
+    """
 
     start: int
     given: Given | None
     scaled: bool = False
     bent: bool = False
+    apart: bool = False
 
 
 def arrivals(graph: Graph) -> dict[int, Arrival]:
@@ -83,7 +87,10 @@ def arrivals(graph: Graph) -> dict[int, Arrival]:
         else:
             continue
         line = SAME if op.kind == "move" else _line(op)
-        if line is not None:
+        uneven = before.given is not None and before.given.uneven
+        if line is not None and uneven and op.replay is None and op.kind != "move":
+            after = before._replace(given=None, scaled=True, apart=True)
+        elif line is not None:
             scaled = before.scaled or line != SAME
             after = before._replace(given=_moved(before.given, line), scaled=scaled)
         elif op.replay is not None and not before.scaled:
@@ -138,10 +145,12 @@ def _moved(given: Given | None, line: Line) -> Given | None:
     second, nearby, across = (
         slopes * product + rest for product in (given.second, given.nearby, given.across)
     )
-    return Given(slope * given.mean + offset, second, nearby, across)
+    return Given(slope * given.mean + offset, second, nearby, across, uneven=given.uneven)
 
 
 def _arrival(graph: Graph, value: int, met: _Met) -> Arrival:
+    if met.apart:
+        return Arrival(STANDARD, 1.0)
     if met.bent:
         return Arrival(None, 1.0)
     if met.given is None:

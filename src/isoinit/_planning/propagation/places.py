@@ -24,6 +24,7 @@ from isoinit._reading.graph import Op
 
 # Parts whose moments differ by less than this share count as alike: an average of two is within √2.
 ALIKE = 0.5
+MOST = 32  # units that samples tell the largest of
 
 
 def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -43,8 +44,8 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     if not context.nominal and op.detail.power != 1.0:
         keep = context.rng.random(rows.shape) < 1 / op.detail.power
         rows = rows * keep * op.detail.power
-    if op.name == "pad" and before and not context.nominal:
-        rows = rows * math.sqrt(math.prod(before) / max(math.prod(after), 1))
+    if op.name == "pad" and not context.nominal:
+        rows = rows * math.sqrt(op.detail.inside)
     if op.name == "pad":
         unlike |= {axis for axis in units if axis < len(before) and before[axis] != after[axis]}
     rearranged = replace(signal, rows=rows, units=units, unlike=unlike)
@@ -108,6 +109,24 @@ def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
         units = frozenset(axis + any(dim <= axis for dim in axes) for axis in units)
     together = op.name == "stack" or bool(axes & units)
     return Signal(rows, units, unlike=axes if together and _differ(inputs) else frozenset())
+
+
+def written(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return a signal of which a part was overwritten, which takes its share of the samples.
+
+    What is read from it later may be that part or another.
+    """
+    if len(inputs) < 2:
+        return None
+    whole, piece = (context.graph.sizes.get(value, ()) for value in op.inputs)
+    share = min(math.prod(piece) / max(math.prod(whole), 1), 1.0)
+    chosen = context.rng.permutation(SAMPLES)[: round(share * SAMPLES)]
+    rows = inputs[0].rows.copy()
+    rows[:, chosen] = inputs[1].rows[:, chosen]
+    second = share * inputs[1].second + (1 - share) * inputs[0].second
+    found = float(np.square(rows[HERE]).mean())
+    rows = rows * math.sqrt(second / found) if found > 0 else rows
+    return Signal(rows, inputs[0].units, unlike=frozenset(range(len(whole))))
 
 
 def unlike(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
@@ -187,7 +206,26 @@ def picked(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     kept = max(round(SAMPLES * math.prod(after) / max(math.prod(before), 1)), 1)
     largest = np.sort(inputs[0].rows, axis=1)[:, SAMPLES - kept :]
     order = context.rng.permutation(np.arange(SAMPLES) * kept // SAMPLES)
-    return Signal(largest[:, order], inputs[0].units)
+    return Signal(largest[:, order], inputs[0].units, unlike=frozenset(op.detail.dims))
+
+
+def largest_unit(context: Context, op: Op, signal: Signal) -> Signal | None:
+    """Return the largest of several units at each place (maxout: Goodfellow et al. 2013)."""
+    before, after = (context.graph.sizes.get(v, ()) for v in (op.inputs[0], op.outputs[0]))
+    dims = {dim for dim in op.detail.dims if dim < len(before)}
+    count = math.prod(before[dim] for dim in dims)
+    if (
+        len(op.inputs) > 1
+        or not dims
+        or dims - signal.units
+        or dims & signal.unlike
+        or count > MOST
+    ):
+        return None
+    rows = np.max([part(signal, i).rows for i in range(count)], axis=0)
+    gone = 0 if len(before) == len(after) else 1
+    left = signal.units - dims
+    return Signal(rows, frozenset(axis - gone * sum(dim < axis for dim in dims) for axis in left))
 
 
 def _splits_units(context: Context, op: Op, signal: Signal) -> bool:
@@ -209,6 +247,19 @@ def averaged(context: Context, signal: Signal, count: int) -> Signal:
     both = min(far, products[NEARBY, ACROSS])
     far = both + (far - both) / count
     return of_moments(context.rng, signal, second, near, far)
+
+
+def spread(context: Context, signal: Signal, distinct: int, places: int) -> Signal:
+    """Return a signal of few places that is copied to many: two of these may be copies of one."""
+    if distinct >= places:
+        return signal
+    if distinct == 1:
+        return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])
+    copies = places / distinct
+    alike = (copies - 1) / (places - 1)
+    same = context.rng.permutation(SAMPLES) < alike * SAMPLES
+    here, nearby, across = signal.rows
+    return replace(signal, rows=np.stack([here, np.where(same, here, nearby), across]))
 
 
 def largest(context: Context, signal: Signal, count: int) -> Signal:

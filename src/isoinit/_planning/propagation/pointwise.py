@@ -11,8 +11,6 @@ import numpy as np
 from isoinit._planning.propagation import places
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
-    ACROSS,
-    HERE,
     SAMPLES,
     Signal,
     gaussian,
@@ -46,14 +44,12 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
 
 
 def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Signal:
-    """Return an input's signal; one of a single place that is spread over places is one at all."""
+    """Return an input's signal; of few places that are spread over many, some are alike."""
     before, after = (context.graph.sizes.get(v, ()) for v in (value, op.outputs[0]))
     axes = {axis - len(before) for axis in signal.units} | {-len(after)}  # units, examples
-    places = [axis for axis in range(-len(after), 0) if axis not in axes]
-    sizes = [before[axis] if -axis <= len(before) else 1 for axis in places]
-    if max(sizes, default=1) > 1 or all(after[axis] == 1 for axis in places):
-        return signal
-    return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])
+    along = [axis for axis in range(-len(after), 0) if axis not in axes]
+    distinct = math.prod(before[axis] for axis in along if -axis <= len(before))
+    return places.spread(context, signal, distinct, math.prod(after[axis] for axis in along))
 
 
 def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -64,6 +60,12 @@ def reduced(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         if found is not None:
             return found
     return places.reduced(context, op, inputs)
+
+
+def extreme(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
+    """Return the larger of two signals, of a stack of functions, or the largest of some units."""
+    found = pointwise(context, op, inputs)
+    return places.largest_unit(context, op, inputs[0]) if found is None else found
 
 
 def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:
@@ -156,6 +158,8 @@ def _with_constant(
     """
     if op.mixed is not None and op.name in PICKS:
         return Signal(_table(context, op.mixed.rows[0]), context.last_axis(op.outputs[0]))
+    if context.of_example.issuperset(op.inputs) and any(signal.unlike for signal in inputs):
+        return None  # which unit meets which constant is not known
     rows, known = inputs[0].rows, op.detail.constant
     if op.name in (*SUMS, "mul") and len(inputs) == 1 and known is not None:
         mean, square = known

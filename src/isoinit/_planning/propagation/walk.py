@@ -52,10 +52,12 @@ ROUTES: dict[str, Route] = {
     **dict.fromkeys(attention.PRODUCTS, attention.product),
     "scaled_dot_product_attention": attention.scaled_dot_product,
     **dict.fromkeys(("mean", "sum"), pointwise.reduced),
+    **dict.fromkeys(("amax", "max"), pointwise.extreme),
     **dict.fromkeys(("cat", "concat", "stack"), places.joined),
     "glu": pointwise.glu,
     "one_hot": tables.one_hot,
     "topk": places.picked,
+    "written": places.written,
 }
 
 
@@ -146,7 +148,8 @@ def _example(context: Context, value: int, arrival: Arrival | None) -> Signal:
     if arrival is not None and arrival.given is not None:
         return _of_moments(context, value, arrival.given)
     if given is not None and (given.fixed or (not context.nominal and given.second > 0)):
-        return _of_moments(context, value, given)
+        signal = _of_moments(context, value, given)
+        return replace(signal, unlike=signal.units) if given.uneven else signal
     return _of_moments(context, value, STANDARD)
 
 
@@ -169,7 +172,8 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.kind == "norm":
         signal = norms.normed(context, op, inputs[0] if inputs else None)
         return weights.scaled_and_shifted(context, op, signal)
-    if op.name in CHOOSING and op.detail.constant is not None and not op.uses:
+    chosen_by_signal = op.replay is not None and not context.of_example.issuperset(op.inputs)
+    if op.name in CHOOSING and op.detail.constant is not None and not (op.uses or chosen_by_signal):
         return tables.chosen(context, op)
     known = [signal for signal in inputs if signal is not None]
     if not inputs or (len(known) < len(inputs) and not _lacks_mask(context, op)):

@@ -30,6 +30,7 @@ from isoinit.initializers import (
     Uniform,
     Zeros,
 )
+from isoinit.initializers.scale.gains import PRELU_SLOPE
 
 OTHERS: tuple[Rule, ...] = (
     # Recurrent layers
@@ -196,7 +197,7 @@ OTHERS: tuple[Rule, ...] = (
     Rule(
         "slope",
         slot("slope"),
-        lambda _: Constant(0.25),
+        lambda _: Constant(PRELU_SLOPE),
         "PReLU's slope",
         "0.25",
         "the slope that PReLU was published with",

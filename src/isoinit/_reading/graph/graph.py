@@ -26,6 +26,7 @@ class Given:
         nearby: the mean product of two elements of one example that differ in place alone (in the
             axes between the first and the last).
         across: the mean product of elements at one place of two examples.
+        uneven: whether its units are of very different sizes, as the columns of a raw table are.
         fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """
 
@@ -34,6 +35,7 @@ class Given:
     nearby: float
     across: float
     fixed: bool = False
+    uneven: bool = False
 
 
 @dataclass(frozen=True)

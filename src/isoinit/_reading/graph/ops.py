@@ -128,7 +128,8 @@ class Detail:
         constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
             it looks up rows of.
         causal: whether attention looks back only.
-        inside: of a convolution, the share of its fan-in that falls on the input and not on padding.
+        inside: of a convolution, the share of its fan-in that falls on the input, not on padding; of
+            padding, the share of its elements that are the input's and no zeros.
         groups: of a norm over the places of each example, into how many groups it parts the units.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
@@ -183,8 +184,8 @@ class Op:
         kind: what it is to the signal.
         inputs, outputs: the numbers of the values it reads and makes.
         uses: the parameters it uses.
-        replay: computes the outputs from arrays in place of `inputs`; None for moves, and where
-            `unplayed` says why.
+        replay: computes the outputs from arrays in place of `inputs`, a PReLU's slope as it starts;
+            None for moves, and where `unplayed` says why.
         detail: what its arguments say beyond that.
         rank: the number of axes of the input that has most: arrays are replayed with as many.
         mixed: the same where it reads constant tensors of several values; None for others.

@@ -19,7 +19,7 @@ from isoinit._reading.torch.trees import tensors_in
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(
     """mean sum softmax log_softmax amax amin std var norm vector_norm cumsum cumprod logsumexp
-    normalize glu""".split()
+    normalize glu topk max""".split()
 )
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
@@ -85,7 +85,8 @@ def detail(
         return Detail(axes=_same(made[0]), power=_dropout(args, kwargs))
     if moved and isinstance(first, torch.Tensor):
         window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
-        return Detail(axes=_axes(func, args, kwargs, first, made[0]), window=window)
+        inside = _kept(args, kwargs, first, made[0]) if name == "pad" else 1.0
+        return Detail(axes=_axes(func, args, kwargs, first, made[0]), window=window, inside=inside)
     return Detail(causal=any(c.causal for c in constants))
 
 
@@ -130,8 +131,8 @@ def _dims(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: torch.Tensor
 ) -> tuple[int, ...]:
     given = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
-    if name == "normalize":
-        given = kwargs.get("dim", args[2] if len(args) > 2 else 1)
+    if name in ("normalize", "topk"):
+        given = kwargs.get("dim", args[2] if len(args) > 2 else -1 if name == "topk" else 1)
     tensor = args[0] if args else kwargs.get("input")
     rank = tensor.dim() if isinstance(tensor, torch.Tensor) else made.dim()
     if name in BESIDE and not isinstance(given, int):
@@ -148,6 +149,17 @@ def _dropout(args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
     p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
     training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
     return 1 / (1 - p) if training and 0 < p < 1 else 1.0
+
+
+def _kept(
+    args: Sequence[Any], kwargs: Mapping[str, Any], tensor: torch.Tensor, made: torch.Tensor
+) -> float:
+    """The share of `pad(input, pad, mode="constant", value=0)` that is the input's, and no zeros."""
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
+    value = kwargs.get("value", args[3] if len(args) > 3 else None)
+    if mode != "constant" or value:
+        return 1.0
+    return min(tensor.numel() / max(made.numel(), 1), 1.0)
 
 
 def _window(args: Sequence[Any], kwargs: Mapping[str, Any], tensor: torch.Tensor) -> int:

@@ -8,6 +8,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._reading.graph import Given
 
+# Of eight standard normal numbers each, a thousand units differ by less than this in mean square; of
+# fewer numbers by more.
+EVEN, ENOUGH = 100.0, 8
+
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
     """Return the moments of a tensor of real numbers; None if it has no values here.
@@ -35,7 +39,17 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         nearby = values.mean(between).square().mean().item() if between else second
         examples = values.shape[0] if units else 1
         across = values.mean(0).square().mean().item()
-    return Given(mean, second, _pairs(nearby, second, places), _pairs(across, second, examples))
+        uneven = _uneven(values.movedim(units, 0).reshape(values.shape[units], -1))
+    pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
+    return Given(mean, second, *pairs, uneven=uneven)
+
+
+def _uneven(units: torch.Tensor) -> bool:
+    """Whether the units, one a row, are of very different sizes: more than chance makes them."""
+    even = EVEN ** max(ENOUGH / units.shape[1], 1.0)
+    squares = units.square().mean(1)
+    squares = squares[squares > 0]
+    return len(squares) > 1 and bool(squares.max() > even * squares.min())
 
 
 def _pairs(of_mean: float, second: float, count: int) -> float:

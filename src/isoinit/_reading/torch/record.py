@@ -35,6 +35,7 @@ from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.readers.call import INDEXED, Call, Weight
+from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
@@ -45,7 +46,6 @@ from isoinit.initializers.scale import fans
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 
 NO_DETAIL = Detail()
-MASKED = -1e3  # what is added to scores that softmax is to leave out is below
 NO_REPLAY = Played(None)
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A
 # transformer of 1,000 layers makes about 70,000 calls.
@@ -211,6 +211,7 @@ class Recorder(TorchFunctionMode):
         call = Call(
             name, args, kwargs, self._weight, self._value_of, self._producer, self._source_of
         )
+        recorded = Recorded(func, args, kwargs)
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
@@ -218,14 +219,15 @@ class Recorder(TorchFunctionMode):
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
         elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
-            self._derive(name, Recorded(func, args, kwargs), weights, made)
+            self._derive(name, recorded, weights, made)
             return
         else:
             last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
-                recorded = Recorded(func, args, kwargs)
                 played = replay_of(recorded, self.value, self._constant, made, inputs)
+        if last.uses and all(use.slot == "slope" for use in last.uses):
+            played = replay_of(recorded, self.value, self._at_start, made, inputs)
         outputs = [self._new_value(tensor) for tensor in made]
         for tensor in made if moved else ():
             self._sharers.note(tensor, args[0] if args else None)
@@ -235,7 +237,7 @@ class Recorder(TorchFunctionMode):
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
         self._contractions.note(op, weights, self._sizes, self._producer)
         if self._observe is not None:
-            self.call = Recorded(func, args, kwargs)
+            self.call = recorded
             self._observe(op, tuple(made))
 
     def _add(
@@ -284,11 +286,13 @@ class Recorder(TorchFunctionMode):
                 continue
             if other.numel() <= tensor.numel():
                 name = "view" if other.numel() == tensor.numel() else "getitem"
-                self._add(name, "move", [value], [self._new_value(other)], ())
-                continue
-            inputs = [value] if before is None else [before, value]
-            lost = Played(None, reason="has a part that was written in place")
-            self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+                op = self._add(name, "move", [value], [self._new_value(other)], ())
+            else:
+                inputs = [value] if before is None else [before, value]
+                lost = Played(None, reason="has a part that was written in place")
+                op = self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+            if self._observe is not None:
+                self._observe(op, (other,))
 
     def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether a rearrangement depends on the signal alone.
@@ -361,6 +365,9 @@ class Recorder(TorchFunctionMode):
         if tensor in self._weights:
             return None
         return self._constants.get(tensor) or Constant(tensor)
+
+    def _at_start(self, tensor: Any) -> Constant | None:
+        return self._constant(tensor) if self._weight(tensor) is None else Constant(STARTING_SLOPE)
 
     def _weight(self, tensor: Any) -> Weight | None:
         if not isinstance(tensor, torch.Tensor) or tensor in self._values:

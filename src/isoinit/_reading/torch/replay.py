@@ -17,6 +17,9 @@ from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
+# Functions of single elements that look each one up in a row of numbers, and where that stands.
+TABLES = {"getitem": 0, "take": 0, "bucketize": 1, "searchsorted": 0}
+
 
 class Recorded(NamedTuple):
     """A call of a torch function, as it was made."""
@@ -100,6 +103,7 @@ def replay_of(
         if (value := number_of(tensor)) is not None:
             shapes.setdefault(value, tuple(tensor.shape))
     order = list(inputs or shapes)
+    table = _looked_up(call)
     rank = max((len(shape) for shape in shapes.values()), default=1)
     rows: list[Array] = []
 
@@ -120,6 +124,9 @@ def replay_of(
             shape = tuple(leaf.shape)
             alike = (order.index(v) for v, other in shapes.items() if other == shape and v in order)
             return _Number(number, bool(shape), next(alike, None))
+        if leaf is table:
+            with on_real_memory():
+                return _double(constant.values)
         rows.append(constant.sampled)
         return _Table(len(order) + len(rows) - 1)
 
@@ -255,6 +262,13 @@ def _writes_by_mask(call: Recorded) -> bool:
     """Return whether a call is `x[mask] = value`, in any spelling."""
     writes = function_name(call.function) in ("setitem", "index_put")
     return writes and len(call.args) == 3 and not call.kwargs and mask_of(call.args[1]) is not None
+
+
+def _looked_up(call: Recorded) -> Any:
+    """Return the row of numbers that every element is looked up in; None where there is none."""
+    at = TABLES.get(function_name(call.function), len(call.args))
+    table = call.args[at] if at < len(call.args) else None
+    return table if isinstance(table, torch.Tensor) and table.dim() == 1 else None
 
 
 def _masked_write(target: torch.Tensor, index: Any, value: Any) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from isoinit._reading.graph import Array
@@ -18,6 +19,7 @@ T = TypeVar("T")
 ROWS = 256  # of an output, to tell how many directions its examples take
 VALUES = 4096  # of an output, to tell how many are saturated
 FLAT = 0.01  # of an activation's steepest slope: nothing passes where the slope is below
+HALVINGS = 20  # of an interval that may hold a jump
 SATURATED = 0.05  # tanh beyond ±2.2, the sigmoid beyond ±4.4: a fifth of the unit's range is left
 STEPS = 4096
 
@@ -234,12 +236,36 @@ def ranges(output: torch.Tensor, axis: int) -> Ranges:
     return Ranges(*kept)
 
 
+def _jumps(function: Callable[[Array], Array], at: Array, values: Array) -> npt.NDArray[np.bool_]:
+    """Return between which of these points a function jumps: halving does not lessen the rise."""
+    rises = np.abs(np.diff(values))
+    slopes = np.concatenate([[0.0], rises / np.diff(at), [0.0]])
+    found: npt.NDArray[np.bool_] = slopes[1:-1] > 4 * np.maximum(
+        slopes[:-2], slopes[2:]
+    )  # nothing else is looked at
+    if not found.any():
+        return found
+    ends, heights = (
+        np.stack([at[:-1], at[1:]])[:, found],
+        np.stack([values[:-1], values[1:]])[:, found],
+    )
+    for _ in range(HALVINGS):
+        middle = ends.mean(0)
+        height = np.asarray(function(middle), np.float64)
+        left = np.abs(height - heights[0]) > np.abs(heights[1] - height)
+        ends = np.where(left, [ends[0], middle], [middle, ends[1]])
+        heights = np.where(left, [heights[0], height], [height, heights[1]])
+    found[found] = np.abs(heights[1] - heights[0]) > rises[found] / 2
+    return found
+
+
 def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tuple[float, float]:
     """The share of dead units and of saturated values behind a function.
 
     A unit is dead if the function varies over its range by less than `FLAT` of what its steepest
     slope would give, of those where units are: no gradient passes for any example. Values are
-    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides.
+    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides. Jumps
+    pass no gradient.
     """
     edges = np.concatenate([kept.low, kept.high])
     if not edges.size or not np.isfinite(edges).all():
@@ -251,14 +277,17 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
         values = np.asarray(function(at), np.float64)
     except Exception:  # a function that takes signals of one length alone
         return math.nan, math.nan
-    slopes = np.abs(np.diff(values)) / np.diff(at)
+    rises, jumps = np.abs(np.diff(values)), _jumps(function, at, values)
+    if rises[~jumps].any():  # a step is nothing but jumps, and all behind it is dead
+        rises[jumps] = 0.0
+    slopes = rises / np.diff(at)
     # Where signals are: exp is a thousand times steeper where none comes.
     least, most = min(kept.low.min(), -1.0), max(kept.high.max(), 1.0)
     steepest = slopes[(at[:-1] >= least) & (at[1:] <= most)].max()
     steepest = steepest or slopes[(at[:-1] >= GRID[0]) & (at[1:] <= GRID[-1])].max()
     if values.shape != at.shape or not np.isfinite(slopes).all() or steepest == 0:
         return math.nan, math.nan
-    way = np.concatenate([[0.0], np.abs(np.diff(values)).cumsum()])
+    way = np.concatenate([[0.0], rises.cumsum()])
     low, high = np.searchsorted(at, kept.low), np.searchsorted(at, kept.high)
     width = kept.high - kept.low
     moved = np.where(width > 0, way[high] - way[low], 0.0)

@@ -24,6 +24,7 @@ from isoinit.errors import ArgumentError
 Array = npt.NDArray[np.float64]
 Function = Callable[[Array], Array]
 
+PRELU_SLOPE = 0.25  # He et al. 2015, section 2.1
 _EDGE = 12.0  # the normal density beyond 12 is below 1e-31: nothing a float64 sum can see
 _PANELS = 48  # of width 1/2: kinks at multiples of 1/2 (ReLU, hard tanh, ReLU6, ...) end a panel
 _NODES = 20

@@ -42,6 +42,16 @@ def step(a, _):
     return (a > 0).to(a.dtype) * 5 + a
 
 
+def positive_ones_written(a, _):
+    y = torch.zeros_like(a)
+    y[a > 0] = a[a > 0]
+    return y
+
+
+def padded(a, **how):
+    return functional.pad(a.mT, (4, 4), **how).mT  # eight places become sixteen
+
+
 def norm_in_steps(a, _):
     return a * torch.rsqrt(a.square().mean(-1, keepdim=True))
 
@@ -64,6 +74,12 @@ FORMS = {
     "the first of two parts": (lambda a, _: a.chunk(2, -1)[0], (1 / 2, 0)),
     "both parts": (lambda a, _: torch.cat([2 * a[..., :16], a[..., 16:]], -1), (7 / 4, 0)),
     "parts that meet": (lambda a, _: a.chunk(2, -1)[0] * a.chunk(2, -1)[1], (1, 0)),
+    "parts along the batch": (lambda a, _: torch.stack([x.relu() for x in a]), (1 / 2, 0)),
+    "what a mask selects": (positive_ones_written, (1 / 2, 0)),
+    "maxout": (lambda a, _: a.unflatten(-1, (32, 2)).amax(-1), (1 / 2, 0)),
+    "maxout by max": (lambda a, _: a.unflatten(-1, (4, 16)).max(-2)[0], (1 / 4, 0)),
+    "zero padding": (lambda a, _: padded(a), (1, 0)),
+    "circular padding": (lambda a, _: padded(a, mode="circular"), (2, 0)),
     "one place": (lambda a, _: a[:, 0], (1 / 8, 0)),
     "mean over places": (lambda a, _: a.mean(1), (1 / 64, 0)),
     "sum over units": (lambda a, _: a.sum(-1), (1, 0)),
@@ -92,6 +108,18 @@ def test_a_mean_is_one_gradient_at_all_places():
         return (a[:, :1] + torch.zeros_like(b) + b).mean(1)
 
     assert squares(spread) == pytest.approx((1 / 8, 1 / 64), rel=0.04)
+
+
+def test_behind_a_part_written_in_place_nothing_is_known():
+    class Writes(nn.Sequential):
+        def forward(self, x):
+            x = self[0](x).clone()
+            x[:, :16].relu_()
+            return self[1](x)
+
+    plan = isoinit.plan(Writes(nn.Linear(64, 64), nn.Linear(64, 64)), torch.randn(64, 64))
+    assert plan["0.weight"].expected_gradient is None
+    assert plan["1.weight"].expected_gradient == 1
 
 
 def test_behind_what_is_not_followed_nothing_is_known():

@@ -38,7 +38,7 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
         return [gradient, *others]
     if share < 1:
         gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
-    if op.name == "pad":
+    if op.name == "pad" and op.detail.inside < 1:
         return [gradient, *others]
     if op.name == "getitem" and op.detail.axes and op.detail.axes[:2] == ((0,), (0,)):
         gradient = replace(gradient, near=0.0)  # of rows that are looked up from other places
@@ -70,18 +70,28 @@ def _where_picked(back: Backward, op: Op, gradient: Gradient, share: float) -> G
 
 
 def split(back: Backward, op: Op) -> Gradient | None:
-    """Return the gradient of what an operation cut into parts, each of them one of its outputs."""
-    whole = NOTHING
+    """Return the gradient of what an operation cut into parts, each of them one of its outputs.
+
+    Every element belongs to one part, so the gradients of parts don't add up: each stands at its share
+    of the samples.
+    """
     given = back.here(op.inputs[0])
+    order = np.random.default_rng(op.index).permutation(SAMPLES)
+    row, second, near, end = np.zeros(SAMPLES), 0.0, 0.0, 0.0
     for value in op.outputs:
         gradient = back.gradients.get(value, NOTHING)
         share = back.per(value, op.inputs[0])
         if gradient is None or share is None:
             return None
-        if gradient is not NOTHING:
-            own = aligned(gradient, back.here(value), given)
-            whole = whole.plus(own.times(math.sqrt(min(share, 1.0))))
-    return whole
+        share = min(share, 1.0)
+        own = order[round(end * SAMPLES) : round((end + share) * SAMPLES)]
+        row[own] = aligned(gradient, back.here(value), given).row[own]
+        second, near, end = (
+            second + share * gradient.second,
+            near + share * gradient.near,
+            end + share,
+        )
+    return Gradient(row).resized(second, near) if second else NOTHING
 
 
 def reduced(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:

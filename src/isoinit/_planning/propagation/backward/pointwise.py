@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from isoinit._planning.propagation.backward import places
 from isoinit._planning.propagation.backward.gradient import (
     Backward,
     Gradient,
@@ -17,13 +18,17 @@ from isoinit._planning.propagation.backward.gradient import (
 from isoinit._planning.propagation.samples import SAMPLES, part
 from isoinit._reading.graph import SUMS, Array, Op, ReplayError, pull_back
 
+EXTREMES = frozenset({"amax", "amin", "max", "min"})
+
 
 def elementwise(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
     """Return the exact gradient at the samples of the inputs, summed where an input was spread."""
+    if op.name in EXTREMES and len(op.inputs) == 1:
+        return places.picked(back, op, gradient)
     if op.uses:  # what its parameters do was undone before
         found: list[Gradient | None] = [gradient, *[None] * (len(op.inputs) - 1)]
     elif op.replay is None and op.mixed is None:
-        found = [_with_constant(op, gradient)]
+        found = _with_constant(op, gradient)
     else:
         found = _pulled(back, op, gradient)
     pairs = zip(op.inputs, found, strict=True)
@@ -71,22 +76,27 @@ def _shared(row: Array, by: Gradient, alike: float) -> float:
     return mean**2 + alike * max(square - mean**2, 0.0)
 
 
-def _with_constant(op: Op, gradient: Gradient) -> Gradient | None:
-    """Return the gradient behind a sum or product with a constant tensor."""
+def _with_constant(op: Op, gradient: Gradient) -> list[Gradient | None]:
+    """Return the gradients behind a sum or product with a constant tensor; unknown behind all else."""
     if len(op.inputs) != 1 or op.name not in (*SUMS, "mul", "div", "where", "masked_scatter"):
-        return None
+        return unknown(op)
     if op.name != "mul" or op.detail.constant is None:
-        return gradient
+        return [gradient]
     mean, square = op.detail.constant
-    return gradient.times(math.copysign(math.sqrt(square), mean or 1.0))
+    return [gradient.times(math.copysign(math.sqrt(square), mean or 1.0))]
 
 
 def _gathered(back: Backward, gradient: Gradient, before: int, after: int) -> Gradient:
-    """Return the sum over the axes along which an input was spread to the size of the output."""
+    """Return the sum over the axes along which an input was spread to the size of the output.
+
+    What a mask selected was not spread: its gradient is that of the few elements that it went to.
+    """
     small, large = back.size(before), back.size(after)
     if small == large or len(small) > len(large):
         return gradient
     small = (1,) * (len(large) - len(small)) + small
+    if any(n not in (1, whole) for n, whole in zip(small, large, strict=True)):
+        return gradient.times(math.sqrt(math.prod(large) / max(math.prod(small), 1)))
     spread = [axis for axis, n in enumerate(small) if n == 1 < large[axis]]
     signal = back.context.signals.get(after)
     units = signal.units if signal is not None else frozenset()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from isoinit._reading.torch.readers.call import Call, Reader, Step
+from isoinit.initializers.scale.gains import PRELU_SLOPE
+
+STARTING_SLOPE = torch.tensor([PRELU_SLOPE])
 
 
 def norm(weight_at: int, bias_at: int | None) -> Reader:
