@@ -350,19 +350,16 @@ class Recorder(TorchFunctionMode):
         Among fake tensors, real ones are but attributes that are no buffers. Among real tensors these
         look the same; a run that sees the level below has nothing more to find there.
         """
-        if self._missed or isinstance(tensor, FakeTensor) != self._fake:
-            return
-        if self._below and not self._fake:
-            return
-        self._missed = not self._is_known(tensor)
+        whole = self._below and not self._fake
+        if not (self._missed or whole) and isinstance(tensor, FakeTensor) == self._fake:
+            self._missed = not self._is_known(tensor)
 
     def _is_known(self, tensor: torch.Tensor) -> bool:
         return any(tensor in kind for kind in (self._values, self._weights, self._constants))
 
     def _constant(self, tensor: Any) -> Constant | None:
-        if not isinstance(tensor, torch.Tensor) or tensor in self._values:
-            return None
-        if tensor in self._weights:
+        plain = isinstance(tensor, torch.Tensor)
+        if not plain or tensor in self._values or tensor in self._weights:
             return None
         return self._constants.get(tensor) or Constant(tensor)
 

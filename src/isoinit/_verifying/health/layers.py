@@ -264,8 +264,8 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
 
     A unit is dead if the function varies over its range by less than `FLAT` of what its steepest
     slope would give, of those where units are: no gradient passes for any example. Values are
-    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides. Jumps
-    pass no gradient.
+    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides.
+    Jumps pass no gradient.
     """
     edges = np.concatenate([kept.low, kept.high])
     if not edges.size or not np.isfinite(edges).all():
