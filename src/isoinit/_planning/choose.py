@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from isoinit._planning.beside import second_beside
 from isoinit._planning.charts import carried, companions
+from isoinit._planning.digits import rounded
 from isoinit._planning.effective import solve
-from isoinit._planning.expectations import outputs, rounded
+from isoinit._planning.expectations import outputs
 from isoinit._planning.propagation import Moments, Signal, Walk, walking
 from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose

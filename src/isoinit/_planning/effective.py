@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from isoinit._drawing.streams import Stream
+from isoinit._planning.digits import rounded
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Array, Made, Part
 from isoinit.errors import ArgumentError
@@ -86,7 +87,7 @@ def moments_of(made: Made, fills: Fills) -> Moments | None:
         with np.errstate(over="ignore", invalid="ignore"):
             tensors = [replay(draw) for draw in _draws(made, bases, exact=())]
         found = _measured(tensors, made.layout)
-        return Moments(_digits(found.mean), _digits(found.second), _digits(found.along))
+        return Moments(rounded(found.mean), rounded(found.second), rounded(found.along))
 
     found = _remembered(made, chosen, measured)
     return found if isinstance(found, Moments) else None
@@ -198,7 +199,7 @@ def _size(
     if abs(power) < NORMALIZED and abs(math.log2(far)) < NORMALIZED:
         return None
     if power > 0 and np.allclose(two, one * 2.0**power, rtol=1e-6, atol=1e-9 * after):
-        return _digits((goal / before) ** (1 / round(power, 6)))
+        return rounded((goal / before) ** (1 / round(power, 6)))
     return _bisected(strength, goal)
 
 
@@ -217,7 +218,7 @@ def _bisected(strength: Callable[[float], float], goal: float) -> float | str:
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if strength(math.exp(middle)) < goal else (low, middle)
-    return _digits(math.exp(low))
+    return rounded(math.exp(low))
 
 
 def _replay(made: Made) -> Callable[[Sequence[Array]], Array]:
@@ -303,8 +304,3 @@ def _remembered(made: Made, what: object, compute: Callable[[], Any]) -> Any:
             _known.clear()
         _known[key] = (compute(), made)  # keeps what the key names by its identity
     return _known[key][0]
-
-
-def _digits(number: float) -> float:
-    """Return six digits: the last bits of a sum depend on the processor, and a plan must not."""
-    return float(f"{number:.6g}")

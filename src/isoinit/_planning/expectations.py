@@ -6,6 +6,7 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
+from isoinit._planning.digits import rounded
 from isoinit._planning.forecast import forecast
 from isoinit._planning.propagation import Moments, Signal, propagate
 from isoinit._planning.propagation.backward import propagate_back
@@ -68,8 +69,3 @@ def _made(graph: Graph, wanted: Container[int] | None = None) -> dict[str, int]:
             if wanted is None or op.outputs[0] in wanted:
                 found.setdefault(use.parameter, op.outputs[0])
     return found
-
-
-def rounded(number: float) -> float:
-    """Round to six digits: the last bits of a sum depend on the processor, and a plan must not."""
-    return float(f"{number:.6g}")

@@ -50,6 +50,16 @@ class Context:
         parts = {other.parameter: other for other in op.uses if other.made is use.made}
         return moments_of(use.made, {name: self.fill(op, u, fed) for name, u in parts.items()})
 
+    def aligned(self, op: Op, axes: Sequence[frozenset[int]]) -> frozenset[int]:
+        """Return the axes of an operation's output that these axes of its inputs are, broadcast."""
+        sizes = self.graph.sizes
+        rank = len(sizes.get(op.outputs[0], ()))
+        return frozenset(
+            axis + rank - len(sizes.get(value, ()))
+            for value, its in zip(op.inputs, axes, strict=True)
+            for axis in its
+        )
+
     def last_axis(self, value: int) -> frozenset[int]:
         """Return the axis along which most layers have their units: the last one."""
         return frozenset({max(len(self.graph.sizes.get(value, ())) - 1, 0)})

@@ -131,13 +131,7 @@ def written(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
 
 def unlike(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
     """Return the axes of a function of single elements along which its inputs' parts differ."""
-    sizes = context.graph.sizes
-    rank = len(sizes.get(op.outputs[0], ()))
-    return frozenset(
-        axis + rank - len(sizes.get(value, ()))
-        for value, signal in zip(op.inputs, inputs, strict=True)
-        for axis in signal.unlike
-    )
+    return context.aligned(op, [signal.unlike for signal in inputs])
 
 
 def _along(op: Op, axes: frozenset[int]) -> frozenset[int]:

@@ -76,13 +76,7 @@ def glu(_context: Context, _op: Op, inputs: Sequence[Signal]) -> Signal | None:
 
 def _units(context: Context, op: Op, inputs: Sequence[Signal]) -> frozenset[int]:
     """Return the axes of an operation's output along which its inputs have their units."""
-    sizes = context.graph.sizes
-    rank = len(sizes.get(op.outputs[0], ()))
-    return frozenset(
-        axis + rank - len(sizes.get(value, ()))
-        for value, signal in zip(op.inputs, inputs, strict=True)
-        for axis in signal.units
-    )
+    return context.aligned(op, [signal.units for signal in inputs])
 
 
 def _replayed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal:
