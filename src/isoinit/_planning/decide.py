@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isoinit._planning.choose import choose_all
 from isoinit._planning.doubts import doubts
 from isoinit._planning.expectations import Expected, expected
@@ -45,6 +47,7 @@ class Decided:
     otherwise: bool = False
 
 
+@np.errstate(all="ignore")  # what is not finite is not known: it needs no warning of NumPy's
 def by_rules(
     model: nn.Module, batch: Any, graph: Graph, method: str, structure: Callable[[], Graph]
 ) -> Decided:
@@ -77,6 +80,7 @@ def _chosen(
     return _measured(model, batch, decided, moments, method)
 
 
+@np.errstate(all="ignore")
 def as_given(
     model: nn.Module,
     batch: Any,

@@ -176,6 +176,30 @@ def test_an_inverse_is_not_trusted():
     assert not replace(signal, rows=1 / signal.rows).trusted
 
 
+class Product(nn.Module):
+    """The product of many layers, of unit size though a few elements hold most of it."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(layers))
+        self.last = nn.Linear(32, 32)
+
+    def forward(self, x):
+        product = self.layers[0](x)
+        for layer in self.layers[1:]:
+            product = product * layer(x)
+        return self.last(product)
+
+
+def test_a_product_of_independent_signals_is_trusted_until_few_elements_make_it_up():
+    x = torch.randn(4, 32).sign()
+    entry = isoinit.plan(Product(12), x)["last.weight"]  # of the last product few samples are large
+    assert entry.expected == pytest.approx(1.0, rel=1e-6)
+    assert "in a run" not in entry.reason
+    entry = isoinit.plan(Product(18), x)["last.weight"]  # one element in 3¹⁸ has most of it
+    assert "in a run" in entry.reason
+
+
 def test_attention_without_scores_is_a_mean():
     def attention(a, b):
         return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b)

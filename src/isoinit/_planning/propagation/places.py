@@ -99,7 +99,9 @@ def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     order = context.rng.permutation(SAMPLES)
     rows = np.empty_like(inputs[0].rows)
     for signal, first, last in zip(inputs, ends[:-1], ends[1:], strict=True):
-        rows[:, order[first:last]] = signal.rows[:, order[first:last]]
+        mine = order[first:last]
+        for row, its in zip(rows, signal.rows, strict=True):  # faster than all at once
+            row[mine] = its[mine]
     weighted = zip(sizes, inputs, strict=True)
     second = sum(size * signal.second for size, signal in weighted) / sum(sizes)
     found = float(np.square(rows[HERE]).mean())

@@ -50,12 +50,12 @@ class Signal:
     @cached_property
     def mean(self) -> float:
         """The mean over units."""
-        return float(self.rows[HERE].mean())
+        return float(self.rows[HERE].sum()) / SAMPLES
 
     @cached_property
     def second(self) -> float:
         """The mean square over units."""
-        return float(np.square(self.rows[HERE]).mean())
+        return float(self.rows[HERE] @ self.rows[HERE]) / SAMPLES
 
     @property
     def rms(self) -> float:
@@ -71,19 +71,35 @@ class Signal:
         """
         mean = self.mean**2
         least = mean - max(self.second - mean, 0.0) / (4 * max(count - 1, 1))
-        return max(float(self.products[HERE, NEARBY]), least)
+        return max(float(self.rows[HERE] @ self.rows[NEARBY]) / SAMPLES, least)
+
+    @cached_property
+    def makers(self) -> float:
+        """How many of the samples make up the second moment: their number over the kurtosis."""
+        squares = np.square(self.rows[HERE])
+        fourth = float(squares @ squares)
+        return float(squares.sum()) ** 2 / fourth if fourth > 0 else math.inf
 
     @property
     def trusted(self) -> bool:
         """Whether its second moment does not come from a few samples, as that of 1/z does."""
-        squares = np.square(self.rows[HERE])
-        total = float(squares.sum())
-        return not total > 0 or total**2 > FEW * float(squares @ squares)
+        return self.makers > FEW
 
     @property
     def products(self) -> Array:
         """The mean products of the rows, (3, 3)."""
-        return np.asarray(self.rows @ self.rows.T / SAMPLES)
+        here, near, far = self.rows
+        between = here @ near, here @ far, near @ far  # a third of the time of `rows @ rows.T`
+        return (
+            np.array(
+                [
+                    [here @ here, between[0], between[1]],
+                    [between[0], near @ near, between[2]],
+                    [between[1], between[2], far @ far],
+                ]
+            )
+            / SAMPLES
+        )
 
 
 def gaussian(
@@ -93,7 +109,7 @@ def gaussian(
     order = rng.permutation(SAMPLES)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
     products = products * np.outer(*[sizes[HERE] / np.where(sizes > 0, sizes, 1.0)] * 2)
-    return Signal(_root(products) @ normals()[:, order], units)
+    return Signal(_root(products) @ normals().take(order, axis=1), units)
 
 
 def mirrored(rng: np.random.Generator, products: Array, units: frozenset[int]) -> Signal:
@@ -136,8 +152,11 @@ def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:
 def _correlation(a: Array, b: Array) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(a @ a) * float(b @ b))
+    found = float(a @ b) / size if size > 0 else 0.0
+    if abs(found) <= CHANCE:
+        return found
     smallest = 1e-12 * SAMPLES * float(abs(a).max() * abs(b).max())  # of what is but rounding
-    return float(a @ b) / size if size > smallest else 0.0
+    return found if size > smallest else 0.0
 
 
 def part(signal: Signal, index: int) -> Signal:

@@ -15,7 +15,8 @@ its subject, and name it in `ROUTES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from isoinit._planning.propagation import (
@@ -38,7 +39,7 @@ from isoinit._planning.propagation.moments import (
     units_of,
 )
 from isoinit._planning.propagation.order import in_order
-from isoinit._planning.propagation.samples import Signal
+from isoinit._planning.propagation.samples import SAMPLES, Signal
 from isoinit._reading.graph import SUMS, Given, Graph, Op
 
 CHOOSING = frozenset("embedding getitem index_select gather take_along_dim take".split())
@@ -221,7 +222,22 @@ def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:
         return False
     if op.kind != "other":
         return True
+    known = [context.signals[value] for value in op.inputs if value in context.signals]
     if op.name not in CANCELLING:
-        return signal.trusted
-    largest = max((context.signals[v].second for v in op.inputs if v in context.signals), default=0)
+        return signal.trusted or _multiplies_independent(op, signal, known)
+    largest = max((fed.second for fed in known), default=0)
     return not largest > 0 or second > ROUNDING * largest
+
+
+def _multiplies_independent(op: Op, signal: Signal, factors: Sequence[Signal]) -> bool:
+    """Return whether an operation is a product of two independent signals, of no wild tail.
+
+    Its second moment is the product of theirs then, however few of its own samples make that up; and
+    its kurtosis is that of theirs: up to the number of samples, which is about as many elements as a
+    layer has, these show it.
+    """
+    if op.name != "mul" or len(factors) != 2:
+        return False
+    left, right = factors
+    independent = math.isclose(signal.second, left.second * right.second)  # see `put_right`
+    return independent and left.makers * right.makers > SAMPLES

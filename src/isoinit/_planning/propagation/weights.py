@@ -79,8 +79,8 @@ def looked_up(context: Context, op: Op) -> Signal | None:
 def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signal | None:
     """Return a signal with the parameters that an operation multiplies it by or adds to it."""
     filled = context.ask(op, signal)
-    if signal is None:
-        return None
+    if signal is None or not op.uses:
+        return signal
     rows = signal.rows
     for use in op.uses:
         initializer = filled[use.slot]

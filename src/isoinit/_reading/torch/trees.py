@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+PLAIN = (type(None), bool, int, float, str)  # leaves that hold no tensor
+
 
 def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors in nested tuples, lists, mappings and dataclasses."""
@@ -19,7 +21,10 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
         yield tree
     elif isinstance(tree, (list, tuple)):
         for item in tree:
-            yield from tensors_in(item)
+            if isinstance(item, torch.Tensor):  # as mostly: without a generator of its own
+                yield item
+            elif not isinstance(item, PLAIN):
+                yield from tensors_in(item)
     elif isinstance(tree, Mapping):
         for item in tree.values():
             yield from tensors_in(item)
