@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit._reading.torch import record, trace
+from isoinit._reading.torch import fakes, trace
 from isoinit.errors import ArgumentError, TraceError
 
 
@@ -128,7 +128,7 @@ def endless_on_data(m, x):
     ],
 )
 def test_what_fails_is_explained_and_nothing_is_changed(forward, batch, quotes, monkeypatch):
-    monkeypatch.setattr(record, "MOST_CALLS", 2000)
+    monkeypatch.setattr(fakes, "MOST_CALLS", 2000)
     model = Net(forward)
     before = state(model)
     with pytest.raises(TraceError) as caught:

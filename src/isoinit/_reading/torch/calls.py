@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -39,6 +39,11 @@ GATHERS = frozenset({"getitem", "index_select"})  # of a stack, one matrix for e
 # Of these what comes out are not the same elements: some are left out, repeated or averaged.
 ALTERED = re.compile("masked_fill|.*dropout|pad|interpolate|.*_pool|repeat|tile")
 ALTERING = frozenset(name for name in MOVES if ALTERED.match(name))
+# They read or write the elements that an index says.
+INDEXED = frozenset(
+    """getitem masked_select index_select gather take_along_dim index_add scatter scatter_add
+    index_put""".split()
+)
 # With constant indices: elements of a parameter at places of the model's choice, some repeated.
 PICKS = frozenset({"getitem", "index_select", "gather", "take_along_dim"})
 # Calls that write into their first argument besides those whose names end in an underscore.
@@ -96,6 +101,34 @@ def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) ->
     if name in CASTS and args and is_float(args[0]) != is_float(made):
         return False
     return name in MOVES and not by_signal
+
+
+def goes_by_signal(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    constant: Callable[[Any], object],
+    value: Callable[[Any], int | None],
+    signals: Container[int],
+) -> bool:
+    """Return whether a rearrangement depends on the signal alone.
+
+    A fill goes where the signal says, and not the example's own masks and tokens; entries of a
+    constant table are picked by what the index says.
+
+    Args:
+        name: the plain name of the function.
+        args: its positional arguments.
+        kwargs: its other arguments.
+        constant: what is known of a tensor, if it is a constant.
+        value: the number of a tensor that carries signal, or is part of the example.
+        signals: the numbers of those that carry signal.
+    """
+    if name in INDEXED and args and constant(args[0]) is not None:
+        return True
+    if name != "masked_fill":
+        return False
+    return value(args[1] if len(args) > 1 else kwargs.get("mask")) in signals
 
 
 def selects_by_mask(name: str, args: Sequence[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from isoinit._reading.torch.calls import (
     SHAPE_ONLY,
     brings_in,
     function_name,
+    goes_by_signal,
     is_float,
     rearranges,
     selects_by_mask,
@@ -31,25 +32,25 @@ from isoinit._reading.torch.contractions import Contractions
 from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
-from isoinit._reading.torch.fakes import fake_grouped_mm, refuse_mixed_types
+from isoinit._reading.torch.fakes import called, refuse_endless, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.readers.call import INDEXED, Call, Weight
+from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
-from isoinit.errors import TraceError
 from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
+Read = tuple[
+    list[int], list[Weight]
+]  # the signals that a call reads, and what is made of parameters
 
 NO_DETAIL = Detail()
 NO_REPLAY = Played(None)
-# A loop that waits for data to converge may never end on an example, and fake tensors have none. A
-# transformer of 1,000 layers makes about 70,000 calls.
-MOST_CALLS = 300_000
 
 
 class Recorder(TorchFunctionMode):
@@ -82,6 +83,7 @@ class Recorder(TorchFunctionMode):
         self._weights: ByIdentity[Weight] = ByIdentity()
         self._constants: ByIdentity[Constant] = ByIdentity()
         self._sharers = Sharers()
+        self._undecided = Undecided()
         self._given: dict[int, Given] = {}
         self._contractions = Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
@@ -94,11 +96,7 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         name = function_name(func)
         self._calls += 1
-        if self._calls > MOST_CALLS:
-            raise TraceError(
-                f"it made more than {MOST_CALLS:,} torch calls: a loop that does not end, or one "
-                "that ends only for other data; pass an example on which it ends soon"
-            )
+        refuse_endless(self._calls)
         refuse_mixed_types(name, args, kwargs)
         written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
@@ -106,10 +104,7 @@ class Recorder(TorchFunctionMode):
                 self._before_write(tensor)
         self._depth += 1
         try:
-            if name == "grouped_mm" and args and isinstance(args[0], FakeTensor):
-                result = fake_grouped_mm(func, args, kwargs)
-            else:
-                result = func(*args, **kwargs)
+            result = called(func, name, args, kwargs)
             self._made(func, in_words(func, name, args, kwargs), result)
             for tensor in written:
                 self._write_through(tensor)
@@ -137,10 +132,7 @@ class Recorder(TorchFunctionMode):
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
-        if value is None:
-            self._new_value(tensor)
-        else:
-            self._values[tensor] = value
+        self._values[tensor] = self._new_value(tensor) if value is None else value
 
     def mark_constant(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """Say that a tensor is a buffer, or stands for this real one."""
@@ -181,10 +173,10 @@ class Recorder(TorchFunctionMode):
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
+        self._as_signals(tensors_in(result))
         for tensor in tensors_in(result):
             self._miss(tensor)
-        outputs = [self.value(tensor) for tensor in tensors_in(result)]
-        found = tuple(value for value in outputs if value is not None)
+        found = tuple(v for t in tensors_in(result) if (v := self.value(t)) is not None)
         ops = self._contractions.as_maps(self.ops)
         facts = found, how, self._aliases, self._given, self._missed
         carried = self._lengths, self._charts, self.refused
@@ -203,15 +195,27 @@ class Recorder(TorchFunctionMode):
         if not values and not weights:
             self._note_constants(func, name, args, kwargs, made)
             return
+        if not values and self._undecided.begins(name, tensors, weights, made, self._constant):
+            self._derive(name, Recorded(func, args, kwargs), weights, made)
+            self._undecided.add(made[0], func, Told(name, args, kwargs))
+            return
+        if not (values and name in PRODUCTS) and self._as_signals(tensors):
+            self._note(func, name, args, kwargs, made)
+        else:
+            self._note_op(Told(name, args, kwargs), func, made, (values, weights))
+
+    def _note_op(self, told: Told, func: Any, made: list[Any], read: Read) -> None:
+        (name, args, kwargs), (values, weights) = told, read
+        recorded = Recorded(func, args, kwargs)
         if selects_by_mask(name, args) and self.value(args[0]) is not None:
             name = "masked_select"
-        by_signal = self._by_signal(name, args, kwargs)
+        signals = {value for value in values if value not in self._data}
+        by_signal = goes_by_signal(name, args, kwargs, self._constant, self.value, signals)
         moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
         call = Call(
             name, args, kwargs, self._weight, self._value_of, self._producer, self._source_of
         )
-        recorded = Recorded(func, args, kwargs)
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
@@ -231,14 +235,22 @@ class Recorder(TorchFunctionMode):
         outputs = [self._new_value(tensor) for tensor in made]
         for tensor in made if moved else ():
             self._sharers.note(tensor, args[0] if args else None)
-        told = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
+        known = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
         if set(values) <= self._data and not weights:
             self._data.update(outputs)
-        op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, told)
+        op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, known)
         self._contractions.note(op, weights, self._sizes, self._producer)
         if self._observe is not None:
             self.call = recorded
             self._observe(op, tuple(made))
+
+    def _as_signals(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Take what may be a weight or a signal for a signal; return whether any of them is such."""
+        taken = list(self._undecided.as_signals(tensors))
+        for function, told, tensor in taken:
+            self._weights.forget(tensor)
+            self._note(function, *told, [tensor])
+        return bool(taken)
 
     def _add(
         self,
@@ -293,19 +305,6 @@ class Recorder(TorchFunctionMode):
                 op = self._add("written", "other", inputs, [self._new_value(other)], (), lost)
             if self._observe is not None:
                 self._observe(op, (other,))
-
-    def _by_signal(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a rearrangement depends on the signal alone.
-
-        A fill goes where the signal says, and not the example's own masks and tokens; entries of a
-        constant table are picked by what the index says.
-        """
-        if name in INDEXED and args and self._constant(args[0]) is not None:
-            return True
-        if name != "masked_fill":
-            return False
-        mask = self.value(args[1] if len(args) > 1 else kwargs.get("mask"))
-        return mask is not None and mask not in self._data
 
     def _derive(
         self, name: str, call: Recorded, weights: list[Weight], made: Sequence[torch.Tensor]
@@ -373,6 +372,7 @@ class Recorder(TorchFunctionMode):
 
     def _value_of(self, tensor: Any) -> int | None:
         """The number of a tensor; a parameter that is used as a signal becomes a value."""
+        self._as_signals(tensors_in(tensor))
         weight = self._weight(tensor)
         if weight is None:
             return self.value(tensor)
@@ -387,8 +387,8 @@ class Recorder(TorchFunctionMode):
         Its values must be known, and not all zero: a state that starts at zero is no signal yet.
         """
         value = self._value_of(tensor)
-        known = self._constants.get(tensor) if value is None and is_float(tensor) else None
-        mean, second = (known and known.moments) or (0.0, 0.0)
+        held = self._constants.get(tensor) if value is None and is_float(tensor) else None
+        mean, second = (held and held.moments) or (0.0, 0.0)
         if second == 0:
             return value
         value = self._new_value(tensor)

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
-from isoinit._reading.torch.calls import BESIDE, LIKE
+from isoinit._reading.torch.calls import BESIDE, INDEXED, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade, times
 from isoinit._reading.torch.trees import tensors_in
@@ -20,10 +20,6 @@ from isoinit.initializers.scale.fans import Layout
 
 # The value at which a parameter in this slot does nothing.
 NEUTRAL = {"bias": 0.0, "shift": 0.0, "scale": 1.0}
-INDEXED = frozenset(
-    """getitem masked_select index_select gather take_along_dim index_add scatter scatter_add
-    index_put""".split()
-)
 # A parameter stands beside the signal, or in its place: a token for a class, or for what is masked.
 STANDS_IN = BESIDE | {"where", "setitem", "masked_scatter"}
 
