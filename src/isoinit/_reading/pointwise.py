@@ -131,6 +131,13 @@ def _follow(graph: Graph, value: int, norm: bool = False) -> Following:
     return Following(steps, lambda z: _run(ops, {value: z}, end_value), norm, end)
 
 
+def region(graph: Graph, value: int) -> dict[int, Array]:
+    """Return every value that is a function of single elements of one, on `GRID`."""
+    way = _Way(graph, value)
+    way.walk()
+    return way.arrays
+
+
 class _Way:
     """The elementwise region that grows forward from one value.
 

@@ -52,6 +52,7 @@ class Role:
         divides: whether something may be divided by it.
         made: whether the model makes the weight of it, so that its own size says little.
         composed: whether it makes the weight together with other random parameters.
+        slope: for a slope of a function that the model writes itself, the value that it starts at.
     """
 
     parameter: str
@@ -82,6 +83,7 @@ class Role:
     divides: bool = False
     made: bool = False
     composed: bool = False
+    slope: float | None = None
 
     @property
     def fed_words(self) -> str:
@@ -172,6 +174,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         of_norm=op.kind == "norm" or _behind_norm(graph, op),
         through=use.through,
         neutral=use.neutral,
+        slope=use.slope,
         tied=tied,
         made=use.made is not None,
         composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,

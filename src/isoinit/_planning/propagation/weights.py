@@ -92,7 +92,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
         if moments is None:
             return None
         mean, variance = moments.mean, moments.variance
-        if use.slot == "scale":
+        if use.slot == "scale" or (use.slot == "slope" and op.name != "prelu"):
             rows = rows * (mean if mean else math.sqrt(variance))
         elif use.slot == "weight":  # that a signal scales: it is the same for all examples
             alike = np.eye(3)

@@ -197,9 +197,9 @@ OTHERS: tuple[Rule, ...] = (
     Rule(
         "slope",
         slot("slope"),
-        lambda _: Constant(PRELU_SLOPE),
-        "PReLU's slope",
-        "0.25",
+        lambda role: Constant(PRELU_SLOPE if role.slope is None else role.slope),
+        "PReLU's slope, or that of one side of a function",
+        "0.25 of the value at which the function is a line",
         "the slope that PReLU was published with",
         "He et al. 2015, section 2.1",
     ),

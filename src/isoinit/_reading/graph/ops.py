@@ -87,6 +87,7 @@ class Use:
         neutral: for a bias or scale, the value at which it does nothing, where it is known.
         made: how what the operation uses is made of it, perhaps with others; None where it is the
             parameter itself, perhaps rearranged.
+        slope: for a slope of a function that the model writes itself, the value that it starts at.
     """
 
     parameter: str
@@ -95,6 +96,7 @@ class Use:
     through: tuple[str, ...] = ()
     neutral: float | None = None
     made: Made | None = field(default=None, repr=False)
+    slope: float | None = None
 
     @property
     def kind(self) -> str:

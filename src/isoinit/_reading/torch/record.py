@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from isoinit._reading.generated import with_modulated
 from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op, Use
+from isoinit._reading.slopes import with_slopes
 from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
     GATHERS,
@@ -181,7 +182,7 @@ class Recorder(TorchFunctionMode):
         facts = found, how, self._aliases, self._given, self._missed
         carried = self._lengths, self._charts, self.refused
         graph = Graph(ops, self._sizes, self._shapes, *facts, *carried)
-        return with_modulated(graph, self._contractions.scales())
+        return with_slopes(with_modulated(graph, self._contractions.scales()))
 
     def _note(
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]

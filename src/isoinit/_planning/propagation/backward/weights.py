@@ -58,7 +58,7 @@ def through_parameters(back: Backward, op: Op, gradient: Gradient) -> Gradient |
         mean, variance = moments.mean, moments.variance
         if use.slot == "weight":  # that the signal scales: another one at each place
             gradient = replace(gradient.times(math.sqrt(moments.second)), near=0.0)
-        elif use.slot == "scale":
+        elif use.slot == "scale" or op.name != "prelu":  # or a slope of a side taken apart
             gradient = gradient.times(mean if mean else math.sqrt(variance))
         elif (rows := back.here(op.inputs[0])) is None:
             return None
