@@ -1,10 +1,12 @@
-"""Where no choice can keep signal and gradient alive: what a plan says of it."""
+"""Where no choice keeps signal and gradient alive, or none fits: what a plan says of it."""
 
 from __future__ import annotations
 
 from isoinit._planning.rules import sine_frequency
+from isoinit._reading.graph import Graph, Use
 from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
+from isoinit._showing.findings import listed
 
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
@@ -16,6 +18,30 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
         if role.chain.hopeless:
             found.setdefault(role.chain, []).append(role.parameter)
     return tuple(_doubt(chain, names) for chain, names in found.items())
+
+
+def unlike_parts(graph: Graph) -> tuple[str, ...]:
+    """Return which parameters hold parts that need different initial values: they get one."""
+    found = []
+    for name in graph.shapes:
+        uses = [use for _, use in graph.uses_of(name) if use.part and use.slot != "other"]
+        needs = dict.fromkeys(_need(use) for use in uses)
+        if len(needs) > 1:
+            found.append(
+                f"{name!r} holds parts that need different initial values ({listed([*needs])}), and "
+                "all of it is filled as the first needs it: make them parameters of their own, or "
+                "fill the others after Plan.apply"
+            )
+    return tuple(found)
+
+
+def _need(use: Use) -> str:
+    """Return what tells the initial values that a use needs from those of others."""
+    if use.whole.is_map:
+        return f"a {use.slot} of {use.whole.fan_in:g} inputs"
+    if use.neutral is None:
+        return f"a {use.slot}"
+    return f"a {use.slot} that starts at {use.neutral:g}"
 
 
 def _doubt(chain: Chain, names: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.decide import Decided, as_given, by_rules
+from isoinit._planning.doubts import unlike_parts
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
@@ -90,7 +91,7 @@ def plan(
     graph, batch, notes = _graph(model, batch)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, lambda: structure(model))
-        notes += hardly_meant(graph)
+        notes += hardly_meant(graph) + unlike_parts(graph)
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read

@@ -46,7 +46,11 @@ class Context:
             initializer = self.fill(op, use, fed)
             if initializer is None or use.through:
                 return None
-            return moments_for(initializer, use.layout)
+            layout = use.layout
+            if use.part and not layout.is_map:  # a bias beside the weight that it is stored with
+                uses = self.graph.uses_of(use.parameter)
+                layout = next((u.layout for _, u in uses if u.layout.is_map), layout)
+            return moments_for(initializer, layout)
         parts = {other.parameter: other for other in op.uses if other.made is use.made}
         return moments_of(use.made, {name: self.fill(op, u, fed) for name, u in parts.items()})
 

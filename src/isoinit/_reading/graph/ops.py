@@ -87,6 +87,7 @@ class Use:
         neutral: for a bias or scale, the value at which it does nothing, where it is known.
         made: how what the operation uses is made of it, perhaps with others; None where it is the
             parameter itself, perhaps rearranged.
+        part: whether it uses a part of the parameter alone.
         slope: for a slope of a function that the model writes itself, the value that it starts at.
     """
 
@@ -96,6 +97,7 @@ class Use:
     through: tuple[str, ...] = ()
     neutral: float | None = None
     made: Made | None = field(default=None, repr=False)
+    part: bool = False
     slope: float | None = None
 
     @property

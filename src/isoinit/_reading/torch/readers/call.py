@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,9 +90,13 @@ class Weight:
             flat and self.tensor.numel() != self.shapes[self.names[0]][0]
         )  # a part of many weights
         if (self.exact and not cut) or self.joined:
-            return [self._use_of(name, slot, layout) for name in self.names]
-        made = self._made(slot, layout)
-        return [self._use_in(part, slot, made) for part in made.parts]
+            found = [self._use_of(name, slot, layout) for name in self.names]
+        else:
+            made = self._made(slot, layout)
+            found = [self._use_in(part, slot, made) for part in made.parts]
+        if self.exact and self.tensor.numel() < math.prod(self.shapes[self.names[0]]):
+            found = [replace(use, part=True) for use in found]
+        return found
 
     def _use_of(self, name: str, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> Use:
         shape = self.shapes[name]
