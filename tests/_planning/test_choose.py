@@ -222,3 +222,41 @@ def test_a_stream_starts_with_what_its_skip_is_scaled_to(scaled):
     entry = isoinit.plan(Scaled(), torch.randn(4, 8))["a.weight"]
     assert entry.rule == "residual branch"
     assert entry.std == pytest.approx(3 / math.sqrt(8))
+
+
+class Queries(nn.Module):
+    """A table that is copied for each example, multiplied with the signal, and added to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.queries = nn.Linear(16, 16), nn.Embedding(9, 16)
+        self.last = nn.Linear(16, 16)
+
+    def forward(self, x):
+        x = self.first(x)
+        queries = self.queries.weight.unsqueeze(0).repeat(len(x), 1, 1)
+        scores = x @ queries.mT
+        return self.last(scores.softmax(-1) @ queries) + self.last(x + queries)
+
+
+def test_a_parameter_that_is_a_weight_and_a_position_is_filled_as_the_first():
+    for examples in (1, 4):  # of one example the copy is the parameter itself
+        entry = isoinit.plan(Queries(), torch.randn(examples, 9, 16))["queries.weight"]
+        assert entry.std == pytest.approx(1 / 16**0.5, rel=0.2)
+
+
+class Empty(nn.Module):
+    """A branch on no element of the example, put where a mask says."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.none, self.last = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        y, mask = self.first(x), torch.zeros(x.shape[:2], dtype=torch.bool)
+        y[mask] = self.none(x[0, :0])
+        return self.last(y)
+
+
+def test_a_branch_on_nothing_is_planned():
+    assert isoinit.plan(Empty(), torch.randn(1, 4, 8))["none.weight"].initializer is not None

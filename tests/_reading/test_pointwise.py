@@ -200,7 +200,7 @@ LOST = {
     "softmax": (lambda m, z: F.softmax(z, 0), "softmax"),
     "sort": (lambda m, z: z.sort(-1)[0], "sort"),
     "a table": (lambda m, z: z * torch.arange(8), "mul reads a constant tensor of several values"),
-    "noise": (lambda m, z: z * torch.rand(3, 8), "draws random numbers"),
+    "noise": (lambda m, z: z + torch.rand(3, 8), "add reads a constant tensor of several values"),
     "all pairs": (lambda m, z: (z[None] - z[:, None]).sum(1), "sub joins signals along different"),
 }
 

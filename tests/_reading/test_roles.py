@@ -384,6 +384,28 @@ def test_a_layer_whose_size_is_a_tensor_is_guessed_too():
     assert "idle.weight" in plan.notes[0]
 
 
+def test_a_norm_layer_of_its_own_kind_is_guessed_whatever_stands_before_it():
+    class RMS(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6))
+
+        def forward(self, x):
+            return self.weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6))
+
+    class Tower(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.patches, self.norm = nn.Linear(4, 2), nn.Conv2d(3, 6, 2), RMS()
+
+        def forward(self, x):
+            return self.used(x)
+
+    entry = isoinit.plan(Tower(), torch.randn(2, 4))["norm.weight"]
+    assert entry.role == "norm scale"
+    assert entry.initializer == isoinit.Ones()
+
+
 def test_gates_that_are_taken_apart_before_the_sum_are_a_recurrent_layer():
     class Gated(nn.Module):
         """A GRU whose gates stand in two matrices (Cho et al. 2014)."""

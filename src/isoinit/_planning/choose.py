@@ -145,7 +145,7 @@ class _Chooser:
         shared = 0.0
         if fed is not None and role.slot == "weight" and fed.second > 0:
             shared = rounded(fed.mean**2 / fed.second)
-        return solve(made, wanted, fixed, shared)
+        return solve(self.graph.made_as_filled(made), wanted, fixed, shared)
 
 
 def _first_on_constant(graph: Graph, op: Op, name: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoinit._reading.graph import Array, Graph, Op, Use
+from isoinit._reading.graph import Array, Graph, Op, Times, Use
 from isoinit._reading.pointwise import GRID, feeding, region
 from isoinit.initializers.scale.gains import PRELU_SLOPE
 
@@ -106,19 +106,6 @@ def _with(graph: Graph, uses: Sequence[tuple[Op, Use]], value: float, slot: str 
         assert function is not None, "the caller asks"
         factor = float(function(np.array([value]))[0])
         its = replace(use, slot=slot, neutral=None, slope=value)
-        multiplied = _Times(factor)
+        multiplied = Times(factor)
         changed[op.index] = replace(op, uses=(its,), replay=multiplied, pull=multiplied.pull)
     return replace(graph, ops=tuple(changed.get(op.index, op) for op in graph.ops))
-
-
-class _Times:
-    """A product with a number, and its gradient."""
-
-    def __init__(self, factor: float) -> None:
-        self._factor = factor
-
-    def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
-        return [self._factor * arrays[0]]
-
-    def pull(self, _arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
-        return [self._factor * gradient]

@@ -46,13 +46,10 @@ class Context:
             initializer = self.fill(op, use, fed)
             if initializer is None or use.through:
                 return None
-            layout = use.layout
-            if use.part and not layout.is_map:  # a bias beside the weight that it is stored with
-                uses = self.graph.uses_of(use.parameter)
-                layout = next((u.layout for _, u in uses if u.layout.is_map), layout)
-            return moments_for(initializer, layout)
+            return moments_for(initializer, self.graph.filled_as(use.parameter, use.layout))
         parts = {other.parameter: other for other in op.uses if other.made is use.made}
-        return moments_of(use.made, {name: self.fill(op, u, fed) for name, u in parts.items()})
+        made = self.graph.made_as_filled(use.made)
+        return moments_of(made, {name: self.fill(op, u, fed) for name, u in parts.items()})
 
     def aligned(self, op: Op, axes: Sequence[frozenset[int]]) -> frozenset[int]:
         """Return the axes of an operation's output that these axes of its inputs are, broadcast."""

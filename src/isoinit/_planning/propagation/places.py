@@ -20,7 +20,7 @@ from isoinit._planning.propagation.samples import (
     of_moments,
     part,
 )
-from isoinit._reading.graph import Op
+from isoinit._reading.graph import Array, Op
 
 # Parts whose moments differ by less than this share count as alike: an average of two is within √2.
 ALIKE = 0.5
@@ -42,14 +42,19 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     if op.name.startswith(("max_pool", "adaptive_max_pool")):
         return largest(context, replace(signal, units=units), op.detail.window or ratio)
     if not context.nominal and op.detail.power != 1.0:
-        keep = context.rng.random(rows.shape) < 1 / op.detail.power
-        rows = rows * keep * op.detail.power
+        rows = rows * kept(context, op.detail.power, rows.shape)
     if op.name == "pad" and not context.nominal:
         rows = rows * math.sqrt(op.detail.inside)
     if op.name == "pad":
         unlike |= {axis for axis in units if axis < len(before) and before[axis] != after[axis]}
     rearranged = replace(signal, rows=rows, units=units, unlike=unlike)
     return _part_of(context, op, signal, rearranged) if context.graph.is_part(op) else rearranged
+
+
+def kept(context: Context, power: float, shape: tuple[int, ...]) -> Array:
+    """Return what dropout multiplies samples by: of mean one, and of this second moment."""
+    keep = context.rng.random(shape) < 1 / power
+    return np.where(keep, power, 0.0)
 
 
 def pieces(context: Context, op: Op, signal: Signal) -> dict[int, Signal]:
@@ -247,7 +252,7 @@ def averaged(context: Context, signal: Signal, count: int) -> Signal:
 
 def spread(context: Context, signal: Signal, distinct: int, places: int) -> Signal:
     """Return a signal of few places that is copied to many: two of these may be copies of one."""
-    if distinct >= places:
+    if not 0 < distinct < places:
         return signal
     if distinct == 1:
         return replace(signal, rows=signal.rows[[HERE, HERE, ACROSS]])

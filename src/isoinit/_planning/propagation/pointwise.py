@@ -40,6 +40,8 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
         return _with_those_before(context, op, units)
     if op.name in ("add", "sub", "mul") and len(inputs) == 2:
         found = replace(found, rows=put_right(op.name, found.rows, *inputs))
+    if op.chance != 1.0 and not context.nominal:
+        found = replace(found, rows=found.rows * places.kept(context, op.chance, found.rows.shape))
     return replace(found, units=units)
 
 

@@ -28,7 +28,7 @@ from isoinit._reading.graph.ops import (
     Use,
     first_line,
 )
-from isoinit._reading.graph.replay import elementwise, pull_back, run_ops
+from isoinit._reading.graph.replay import Times, elementwise, pull_back, run_ops
 
 __all__ = [
     "COMPOSED",
@@ -51,6 +51,7 @@ __all__ = [
     "Pull",
     "Replay",
     "ReplayError",
+    "Times",
     "Use",
     "elementwise",
     "first_line",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.joins import Join, find_joins
 from isoinit._reading.graph.norms import find_norms
-from isoinit._reading.graph.ops import Op, Use
+from isoinit._reading.graph.ops import Made, Op, Use
+from isoinit.initializers.scale.fans import Layout
 
 T = TypeVar("T")
 
@@ -103,6 +104,19 @@ class Graph(Dataflow):
     def uses_of(self, parameter: str) -> list[tuple[Op, Use]]:
         """Every use of a parameter, in the order of execution."""
         return self._uses.get(parameter, [])
+
+    def filled_as(self, parameter: str, layout: Layout) -> Layout:
+        """Return what a parameter's axes mean to what fills it, which its use as a weight says."""
+        uses = () if layout.is_map else self.uses_of(parameter)
+        return next((use.layout for _, use in uses if use.layout.is_map), layout)
+
+    def made_as_filled(self, made: Made) -> Made:
+        """Return how a tensor is made, each of its parts with the layout that it is filled by."""
+        layouts = [self.filled_as(part.parameter, part.layout) for part in made.parts]
+        if all(a is part.layout for a, part in zip(layouts, made.parts, strict=True)):
+            return made
+        pairs = zip(made.parts, layouts, strict=True)
+        return replace(made, parts=tuple(replace(part, layout=its) for part, its in pairs))
 
     @property
     def unused(self) -> list[str]:

@@ -195,6 +195,8 @@ class Op:
         mixed: the same where it reads constant tensors of several values; None for others.
         unplayed: why `replay` is None; empty for moves.
         pull: the exact gradient of `replay`; a jump has none. None where there is no replay.
+        chance: what chance does to the second moment of every element, beyond `replay`, which is what
+            it does on average: 2 where each element is kept and doubled in half of the calls.
     """
 
     index: int
@@ -209,6 +211,7 @@ class Op:
     mixed: Mixed | None = field(default=None, compare=False)
     unplayed: str = field(default="", compare=False)
     pull: Pull | None = field(default=None, compare=False)
+    chance: float = field(default=1.0, compare=False)
 
     def play(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Return the outputs from arrays in place of the inputs.

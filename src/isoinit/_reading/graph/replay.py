@@ -62,6 +62,21 @@ def pull_back(op: Op, pull: Pull, rows: Sequence[Array], gradient: Array) -> lis
     return [np.asarray(array, np.float64).ravel() for array in pulled]
 
 
+class Times:
+    """A product with a number, and its gradient."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Return the product."""
+        return [self._factor * arrays[0]]
+
+    def pull(self, _arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
+        """Return its gradient."""
+        return [self._factor * gradient]
+
+
 def elementwise(
     function: Callable[[Sequence[Array]], Array],
     rows: Sequence[Array],

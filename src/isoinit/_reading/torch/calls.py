@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -46,6 +46,7 @@ INDEXED = frozenset(
 )
 # With constant indices: elements of a parameter at places of the model's choice, some repeated.
 PICKS = frozenset({"getitem", "index_select", "gather", "take_along_dim"})
+SEEDED = torch.Tag.nondeterministic_seeded
 # Calls that write into their first argument besides those whose names end in an underscore.
 WRITERS = frozenset(
     """__setitem__ __set__ __iadd__ __isub__ __imul__ __itruediv__ __idiv__ __ifloordiv__ __imod__
@@ -62,6 +63,17 @@ def function_name(func: Any) -> str:
     dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
     plain = dunder.group(1) if dunder else name.strip("_")
     return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+
+
+@cache
+def draws(name: str) -> bool:
+    """Return whether a function draws random numbers, by torch's own word."""
+    for form in (name, f"{name}_"):
+        packet = getattr(torch.ops.aten, form, None)
+        overloads = packet.overloads() if packet is not None else ()
+        if any(SEEDED in getattr(packet, overload).tags for overload in overloads):
+            return True
+    return False
 
 
 def brings_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -101,34 +113,6 @@ def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) ->
     if name in CASTS and args and is_float(args[0]) != is_float(made):
         return False
     return name in MOVES and not by_signal
-
-
-def goes_by_signal(
-    name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    constant: Callable[[Any], object],
-    value: Callable[[Any], int | None],
-    signals: Container[int],
-) -> bool:
-    """Return whether a rearrangement depends on the signal alone.
-
-    A fill goes where the signal says, and not the example's own masks and tokens; entries of a
-    constant table are picked by what the index says.
-
-    Args:
-        name: the plain name of the function.
-        args: its positional arguments.
-        kwargs: its other arguments.
-        constant: what is known of a tensor, if it is a constant.
-        value: the number of a tensor that carries signal, or is part of the example.
-        signals: the numbers of those that carry signal.
-    """
-    if name in INDEXED and args and constant(args[0]) is not None:
-        return True
-    if name != "masked_fill":
-        return False
-    return value(args[1] if len(args) > 1 else kwargs.get("mask")) in signals
 
 
 def selects_by_mask(name: str, args: Sequence[Any]) -> bool:

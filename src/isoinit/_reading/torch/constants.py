@@ -7,9 +7,10 @@ real memory when its values are asked for, if they are few.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.graph import Array, ReplayError, first_line
-from isoinit._reading.torch.calls import BESIDE
+from isoinit._reading.torch.calls import BESIDE, INDEXED, draws
+from isoinit._reading.torch.chance import DRAWN, drawer, seeded
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
@@ -42,6 +44,7 @@ class Constant:
         filled: the number that all its elements are, if that is known from what made it.
         make: computes it on real memory; None where `tensor` holds it.
         moved: whether that only rearranges another constant.
+        draw: draws many of its values, in one row, where they are left to chance; None elsewhere.
     """
 
     tensor: torch.Tensor
@@ -50,6 +53,7 @@ class Constant:
     filled: float | None = None
     make: Callable[[], torch.Tensor] | None = None
     moved: bool = False
+    draw: Callable[[], torch.Tensor] | None = None
 
     @cached_property
     def values(self) -> torch.Tensor:
@@ -58,8 +62,21 @@ class Constant:
         Raises:
             ReplayError: if they are too many, or not known; the message says which.
         """
-        with on_real_memory(draws=self.make is not None and not self.moved):
+        draws = self.make is not None and not self.moved and self.draw is None
+        with on_real_memory(draws=draws), seeded() if self.draw else nullcontext():
             return self._read() if self.make is None else self.make()
+
+    @cached_property
+    def drawn(self) -> torch.Tensor | None:
+        """Many of its values, where they are left to chance: the same ones at every call.
+
+        Raises:
+            ReplayError: if it cannot be drawn alone.
+        """
+        if self.draw is None:
+            return None
+        with on_real_memory(draws=False), seeded():
+            return self.draw()
 
     def _read(self) -> torch.Tensor:
         """Return what the tensor itself holds."""
@@ -76,7 +93,7 @@ class Constant:
         Raises:
             ReplayError: as `values` does.
         """
-        if self.wave:  # equal for one place alone
+        if self.wave or self.draw is not None:  # equal for one place, or by chance
             return None
         with on_real_memory(draws=False):
             if self.filled is not None:
@@ -93,10 +110,11 @@ class Constant:
             ReplayError: as `values` does, or if it has none.
         """
         with on_real_memory(draws=False):
-            values = self.values.reshape(-1)
+            values = (self.values if self.drawn is None else self.drawn).reshape(-1)
             if not values.numel() or values.is_complex():
                 raise ReplayError("a constant tensor without real values")
-            few = values[:: max(1, values.numel() // SAMPLED)][:SAMPLED]
+            step = 1 if self.draw else max(1, values.numel() // SAMPLED)
+            few = values if step == 1 else values[::step][:SAMPLED]
             found: Array = few.double().numpy() if few.is_floating_point() else few.numpy()
             return found
 
@@ -107,15 +125,20 @@ class Constant:
             return 0.0, 0.5
         with on_real_memory(draws=False):
             values = self.tensor
-            if not _is_plain(values):
+            if self.draw is not None or not _is_plain(values):
                 try:
-                    values = self.values if self.number is None else self.number
+                    values = self._many()
                 except ReplayError:  # whoever reads it records why
                     return None
             values = values.detach().double()
             if not values.numel() or not bool(values.isfinite().all()):
                 return None
             return values.mean().item(), values.square().mean().item()
+
+    def _many(self) -> torch.Tensor:
+        if self.drawn is not None:
+            return self.drawn
+        return self.values if self.number is None else self.number
 
 
 def _typed(number: float, dtype: torch.dtype) -> torch.Tensor:
@@ -170,12 +193,71 @@ def constant(
         with unset_fake_temporarily():
             shape = torch.empty(made.shape, dtype=made.dtype, device="meta")
         return Constant(shape, wave, causal, number, _filler(made, number))
+    draw = None
+    if draws(name) or any(c.draw for c in before):
+        moved = moved and not draws(name)
+        draw = partial(_row, before[0]) if moved else drawer(call, partial(_row_of, known))
     real = _is_plain(made)
-    if real and not (wave or causal or (moved and before)):
+    if real and not (wave or causal or draw or (moved and before)):
         return None  # so that its memory is not kept
     make = Constant(made)._read if real else _maker(call, known, tuple(made.shape))
     held = before[0].tensor if moved and before else made
-    return Constant(held, wave, causal, make=make, moved=moved)
+    return Constant(held, wave, causal, make=make, moved=moved, draw=draw)
+
+
+def _row_of(
+    known: Callable[[Any], Constant | None], tensor: torch.Tensor
+) -> Callable[[], torch.Tensor]:
+    """Return what gives a row of a tensor's values, of which else the dtype alone matters."""
+    constant, dtype = known(tensor), tensor.dtype
+    if constant is None:
+        return lambda: torch.zeros(DRAWN, dtype=dtype)
+    return partial(_row, constant)
+
+
+def _row(constant: Constant) -> torch.Tensor:
+    """Return a row of a constant's values: what is drawn of it, or its one number.
+
+    Raises:
+        ReplayError: if it has several numbers, or they are not known.
+    """
+    if constant.drawn is not None:
+        return constant.drawn.clone()  # the call may be in place
+    if constant.number is None:
+        raise ReplayError("chance beside a constant of several values")
+    return constant.number.expand(DRAWN).clone()
+
+
+def goes_by_signal(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    known: Callable[[Any], Constant | None],
+    value: Callable[[Any], int | None],
+    data: Container[int],
+) -> bool:
+    """Return whether a rearrangement depends on the signal alone, or on chance.
+
+    A fill goes where these say, and not the example's own masks and tokens; entries of a constant
+    table are picked by what the index says.
+
+    Args:
+        name: the plain name of the function.
+        args: its positional arguments.
+        kwargs: its other arguments.
+        known: what is known of a tensor, if it is a constant.
+        value: the number of a tensor that carries signal, or is part of the example.
+        data: the numbers of what is made of the example's masks and tokens alone.
+    """
+    if name in INDEXED and args and known(args[0]) is not None:
+        return True
+    if name != "masked_fill":
+        return False
+    mask = args[1] if len(args) > 1 else kwargs.get("mask")
+    constant, number = known(mask), value(mask)
+    if constant is not None:
+        return constant.draw is not None
+    return number is not None and number not in data
 
 
 def filled(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:

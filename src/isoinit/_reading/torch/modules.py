@@ -45,28 +45,39 @@ def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
 
 def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:
     """Run one layer on what came before or, where that does not fit, on an input that does."""
-    try:
-        inputs = _inputs(layer, last, recorder)
-        if inputs is None:
-            return None
-        with recorder:
-            result = layer(*inputs)
-    except Exception:  # a layer that takes something else: it stays unread
-        return last
-    return next(tensors_in(result), last)
+    candidates = _inputs(layer, last, recorder)
+    while True:
+        try:
+            inputs = next(candidates)
+            with recorder:
+                result = layer(*inputs)
+        except StopIteration:  # a layer that takes something else: it stays unread
+            return last
+        except Exception:  # whatever a layer raises on what it does not take
+            continue
+        return next(tensors_in(result), last)
 
 
 def _inputs(
     layer: nn.Module, last: torch.Tensor | None, recorder: Recorder
-) -> tuple[torch.Tensor, ...] | None:
-    inputs = _example(layer)
-    if inputs is None:
-        return None if last is None else (last,)
-    inputs = tuple(_as_typed(layer, tensor) for tensor in inputs)
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield what a layer may take: what comes before it, or inputs that stand for that."""
     value = None if last is None else recorder.value(last)
-    for tensor in inputs:
-        recorder.mark_value(tensor, value)
-    return inputs
+    example = _example(layer)
+    if example is None and last is not None:
+        yield (last,)
+    for inputs in [_as_long(layer)] if example is None else [example]:
+        typed = tuple(_as_typed(layer, tensor) for tensor in inputs)
+        for tensor in typed:
+            recorder.mark_value(tensor, value)
+        if typed:
+            yield typed
+
+
+def _as_long(layer: nn.Module) -> tuple[torch.Tensor, ...]:
+    """Return units as many as a layer's vector has, such as that of a norm layer of its own kind."""
+    own = next(iter(layer.parameters(recurse=False)), None)
+    return () if own is None or own.dim() != 1 else (torch.empty(2, len(own)),)
 
 
 def _as_typed(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:

@@ -22,13 +22,12 @@ from isoinit._reading.torch.calls import (
     SHAPE_ONLY,
     brings_in,
     function_name,
-    goes_by_signal,
     is_float,
     rearranges,
     selects_by_mask,
     written_by,
 )
-from isoinit._reading.torch.constants import Constant, constant
+from isoinit._reading.torch.constants import Constant, constant, goes_by_signal
 from isoinit._reading.torch.contractions import Contractions
 from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
@@ -210,8 +209,7 @@ class Recorder(TorchFunctionMode):
         recorded = Recorded(func, args, kwargs)
         if selects_by_mask(name, args) and self.value(args[0]) is not None:
             name = "masked_select"
-        signals = {value for value in values if value not in self._data}
-        by_signal = goes_by_signal(name, args, kwargs, self._constant, self.value, signals)
+        by_signal = goes_by_signal(name, args, kwargs, self._constant, self.value, self._data)
         moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
         call = Call(
@@ -263,8 +261,8 @@ class Recorder(TorchFunctionMode):
         played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        replay, mixed, unplayed, rank, pull = played
-        facts = replay, told, rank, mixed, unplayed, pull
+        replay, mixed, unplayed, rank, pull, chance = played
+        facts = replay, told, rank, mixed, unplayed, pull, chance
         at = len(self.ops)
         op = Op(at, name, kind, tuple(inputs), tuple(outputs), tuple(uses), *facts)
         self.ops.append(op)

@@ -11,13 +11,23 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array, Mixed, Pull, Replay, ReplayError, elementwise, first_line
+from isoinit._reading.graph import (
+    Array,
+    Mixed,
+    Pull,
+    Replay,
+    ReplayError,
+    Times,
+    elementwise,
+    first_line,
+)
 from isoinit._reading.torch.calls import CASTS, function_name, mask_of
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
 # Functions of single elements that look each one up in a row of numbers, and where that stands.
+CHANCE = 1e-3  # of a second moment: what so few draws leave of a mean of zero
 TABLES = {"getitem": 0, "take": 0, "bucketize": 1, "searchsorted": 0}
 
 
@@ -43,6 +53,7 @@ class Played(NamedTuple):
         reason: why there is no replay; empty where there is one.
         rank: the number of axes of the input that has most.
         pull: the gradient of the replay.
+        chance: what chance does to the second moment of every element: see `Op`.
     """
 
     replay: Replay | None
@@ -50,6 +61,7 @@ class Played(NamedTuple):
     reason: str = ""
     rank: int = 1
     pull: Pull | None = None
+    chance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,48 +110,101 @@ def replay_of(
         inputs: the numbers that arrays will be given for; by default each in the order of the call.
     """
     call = _plain(call, made)
-    shapes: dict[int, tuple[int, ...]] = {}
-    for tensor in tensors_in((call.args, call.kwargs)):
-        if (value := number_of(tensor)) is not None:
-            shapes.setdefault(value, tuple(tensor.shape))
-    order = list(inputs or shapes)
-    table = _looked_up(call)
-    rank = max((len(shape) for shape in shapes.values()), default=1)
-    rows: list[Array] = []
+    holder = _Holder(call, number_of, known, inputs)
+    try:
+        args, kwargs = map_leaves(holder.held, (list(call.args), dict(call.kwargs)))
+    except ReplayError as refusal:
+        return Played(None, None, f"reads {refusal}", holder.rank)
+    function = _masked_write if _writes_by_mask(call) else call.function
+    replay = _Replayed(Recorded(function, args, kwargs), max(len(made), 1))
+    rows, rank = holder.rows, holder.rank
+    if holder.drawn and len(holder.order) == 1 and (kept := _kept(replay, rows)) is not None:
+        return kept._replace(rank=rank)
+    if rows:
+        why = "reads a constant tensor of several values"
+        return Played(None, Mixed(replay, tuple(rows), replay.pull), why, rank)
+    return Played(replay, rank=rank, pull=replay.pull)
 
-    def held(leaf: Any) -> Any:
+
+class _Holder:
+    """Puts placeholders in the place of a call's tensors.
+
+    Args:
+        call: the call.
+        number_of: as for `replay_of`.
+        known: as for `replay_of`.
+        inputs: as for `replay_of`.
+    """
+
+    def __init__(
+        self,
+        call: Recorded,
+        number_of: Callable[[torch.Tensor], int | None],
+        known: Callable[[torch.Tensor], Constant | None],
+        inputs: Sequence[int],
+    ) -> None:
+        self._number_of, self._known, self._table = number_of, known, _looked_up(call)
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        for tensor in tensors_in((call.args, call.kwargs)):
+            if (value := number_of(tensor)) is not None:
+                self._shapes.setdefault(value, tuple(tensor.shape))
+        self.order = list(inputs or self._shapes)
+        self.rank = max((len(shape) for shape in self._shapes.values()), default=1)
+        self.rows: list[Array] = []  # the values of constants that have several
+        self.drawn = False  # whether any of these is left to chance
+
+    def held(self, leaf: Any) -> Any:
+        """Return what stands for a leaf of the call's arguments.
+
+        Raises:
+            ReplayError: if nothing can.
+        """
         if isinstance(leaf, torch.dtype):
             return torch.float64 if leaf.is_floating_point else leaf
         if isinstance(leaf, torch.device):
             return torch.device("cpu")
         if not isinstance(leaf, torch.Tensor):
             return leaf
-        if (value := number_of(leaf)) is not None:
-            if value not in order:
+        if (value := self._number_of(leaf)) is not None:
+            if value not in self.order:
                 raise ReplayError("indices of the signal")
-            return _Input(order.index(value))
-        if (constant := known(leaf)) is None:
+            return _Input(self.order.index(value))
+        if (constant := self._known(leaf)) is None:
             raise ReplayError("a parameter")
         if (number := constant.number) is not None:
-            shape = tuple(leaf.shape)
-            alike = (order.index(v) for v, other in shapes.items() if other == shape and v in order)
-            return _Number(number, bool(shape), next(alike, None))
-        if leaf is table:
+            return _Number(number, leaf.dim() > 0, self._alike(tuple(leaf.shape)))
+        if leaf is self._table:
             with on_real_memory():
                 return _double(constant.values)
-        rows.append(constant.sampled)
-        return _Table(len(order) + len(rows) - 1)
+        self.rows.append(constant.sampled)
+        self.drawn |= constant.draw is not None
+        return _Table(len(self.order) + len(self.rows) - 1)
 
+    def _alike(self, shape: tuple[int, ...]) -> int | None:
+        """Return the position of an input of this shape, if there is one."""
+        known = (value for value, other in self._shapes.items() if other == shape)
+        return next((self.order.index(value) for value in known if value in self.order), None)
+
+
+def _kept(replay: Replay, rows: Sequence[Array]) -> Played | None:
+    """Return what chance is on average that multiplies each element by itself, as dropout does.
+
+    None if it does something else, or its mean is zero: then it is noise.
+    """
+    length = min(row.size for row in rows)
+    tables = [row[:length] for row in rows]
     try:
-        args, kwargs = map_leaves(held, (list(call.args), dict(call.kwargs)))
-    except ReplayError as refusal:
-        return Played(None, None, f"reads {refusal}", rank)
-    function = _masked_write if _writes_by_mask(call) else call.function
-    replay = _Replayed(Recorded(function, args, kwargs), max(len(made), 1))
-    if rows:
-        why = "reads a constant tensor of several values"
-        return Played(None, Mixed(replay, tuple(rows), replay.pull), why, rank)
-    return Played(replay, rank=rank, pull=replay.pull)
+        none, once, twice = (replay([np.full(length, x), *tables])[0] for x in (0.0, 1.0, 2.0))
+    except ReplayError:
+        return None
+    if once.shape != (length,) or none.any() or not np.allclose(twice, 2 * once):
+        return None
+    mean, second = float(once.mean()), float(np.square(once).mean())
+    if not mean**2 > CHANCE * second:
+        return None
+    mean = float(f"{mean:.4g}")
+    times = Times(mean)
+    return Played(times, pull=times.pull, chance=second / mean**2)
 
 
 def composed(

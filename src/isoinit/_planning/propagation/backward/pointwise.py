@@ -31,6 +31,8 @@ def elementwise(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient
         found = _with_constant(op, gradient)
     else:
         found = _pulled(back, op, gradient)
+    if op.chance != 1.0:
+        found = [g and g.times(math.sqrt(op.chance)) for g in found]
     pairs = zip(op.inputs, found, strict=True)
     return [g and _gathered(back, g, value, op.outputs[0]) for value, g in pairs]
 
