@@ -81,6 +81,22 @@ def test_what_is_not_known_is_said():
     )
 
 
+def test_a_mask_that_a_table_of_biases_is_joined_with_is_read_on_fake_tensors():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.q = nn.Parameter(torch.zeros(4, 4)), nn.Linear(8, 8)
+
+        def forward(self, x):
+            mask = torch.full((4, 4), -1e9).triu(1)
+            scores = self.q(x) @ x.mT + (self.bias + mask)
+            return scores.softmax(-1) @ x
+
+    graph = trace(Masked(), torch.randn(2, 4, 8))
+    assert graph.how == "fake"
+    assert graph.uses_of("bias")[0][1].slot == "position"
+
+
 KINDS = {
     "a gain": (lambda m, w, g: w * g, (6, 6), (6, 1), "scale"),
     "divided by": (lambda m, w, g: w / g, (6, 6), (6, 1), "scale"),

@@ -14,6 +14,7 @@ from isoinit._reading.torch.calls import ALTERING, BESIDE, MOVES, PICKS, is_floa
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.made import Node, made_nodes
 from isoinit._reading.torch.readers.call import Weight
+from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.replay import Recorded, composed, replay_of
 from isoinit._reading.torch.trees import tensors_in
 
@@ -137,6 +138,7 @@ def _adds_mask(name: str, args: Sequence[object], weight: Weight, known: Known) 
     if not is_float(others[0]) or others[0].numel() < 2:
         return False
     try:
-        return bool((known.values(others[0]) < MASKED).any())
+        with on_real_memory(draws=False):
+            return bool((known.values(others[0]) < MASKED).any())
     except ReplayError:  # a mask whose values are not at hand; what is made of it says why
         return True
