@@ -335,9 +335,17 @@ def test_a_causal_mask_is_seen_where_it_is_added():
         ordered = torch.full((8, 8), float("-inf")).triu(1)
         return nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b, ordered)
 
+    def filled(a, b):
+        later = torch.ones(8, 8, dtype=torch.bool).triu(1)
+        return torch.softmax((a @ b.mT * 0).masked_fill(later, -1e9), -1) @ b
+
+    def chosen(a, b):
+        earlier = torch.ones(8, 8, dtype=torch.bool).tril()
+        return torch.softmax(torch.where(earlier, a @ b.mT * 0, -1e9), -1) @ b
+
     expected = sum(1 / (place + 1) for place in range(8)) / 8
-    assert second(added) == pytest.approx(expected, rel=0.02)
-    assert second(passed) == pytest.approx(expected, rel=0.02)
+    for function in (added, passed, filled, chosen):
+        assert second(function) == pytest.approx(expected, rel=0.02)
 
 
 class Nodes(nn.Module):

@@ -98,3 +98,15 @@ def test_what_cannot_be_replayed_says_why():
     op = Op(0, "nonzero", "other", (0,), (1,), unplayed="reads a constant tensor")
     with pytest.raises(ReplayError, match="nonzero reads a constant tensor"):
         run_ops([op], {0: ROW})
+
+
+def test_all_pairs_are_refused_before_there_are_many():
+    sizes = []
+
+    def pairs(rows):
+        sizes.append(rows[0].size)
+        return np.outer(rows[0], rows[0])
+
+    with pytest.raises(ReplayError, match="no function of single elements"):
+        elementwise(pairs, [np.arange(4096.0)], rtol=1e-6, atol=1e-9)
+    assert max(sizes) < 1000

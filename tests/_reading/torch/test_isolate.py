@@ -3,7 +3,7 @@
 import copy
 import functools
 import random
-from collections import deque
+from collections import OrderedDict, deque
 
 import numpy as np
 import pytest
@@ -229,3 +229,57 @@ def test_weights_made_before_in_a_cached_block_are_not_met_as_constants():
         plan = isoinit.plan(model, torch.randn(2, 4))
         assert model[0].weight is made
     assert plan["0.parametrizations.weight.original"].role == "weight before relu"
+
+
+class Frozen(dict):
+    """A configuration that refuses changes, as `diffusers` has."""
+
+    def refuse(self, *_):
+        raise TypeError("frozen")
+
+    __setitem__ = update = clear = pop = setdefault = refuse
+
+
+class Absent:
+    """An optional module that is not installed, as `monai` has: it answers nothing."""
+
+    def __getattr__(self, name):
+        raise ImportError(f"{name} of what is not installed")
+
+
+class Configured(nn.Module):
+    beside = Absent()
+
+    def __init__(self, fail=False):
+        super().__init__()
+        self.linear, self.absent, self.fail = nn.Linear(4, 4), Absent(), fail
+        self.config = Frozen(width=4, table=torch.ones(4), nested=Frozen(depth=1))
+
+    def forward(self, x):
+        self.order = Frozen(seen=1)
+        if self.fail:
+            raise RuntimeError("deliberate")
+        return self.linear(x * self.config["table"])
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_containers_that_refuse_changes_keep_what_they_hold(fail):
+    model = Configured(fail)
+    table = model.config["table"]
+    if fail:
+        with pytest.raises(TraceError, match="deliberate"):
+            isoinit.plan(model, torch.randn(2, 4))
+    else:
+        assert isoinit.plan(model, torch.randn(2, 4))["linear.weight"].expected is not None
+        assert isoinit.check(model, torch.randn(2, 4)).layers
+    assert model.config == {"width": 4, "table": table, "nested": {"depth": 1}}
+    assert model.config["table"] is table
+    assert not hasattr(model, "order")
+
+
+def test_containers_of_their_own_order_keep_it():
+    model = nn.Linear(2, 2)
+    model.kept = OrderedDict([("b", torch.zeros(2)), ("a", torch.ones(2))])
+    model.register_forward_hook(lambda m, _x, _y: m.kept.move_to_end("b"))
+    isoinit.plan(model, torch.randn(2, 2))
+    assert [*model.kept] == ["b", "a"]

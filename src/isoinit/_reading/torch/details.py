@@ -86,7 +86,9 @@ def detail(
     if moved and isinstance(first, torch.Tensor):
         window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
         inside = _kept(args, kwargs, first, made[0]) if name == "pad" else 1.0
-        return Detail(axes=_axes(func, args, kwargs, first, made[0]), window=window, inside=inside)
+        axes = _axes(func, args, kwargs, first, made[0])
+        causal = any(c.causal for c in constants)  # filled in where a mask says
+        return Detail(axes=axes, window=window, inside=inside, causal=causal)
     return Detail(causal=any(c.causal for c in constants))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import enum
 import random
 import sys
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from torch.nn.utils import parametrize
 # An object that a module holds may hold another (a cache of keys and values, one for each layer). Any
 # deeper lie what is no part of a model: a trainer, its data.
 DEEPEST = 3
+BUILTIN = (OrderedDict, defaultdict, dict, list, set, deque)
 
 
 class Keeper:
@@ -65,7 +65,7 @@ def untouched(
     number generators are restored, also when the block raises.
     """
     held = _containers(vars(module) for module in model.modules())
-    contents = [copy.copy(container) for container in held]
+    contents = [_contents(container) for container in held]
     generators = _generator_states()
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
@@ -141,17 +141,45 @@ def _memories(model: nn.Module) -> list[Any]:
     own = [c for c in classes if not c.__module__.startswith(("torch.", "builtins"))]
     places: list[Mapping[str, Any]] = [vars(c) for c in own]
     places += [vars(sys.modules[name]) for name in {c.__module__ for c in own} & set(sys.modules)]
-    held = [getattr(v, "__func__", v) for place in places for v in list(place.values())]
+    beside = [v for place in places for v in list(place.values())]
+    wrapped = (staticmethod, classmethod)
+    held = [
+        v.__func__ if type(v) in wrapped else v for v in beside
+    ]  # others may refuse to be asked
     found = {id(v): v for v in held if type(v).__name__ == "_lru_cache_wrapper"}
     return list(found.values())
 
 
-def _restore(container: Any, contents: Any) -> None:
-    container.clear()
-    if isinstance(container, (list, deque)):
-        container.extend(contents)
+def _contents(container: Any) -> list[Any]:
+    """What a container holds: of a dict keys and values in turn, each by itself."""
+    kind = _builtin(container)
+    if not issubclass(kind, dict):
+        return list(kind.__iter__(container))
+    return [part for pair in kind.items(container) for part in pair]
+
+
+def _restore(container: Any, contents: list[Any]) -> None:
+    """Put back what a container held, if it holds anything else now."""
+    now = _contents(container)
+    if len(now) == len(contents) and all(a is b for a, b in zip(now, contents, strict=True)):
+        return
+    kind = _builtin(container)
+    kind.clear(container)
+    if issubclass(kind, dict):
+        for key, value in zip(contents[::2], contents[1::2], strict=True):
+            kind.__setitem__(container, key, value)
+    elif issubclass(kind, set):
+        kind.update(container, contents)
     else:
-        container.update(contents)
+        kind.extend(container, contents)
+
+
+def _builtin(container: Any) -> Any:
+    """The kind of container that one is made of, whose methods do what they say.
+
+    Those of its own kind may refuse: a model's configuration is often frozen.
+    """
+    return next(kind for kind in type(container).__mro__ if kind in BUILTIN)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
@@ -167,17 +195,26 @@ def _containers(values: Iterable[Any]) -> list[Any]:
             waiting.extend((item, depth) for item in value)
             continue
         if _is_plain(value) and depth < DEEPEST:
-            value, depth = vars(value), depth + 1
+            value, depth = namespace(value), depth + 1
         if isinstance(value, (dict, list, set, deque)) and id(value) not in found:
             found[id(value)] = value
-            items = value.values() if isinstance(value, dict) else value
+            kind = _builtin(value)
+            items = kind.values(value) if issubclass(kind, dict) else kind.__iter__(value)
             waiting.extend((item, depth) for item in items)
     return list(found.values())
 
 
+def namespace(value: Any) -> Any:
+    """The attributes of an object; None where it has none. What it answers itself is not asked."""
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+
+
 def _is_plain(value: Any) -> bool:
     """Whether it is an object of the user's: no container, module or class, none of the system's."""
-    if not hasattr(value, "__dict__") or isinstance(
+    if namespace(value) is None or isinstance(
         value, (type, enum.Enum, nn.Module, torch.Tensor, dict, list, set, deque)
     ):
         return False
@@ -206,14 +243,19 @@ def _lend(
             lent[id(value)] = value if other is None else other
         return lent[id(value)]
 
-    if isinstance(container, dict):
-        for key, value in container.items():
+    if isinstance(container, (dict, list, deque)):
+        pairs = container.items() if isinstance(container, dict) else enumerate(container)
+        for place, value in [*pairs]:
             if (other := swapped(value)) is not value:
-                container[key] = other
-    elif isinstance(container, (list, deque)):
-        for place, value in enumerate(container):
-            if (other := swapped(value)) is not value:
-                container[place] = other
+                _put(container, place, other)
+
+
+def _put(container: Any, place: Any, value: Any) -> None:
+    """Put a tensor into a container, also into one that refuses changes."""
+    try:
+        container[place] = value
+    except Exception:  # whatever it raises
+        _builtin(container).__setitem__(container, place, value)
 
 
 @contextmanager
@@ -242,7 +284,8 @@ def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
         elif depth < DEEPEST and isinstance(value, dict):
             waiting += [(f"{name}[{key!r}]", v, depth + 1) for key, v in value.items()]
         elif depth < DEEPEST and _is_plain(value):
-            waiting += [(f"{name}.{key}", v, depth + 1) for key, v in vars(value).items()]
+            own = namespace(value)
+            waiting += [(f"{name}.{key}", v, depth + 1) for key, v in own.items()]
     return found
 
 
