@@ -348,6 +348,30 @@ def test_a_causal_mask_is_seen_where_it_is_added():
         assert second(function) == pytest.approx(expected, rel=0.02)
 
 
+def test_a_mask_leaves_as_many_places_as_it_says():
+    shown = torch.zeros(8, 8, dtype=torch.bool)
+    shown[:4, :2] = shown[4:, :] = True  # 2 places for one half, 8 for the other
+
+    def attended(mask):
+        return lambda a, b: torch.softmax(mask(a @ b.mT * 0), -1) @ b
+
+    forms = [
+        lambda s: s + torch.where(shown, 0.0, -100.0),
+        lambda s: (s.view(1, -1, 8, 8) + torch.where(shown, 0.0, -100.0)).view(-1, 8, 8),
+        lambda s: s.masked_fill(~shown, -1e9),
+        lambda s: torch.where(shown, s, torch.tensor(-1e9)),
+    ]
+    expected = (1 / 2 + 1 / 8) / 2
+    for mask in forms:
+        assert second(attended(mask)) == pytest.approx(expected, rel=0.08)  # of 3.2 places, 3
+
+    def fused(mask):
+        return lambda a, b: nn.functional.scaled_dot_product_attention(0 * a, 0 * a, b, mask)
+
+    for given in (shown, torch.where(shown, 0.0, -100.0)):
+        assert second(fused(given)) == pytest.approx(expected, rel=0.08)
+
+
 class Nodes(nn.Module):
     """Two layers with what `read` makes of the first one's output, and of more, between."""
 

@@ -204,31 +204,35 @@ def test_matrices_that_are_multiplied_before_their_use_are_weights():
     }
 
 
-# (how the parameters are used, their shapes, what each is by hand)
-UNREAD = [
-    (
-        "multi_dot",
+# How parameters are used by calls that do several things at once, their shapes, what each is by hand.
+COMPOSITES = {
+    "multi_dot": (
         lambda x, a, b: torch.linalg.multi_dot([x, a, b]),
         ((4, 2), (2, 6)),
         {"ps.0": ("weight", 4, 2), "ps.1": ("weight", 2, 6)},
-        "no reader takes a chain of products in one call",
     ),
-    (
-        "addcmul",
+    "addcmul": (
         lambda x, g, b: torch.addcmul(b, x, g),
         ((4,), (4,)),
         {"ps.0": ("scale", 1, 1), "ps.1": ("shift", 1, 1)},
-        "no reader takes a scale and a shift in one call",
     ),
-]
+    "addcmul_": (
+        lambda x, g: x.clone().addcmul_(x, g, value=2),
+        ((4,),),
+        {"ps.0": ("scale", 1, 1)},
+    ),
+    "addcdiv": (lambda x, g: torch.addcdiv(x, x, g), ((4,),), {"ps.0": ("scale", 1, 1)}),
+}
 
 
-@pytest.mark.parametrize(
-    ("function", "shapes", "expected"),
-    [
-        pytest.param(*row[1:4], id=row[0], marks=pytest.mark.xfail(strict=True, reason=row[4]))
-        for row in UNREAD
-    ],
-)
-def test_uses_that_are_not_read_yet(function, shapes, expected):
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_calls_of_several_steps(name):
+    function, shapes, expected = COMPOSITES[name]
     assert uses(Direct(function, *shapes), torch.randn(5, 4)) == expected
+
+
+def test_scores_of_one_call_are_a_product_and_a_sum():
+    bias = torch.zeros(2, 5, 5)
+    model = Direct(lambda x, w: torch.baddbmm(bias, x @ w, x.mT, alpha=0.5), (4, 4))
+    graph = trace(model, torch.randn(2, 5, 4))
+    assert [op.name for op in graph.ops] == ["matmul", "mT", "matmul", "mul", "add"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +36,9 @@ def softmax(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     spread = float(np.var(signal.rows[HERE] - signal.rows[NEARBY])) / 2
     if dims and dims[0] in signal.units:
         spread = float(np.var(signal.rows[HERE]))
-    even = _even(count, spread, op.detail.causal or is_causal(context, op.inputs[0]))
+    mask = mask_on(context, op.inputs[0])
+    count = mask.of(count)
+    even = _even(count, spread, op.detail.causal or mask.causal)
     weights = np.exp(np.clip(signal.rows - signal.rows.max(), -60, 0))
     if count > MANY or not dims or dims[0] not in signal.units:
         shared = weights.mean() * count  # of many scores the sum is all but certain
@@ -114,8 +117,9 @@ def scaled_dot_product(context: Context, op: Op, inputs: Sequence[Signal]) -> Si
     query, key, value = inputs[:3]
     sizes = context.graph.sizes
     read = sizes.get(op.inputs[min(len(op.inputs), 3) - 1], (1, 1))
-    causal = op.detail.causal or (len(op.inputs) > 3 and is_causal(context, op.inputs[3]))
-    even = _even(read[-2], op.detail.power * query.second * key.second, causal)
+    mask = mask_of(context, op)
+    spread = op.detail.power * query.second * key.second
+    even = _even(mask.of(read[-2]), spread, mask.causal)
     units = frozenset({len(sizes.get(op.outputs[0], (1,))) - 1})
     return replace(_attended(context, value, even), units=units)
 
@@ -135,16 +139,40 @@ def packed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     return _attended(context, projected, even)
 
 
-def is_causal(context: Context, value: int) -> bool:
-    """Return whether a causal mask was added or filled in on the way to a value."""
+class Mask(NamedTuple):
+    """What masks leave of the places that attention looks at.
+
+    Attributes:
+        causal: whether each place looks at those before it alone.
+        left: the share of places that other masks leave.
+    """
+
+    causal: bool
+    left: float
+
+    def of(self, count: int) -> int:
+        """Return how many of so many places are left."""
+        return max(round(count * self.left), 1)
+
+
+def mask_on(context: Context, value: int) -> Mask:
+    """Return the masks that were added or filled in on the way to a value."""
+    left = 1.0
     for _ in range(6):
         op = context.graph.producers.get(value)
         if op is None or op.kind not in ("move", "other") or not op.inputs:
-            return False
+            break
+        left *= op.detail.left
         if op.detail.causal:
-            return True
+            return Mask(causal=True, left=left)
         value = op.inputs[0]
-    return False
+    return Mask(causal=False, left=left)
+
+
+def mask_of(context: Context, op: Op) -> Mask:
+    """Return the masks of fused attention."""
+    causal, left = mask_on(context, op.inputs[3]) if len(op.inputs) > 3 else (False, 1.0)
+    return Mask(op.detail.causal or causal, op.detail.left * left)
 
 
 def _attended(context: Context, signal: Signal, even: float) -> Signal:

@@ -162,7 +162,7 @@ def _with_constant(
         mean = -mean if op.name == "sub" else mean
         if op.name == "mul":
             return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
-        if op.detail.causal:
+        if op.detail.causal or op.detail.left < 1:
             return Signal(rows, units)
         alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
         return Signal(rows + mean + gaussian(context.rng, alike).rows, units)

@@ -132,6 +132,7 @@ class Detail:
         constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
             it looks up rows of.
         causal: whether attention looks back only.
+        left: of any other constant mask on scores, the share of places that it leaves.
         inside: of a convolution, the share of its fan-in that falls on the input, not on padding; of
             padding, the share of its elements that are the input's and no zeros.
         groups: of a norm over the places of each example, into how many groups it parts the units.
@@ -147,6 +148,7 @@ class Detail:
     pool: str = ""
     constant: tuple[float, float] | None = None
     causal: bool = False
+    left: float = 1.0
     inside: float = 1.0
     groups: int = 0
     live: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from isoinit._reading.graph import Detail
 from isoinit._reading.torch.calls import BESIDE, is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
+from isoinit._reading.torch.masks import share_left
 from isoinit._reading.torch.taps import taps
 from isoinit._reading.torch.trees import tensors_in
 
@@ -52,7 +54,8 @@ def detail(
     constants = [c for tree in (*args, *kwargs.values()) if (c := known(tree)) is not None]
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
-        return Detail(constant=constants[0].moments, causal=causal)
+        left = 1.0 if causal else share_left(name, args, kwargs, known)
+        return Detail(constant=constants[0].moments, causal=causal, left=left)
     if name.startswith("conv") and name.endswith("d"):
         found = taps(name, args, kwargs)
         inside = 1.0 if found.few else found.read
@@ -73,23 +76,47 @@ def detail(
         flag = args[5] if len(args) > 5 else kwargs.get("is_causal", False)
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
         power = scale**2 * query.shape[-1] if isinstance(scale, (int, float)) else 1.0
-        return Detail(causal=bool(flag) or any(c.causal for c in constants), power=power)
-    if name == "group_norm":
-        return Detail(groups=int(args[1] if len(args) > 1 else kwargs["num_groups"]))
-    if name == "instance_norm":
-        return Detail(groups=int(made[0].shape[1]))
-    if name == "batch_norm":
-        training = args[5] if len(args) > 5 else kwargs.get("training", False)
-        return Detail(live=bool(training))
+        causal = bool(flag) or any(c.causal for c in constants)
+        left = 1.0 if causal else share_left(name, args, kwargs, known)
+        return Detail(causal=causal, power=power, left=left)
+    if name in ("group_norm", "instance_norm", "batch_norm"):
+        return _normed(name, args, kwargs, made[0])
     if "dropout" in name:
         return Detail(axes=_same(made[0]), power=_dropout(args, kwargs))
     if moved and isinstance(first, torch.Tensor):
         window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
         inside = _kept(args, kwargs, first, made[0]) if name == "pad" else 1.0
         axes = _axes(func, args, kwargs, first, made[0])
-        causal = any(c.causal for c in constants)  # filled in where a mask says
-        return Detail(axes=axes, window=window, inside=inside, causal=causal)
-    return Detail(causal=any(c.causal for c in constants))
+        shared = Detail(axes=axes, window=window, inside=inside)
+        return shared if name != "masked_fill" else _masked(shared, name, args, kwargs, known)
+    return _masked(Detail(), name, args, kwargs, known)
+
+
+def _normed(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: torch.Tensor
+) -> Detail:
+    """Return what the arguments of a norm say."""
+    if name == "group_norm":
+        return Detail(groups=int(args[1] if len(args) > 1 else kwargs["num_groups"]))
+    if name == "instance_norm":
+        return Detail(groups=int(made.shape[1]))
+    training = args[5] if len(args) > 5 else kwargs.get("training", False)
+    return Detail(live=bool(training))
+
+
+def _masked(
+    shared: Detail,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    known: Callable[[Any], Constant | None],
+) -> Detail:
+    """Return what is known of a call, and of a constant mask that it applies."""
+    constants = [c for tree in (*args, *kwargs.values()) if (c := known(tree)) is not None]
+    if any(c.causal for c in constants):
+        return replace(shared, causal=True)
+    left = share_left(name, args, kwargs, known) if constants else 1.0
+    return shared if left == 1 else replace(shared, left=left)
 
 
 def _becomes(name: str, args: Sequence[Any]) -> tuple[tuple[int | None, ...], ...]:

@@ -27,6 +27,7 @@ from isoinit._reading.torch.calls import (
     selects_by_mask,
     written_by,
 )
+from isoinit._reading.torch.composites import in_steps
 from isoinit._reading.torch.constants import Constant, constant, goes_by_signal
 from isoinit._reading.torch.contractions import Contractions
 from isoinit._reading.torch.derived import Known, derived, normed_by_length
@@ -87,8 +88,7 @@ class Recorder(TorchFunctionMode):
         self._given: dict[int, Given] = {}
         self._contractions = Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
-        self._lengths: dict[str, Length] = {}
-        self._charts: dict[str, Chart] = {}
+        self._lengths, self._charts = dict[str, Length](), dict[str, Chart]()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -97,6 +97,8 @@ class Recorder(TorchFunctionMode):
         name = function_name(func)
         self._calls += 1
         refuse_endless(self._calls)
+        if (steps := in_steps(func, name, args, kwargs, self._weight)) is not None:
+            return steps(lambda f, *a, **k: self.__torch_function__(f, (), a, k))
         refuse_mixed_types(name, args, kwargs)
         written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
@@ -115,10 +117,9 @@ class Recorder(TorchFunctionMode):
     def _made(self, func: Any, call: Told, result: Any) -> None:
         """Record a call and what it made."""
         made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
-        if made and call.name in SHAPE_ONLY:
-            self._note_constants(func, *call, made)
-        elif made:
-            self._note(func, *call, made)
+        if made:
+            note = self._note_constants if call.name in SHAPE_ONLY else self._note
+            note(func, *call, made)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoinit._planning.propagation.attention import is_causal
+from isoinit._planning.propagation.attention import mask_of, mask_on
 from isoinit._planning.propagation.backward.gradient import (
     Backward,
     Gradient,
@@ -97,9 +97,10 @@ def scaled_dot_product(back: Backward, op: Op, gradient: Gradient) -> Sequence[G
         return unknown(op)
     query, key, value = (signal for signal in signals if signal is not None)
     size, read = back.size(values[0]), back.size(values[1])
-    causal = op.detail.causal or (len(op.inputs) > 3 and is_causal(back.context, op.inputs[3]))
-    weights = moments(read[-2], op.detail.power * query.second * key.second, causal)
-    attention = _Attention(weights, causal, read[-2], math.prod(size[:-1]) / math.prod(read[:-1]))
+    mask = mask_of(back.context, op)
+    keys, spread = mask.of(read[-2]), op.detail.power * query.second * key.second
+    queries = math.prod(size[:-1]) / math.prod(read[:-1])
+    attention = _Attention(moments(keys, spread, mask.causal), mask.causal, keys, queries)
     found = _sent(back, attention, gradient, (query, key, value), op.detail.power)
     if len(op.inputs) < 3:
         merged = found[1].plus(found[2])
@@ -174,7 +175,8 @@ def _averaged(
     signal = back.context.signals.get(weights)
     if queries is None or known is None or signal is None:
         return None
-    attention = _Attention(known, is_causal(back.context, weights), signal.shares, queries)
+    causal = mask_on(back.context, weights).causal
+    attention = _Attention(known, causal, signal.shares, queries)
     return back.noise(*attention.to_values(gradient))
 
 
@@ -202,7 +204,7 @@ def _weights(back: Backward, op: Op) -> Weights | None:
     rows = signal.rows
     units = _over_units(back, op)
     spread = np.var(rows[HERE]) if units else np.var(rows[HERE] - rows[NEARBY]) / 2
-    causal = op.detail.causal or is_causal(back.context, op.inputs[0])
+    causal = op.detail.causal or mask_on(back.context, op.inputs[0]).causal
     return moments(made.shares, float(spread), causal)
 
 
