@@ -26,14 +26,15 @@ def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
         return gaussian(context.rng, places, signal.units)
     if op.name != "rms_norm":
         rows = rows - rows.mean(1, keepdims=True)
-    return replace(signal, rows=rows / np.sqrt(np.square(rows).mean(1, keepdims=True) + 1e-12))
+    rows = rows / np.sqrt(np.square(rows).mean(1, keepdims=True) + 1e-12)
+    return replace(signal, rows=rows, shares=0)  # normed weights of a softmax sum to one no more
 
 
 def normed_in_steps(context: Context, op: Op, signal: Signal | None) -> Signal:
     """Return the same for a norm layer that the model spells out in single operations."""
     if signal is None or not signal.second:
         return unit(context, op)
-    return replace(signal, rows=signal.rows / signal.rms)
+    return replace(signal, rows=signal.rows / signal.rms, shares=0)
 
 
 def unit(context: Context, op: Op) -> Signal:
