@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 import random
 import sys
 from collections import OrderedDict, defaultdict, deque
@@ -18,7 +19,7 @@ from torch.nn.utils import parametrize
 # An object that a module holds may hold another (a cache of keys and values, one for each layer). Any
 # deeper lie what is no part of a model: a trainer, its data.
 DEEPEST = 3
-BUILTIN = (OrderedDict, defaultdict, dict, list, set, deque)
+BUILTIN = frozenset({OrderedDict, defaultdict, dict, list, set, deque})
 
 
 class Keeper:
@@ -151,22 +152,23 @@ def _memories(model: nn.Module) -> list[Any]:
 
 
 def _contents(container: Any) -> list[Any]:
-    """What a container holds: of a dict keys and values in turn, each by itself."""
+    """What a container holds: of a dict all keys, then all values."""
     kind = _builtin(container)
     if not issubclass(kind, dict):
         return list(kind.__iter__(container))
-    return [part for pair in kind.items(container) for part in pair]
+    return [*kind.keys(container), *kind.values(container)]
 
 
 def _restore(container: Any, contents: list[Any]) -> None:
     """Put back what a container held, if it holds anything else now."""
     now = _contents(container)
-    if len(now) == len(contents) and all(a is b for a, b in zip(now, contents, strict=True)):
+    if len(now) == len(contents) and all(map(operator.is_, now, contents)):
         return
     kind = _builtin(container)
     kind.clear(container)
     if issubclass(kind, dict):
-        for key, value in zip(contents[::2], contents[1::2], strict=True):
+        half = len(contents) // 2
+        for key, value in zip(contents[:half], contents[half:], strict=True):
             kind.__setitem__(container, key, value)
     elif issubclass(kind, set):
         kind.update(container, contents)
@@ -179,7 +181,8 @@ def _builtin(container: Any) -> Any:
 
     Those of its own kind may refuse: a model's configuration is often frozen.
     """
-    return next(kind for kind in type(container).__mro__ if kind in BUILTIN)
+    kind = type(container)
+    return kind if kind in BUILTIN else next(base for base in kind.__mro__ if base in BUILTIN)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:

@@ -246,7 +246,7 @@ class Recorder(TorchFunctionMode):
 
     def _as_signals(self, tensors: Iterable[torch.Tensor]) -> bool:
         """Take what may be a weight or a signal for a signal; return whether any of them is such."""
-        taken = list(self._undecided.as_signals(tensors))
+        taken = self._undecided.as_signals(tensors)
         for function, told, tensor in taken:
             self._weights.forget(tensor)
             self._note(function, *told, [tensor])

@@ -33,6 +33,7 @@ class Undecided:
     def __init__(self) -> None:
         self._calls: ByIdentity[tuple[Any, Told]] = ByIdentity()
         self._signals: ByIdentity[bool] = ByIdentity()
+        self._any = False
 
     def begins(
         self,
@@ -64,19 +65,22 @@ class Undecided:
 
     def add(self, tensor: torch.Tensor, function: Any, told: Told) -> None:
         """Remember how a tensor was made."""
-        self._calls[tensor] = (function, told)
+        self._calls[tensor], self._any = (function, told), True
 
     def as_signals(
         self, tensors: Iterable[torch.Tensor]
-    ) -> Iterator[tuple[Any, Told, torch.Tensor]]:
-        """Yield how those of some tensors were made that are signals, as is known now for good.
+    ) -> Sequence[tuple[Any, Told, torch.Tensor]]:
+        """Return how those of some tensors were made that are signals, as is known now for good.
 
         Each comes after what it was made of.
         """
+        return [*self._taken(tensors)] if self._any else ()
+
+    def _taken(self, tensors: Iterable[torch.Tensor]) -> Iterator[tuple[Any, Told, torch.Tensor]]:
         for tensor in tensors:
             if (call := self._calls.get(tensor)) is not None:
                 function, told = call
-                yield from self.as_signals(tensors_in((told.args, told.kwargs)))
+                yield from self._taken(tensors_in((told.args, told.kwargs)))
                 self._calls.forget(tensor)
                 self._signals[tensor] = True
                 yield function, told, tensor
