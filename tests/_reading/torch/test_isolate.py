@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gc
 import random
+import weakref
 from collections import OrderedDict, deque
 
 import numpy as np
@@ -283,3 +285,29 @@ def test_containers_of_their_own_order_keep_it():
     model.register_forward_hook(lambda m, _x, _y: m.kept.move_to_end("b"))
     isoinit.plan(model, torch.randn(2, 2))
     assert [*model.kept] == ["b", "a"]
+
+
+class Measured(nn.Module):
+    """A layer behind an operation that is not followed."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).sort(0)[0])
+
+
+@pytest.mark.parametrize("verb", [isoinit.plan, isoinit.init, isoinit.check])
+@pytest.mark.parametrize("build", [lambda: nn.Linear(4, 2), Measured], ids=["fake", "measured"])
+def test_a_model_is_freed_when_nobody_holds_it(build, verb):
+    model = build()
+    held = weakref.ref(next(model.parameters()))
+    gc.collect()
+    gc.disable()
+    try:
+        found = verb(model, torch.randn(3, 4))
+        del model
+        assert held() is None, found
+    finally:
+        gc.enable()

@@ -235,22 +235,28 @@ def _lend(
 ) -> None:
     """Replace the tensors of a container, those that others share too by the same."""
 
-    def swapped(value: Any) -> Any:
-        if type(value) is tuple and value:
-            others = tuple(swapped(item) for item in value)
-            return others if any(a is not b for a, b in zip(others, value, strict=True)) else value
-        if not isinstance(value, torch.Tensor):
-            return value
-        if id(value) not in lent:
-            other = replace(value)
-            lent[id(value)] = value if other is None else other
-        return lent[id(value)]
-
     if isinstance(container, (dict, list, deque)):
         pairs = container.items() if isinstance(container, dict) else enumerate(container)
         for place, value in [*pairs]:
-            if (other := swapped(value)) is not value:
+            if (other := _swapped(value, replace, lent)) is not value:
                 _put(container, place, other)
+
+
+def _swapped(
+    value: Any,
+    replace: Callable[[torch.Tensor], torch.Tensor | None],
+    lent: dict[int, Any],
+) -> Any:
+    """Return what is lent in the place of a tensor, or of a tuple with some."""
+    if type(value) is tuple and value:
+        others = tuple(_swapped(item, replace, lent) for item in value)
+        return others if any(a is not b for a, b in zip(others, value, strict=True)) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    if id(value) not in lent:
+        other = replace(value)
+        lent[id(value)] = value if other is None else other
+    return lent[id(value)]
 
 
 def _put(container: Any, place: Any, value: Any) -> None:

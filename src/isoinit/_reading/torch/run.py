@@ -146,7 +146,10 @@ def recording(
         elif any(hasattr(parameter, "device_mesh") for parameter in parameters.values()):
             _mark_gathered(model, recorder)
         mark_charts(charts, recorder)
-        yield unwrap(model), recorder
+        try:
+            yield unwrap(model), recorder
+        finally:  # it holds the model's tensors, in circles that are freed late
+            vars(recorder).clear()
 
 
 def _buffers_of_scripts(model: nn.Module) -> Iterator[torch.Tensor]:
