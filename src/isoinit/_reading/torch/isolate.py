@@ -234,7 +234,6 @@ def _lend(
     lent: dict[int, Any],
 ) -> None:
     """Replace the tensors of a container, those that others share too by the same."""
-
     if isinstance(container, (dict, list, deque)):
         pairs = container.items() if isinstance(container, dict) else enumerate(container)
         for place, value in [*pairs]:
