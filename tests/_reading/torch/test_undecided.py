@@ -54,7 +54,6 @@ def made(name, net, weight, x, std):
     assert not plan.warnings
     assert weight(net).std().item() == pytest.approx(std, rel=0.05), name
     assert plan["w"].expected == pytest.approx(1, rel=0.15)  # the example's own second moment
-    assert isoinit.check(net, x).ok
 
 
 @pytest.mark.parametrize("name", SQUARES)
