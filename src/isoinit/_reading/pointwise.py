@@ -342,10 +342,14 @@ def _source_kind(graph: Graph, op: Op | None) -> SourceKind | None:
 
 def is_affine(values: Array) -> bool:
     """Whether values on `GRID` lie on one line: a scaling or a sign is no activation."""
-    values = np.asarray(values, np.float64)  # a comparison gives booleans
-    slope = (values[-1] - values[0]) / (GRID[-1] - GRID[0])
-    line = values[0] + slope * (GRID - GRID[0])
-    return bool(np.allclose(values, line, rtol=1e-6, atol=1e-6))
+    return bool(np.allclose(values, line_through(values), rtol=1e-6, atol=1e-6))
+
+
+def line_through(values: Array) -> Array:
+    """Return the line between the first and the last of values on `GRID`."""
+    first, last = float(values[0]), float(values[-1])  # a comparison gives booleans
+    line: Array = first + (last - first) / (GRID[-1] - GRID[0]) * (GRID - GRID[0])
+    return line
 
 
 def _is_stack(made: dict[int, Array]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from isoinit._reading.graph import Array, Graph, Op, Times, Use
-from isoinit._reading.pointwise import GRID, feeding, region
+from isoinit._reading.pointwise import feeding, line_through, region
 from isoinit.initializers.scale.gains import PRELU_SLOPE
 
 TINY = 1e-6
@@ -83,19 +83,12 @@ def _zero_of(none: Array, half: Array, whole: Array) -> float | None:
     """Return where values that change along a line from 0 to 1 lie on one; None if nowhere."""
     if whole.ndim > 1:
         return None
-    at_none, by = _bend(none), _bend(whole) - _bend(none)
-    if not np.allclose(_bend(half), at_none + by / 2, atol=TINY) or np.allclose(by, 0, atol=TINY):
+    at_none, at_half, at_whole = (np.subtract(v, line_through(v)) for v in (none, half, whole))
+    by = at_whole - at_none
+    if not np.allclose(at_half, at_none + by / 2, atol=TINY) or np.allclose(by, 0, atol=TINY):
         return None
     line = -float(at_none @ by) / float(by @ by)
     return line if np.allclose(at_none + line * by, 0, atol=TINY) else None
-
-
-def _bend(values: Array) -> Array:
-    """Return how far values on `GRID` are from the line between the first and the last."""
-    values = np.asarray(values, np.float64)
-    share: Array = (GRID - GRID[0]) / (GRID[-1] - GRID[0])
-    line: Array = values[0] + share * (values[-1] - values[0])
-    return np.subtract(values, line)
 
 
 def _with(graph: Graph, uses: Sequence[tuple[Op, Use]], value: float, slot: str = "scale") -> Graph:

@@ -83,13 +83,22 @@ def detail(
         return _normed(name, args, kwargs, made[0])
     if "dropout" in name:
         return Detail(axes=_same(made[0]), power=_dropout(args, kwargs))
+    shared = Detail()
     if moved and isinstance(first, torch.Tensor):
-        window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
-        inside = _kept(args, kwargs, first, made[0]) if name == "pad" else 1.0
-        axes = _axes(func, args, kwargs, first, made[0])
-        shared = Detail(axes=axes, window=window, inside=inside)
-        return shared if name != "masked_fill" else _masked(shared, name, args, kwargs, known)
-    return _masked(Detail(), name, args, kwargs, known)
+        shared = _rearranged(func, name, args, kwargs, made[0])
+        if name != "masked_fill":
+            return shared
+    return _masked(shared, constants, name, args, kwargs, known)
+
+
+def _rearranged(
+    func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: torch.Tensor
+) -> Detail:
+    """Return what the arguments of a rearrangement say."""
+    first = args[0]
+    window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
+    inside = _kept(args, kwargs, first, made) if name == "pad" else 1.0
+    return Detail(axes=_axes(func, args, kwargs, first, made), window=window, inside=inside)
 
 
 def _normed(
@@ -106,13 +115,13 @@ def _normed(
 
 def _masked(
     shared: Detail,
+    constants: Sequence[Constant],
     name: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     known: Callable[[Any], Constant | None],
 ) -> Detail:
     """Return what is known of a call, and of a constant mask that it applies."""
-    constants = [c for tree in (*args, *kwargs.values()) if (c := known(tree)) is not None]
     if any(c.causal for c in constants):
         return replace(shared, causal=True)
     left = share_left(name, args, kwargs, known) if constants else 1.0

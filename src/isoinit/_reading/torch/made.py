@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, ReplayError
 from isoinit._reading.torch.calls import MOVES
+from isoinit._reading.torch.chance import seeded
 from isoinit._reading.torch.replay import Recorded
 from isoinit._reading.torch.trees import map_leaves, map_tensors, tensors_in
 
@@ -158,9 +159,7 @@ def times(node: Node, tensor: torch.Tensor, factor: float) -> Node:
 def remade(root: Node, given: Mapping[str, Array]) -> Array:
     """Return the tensor of a node, computed from a value for each parameter behind it."""
     done: dict[int, torch.Tensor] = {}
-    alone = torch.random.fork_rng(devices=[])  # dropout draws
-    with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"), alone:
-        torch.manual_seed(0)
+    with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"), seeded():  # dropout draws
         for node in _ordered(root):
             if not node.name:
                 array = np.asarray(given[node.parameter], np.float64)
