@@ -66,6 +66,7 @@ def choosing(
         if name not in chosen:
             chosen[name] = carried(graph, name, role.layout, choose(role, method))
     chosen |= companions(graph, roles, chosen)
+    chosen |= _copies(chosen)
     return {name: replace(chosen[name], target=targets.get(name)) for name in roles}
 
 
@@ -92,7 +93,7 @@ class _Chooser:
         """Return what a parameter is filled with, chosen when it is asked for first."""
         name = use.parameter
         if name in self.chosen:
-            return self.chosen[name].initializer
+            return self.chosen[name].meant
         if _first_on_constant(self.graph, op, name):
             return None
         role = self._informed(op, self.roles[name], fed)
@@ -106,7 +107,7 @@ class _Chooser:
         for other, choice in found.items():
             self.chosen[other] = choice
             self.tell(other, choice)
-        return self.chosen[name].initializer
+        return self.chosen[name].meant
 
     def seen(self, value: int, signal: Signal) -> None:
         """Take note of a signal, and of the streams that start with it."""
@@ -146,6 +147,19 @@ class _Chooser:
         if fed is not None and role.slot == "weight" and fed.second > 0:
             shared = rounded(fed.mean**2 / fed.second)
         return solve(self.graph.made_as_filled(made), wanted, fixed, shared)
+
+
+def _copies(chosen: dict[str, Choice]) -> dict[str, Choice]:
+    """Return what the copies of parameters get: what these get, if a plan gives them anything."""
+    found = {}
+    for name, choice in chosen.items():
+        original = chosen.get(choice.copies)
+        if original is None:
+            continue
+        made = original.initializer
+        of = choice.copies if made is not None else ""
+        found[name] = replace(choice, initializer=made, source=original.source, copies=of)
+    return found
 
 
 def _first_on_constant(graph: Graph, op: Op, name: str) -> bool:

@@ -15,11 +15,13 @@ from isoinit._planning.measured import lost_notes, measure, reread
 from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
-from isoinit._reading.roles import Role, read_roles
+from isoinit._reading.roles import Role
 from isoinit.errors import TraceError
 
 if TYPE_CHECKING:
     from torch import nn
+
+RolesOf = Callable[[Graph], dict[str, Role]]
 
 REREADS = 2  # runs until a forward that branches on values does the same as in the run before
 
@@ -48,9 +50,7 @@ class Decided:
 
 
 @np.errstate(all="ignore")  # what is not finite is not known: it needs no warning of NumPy's
-def by_rules(
-    model: nn.Module, batch: Any, graph: Graph, method: str, structure: Callable[[], Graph]
-) -> Decided:
+def by_rules(model: nn.Module, batch: Any, graph: Graph, method: str, roles_of: RolesOf) -> Decided:
     """Decide by the rule book, or by a method that was asked for.
 
     Args:
@@ -58,23 +58,21 @@ def by_rules(
         batch: the example that the graph was read with.
         graph: what the model does with it.
         method: as for `choose`.
-        structure: makes the graph of the model's modules: see `read_roles`.
+        roles_of: reads what each parameter is for.
     """
     notes: tuple[str, ...] = ()
     if graph.how == "real":
-        graph, notes = _settled(model, batch, graph, structure, method)
-    decided = _chosen(model, batch, graph, structure, method)
+        graph, notes = _settled(model, batch, graph, roles_of, method)
+    decided = _chosen(model, batch, graph, roles_of, method)
     if decided.otherwise:  # such as a mask that is left out where it hides nothing
-        graph, notes = _settled(model, batch, graph, structure, method)
-        decided = _chosen(model, batch, graph, structure, method)
+        graph, notes = _settled(model, batch, graph, roles_of, method)
+        decided = _chosen(model, batch, graph, roles_of, method)
     return replace(decided, notes=(*notes, *decided.notes))
 
 
-def _chosen(
-    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
-) -> Decided:
+def _chosen(model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, method: str) -> Decided:
     """Return what `by_rules` does, for one reading of the model."""
-    roles, moments = read_roles(graph, structure), Moments()
+    roles, moments = roles_of(graph), Moments()
     choices = choose_all(graph, roles, method, moments)
     decided = Decided(graph, roles, choices, doubts=doubts(roles))
     return _measured(model, batch, decided, moments, method)
@@ -129,14 +127,14 @@ def _measured(
 
 
 def _settled(
-    model: nn.Module, batch: Any, graph: Graph, structure: Callable[[], Graph], method: str
+    model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, method: str
 ) -> tuple[Graph, tuple[str, ...]]:
     """Return the graph of a forward that branches on values, with the values of its own plan.
 
     Its loops may run for longer or shorter with them than with those that the model holds.
     """
     for _ in range(REREADS):
-        roles = read_roles(graph, structure)
+        roles = roles_of(graph)
         choices = choose_all(graph, roles, method)
         try:
             again = reread(model, batch, graph, roles, choices)

@@ -41,7 +41,7 @@ def expected(graph: Graph, choices: dict[str, Choice], moments: Moments | None =
         return Expected()
 
     def fill(_op: Op, use: Use, _fed: Signal | None) -> Initializer | None:
-        return choices[use.parameter].initializer
+        return choices[use.parameter].meant
 
     signals = propagate(graph, fill, moments=moments)
     gradients = propagate_back(Context(graph, fill, nominal=False, signals=signals))

@@ -119,7 +119,13 @@ class Plan(Shown):
                 target=None,
                 rule="",
                 close=(),
+                kept="",
+                copies="",
             )
+        for name, entry in self.entries.items():
+            if entry.copies in changed and name not in changed:
+                of = changed[entry.copies]
+                changed[name] = replace(entry, initializer=of.initializer, layout=of.layout)
         self.entries.update(in_step({**self.entries, **changed}))
 
     def _resolve(self, name: str) -> str:
@@ -132,6 +138,11 @@ class Plan(Shown):
     def warnings(self) -> list[str]:
         """What is doubtful about the plan, one sentence each; empty if nothing is."""
         return [*self.notes, *(entry.warning for entry in self if entry.warning)]
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The parameters that keep the values that they have, by name, each with the reason."""
+        return {entry.name: entry.reason for entry in self if entry.kept}
 
     def explain(self, name: str) -> str:
         """Return the whole chain of one choice, as text.
@@ -249,7 +260,9 @@ class Plan(Shown):
             >>> isoinit.plan(model).digest == isoinit.plan(model, torch.zeros(1, 4)).digest
             True
         """
-        facts = [(e.name, e.initializer, e.layout, e.dtype) for e in self]
+        facts = [
+            (e.name, e.initializer, e.layout, e.dtype, *filter(None, [e.copies])) for e in self
+        ]
         return blake2b(repr(sorted(facts, key=str)).encode(), digest_size=16).hexdigest()
 
     def fingerprint(self, seed: int = 0) -> Fingerprint:
@@ -330,16 +343,6 @@ class Plan(Shown):
         entries, notes = calibrated(self.entries, model, batch, seed, target)
         notes = tuple(dict.fromkeys((*self.notes, *notes)))
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
-
-    def refuse_mismatch(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Raise unless these are the plan's parameters, by name, shape and type.
-
-        Raises:
-            PlanError: naming what differs.
-        """
-        from isoinit._writing.refusals import refuse_mismatch
-
-        refuse_mismatch(self.entries, parameters)
 
     def diff(self, other: Plan) -> Differences:
         """Return what another plan gives differently, parameter by parameter; false if nothing.

@@ -12,7 +12,7 @@ from isoinit._planning.doubts import unlike_parts
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
-from isoinit._planning.rules import Choice, left
+from isoinit._planning.rules import Choice, kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
@@ -20,6 +20,7 @@ from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
 from isoinit.errors import TraceError
 from isoinit.initializers import Initializer
+from isoinit.initializers.scale.fans import Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +33,7 @@ def plan(
     method: str = "auto",
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
+    keep: str = "own",
 ) -> Plan:
     """Choose the initializer of every parameter, with a reason and a source; changes nothing.
 
@@ -55,10 +57,14 @@ def plan(
             every parameter gets the distribution that it was drawn from, with our streams.
             "paper:gpt2", "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published.
         overrides: other initializers by name, glob or role, as for `Plan.override`.
+        keep: which parameters keep the values that they have: "own" for what is not trained, and what
+            the constructor gave a value that means something (neither a random fill nor what is
+            neutral for its role); "frozen" for what is not trained alone (`requires_grad=False`);
+            or "nothing". `Plan.kept` lists them, each with the reason.
 
     Raises:
-        ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, a
-            recipe comes with a method, or an override does not fit.
+        ArgumentError: if the model has no parameters, method, recipe, keep or batch is of no known
+            kind, a recipe comes with a method, or an override does not fit.
         UnknownParameterError: if an override matches no parameter.
         PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
             recipe that does not fit the model.
@@ -78,28 +84,36 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
+        from isoinit._planning.before import refuse_keep, values_before
         from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
         from isoinit._writing.meta import empty_buffers
         from isoinit._writing.refusals import refuse_unfillable
 
+    refuse_keep(keep)
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
     graph, batch, notes = _graph(model, batch)
+    before = values_before(model, parameters, keep)
+
+    def roles_of(graph: Graph) -> dict[str, Role]:
+        roles = read_roles(graph, lambda: structure(model))
+        return {name: replace(role, before=before.get(name)) for name, role in roles.items()}
+
     if recipe is None:
-        decided = by_rules(model, batch, graph, method, lambda: structure(model))
+        decided = by_rules(model, batch, graph, method, roles_of)
         notes += hardly_meant(graph) + unlike_parts(graph)
     else:
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
-        decided = _by_recipe(recipe, model, batch, graph)
+        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
     decided = _fitting(model, batch, decided, parameters)
     entries = {
         name: _entry(
-            replace(role, layout=stored(decided.graph, name, role.layout)),
+            replace(role, layout=_layout(decided, name)),
             str(parameters[name].dtype),
             decided.choices[name],
             decided.expected,
@@ -119,15 +133,15 @@ def plan(
     return chosen
 
 
-def _by_recipe(recipe: str, model: nn.Module, batch: Any, graph: Graph) -> Decided:
+def _by_recipe(
+    recipe: str, model: nn.Module, batch: Any, graph: Graph, roles: dict[str, Role]
+) -> Decided:
     """Return what a recipe gives every parameter, with what is expected of it."""
     from isoinit._planning.recipes import follow
-    from isoinit._reading.torch import structure
 
-    roles = read_roles(graph, lambda: structure(model))
     found, notes = follow(recipe, model, graph, roles)
     roles = {name: role for name, (role, _) in found.items()}
-    choices = {name: choice for name, (_, choice) in found.items()}
+    choices = {name: kept(role, choice, asked=True) for name, (role, choice) in found.items()}
     if recipe != "own":  # which has seen what the parameters themselves get
         choices = carried_all(graph, roles, choices)
     return replace(as_given(model, batch, graph, roles, choices), notes=notes)
@@ -238,6 +252,12 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
     return graph, batch, (doubt,)
 
 
+def _layout(decided: Decided, name: str) -> Layout:
+    """Return what the axes of a parameter mean; of a copy, those of what it copies."""
+    of = decided.choices[name].copies or name
+    return stored(decided.graph, of, decided.roles[of].layout)
+
+
 def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
     return Entry(
         role.parameter,
@@ -256,6 +276,8 @@ def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
         rule=choice.rule,
         close=choice.close,
         numbers=choice.numbers,
+        kept=choice.kept,
+        copies=choice.copies,
     )
 
 
@@ -267,6 +289,7 @@ def init(
     method: str = "auto",
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
+    keep: str = "own",
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -277,6 +300,7 @@ def init(
         method: as for `plan`.
         recipe: as for `plan`.
         overrides: as for `plan`.
+        keep: as for `plan`.
 
     Returns:
         The plan that was applied.
@@ -284,6 +308,6 @@ def init(
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
     """
-    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides)
+    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides, keep=keep)
     chosen.apply(model, seed)
     return chosen

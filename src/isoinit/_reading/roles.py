@@ -9,6 +9,7 @@ from isoinit._reading.graph import SUMS, Graph, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Activation, feeding, following
 from isoinit._reading.subgraphs import Motif, read_subgraphs
+from isoinit._reading.values import Values
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
@@ -53,6 +54,7 @@ class Role:
         made: whether the model makes the weight of it, so that its own size says little.
         composed: whether it makes the weight together with other random parameters.
         slope: for a slope of a function that the model writes itself, the value that it starts at.
+        before: what is known of the values that it has before a plan; None where nothing is asked.
     """
 
     parameter: str
@@ -84,6 +86,7 @@ class Role:
     made: bool = False
     composed: bool = False
     slope: float | None = None
+    before: Values | None = None
 
     @property
     def fed_words(self) -> str:

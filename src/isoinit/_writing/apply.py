@@ -87,7 +87,7 @@ def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = No
     fills = _fills({name: part for name, part in parts.items() if name not in values}, seed)
     for entry, part in parts.values():
         if entry.initializer is None:
-            run_postponed(part.tensor, Stream(seed, entry.name))
+            run_postponed(part.tensor, Stream(seed, entry.key))
     fill_tensors(fills)
     for name, value in values.items():
         write_part(parts[name][1], value)
@@ -215,6 +215,6 @@ def _fills(parts: Parts, seed: int) -> list[Fill]:
             law = law_for(part.memory, initializer, entry.layout)
         except IsoinitError as error:
             raise PlanError(f"nothing was changed: {name!r}: {error}") from None
-        stream = Stream(seed, entry.name)
+        stream = Stream(seed, entry.key)
         fills.append(Fill(part.memory, initializer, entry.layout, stream, law, part.piece))
     return fills

@@ -35,6 +35,11 @@ class Entry:
         numbers: what stands in the rule's formula.
         must_differ: whether it is a weight matrix whose units would stay identical if they started
             so: any but one that ends a residual branch.
+        kept: what makes the plan keep the values that the parameter has: "frozen" (it is not
+            trained), "copy" (of a parameter that is planned), "own" (its constructor gives it values
+            that mean something), "loaded", "only" (it is none of those asked for) or "type" (its
+            type is not drawn); "" for a parameter that is planned.
+        copies: the parameter whose values it takes; "" for one that has values of its own.
     """
 
     name: str
@@ -53,6 +58,13 @@ class Entry:
     close: tuple[str, ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
     expected_gradient: float | None = None
+    kept: str = ""
+    copies: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name under which its random numbers are drawn: its own, unless it is a copy."""
+        return self.copies or self.name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +94,8 @@ class Entry:
     @property
     def warning(self) -> str:
         """What is wrong with the entry; empty if nothing is."""
+        if self.kept:
+            return ""
         if self.initializer is None:
             return f"{self.name!r} is left as it was: {self.reason}"
         if self.must_differ and self.initializer.is_constant:
@@ -118,6 +132,8 @@ class Entry:
             "source": self.source,
             "dtype": self.dtype,
             "must_differ": self.must_differ,
+            "kept": self.kept,
+            "copies": self.copies,
             "layout": asdict(self.layout),
         }
 
@@ -145,7 +161,9 @@ class Entry:
             data["rule"],
             tuple(data["close"]),
             tuple(data["numbers"].items()),
-            data.get("expected_gradient"),  # plans of before did not have it
+            data.get("expected_gradient"),  # plans of before did not have these
+            data.get("kept", ""),
+            data.get("copies", ""),
         )
         _ = entry.std  # refuses an initializer that does not fit the layout
         return entry

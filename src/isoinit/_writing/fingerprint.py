@@ -127,7 +127,7 @@ def _hash_entry(entry: Entry, seed: int) -> int:
     dtype = array_type(getattr(torch, entry.dtype))
     key = tensor_key(entry.name, f"torch.{entry.dtype}", entry.shape)
     law = entry.initializer.law(entry.layout, dtype) if math.prod(entry.shape) else None
-    stream, total = Stream(seed, entry.name), 0
+    stream, total = Stream(seed, entry.key), 0
     for piece in _pieces(entry.shape, whole=law is None):
         out = np.empty(math.prod(piece.held), dtype)
         entry.initializer.fill_piece(out, stream, entry.layout, piece)

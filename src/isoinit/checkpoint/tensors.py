@@ -21,7 +21,7 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
 from isoinit._writing.meta import buffer_values
 from isoinit._writing.postponed import as_constructed
-from isoinit._writing.refusals import left_on_meta, refuse_unfillable
+from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit.errors import IsoinitError, PlanError
 
 Array = npt.NDArray[Any]
@@ -101,7 +101,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     """
     parameters, aliases = require_parameters(model, "write")
     refuse_unfillable(parameters, now=False)
-    plan.refuse_mismatch(parameters)
+    refuse_mismatch(plan.entries, parameters)
     _refuse_without_values(plan, parameters)
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
     followed = follow(model, filled, seed)
@@ -127,7 +127,7 @@ def drawn(entry: Entry, seed: int) -> Stored:
     Raises:
         PlanError: if the initializer does not fit it.
     """
-    initializer, layout, stream = entry.initializer, entry.layout, Stream(seed, entry.name)
+    initializer, layout, stream = entry.initializer, entry.layout, Stream(seed, entry.key)
     dtype = getattr(torch, entry.dtype)
     assert initializer is not None
     try:

@@ -28,7 +28,7 @@ from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array
 from isoinit._writing.parametrized import Holder
-from isoinit._writing.refusals import refuse_unfillable
+from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
 from isoinit.initializers import (
     Centred,
@@ -114,7 +114,7 @@ def prepare(
     refuse_wrapped(model)
     refuse_unfillable(known, now=False)
     plan = make_plan(model) if plan is None else plan
-    plan.refuse_mismatch(known)
+    refuse_mismatch(plan.entries, known)
     names = choose_parameters(parameters, known, aliases, plan)
     require_holders(model, known, aliases, names)
     choices = choose_sparse(plan, names, aliases, density, pattern, spread, crossover=crossover)
@@ -231,7 +231,7 @@ def draw(choice: Choice, parameter: nn.Parameter, seed: int) -> Drawn:
     """The places and first values of one weight."""
     entry, initializer = choice.entry, choice.initializer
     assert initializer is not None
-    stream = Stream(seed, entry.name)
+    stream = Stream(seed, entry.key)
     empty = torch.empty(0, dtype=parameter.dtype)
     kept, values = initializer.draw_kept(stream, entry.layout, as_array(empty).dtype)
     order = kept.order

@@ -93,7 +93,7 @@ def scaled_and_shifted(context: Context, op: Op, signal: Signal | None) -> Signa
             return None
         mean, variance = moments.mean, moments.variance
         if use.slot == "scale" or (use.slot == "slope" and op.name != "prelu"):
-            rows = rows * (mean if mean else math.sqrt(variance))
+            rows = rows * math.copysign(math.sqrt(mean**2 + variance), mean or 1.0)
         elif use.slot == "weight":  # that a signal scales: it is the same for all examples
             alike = np.eye(3)
             alike[HERE, ACROSS] = alike[ACROSS, HERE] = 1

@@ -75,6 +75,11 @@ def from_writes(
     return from_values([_draw(shape, dtype, writes, seed + k) for k in range(runs)])
 
 
+def law_of(writes: Sequence[Write], parameter: torch.Tensor) -> Initializer | None:
+    """Return the law of the one random fill that writes a parameter; None for anything else."""
+    return _law_of(writes[-1], tuple(parameter.shape)) if len(writes) <= 2 else None
+
+
 def _window(shape: tuple[int, ...], writes: Sequence[Write]) -> tuple[int, int]:
     """The first of the rows that show all there is to see, and how many: about `SAMPLE` elements.
 

@@ -1,11 +1,14 @@
 """The rule book, and what it gives one parameter.
 
 `table` (the rules in order; rows in `others` and `weights`), `conditions` and `sizes` (what rows are
-made of), `methods` (`method="he"` and the like), `choice` (one parameter's choice), `page` (the book
-to read). The names below may be imported from here; a new rule is one row.
+made of), `methods` (`method="he"` and the like), `keep` (what keeps the values that it has), `chosen`
+(one parameter's `choice`), `page` (the book to read). The names below may be imported from here; a new
+rule is one row.
 """
 
-from isoinit._planning.rules.choice import Choice, choose, left
+from isoinit._planning.rules.choice import Choice, left
+from isoinit._planning.rules.chosen import choose
+from isoinit._planning.rules.keep import kept
 from isoinit._planning.rules.methods import METHODS
 from isoinit._planning.rules.page import to_json, to_markdown
 from isoinit._planning.rules.sizes import sine_frequency
@@ -16,6 +19,7 @@ __all__ = [
     "RULES",
     "Choice",
     "choose",
+    "kept",
     "left",
     "sine_frequency",
     "to_json",

@@ -42,6 +42,7 @@ OTHERS: tuple[Rule, ...] = (
         "W = I",
         "under ReLU the identity keeps the state as it is until there is something to learn",
         "Le et al. 2015",
+        insists=True,
     ),
     Rule(
         "recurrent",
@@ -78,6 +79,7 @@ OTHERS: tuple[Rule, ...] = (
         "b_forget = 1",
         "the forget gate starts open (bias one in one of its two vectors), so memory lasts",
         "Gers et al. 2000; Jozefowicz et al. 2015",
+        insists=True,
     ),
     # Tables, and vectors that join the signal
     Rule(
@@ -117,6 +119,7 @@ OTHERS: tuple[Rule, ...] = (
         "α = 0",
         "a single number at the end of a residual branch: the block starts as the identity",
         "De & Smith 2020; Bachlechner et al. 2021",
+        insists=True,
     ),
     Rule(
         "LayerScale",
@@ -126,6 +129,7 @@ OTHERS: tuple[Rule, ...] = (
         "λ = 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond",
         "a scale at the end of a residual branch: the block starts near the identity",
         "Touvron et al. 2021, section 2",
+        insists=True,
     ),
     Rule(
         "zero last norm",
@@ -136,6 +140,7 @@ OTHERS: tuple[Rule, ...] = (
         "the norm layer that ends a residual branch: at zero the block starts as the identity, and "
         "the network as a shallow one",
         "Goyal et al. 2017, section 5.1",
+        insists=True,
     ),
     # State spaces
     Rule(
@@ -146,6 +151,7 @@ OTHERS: tuple[Rule, ...] = (
         "log(1), log(2), …, log(states)",
         "each channel gets states that forget at rates of 1 to N",
         "Gu & Dao 2023, section 3.6",
+        insists=True,
     ),
     Rule(
         "time step bias",
@@ -155,6 +161,7 @@ OTHERS: tuple[Rule, ...] = (
         "softplus⁻¹(dt), log dt uniform between log 0.001 and log 0.1",
         "time steps between 0.001 and 0.1: memories of ten to a thousand steps",
         "Gu & Dao 2023, section 3.6",
+        insists=True,
     ),
     Rule(
         "time step",
@@ -164,6 +171,7 @@ OTHERS: tuple[Rule, ...] = (
         "U(±1/√rank)",
         "varies the time steps about their bias",
         "Gu & Dao 2023, section 3.6 and its code",
+        insists=True,
     ),
     # Scales, slopes and biases
     Rule(

@@ -21,6 +21,8 @@ class Rule:
         formula: what they get, as a formula.
         reason: why, in words; what stands in braces is filled in from the role.
         source: the paper or practice that it comes from.
+        insists: whether it wants a special value of its own, and so decides over one that the
+            constructor gave.
     """
 
     name: str
@@ -30,3 +32,4 @@ class Rule:
     formula: str
     reason: str
     source: str
+    insists: bool = False

@@ -1,0 +1,98 @@
+"""Chooses what one parameter gets, with the words and numbers that explain it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from isoinit._planning.rules.choice import Choice, left
+from isoinit._planning.rules.keep import kept
+from isoinit._planning.rules.methods import METHODS, by_method
+from isoinit._planning.rules.sizes import two_way_gain
+from isoinit._planning.rules.table import RULES, deciding
+from isoinit._reading.roles import Role
+from isoinit.errors import ArgumentError
+from isoinit.initializers import HeNormal
+from isoinit.initializers.base import WholeInitializer
+
+
+def choose(role: Role, method: str = "auto") -> Choice:
+    """Return what a parameter gets, by the rule book or by a method that was asked for.
+
+    Args:
+        role: what the parameter is for.
+        method: "auto" for the rule book, or one of the eight methods, put on every weight matrix
+            (variational: on those of linear and convolutional layers, which can hold a
+            distribution); all other roles keep their rule.
+
+    Raises:
+        ArgumentError: for an unknown method.
+    """
+    if method not in METHODS:
+        raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    choice = _by_role(role, method)
+    return kept(role, choice, asked=method != "auto" and by_method(method, role) is not None)
+
+
+def _by_role(role: Role, method: str) -> Choice:
+    """Return what the rule book or a method gives a parameter, whatever it holds."""
+    if role.slot == "part":
+        return Choice(None, "it follows from the weight that is computed of it", "")
+    if role.slot == "unknown":
+        return Choice(None, "no rule knows what it is for", "")
+    if role.layout.kind == "kept":
+        role = replace(role, chain=None)  # its rules need whole matrices, which are not stored
+    rule = deciding(role)
+    close = tuple(other.name for other in RULES if other is not rule and other.applies(role))
+    initializer, name, source = rule.initializer(role), rule.name, rule.source
+    gain = getattr(initializer, "gain", None)
+    reason = rule.reason.format(gain=f"{gain:.4g}" if gain else "1", **_facts(role))
+    if (asked := by_method(method, role)) is not None:
+        initializer, name = asked, ""
+        reason, source = f"method={method!r} was asked for", "your choice"
+    if role.layout.kind == "kept" and isinstance(initializer, WholeInitializer):
+        initializer = HeNormal(gain=two_way_gain(role))
+        reason += "; what a sparse weight keeps is drawn one by one, at the scale of its own inputs"
+    if role.measured and name != "measured on the example":
+        reason += "; the size of its input was measured on the example"
+    if role.norm:
+        reason += " (behind a norm layer)"
+    if role.chain and role.slot == "weight" and not (role.followed or role.chain.into):
+        reason += "; what feeds it is not followed, and is taken to be of unit size"
+    if role.guess:
+        reason += "; a guess from the layer's type, since no run of the model used it"
+    choice = Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
+    try:
+        _ = initializer and initializer.std_for(role.layout)
+    except ArgumentError as error:  # such as a weight stored as one long vector
+        return left(choice, str(error))
+    return choice
+
+
+def _numbers(role: Role) -> Iterator[tuple[str, float]]:
+    """Yield the numbers that the formulas of the rules name, where the role has them."""
+    if role.layout.is_map:
+        yield from (("fan_in", role.layout.fan_in), ("fan_out", role.layout.fan_out))
+    if role.slot in ("weight", "position", "token") and role.followed:
+        yield "E[x²]", role.second
+    if role.ends_branch:
+        yield from (("N", role.branches), ("E[x₀²]", role.start))
+    if role.chain is not None:
+        yield "layers", role.chain.length
+        if point := role.chain.into or role.chain.out:
+            yield from (("σ_w²", point.weight), ("σ_b²", role.chain.bias), ("q", point.second))
+    if role.motif is not None and role.motif.size != 1:
+        yield role.motif.name, role.motif.size
+
+
+def _facts(role: Role) -> dict[str, str]:
+    """Return the words that fill the braces of a rule's reason; `page` has them for any role."""
+    return {
+        "activation": role.activation.name if role.activation else "",
+        "fed": role.fed.name if role.fed else "",
+        "source": role.source or "what feeds it",
+        "second": f"{role.second:.3g}",
+        "lost": f" ({role.lost})" if role.lost else "",
+        "length": str(role.chain.length) if role.chain else "",
+        "bias": f"{role.chain.bias:.3g}" if role.chain else "",
+    }
