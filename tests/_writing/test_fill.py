@@ -80,11 +80,11 @@ def test_the_padding_row_of_a_table_stays_zero():
     assert tensor[[0, 1, 2, 4]].abs().max() < 7
 
 
-def test_frozen_parameters_are_filled_too():
+def test_frozen_parameters_are_filled_where_nothing_is_kept():
     model = nn.Linear(4, 3)
     model.weight.requires_grad_(requires_grad=False)
     before = model.weight.clone()
-    isoinit.init(model)
+    isoinit.init(model, keep="nothing")
     assert not torch.equal(before, model.weight)
     assert not model.weight.requires_grad
 

@@ -226,13 +226,18 @@ class TestMemory:
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
     def test_nothing_to_leave(self):
-        model = on_meta(lambda: nn.Linear(3, 3))
-        plan = isoinit.plan(model, torch.ones(1, 3))
-        from dataclasses import replace
+        class Signed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(3, 3)
+                self.signs = nn.Parameter(torch.tensor([1.0, -1.0, 1.0]))
 
-        plan.entries["bias"] = replace(plan["bias"], initializer=None, reason="unknown")
-        with pytest.raises(
-            PlanError, match=r"'bias' is on the meta device, and the plan leaves it"
-        ):
+            def forward(self, x):
+                return self.layer(x) * self.signs
+
+        plan, model = isoinit.plan(Signed(), torch.ones(1, 3)), on_meta(Signed)
+        with pytest.raises(PlanError, match=r"'signs' is on the meta device.*buffers=build"):
             plan.apply(model)
-        assert model.weight.is_meta
+        assert model.layer.weight.is_meta
+        plan.apply(model, buffers=Signed)
+        assert model.signs.tolist() == [1, -1, 1]

@@ -296,7 +296,14 @@ def test_what_has_no_values_is_refused_by_name(tmp_path):
     plan = planned(build())
     kept = [entry.name for entry in plan if entry.initializer is None]
     assert kept
-    _refused(f"parameters '{kept[0]}'", PlanError, plan, meta, tmp_path / "c")
+    _refused(f"'{kept[-1]}' is on the meta device", PlanError, plan, meta, tmp_path / "c")
+    alone = nn.Linear(4, 4)
+    alone.signs = nn.Parameter(torch.tensor([1.0, -1.0, 1.0]))
+    plan = isoinit.plan(alone, torch.zeros(2, 4))
+    with torch.device("meta"):
+        alone = nn.Linear(4, 4)
+        alone.signs = nn.Parameter(torch.empty(3))
+    _refused("'signs' is on the meta device", PlanError, plan, alone, tmp_path / "c")
     _refused("has no entry for|has no parameter", PlanError, plan, nn.Linear(3, 3), tmp_path / "c")
     strange = nn.Linear(4, 4)
     strange.register_buffer("odd", torch.zeros(2, dtype=torch.complex128))

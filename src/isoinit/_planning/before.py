@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -10,18 +10,28 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._planning.copies import copies_of
-from isoinit._planning.recipes.calls import law_of
-from isoinit._planning.recipes.rerun import rerun
-from isoinit._reading.values import Values, look
+from isoinit._planning.recipes.calls import key_of, law_of, some_of
+from isoinit._planning.recipes.rerun import Seen, is_poison, rerun
+from isoinit._planning.recipes.values import words_for
+from isoinit._reading.values import FEW, Values, look
 from isoinit._writing.deferred import is_deferring
-from isoinit._writing.own_init import constructor_of
-from isoinit.errors import ArgumentError
-from isoinit.initializers.scale.fans import vector
+from isoinit._writing.own_init import constructor_of, own_calls
+from isoinit._writing.postponed import Write, writes_left
+from isoinit.errors import ArgumentError, PlanError
+from isoinit.initializers import Initializer
+from isoinit.initializers.scale import fans
 
 KEEP = ("own", "frozen", "nothing")
+UNWRITTEN = Values("unwritten")
 FARTHEST = 6.0  # standard deviations, which a normal number exceeds once in 500 million times
-LARGE = 1 << 22  # elements of a parameter, above which some of its rows are looked at
+NATIVE = (torch.float32, torch.float64)  # types that NumPy has, and that tell random numbers apart
+LARGE = 1 << 22  # elements of a parameter, above which some of its rows are copied to be looked at
 SOME = 1 << 20  # elements of these
+# What makes a tensor, and what writes values into one.
+MAKES = frozenset(
+    "zeros ones full rand randn tensor as_tensor linspace logspace arange eye".split()
+)
+WRITES = frozenset("fill_ zero_ copy_ zeros_ ones_ constant_ normal_ uniform_ eye_ dirac_".split())
 
 
 def refuse_keep(keep: str) -> None:
@@ -36,23 +46,28 @@ def refuse_keep(keep: str) -> None:
 
 def values_before(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], keep: str
-) -> dict[str, Values]:
+) -> tuple[dict[str, Values], tuple[str, ...]]:
     """Return what is known of the values of a model's parameters, as far as a plan may keep them.
 
     Args:
         model: left as it was.
         parameters: its parameters, by name.
         keep: "own" for all of them, "frozen" for those that are not trained, "nothing".
+
+    Returns:
+        The values by name, and what is doubtful, in sentences.
     """
     if keep == "nothing":
-        return {}
-    frozen = {name for name, p in parameters.items() if not p.requires_grad}
-    found = {
-        name: _held(parameter)
-        for name, parameter in parameters.items()
-        if keep == "own" or name in frozen
-    }
+        return {}, ()
+    frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
+    asked = parameters if keep == "own" else frozen
+    found = {name: _held(parameter) for name, parameter in asked.items()}
+    if _came_empty(asked, found):
+        found = dict.fromkeys(asked, UNWRITTEN)
     found |= _drawn_by_layers(model, parameters, found)
+    waiting = [name for name in asked if found[name] is UNWRITTEN and _may_be_written(asked[name])]
+    given, notes = _given(model, parameters, waiting)
+    found |= given
     copies = copies_of(parameters, frozen)
     for name in frozen:
         if (of := copies.get(name)) is not None:
@@ -60,49 +75,162 @@ def values_before(
             found[name] = replace(found[name], kept="copy", because=because, copies=of)
         else:
             found[name] = replace(found[name], kept="frozen", because="it is not trained")
-    return found
+    if frozen and len(frozen) == len(parameters):
+        notes = (
+            *notes,
+            "no parameter of the model is trained (requires_grad=False), so that all keep their "
+            'values: pass keep="nothing" to have them planned',
+        )
+    return found, notes
+
+
+def _held(parameter: nn.Parameter) -> Values:
+    """Return what is known of the values that a parameter holds, or that are postponed for it."""
+    if writes := writes_left(parameter):
+        return _written(parameter, writes)
+    tensor = parameter.detach()
+    if not _has_values(tensor):
+        return UNWRITTEN
+    here = tensor.device.type == "cpu" and tensor.dtype in NATIVE and tensor.is_contiguous()
+    if tensor.numel() > LARGE and tensor.dim() and not here:
+        rows = max(1, SOME * len(tensor) // tensor.numel() // 3)
+        middle = len(tensor) // 2
+        some = (tensor[:rows], tensor[middle : middle + rows], tensor[-rows:])
+        tensor = torch.cat(some) if len(tensor) > 3 * rows else tensor
+    return _look(tensor)
+
+
+def _has_values(tensor: torch.Tensor) -> bool:
+    """Return whether values can be read from a tensor, alike on all ranks."""
+    elsewhere = tensor.is_meta or isinstance(tensor, FakeTensor)
+    sharded = type(tensor).__name__ == "DTensor"
+    plain = tensor.layout == torch.strided and tensor.is_floating_point()
+    return plain and not elsewhere and not sharded
+
+
+def _look(tensor: torch.Tensor) -> Values:
+    exact = tensor.dtype in NATIVE
+    return look(tensor.to("cpu", tensor.dtype if exact else torch.float32).numpy(), exact=exact)
+
+
+def _came_empty(parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]) -> bool:
+    """Return whether the parameters of a model hold what lay in memory, as after `to_empty`.
+
+    Then all weights may be of one number, such as zero. Or nothing was ever written into any of them,
+    and few look random: of tensors that were made with their values most do.
+    """
+    held = {n: p for n, p in parameters.items() if _has_values(p)}
+    kinds = [found[name].kind for name, p in held.items() if p.dim() > 1]
+    if not kinds:
+        return False
+    if all(kind in ("constant", "unwritten") for kind in kinds):
+        return True
+    written = any(p._version for p in held.values())
+    return not written and 2 * kinds.count("random") < len(kinds)
 
 
 def _drawn_by_layers(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]
 ) -> dict[str, Values]:
-    """Return the small parameters that a layer's own constructor draws, as random values.
+    """Return what the layers that parameters belong to tell of those that do not tell it themselves.
 
-    A few numbers do not show whether they are random; the constructor that fills them does.
+    A few numbers do not show whether they are random; the constructor that fills them does. What a
+    constructor makes by `torch.empty` alone holds what lay in memory.
     """
-    small = {id(parameters[n]): n for n, v in found.items() if v.kind == "few" or v.size == 1}
-    drawn = {}
-    for module in model.modules() if small else ():
-        mine = {key: small[id(p)] for key, p in module._parameters.items() if id(p) in small}
-        if not mine or not constructor_of(module) or is_deferring():
+    names = {id(p): name for name, p in parameters.items() if name in found}
+    told: dict[str, Values] = {}
+    for module in model.modules():
+        mine = {key: names[id(p)] for key, p in module._parameters.items() if id(p) in names}
+        small = {key: n for key, n in mine.items() if _is_small(found[n])}
+        if mine and _leaves_empty(type(module)):
+            empty = [n for n in mine.values() if not parameters[n]._version]
+            told.update((n, UNWRITTEN) for n in empty if found[n].kind != "random")
+        if not small or not constructor_of(module) or is_deferring():
             continue
-        for key, seen in rerun(module, 0).items():
-            if key in mine and seen.writes and (law := law_of(seen.writes, parameters[mine[key]])):
-                values, size = found[mine[key]], parameters[mine[key]].shape
-                mean, std = law.mean_for(vector(size)), law.std_for(vector(size))
-                if (
-                    values.sample is not None
-                    and (abs(values.sample - mean) <= FARTHEST * std).all()
-                ):
-                    drawn[mine[key]] = Values("random", values.said, mean, mean**2 + std**2)
-    return drawn
+        seen = rerun(module, 0)
+        for key, name in small.items():
+            values = _in_law(parameters[name], seen[key].writes, found[name])
+            told.update({name: values} if values else {})
+    return told
 
 
-def _held(parameter: torch.Tensor) -> Values:
-    """Return what is known of the values that a parameter holds."""
-    tensor = parameter.detach()
-    if (
-        tensor.is_meta
-        or isinstance(tensor, FakeTensor)
-        or type(tensor).__name__ == "DTensor"
-        or tensor.layout != torch.strided
-        or not tensor.is_floating_point()
-    ):
-        return Values("unwritten")
-    if tensor.numel() > LARGE and tensor.dim():
-        rows = max(1, SOME * len(tensor) // tensor.numel() // 3)
-        middle = len(tensor) // 2
-        some = (tensor[:rows], tensor[middle : middle + rows], tensor[-rows:])
-        tensor = torch.cat(some) if len(tensor) > 3 * rows else tensor
-    exact = torch.finfo(tensor.dtype).eps < 1e-6
-    return look(tensor.to("cpu", torch.float64 if exact else torch.float32).numpy(), exact=exact)
+def _moments(law: Initializer, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Return the mean and the standard deviation of a tensor that is filled by a law."""
+    layout = fans.of_tensor(shape) if len(shape) > 1 else fans.vector(shape)
+    return law.mean_for(layout), law.std_for(layout)
+
+
+def _is_small(values: Values) -> bool:
+    return values.size < FEW and values.kind != "structured"
+
+
+def _in_law(parameter: nn.Parameter, writes: Iterable[Write], values: Values) -> Values | None:
+    """Return values as random ones, if they may be from the one random fill that writes them."""
+    law = law_of([*writes], parameter)
+    if law is None or values.sample is None:
+        return None
+    mean, std = _moments(law, tuple(parameter.shape))
+    if bool((abs(values.sample - mean) > FARTHEST * std).any()):
+        return None
+    return Values("random", f"values like {words_for(law)}", mean, mean**2 + std**2, values.sample)
+
+
+def _leaves_empty(kind: type) -> bool:
+    """Return whether a class's own constructor makes tensors by `torch.empty` and in no other way.
+
+    A look at the names that it mentions, since zeros cannot be told from memory that was zero.
+    """
+    codes = [getattr(vars(c).get("__init__"), "__code__", None) for c in kind.__mro__]
+    own = kind.__module__.partition(".")[0] != "torch"
+    names = {name for code in codes if code is not None for name in code.co_names}
+    return own and "empty" in names and not names & (MAKES | WRITES)
+
+
+def _may_be_written(parameter: nn.Parameter) -> bool:
+    """Return whether the model's own initialization may tell what a parameter is to hold."""
+    return parameter.is_floating_point() and parameter.layout == torch.strided
+
+
+def _given(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], waiting: list[str]
+) -> tuple[dict[str, Values], tuple[str, ...]]:
+    """Return what a model's own initialization gives the parameters without values."""
+    if not waiting or is_deferring() or not any(own_calls(model)):
+        return {}, ()
+    try:
+        seen = rerun(model, 0)
+    except PlanError as failure:
+        why = str(failure).removeprefix("recipe='own': ").partition("; nothing was changed")[0]
+        return {}, (
+            f"what {waiting[0]!r} and {len(waiting) - 1} more are to hold is not known, for they have "
+            f"no values yet and {why}: where the constructor means something by a value, build the "
+            "model with values, or under isoinit.deferred()",
+        )
+    return dict(_all_given(parameters, {name: seen[name] for name in waiting})), ()
+
+
+def _all_given(
+    parameters: Mapping[str, nn.Parameter], seen: Mapping[str, Seen]
+) -> Iterator[tuple[str, Values]]:
+    met: dict[object, Values] = {}  # layers that repeat are looked at once
+    for name, what in seen.items():
+        parameter = parameters[name]
+        if what.values is not None:
+            yield name, _look(what.values)
+            continue
+        key = key_of(parameter, what.writes)
+        if key not in met:
+            met[key] = _written(parameter, what.writes)
+        yield name, met[key]
+
+
+def _written(parameter: nn.Parameter, writes: Iterable[Write]) -> Values:
+    """Return what is known of the values that postponed writes give a parameter."""
+    writes = [*writes]
+    if len(writes) == 1 and is_poison(writes[0]):
+        return UNWRITTEN
+    shape = tuple(parameter.shape)
+    if (law := law_of(writes, parameter)) is not None:
+        mean, std = _moments(law, shape)
+        return Values("random", f"values like {words_for(law)}", mean, mean**2 + std**2)
+    return _look(some_of(shape, parameter.dtype, writes))

@@ -215,6 +215,10 @@ def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Return entries in which what follows from another entry's initializer follows from it again."""
     found = dict(entries)
     for name, entry in entries.items():
+        if (copied := found.get(entry.copies)) is not None:
+            its = copied.initializer, copied.layout
+            found[name] = replace(entry, initializer=its[0], layout=its[1])
+            continue
         made = entry.initializer
         of = found.get(getattr(made, "of", ""))
         if of is None or of.initializer is None or of.name == name:

@@ -14,6 +14,7 @@ from isoinit._planning.expectations import Expected, expected
 from isoinit._planning.measured import lost_notes, measure, reread
 from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
+from isoinit._planning.starving import fed_again
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit.errors import TraceError
@@ -74,6 +75,9 @@ def _chosen(model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, metho
     """Return what `by_rules` does, for one reading of the model."""
     roles, moments = roles_of(graph), Moments()
     choices = choose_all(graph, roles, method, moments)
+    if (fed := fed_again(graph, roles, choices)) != roles:
+        roles, moments = fed, Moments()
+        choices = choose_all(graph, roles, method, moments)
     decided = Decided(graph, roles, choices, doubts=doubts(roles))
     return _measured(model, batch, decided, moments, method)
 

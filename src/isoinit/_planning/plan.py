@@ -122,10 +122,6 @@ class Plan(Shown):
                 kept="",
                 copies="",
             )
-        for name, entry in self.entries.items():
-            if entry.copies in changed and name not in changed:
-                of = changed[entry.copies]
-                changed[name] = replace(entry, initializer=of.initializer, layout=of.layout)
         self.entries.update(in_step({**self.entries, **changed}))
 
     def _resolve(self, name: str) -> str:

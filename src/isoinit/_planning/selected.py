@@ -28,8 +28,8 @@ def choose_parameters(
     """Return the names of the parameters that are meant, in the order of the model.
 
     Args:
-        parameters: "weights" for every weight matrix, kernel and table; "all"; a name or glob, or
-            several; or a function of name and parameter.
+        parameters: "weights" for every weight matrix, kernel and table that the plan draws; "all"; a
+            name or glob, or several; or a function of name and parameter.
         known: the model's parameters, by name.
         aliases: for each further name of a shared parameter, the name that it goes by.
         plan: the model's.
@@ -44,7 +44,7 @@ def choose_parameters(
     elif parameters == "all":
         names = list(known)
     elif parameters == "weights":
-        names = [name for name in known if name in plan and plan[name].layout.is_map]
+        names = [n for n in known if n in plan and plan[n].layout.is_map and not plan[n].kept]
         if missing := [name for name in known if name not in plan]:
             raise PlanError(
                 f"nothing was changed: the plan has no entry for {missing[0]!r}; make the plan from "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all, stored
-from isoinit._planning.decide import Decided, as_given, by_rules
+from isoinit._planning.decide import Decided, RolesOf, as_given, by_rules
 from isoinit._planning.doubts import unlike_parts
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
@@ -16,6 +16,7 @@ from isoinit._planning.rules import Choice, kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
+from isoinit._reading.values import Values
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
 from isoinit.errors import TraceError
@@ -86,7 +87,7 @@ def plan(
     with needs("torch", "isoinit.plan"):
         from isoinit._planning.before import refuse_keep, values_before
         from isoinit._planning.recipes import refuse_recipe
-        from isoinit._reading.torch import require_parameters, structure
+        from isoinit._reading.torch import require_parameters
         from isoinit._writing.meta import empty_buffers
         from isoinit._writing.refusals import refuse_unfillable
 
@@ -97,12 +98,9 @@ def plan(
     if recipe is not None:
         refuse_recipe(recipe, method)
     graph, batch, notes = _graph(model, batch)
-    before = values_before(model, parameters, keep)
-
-    def roles_of(graph: Graph) -> dict[str, Role]:
-        roles = read_roles(graph, lambda: structure(model))
-        return {name: replace(role, before=before.get(name)) for name, role in roles.items()}
-
+    before, said = values_before(model, parameters, keep)
+    notes += said
+    roles_of = _reader(model, before)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, roles_of)
         notes += hardly_meant(graph) + unlike_parts(graph)
@@ -111,18 +109,7 @@ def plan(
             notes = ()  # what each parameter gets does not depend on how the model was read
         decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
     decided = _fitting(model, batch, decided, parameters)
-    entries = {
-        name: _entry(
-            replace(role, layout=_layout(decided, name)),
-            str(parameters[name].dtype),
-            decided.choices[name],
-            decided.expected,
-        )
-        for name, role in decided.roles.items()
-    }
-    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
-        heads = [name for name, role in decided.roles.items() if role.end == "output"]
-        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
+    entries = _entries(decided, parameters, recipe)
     notes += decided.doubts + decided.notes
     chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     walked = decided.expected
@@ -131,6 +118,19 @@ def plan(
     if not decided.doubts:  # they say the same
         chosen.notes += walked.warnings
     return chosen
+
+
+def _reader(model: nn.Module, before: Mapping[str, Values]) -> RolesOf:
+    """Return what reads the roles of a model's parameters, with the values that they have."""
+    from isoinit._reading.torch import structure
+
+    def roles_of(graph: Graph) -> dict[str, Role]:
+        computed = graph.charts.keys() | graph.parts.keys()  # which hold no weight as it is used
+        known = {n: v for n, v in before.items() if v.kept or n not in computed}
+        roles = read_roles(graph, lambda: structure(model))
+        return {name: replace(role, before=known.get(name)) for name, role in roles.items()}
+
+    return roles_of
 
 
 def _by_recipe(
@@ -250,6 +250,25 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
         "types alone tell what they are for; pass a batch that reaches them, or remove them"
     )
     return graph, batch, (doubt,)
+
+
+def _entries(
+    decided: Decided, parameters: Mapping[str, nn.Parameter], recipe: str | None
+) -> dict[str, Entry]:
+    """Return the entries of a plan, in the order of the model."""
+    entries = {
+        name: _entry(
+            replace(role, layout=_layout(decided, name)),
+            str(parameters[name].dtype),
+            decided.choices[name],
+            decided.expected,
+        )
+        for name, role in decided.roles.items()
+    }
+    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
+        heads = [name for name, role in decided.roles.items() if role.end == "output"]
+        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
+    return entries
 
 
 def _layout(decided: Decided, name: str) -> Layout:

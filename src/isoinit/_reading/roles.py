@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import SUMS, Graph, Op, Use
+from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Activation, feeding, following
 from isoinit._reading.subgraphs import Motif, read_subgraphs
@@ -23,7 +24,8 @@ class Role:
     Attributes:
         parameter: its name.
         slot: what the operation does with it: see `graph.Use`; "part" if it follows from a weight
-            that is computed of it; "unknown" if no operation that used it is understood.
+            that is computed of it; "returned" if the model returns it, and does not apply it to the
+            signal; "unknown" if no operation that used it is understood.
         layout: what its axes mean.
         op: the name of the operation that uses it.
         activation: for a weight, the function that follows; None where none does.
@@ -49,11 +51,13 @@ class Role:
         start: for a weight that ends a residual branch, the second moment that its stream starts
             with.
         alone: whether this is its only kind of use: a norm's scale that is also folded into the
-            weight before it has another.
+            weight before it has another, and so has the g of g h + (1 - g) x.
         divides: whether something may be divided by it.
         made: whether the model makes the weight of it, so that its own size says little.
         composed: whether it makes the weight together with other random parameters.
         slope: for a slope of a function that the model writes itself, the value that it starts at.
+        parts: whether it alone tells apart what lies along an axis, as the centres of radial functions
+            do: filled with one number, it would make all of that alike.
         before: what is known of the values that it has before a plan; None where nothing is asked.
     """
 
@@ -86,6 +90,7 @@ class Role:
     made: bool = False
     composed: bool = False
     slope: float | None = None
+    parts: bool = False
     before: Values | None = None
 
     @property
@@ -143,7 +148,7 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
     }
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
-    elif missing := [n for n, role in found.items() if role is None and n not in graph.parts]:
+    elif missing := [n for n, role in found.items() if role is None and _is_unseen(graph, n)]:
         modules = fallback()
         for name in missing:
             role = _role(modules, name, {})
@@ -152,9 +157,19 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         slot = "length" if name in graph.lengths else "part"
         found[name] = Role(name, slot, fans.vector(graph.shapes[name]), "")
     return {
-        name: role or Role(name, "unknown", fans.vector(graph.shapes[name]), "")
+        name: role or Role(name, _slot_alone(graph, name), fans.vector(graph.shapes[name]), "")
         for name, role in found.items()
     }
+
+
+def _is_unseen(graph: Graph, name: str) -> bool:
+    """Whether a run showed nothing of a parameter: its layer's type may tell what it is for."""
+    return name not in graph.parts and name not in graph.returned
+
+
+def _slot_alone(graph: Graph, name: str) -> str:
+    """The slot of a parameter that nothing applies to the signal."""
+    return "returned" if name in graph.returned and not graph.uses_of(name) else "unknown"
 
 
 def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
@@ -162,11 +177,13 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     if not uses:
         return None
     op, use = uses[0]
+    join = graph.ending.get(op.index)
+    if join is not None and _feeds_itself(graph, uses, join):
+        join = None
     tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
     tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
     if use.slot == "weight" and (gates := _recurrent_layout(graph, uses)):
         return Role(name, "recurrent weight", gates, op.name)
-    join = graph.ending.get(op.index)
     role = Role(
         name,
         use.slot,
@@ -182,8 +199,12 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         made=use.made is not None,
         composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,
         chain=chains.get(op.index),
-        alone=all(other.slot == use.slot for _, other in graph.uses_of(name)),
+        alone=all(
+            (other.slot, other.through) == (use.slot, use.through)
+            for _, other in graph.uses_of(name)
+        ),
         divides=any(_divides(*other) for other in graph.uses_of(name)),
+        parts=_tells_apart(graph, name, op),
     )
     if use.slot != "weight":
         return role
@@ -198,6 +219,27 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
     )
+
+
+def _tells_apart(graph: Graph, name: str, op: Op) -> bool:
+    """Whether a parameter alone makes what lies along an axis of an operation's result differ.
+
+    Along that axis the signal is one thing that is met by many; or it is several members of an
+    ensemble, which may all be given the same example.
+    """
+    shape, made = graph.shapes[name], graph.sizes.get(op.outputs[0], ())
+    given = [graph.sizes.get(value, ()) for value in op.inputs]
+    if op.kind != "other" or not given or math.prod(shape) == 1:
+        return False
+    largest = [max((s[axis] for s in given if -axis <= len(s)), default=1) for axis in _axes(made)]
+    widened = any(size < made[axis] for size, axis in zip(largest, _axes(made), strict=True))
+    members = len(shape) > 1 and len(made) > 2 and shape[0] == made[0] > 1
+    return widened or members
+
+
+def _axes(shape: tuple[int, ...]) -> range:
+    """The axes of a shape, counted from its end."""
+    return range(-len(shape), 0)
 
 
 def _divides(op: Op, use: Use) -> bool:
@@ -222,6 +264,23 @@ def _behind_norm(graph: Graph, op: Op) -> bool:
     return maker is not None and (
         maker.index in graph.norms or (maker.is_neutral and _behind_norm(graph, maker))
     )
+
+
+def _feeds_itself(graph: Graph, uses: list[tuple[Op, Use]], join: Join) -> bool:
+    """Whether what a parameter makes reaches a later use of it by another way than through a sum.
+
+    So does what a recurrent cell makes of its state: it is no last step of a branch.
+    """
+    (first, _), *later = uses
+    if not later:
+        return False
+    met, waiting = {join.op.index}, [*first.outputs]
+    while waiting:
+        for op in graph.consumers.get(waiting.pop(), []):
+            if op.index not in met:
+                met.add(op.index)
+                waiting.extend(op.outputs)
+    return any(op.index in met for op, _ in later)
 
 
 def _sums_of(graph: Graph, value: int) -> list[Op]:

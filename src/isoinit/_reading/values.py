@@ -21,9 +21,12 @@ Kind = Literal["constant", "random", "few", "structured", "unwritten"]
 SAMPLE = 1 << 11  # elements that are looked at
 CORNER = 64  # elements along each axis of those whose neighbours are looked at
 FEW = 8  # elements, below which a random fill cannot be told from anything else
+UNROUND = 4  # digits, beyond which a number is no one's choice
+LARGEST_LOG = 50.0  # of numbers whose logarithms a constructor may give
 SHOWN = 4  # numbers that are named one by one
 # Independent values exceed six standard errors once in 500 million times.
 ERRORS = 6.0
+FEW_ERRORS = 10.0  # three values do once in a hundred times (Student's t)
 # Of continuous values almost none are equal: of 2,048 float32 numbers about one.
 DISTINCT = 0.9
 
@@ -65,7 +68,8 @@ class Values:
 
     def centred_on(self, value: float) -> bool:
         """Return whether random values vary about a number, as far as chance lets one see."""
-        return abs(self.mean - value) * math.sqrt(self.size) <= ERRORS * self.std
+        errors = ERRORS if self.size >= FEW else FEW_ERRORS
+        return abs(self.mean - value) * math.sqrt(self.size) <= errors * self.std
 
 
 def look(values: Array, *, exact: bool = True) -> Values:
@@ -82,17 +86,22 @@ def look(values: Array, *, exact: bool = True) -> Values:
         return Values("unwritten")
     if not np.isfinite(some).all():
         return Values("unwritten", "values that are not finite")
-    mean, second = float(some.mean()), float(np.square(some).mean())
+    with np.errstate(over="ignore"):
+        mean, second = float(some.mean()), float(np.square(some).mean())
+    if not math.isfinite(second):
+        return Values("unwritten", "numbers too large to be meant")
     sample = np.asarray(values, np.float64) if step == 1 else None
 
     def found(kind: Kind, said: str) -> Values:
         return Values(kind, said, mean, second, sample)
 
-    if bool((flat == flat[0]).all()):
-        return found("constant", f"{shown(float(flat[0]))} in every element")
+    if bool((some == some[0]).all()) and bool((flat == flat[0]).all()):
+        mean = shortest(float(some[0]))
+        second = mean**2
+        return found("constant", f"{mean} in every element".replace("-", "−"))
     if said := _numbers(some) or _in_order(some, values) or _repeated(some, exact=exact):
         return found("structured", said)
-    if some.size < FEW:
+    if some.size < FEW and not all(is_unround(v) for v in some.tolist()):
         return found("few", f"the numbers {_listed(some)}")
     if said := _neighbours(values) or _diagonal(values):
         return found("structured", said)
@@ -100,11 +109,15 @@ def look(values: Array, *, exact: bool = True) -> Values:
     return found("random", f"random numbers of mean {_short(mean)} and std {_short(std)}")
 
 
-def shown(value: float) -> str:
-    """Return a number as the shortest float32 that is equal to it, with a true minus sign."""
+def shortest(value: float) -> float:
+    """Return the number of fewest digits that float32 rounds to a value: 0.1, not 0.10000000149."""
     short = float(str(np.float32(value)))
-    near = value if abs(short - value) > 1e-7 * abs(value) else short
-    return str(near).replace("-", "−")
+    return value if abs(short - value) > 1e-7 * abs(value) else short
+
+
+def is_unround(value: float) -> bool:
+    """Return whether a number has so many digits that nobody wrote it down."""
+    return len(str(shortest(value)).lstrip("-0.").partition("e")[0].replace(".", "")) > UNROUND
 
 
 def _short(value: float) -> str:
@@ -137,9 +150,10 @@ def _in_order(some: Array, values: Array) -> str:
         return f"the numbers {ends} in equal steps"
     if (some > 0).all() and float(np.ptp(np.diff(np.log(some)))) <= 4e-5:
         return f"the numbers {ends} in equal ratios"
-    powers = np.exp(some - some.min())
-    if some.size > 3 and float(np.ptp(np.diff(powers))) <= 1e-5 * float(powers.max()):
-        return f"the logarithms of numbers in equal steps, {ends}"
+    if some.size > 3 and float(np.ptp(some)) < LARGEST_LOG:
+        powers = np.exp(some - some.min())
+        if float(np.ptp(np.diff(powers))) <= 1e-5 * float(powers.max()):
+            return f"the logarithms of numbers in equal steps, {ends}"
     rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, -1)
     for table, axis in ((rows, "each row"), (rows.T, "each column")):
         if table.shape[1] < FEW - 1 or values.ndim < 2:
@@ -155,7 +169,7 @@ def _in_order(some: Array, values: Array) -> str:
 def _repeated(some: Array, *, exact: bool) -> str:
     """Return in words that values repeat, zeros aside; "" if no more do than by chance."""
     left = some[some != 0]
-    if left.size < 2:
+    if left.size < FEW:
         return ""
     share = np.unique(left).size / left.size
     if share >= DISTINCT or not (exact or share < 0.01):
@@ -185,13 +199,16 @@ def _diagonal(values: Array) -> str:
     """Return in words that the diagonal of a matrix, or of a kernel's centre tap, stands out."""
     if values.ndim < 2:
         return ""
-    centre = tuple(size // 2 for size in values.shape[2:])
-    matrix = values[(slice(None), slice(None), *centre)]  # the centre tap of a kernel
+    at = (slice(None), slice(None), *(size // 2 for size in values.shape[2:]))  # the centre tap
+    matrix = values[at]
     diagonal = np.asarray(np.diagonal(matrix), np.float64)
     small = np.asarray(matrix[: 4 * CORNER, : 4 * CORNER], np.float64)
-    spread = math.sqrt(float(np.square(small).mean()))
-    if diagonal.size < FEW or not spread:
+    if diagonal.size < FEW:
         return ""
-    if abs(float(diagonal.mean())) * math.sqrt(diagonal.size) <= ERRORS * spread:
+    errors = ERRORS / math.sqrt(diagonal.size)
+    if abs(diagonal.mean() - small.mean()) <= errors * small.std():
         return ""
-    return f"a diagonal of mean {_short(float(diagonal.mean()))} among random numbers"
+    low, middle, high = np.quantile(small, (0.25, 0.5, 0.75))  # heavy tails have these, too
+    if abs(np.median(diagonal) - middle) <= errors * (high - low):
+        return ""
+    return f"a diagonal of about {_short(float(np.median(diagonal)))} among random numbers"

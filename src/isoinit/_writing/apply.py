@@ -16,7 +16,14 @@ from isoinit._system.processes import agree
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
-from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
+from isoinit._writing.meta import (
+    Buffers,
+    Emptied,
+    buffer_values,
+    give_memory,
+    kept_values,
+    restore_buffers,
+)
 from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
 from isoinit._writing.postponed import forget, run_postponed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
@@ -55,7 +62,9 @@ def apply(
 
     def prepare() -> tuple[dict[str, str], Prepared]:
         chosen = _chosen(plan, held, tied, only_missing, seed)
-        found = chosen, _followed(plan, model, chosen, held, buffers, seed)
+        kept = _kept(plan, model, {name: held[name].tensor for name in chosen}, buffers, seed)
+        followed = _followed(plan, model, chosen, held, buffers, seed)
+        found = chosen, Followed({**followed.parameters, **kept}, followed.buffers)
         left = ", ".join(name for name in held if name not in found[0])
         streams = str(philox.DEFINITION)
         facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "only_missing": left}
@@ -91,7 +100,11 @@ def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = No
     fill_tensors(fills)
     for name, value in values.items():
         write_part(parts[name][1], value)
-    written = [part.tensor for entry, part in parts.values() if entry.initializer is not None]
+    written = [
+        part.tensor
+        for name, (entry, part) in parts.items()
+        if entry.initializer is not None or name in values
+    ]
     # What is sharded was written behind its back too.
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
@@ -153,9 +166,6 @@ def _chosen(
     refuse_mismatch(entries, held, aliases, some=True)
     there = set() if only_missing is None else _given(held, tied, only_missing)
     chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
-    tensors = {name: part.tensor for name, (_, part) in chosen.items()}
-    if fault := left_on_meta(entries, tensors, aliases):
-        raise PlanError(f"nothing was changed: {fault}")
     _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
@@ -167,6 +177,28 @@ def _chosen(
             stacklevel=5,
         )
     return list(chosen)
+
+
+def _kept(
+    plan: Planned,
+    model: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    buffers: Buffers,
+    seed: int,
+) -> dict[str, torch.Tensor]:
+    """The values of parameters on the meta device that the plan leaves as they were.
+
+    Raises:
+        PlanError: if there are none for one of them.
+    """
+    entries, aliases = plan.entries, plan.aliases
+    meta = {name: tensor for name, tensor in tensors.items() if tensor.is_meta}
+    empty = [name for name in meta if entries[aliases.get(name, name)].initializer is None]
+    values = kept_values(model, empty, buffers, seed)
+    left = {name: tensors[name] for name in empty if name not in values}
+    if fault := left_on_meta(entries, left, aliases):
+        raise PlanError(f"nothing was changed: {fault}")
+    return values
 
 
 def _given(

@@ -9,19 +9,21 @@ initialization writes into them, which is run on memory of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
+from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.isolate import untouched
-from isoinit._reading.torch.names import named_buffers, named_modules
+from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
 from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
 from isoinit._writing.placements import held, write_part
 from isoinit._writing.poison import NAN, bits, poison, word
-from isoinit._writing.postponed import postpone, writes_left
+from isoinit._writing.postponed import as_constructed, postpone, writes_left
 from isoinit.errors import PlanError
 
 Buffers = bool | Callable[[], nn.Module]
@@ -75,16 +77,50 @@ def buffer_values(
     lost = _lost(model, emptied).difference(known)
     if not lost and not (named and _came_empty(parameters)):
         return {}
-    values, why = _own_values(model)
+    own = _own_values(model)
+    values = own.buffers
     if left := [name for name in named if name in lost and name not in values]:
         more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
         raise PlanError(
             f"nothing was changed: buffer {left[0]!r}{more} came from the meta device without values, "
-            f"and the model's own initialization gives it none{why}: its constructor alone computes "
-            "it. Pass a function that builds the model anew, apply(model, buffers=build), or set "
-            "the buffer yourself and pass buffers=False"
+            f"and the model's own initialization gives it none{own.why}: its constructor alone "
+            "computes it. Pass a function that builds the model anew, apply(model, buffers=build), or "
+            "set the buffer yourself and pass buffers=False"
         )
     return values
+
+
+def kept_values(
+    model: nn.Module, names: Collection[str], buffers: Buffers, seed: int
+) -> dict[str, torch.Tensor]:
+    """The values of parameters without that a plan keeps, by name, as far as they can be found.
+
+    They are what the model's own initialization gives them, drawn under the seed and their names.
+
+    Args:
+        model: on the meta device, or parts of it are; left as it was.
+        names: which parameters.
+        buffers: as for `Plan.apply`: a function that builds the model anew tells parameters too.
+        seed: as for `Plan.apply`.
+
+    Raises:
+        PlanError: if the function builds another model.
+    """
+    if not names or buffers is False or is_deferring():
+        return {}
+    if callable(buffers):
+        known, aliases = named_parameters(_anew(buffers))
+        shapes = {n: tuple(p.shape) for n, p in named_parameters(model)[0].items() if n in names}
+        known |= {name: known[of] for name, of in aliases.items()}
+        _refuse_another(shapes, known, "parameter")
+    else:
+        known = _own_values(model).parameters
+    found = {
+        name: as_constructed(known[name], Stream(seed, name)).detach()
+        for name in names
+        if name in known and not known[name].is_meta
+    }
+    return {name: value for name, value in found.items() if not _is_poisoned(value)}
 
 
 def give_memory(model: nn.Module, but: Iterable[torch.Tensor] = ()) -> None:
@@ -146,6 +182,13 @@ def _came_empty(parameters: Collection[torch.Tensor]) -> bool:
 
 def _built(build: Callable[[], nn.Module], named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The buffers of a model that is built anew, whose parameters are not filled."""
+    values, _ = named_buffers(_anew(build))
+    _refuse_another({name: tuple(buffer.shape) for name, buffer in named.items()}, values, "buffer")
+    return {name: values[name] for name in named}
+
+
+def _anew(build: Callable[[], nn.Module]) -> nn.Module:
+    """A model that is built anew on the processor, whose parameters are not filled."""
     with torch.device("cpu"), deferred():
         model = build()
     if not isinstance(model, nn.Module):
@@ -153,22 +196,41 @@ def _built(build: Callable[[], nn.Module], named: Mapping[str, Any]) -> dict[str
             f"nothing was changed: buffers() returned a {type(model).__name__}; expected a function "
             "that builds the model anew, a torch.nn.Module"
         )
-    values, _ = named_buffers(model)
-    for name, buffer in named.items():
+    return model
+
+
+def _refuse_another(
+    shapes: Mapping[str, tuple[int, ...]], values: Mapping[str, torch.Tensor], kind: str
+) -> None:
+    """Raise unless a model that was built anew has these tensors, with values."""
+    for name, expected in shapes.items():
         shape = tuple(values[name].shape) if name in values else None
-        if shape != tuple(buffer.shape) or values[name].is_meta:
-            found = "has no such buffer" if shape is None else f"has one of shape {shape}"
-            found = "has it on the meta device" if shape == tuple(buffer.shape) else found
+        if shape != expected or values[name].is_meta:
+            found = f"has no such {kind}" if shape is None else f"has one of shape {shape}"
+            found = "has it on the meta device" if shape == expected else found
             raise PlanError(
-                f"nothing was changed: the model has a buffer {name!r} of shape "
-                f"{tuple(buffer.shape)}, and the one that buffers() builds {found}: expected the same "
-                "model, with values"
+                f"nothing was changed: the model has a {kind} {name!r} of shape {expected}, and the "
+                f"one that buffers() builds {found}: expected the same model, with values"
             )
-    return {name: values[name] for name in named}
 
 
-def _own_values(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:
-    """What a model's own initialization writes into its buffers, and how it failed if it did."""
+@dataclass(frozen=True)
+class _Own:
+    """What a model's own initialization gives it.
+
+    Attributes:
+        buffers: what it writes into buffers, by name.
+        parameters: what it gives parameters, by name: filled, or with fills that are postponed.
+        why: how it failed, if it did.
+    """
+
+    buffers: dict[str, torch.Tensor]
+    parameters: dict[str, nn.Parameter]
+    why: str
+
+
+def _own_values(model: nn.Module) -> _Own:
+    """What a model's own initialization gives its tensors; the model is left as it was."""
     lent: dict[int, tuple[torch.Tensor, int]] = {}
     buffers = {id(b) for module in model.modules() for b in module._buffers.values()}
 
@@ -196,7 +258,8 @@ def _own_values(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:
                 why = why or f" ({call.name} failed: {type(error).__name__}: {error})"
         found, _ = named_buffers(model)
         values = {name: value for name, value in found.items() if _was_written(value, lent)}
-    return values, why
+        parameters, _ = named_parameters(model)
+    return _Own(values, parameters, why)
 
 
 def _was_written(value: torch.Tensor, lent: Mapping[int, tuple[torch.Tensor, int]]) -> bool:
@@ -205,6 +268,10 @@ def _was_written(value: torch.Tensor, lent: Mapping[int, tuple[torch.Tensor, int
     _, version = lent.get(id(value), (value, -1))
     if value._version == version:
         return False
+    return not _is_poisoned(value)
+
+
+def _is_poisoned(value: torch.Tensor) -> bool:
+    """Whether poison is left in a tensor: something in it was never written."""
     words = bits(value)
-    whole = not value.is_floating_point()
-    return whole or not bool((words == word(words.dtype, NAN)).any())
+    return value.is_floating_point() and bool((words == word(words.dtype, NAN)).any())

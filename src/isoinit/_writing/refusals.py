@@ -108,8 +108,9 @@ def left_on_meta(
     else:
         said = f"parameters {names} are on the meta device, and the plan leaves them as they were"
     return (
-        f"{said} ({why}): there is nothing to leave. Give an initializer, "
-        f"plan[{next(iter(left))!r}] = ..., or build the model under isoinit.deferred() instead"
+        f"{said} ({why}): there is nothing to leave, and the model's own initialization gives no "
+        f"values. Give an initializer, plan[{next(iter(left))!r}] = ...; pass a function that builds "
+        "the model anew, apply(model, buffers=build); or build it under isoinit.deferred() instead"
     )
 
 

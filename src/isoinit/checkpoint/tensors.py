@@ -19,7 +19,7 @@ from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
-from isoinit._writing.meta import buffer_values
+from isoinit._writing.meta import buffer_values, kept_values
 from isoinit._writing.postponed import as_constructed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit.errors import IsoinitError, PlanError
@@ -102,7 +102,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     parameters, aliases = require_parameters(model, "write")
     refuse_unfillable(parameters, now=False)
     refuse_mismatch(plan.entries, parameters)
-    _refuse_without_values(plan, parameters)
+    values = _kept_values(plan, model, parameters, seed)
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
     followed = follow(model, filled, seed)
     buffers, more = _saved_buffers(model, plan, followed.buffers)
@@ -113,6 +113,8 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
         if name in followed.parameters
         else drawn(filled[name], seed)
         if name in filled
+        else given(name, values[name])
+        if name in values
         else kept(name, parameter, seed)
         for name, parameter in parameters.items()
     ]
@@ -220,8 +222,18 @@ def _with_values(
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 
 
-def _refuse_without_values(plan: Plan, parameters: dict[str, nn.Parameter]) -> None:
-    if fault := left_on_meta(plan.entries, parameters):
+def _kept_values(
+    plan: Plan, model: nn.Module, parameters: dict[str, nn.Parameter], seed: int
+) -> dict[str, torch.Tensor]:
+    """The values of parameters on the meta device that the plan leaves as they were.
+
+    Raises:
+        PlanError: if there are none for one of them, or one is sharded.
+    """
+    empty = [n for n, p in parameters.items() if p.is_meta and plan.entries[n].initializer is None]
+    values = kept_values(model, empty, True, seed)
+    missing = {name: parameters[name] for name in empty if name not in values}
+    if fault := left_on_meta(plan.entries, missing):
         raise PlanError(f"nothing was written: {fault}")
     left = {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
     if sharded := [name for name, p in left.items() if type(p).__name__ == "DTensor"]:
@@ -230,3 +242,4 @@ def _refuse_without_values(plan: Plan, parameters: dict[str, nn.Parameter]) -> N
             "plan leaves them as they were: give them initializers, or write before "
             "sharding"
         )
+    return values

@@ -76,8 +76,25 @@ def from_writes(
 
 
 def law_of(writes: Sequence[Write], parameter: torch.Tensor) -> Initializer | None:
-    """Return the law of the one random fill that writes a parameter; None for anything else."""
-    return _law_of(writes[-1], tuple(parameter.shape)) if len(writes) <= 2 else None
+    """The law of the one random fill that writes a parameter, as it says; None for anything else."""
+    last = _law_of(writes[-1], tuple(parameter.shape)) if writes else None
+    return last if all(is_poison(write) for write in writes[:-1]) else None
+
+
+def some_of(shape: tuple[int, ...], dtype: torch.dtype, writes: Sequence[Write]) -> torch.Tensor:
+    """What the calls that fill a parameter make of some of its rows, or of all."""
+    start, count = _window(shape, writes)
+    writes = [_within(write, shape, start, count) for write in writes]
+    return _draw((count, *shape[1:]) if shape else shape, dtype, writes, 0)
+
+
+def key_of(parameter: torch.Tensor, writes: Sequence[Write]) -> object:
+    """What is the same for parameters that are filled alike."""
+    said = tuple(
+        (w.function, w.size, w.stride, w.offset, w.args, tuple(sorted(w.kwargs.items())))
+        for w in writes
+    )
+    return repr((tuple(parameter.shape), parameter.dtype, said))
 
 
 def _window(shape: tuple[int, ...], writes: Sequence[Write]) -> tuple[int, int]:

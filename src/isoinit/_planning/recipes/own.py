@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from isoinit._planning.recipes.calls import from_writes
-from isoinit._planning.recipes.rerun import Seen, rerun, unseen
+from isoinit._planning.recipes.calls import from_writes, key_of
+from isoinit._planning.recipes.rerun import rerun, unseen
 from isoinit._planning.recipes.values import ENOUGH, Found, from_values, is_constant
 from isoinit._planning.rules import Choice
 from isoinit._reading.roles import Role
@@ -66,7 +66,7 @@ def _found(model: nn.Module) -> tuple[dict[str, Found], dict[str, str]]:
     for name, what in seen.items():
         if what.values is None:
             parameter = parameters[name]
-            key = _key(parameter, what)
+            key = key_of(parameter, what.writes)
             if key not in met:
                 met[key] = from_writes(tuple(parameter.shape), parameter.dtype, what.writes)
             found[name] = met[key]
@@ -74,15 +74,6 @@ def _found(model: nn.Module) -> tuple[dict[str, Found], dict[str, str]]:
     _run_again(model, values)
     found.update((name, from_values(runs)) for name, runs in values.items())
     return found, {name: what.by if found[name].initializer else "" for name, what in seen.items()}
-
-
-def _key(parameter: nn.Parameter, seen: Seen) -> object:
-    """What is the same for parameters that are filled alike."""
-    writes = tuple(
-        (w.function, w.size, w.stride, w.offset, w.args, tuple(sorted(w.kwargs.items())))
-        for w in seen.writes
-    )
-    return repr((tuple(parameter.shape), parameter.dtype, writes))
 
 
 def _run_again(model: nn.Module, values: dict[str, list[torch.Tensor]]) -> None:

@@ -99,8 +99,7 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
     def lend(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, nn.Parameter):
             return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else _copy(tensor)
-        memory = torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="cpu")
-        twin = nn.Parameter(memory, requires_grad=tensor.requires_grad)
+        twin = nn.Parameter(_memory(tensor), requires_grad=tensor.requires_grad)
         postpone(twin, poison)
         twins[id(tensor)] = twin
         return twin
@@ -138,6 +137,17 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
 def is_poison(write: Write) -> bool:
     """Whether a postponed write is the poison that a parameter started with."""
     return write.function is poison
+
+
+def _memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Memory on the processor for a twin of a parameter, which is taken when it is written to."""
+    try:
+        return torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="cpu")
+    except RuntimeError as failure:  # torch's way to say that there is none
+        raise PlanError(
+            "recipe='own': there is no memory to run its own initialization for a parameter of shape "
+            f"{tuple(tensor.shape)}; nothing was changed"
+        ) from failure
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,8 @@ def _by_role(role: Role, method: str) -> Choice:
     """Return what the rule book or a method gives a parameter, whatever it holds."""
     if role.slot == "part":
         return Choice(None, "it follows from the weight that is computed of it", "")
+    if role.slot == "returned":
+        return Choice(None, "the model returns it, and what is made of it is not seen", "")
     if role.slot == "unknown":
         return Choice(None, "no rule knows what it is for", "")
     if role.layout.kind == "kept":

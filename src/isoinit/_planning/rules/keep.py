@@ -17,7 +17,7 @@ from isoinit._planning.rules.choice import Choice
 from isoinit._planning.rules.sizes import neutral
 from isoinit._planning.rules.table import RULES
 from isoinit._reading.roles import Role
-from isoinit._reading.values import SAMPLE, Values, look
+from isoinit._reading.values import SAMPLE, Values, is_unround, look
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Constant, Initializer, Normal, Ones, Zeros
 
@@ -88,6 +88,8 @@ def _means_something(role: Role, before: Values) -> bool:
         return True
     if role.slot not in VECTORS:
         return abs(before.mean) > 3 * before.std
+    if role.parts:
+        return True
     start = neutral(role).mean_for(role.layout)
     return not (before.centred_on(0.0) or before.centred_on(start))
 
@@ -96,8 +98,12 @@ def _is_neutral(role: Role, value: float) -> bool:
     """Return whether a constant says nothing of a role: it is what anybody starts from."""
     if role.slot in ADDED or role.slot == "unknown":
         return value == 0
-    if role.slot in ("bias", "shift", "scale", "input bias", "recurrent bias"):
-        return value == neutral(role).mean_for(role.layout)
+    if role.slot in VECTORS:
+        alone = math.prod(role.layout.shape) == 1 and role.slot == "bias"
+        drawn = alone and abs(value) < 1 and is_unround(value)  # as a layer of one unit draws it
+        return drawn or value == (
+            1.0 if role.slot == "slope" else neutral(role).mean_for(role.layout)
+        )
     return bool(value) and role.must_differ  # units that are all alike learn no more than one
 
 

@@ -56,6 +56,7 @@ class Graph(Dataflow):
         lengths: the parameters that are lengths of a normalized weight, by name.
         charts: the weights that are assigned through `right_inverse`, by the name of their carrier.
         refused: why a weight cannot be assigned though it has a `right_inverse`, by parameter.
+        returned: the parameters that the model returns, or something made of them alone.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -67,6 +68,7 @@ class Graph(Dataflow):
     lengths: dict[str, Length] = field(default_factory=dict)
     charts: dict[str, Chart] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    returned: frozenset[str] = frozenset()
 
     @cached_property
     def norms(self) -> dict[int, int]:
@@ -120,8 +122,9 @@ class Graph(Dataflow):
 
     @property
     def unused(self) -> list[str]:
-        """The parameters that no operation used."""
-        return [name for name in self.shapes if name not in self._uses and name not in self.parts]
+        """The parameters that no operation used, and that are not returned."""
+        used = self._uses.keys() | self.parts.keys() | self.returned
+        return [name for name in self.shapes if name not in used]
 
     @cached_property
     def parts(self) -> dict[str, str]:

@@ -174,14 +174,15 @@ class Recorder(TorchFunctionMode):
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
-        self._as_signals(tensors_in(result))
-        for tensor in tensors_in(result):
+        tensors = list(tensors_in(result))
+        returned = frozenset(name for tensor in tensors for name in self.names(tensor))
+        self._as_signals(tensors)
+        for tensor in tensors:
             self._miss(tensor)
-        found = tuple(v for t in tensors_in(result) if (v := self.value(t)) is not None)
-        ops = self._contractions.as_maps(self.ops)
-        facts = found, how, self._aliases, self._given, self._missed
-        carried = self._lengths, self._charts, self.refused
-        graph = Graph(ops, self._sizes, self._shapes, *facts, *carried)
+        found = tuple(v for t in tensors if (v := self.value(t)) is not None)
+        facts = self._sizes, self._shapes, found, how, self._aliases, self._given, self._missed
+        carried = self._lengths, self._charts, self.refused, returned
+        graph = Graph(self._contractions.as_maps(self.ops), *facts, *carried)
         return with_slopes(with_modulated(graph, self._contractions.scales()))
 
     def _note(

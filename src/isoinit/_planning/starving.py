@@ -1,0 +1,49 @@
+"""Constants that a constructor gave and that would leave the weights behind them nothing to read.
+
+A last layer of zeros starts a branch or an output at nothing, on purpose. Zeros in the middle of a
+path are what memory holds before anybody fills it: no signal passes, and no gradient comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from isoinit._planning.rules import Choice
+from isoinit._reading.graph import Graph
+from isoinit._reading.roles import Role
+from isoinit.initializers import Constant, Ones, Zeros
+
+
+def fed_again(
+    graph: Graph, roles: Mapping[str, Role], choices: Mapping[str, Choice]
+) -> dict[str, Role]:
+    """Return the roles, without what is known of the constants that leave a weight without a signal.
+
+    Args:
+        graph: what the model does.
+        roles: what each parameter is for.
+        choices: what it gets, if those constants are kept.
+    """
+    constant = (Constant, Ones, Zeros)
+    kept = [
+        n for n, c in choices.items() if c.kept == "own" and isinstance(c.initializer, constant)
+    ]
+    starved = [
+        op.outputs[0]
+        for op in graph.ops
+        if op.kind == "map" and any(_reads_nothing(choices.get(use.parameter)) for use in op.uses)
+    ]
+    found = dict(roles)
+    for name in kept if starved else ():
+        behind = [
+            graph.reached_from(op.outputs[0]) - {*op.outputs} for op, _ in graph.uses_of(name)
+        ]
+        if any(not values.isdisjoint(starved) for values in behind):
+            found[name] = replace(roles[name], before=None)
+    return found
+
+
+def _reads_nothing(choice: Choice | None) -> bool:
+    """Return whether a weight gets no signal at all."""
+    return choice is not None and dict(choice.numbers).get("E[x²]") == 0
