@@ -98,7 +98,14 @@ def mamba():
     return transformers.MambaForCausalLM(config)
 
 
-@pytest.mark.parametrize("build", [layers, encoder, Whole, gpt2, llama, bert, mamba])
+def test_layers_that_the_constructor_copies():
+    finding = only(isoinit.audit(encoder))
+    assert (finding.name, finding.severity, finding.value) == ("copies", "warning", 3 * 6)
+    assert finding.sentence.startswith("layers.0…2 (self_attn.in_proj_weight, ")
+    assert isoinit.audit(encoder, lambda model: isoinit.init(model, seed=0)).findings == []
+
+
+@pytest.mark.parametrize("build", [layers, Whole, gpt2, llama, bert, mamba])
 def test_models_that_forget_nothing(build):
     audit = isoinit.audit(build)
     assert audit.findings == []
