@@ -165,7 +165,7 @@ def test_lists_and_dicts_of_parameters():
 
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-WORDS = torch.randint(1, 50, (6, 8))
+WORDS = torch.randint(1, 50, (6, 8), generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 3
 
 
