@@ -46,7 +46,7 @@ def ours(
     density: float = DENSITY, pattern: str = "fixed", dtype: torch.dtype | None = None
 ) -> sparse.SparseLinear:
     layer = nn.Linear(WIDTH, WIDTH, device="meta", dtype=dtype)
-    return sparse.convert(layer, density=density, pattern=pattern)
+    return sparse.convert(layer, density=density, pattern=pattern, seed=0)
 
 
 def pruned(dense: nn.Linear, density: float) -> nn.Linear:

@@ -46,7 +46,7 @@ def broadcast(model: nn.Module, plan: isoinit.Plan) -> None:
     """Draw the whole on rank 0, as fast as we can, and send the parts."""
     whole = {}
     if dist.get_rank() == 0:
-        full = plan.apply(build())
+        full = plan.apply(build(), seed=0)
         whole = dict(full.state_dict())
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
     set_model_state_dict(model, whole, options=options)

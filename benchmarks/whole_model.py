@@ -27,13 +27,16 @@ def rows() -> list[Row]:
     config = GPT2Config(n_layer=6, n_head=8, n_embd=512, vocab_size=8192, n_positions=256)
     gpt2, ids = GPT2LMHeadModel(config), {"input_ids": torch.zeros(1, 16, dtype=torch.long)}
 
-    first, first_loop = timed_first(lambda: isoinit.init(mlp, x)), timed_first(lambda: loop(mlp))
+    first, first_loop = (
+        timed_first(lambda: isoinit.init(mlp, x, seed=0)),
+        timed_first(lambda: loop(mlp)),
+    )
     found = [Row(f"{size(mlp)} MLP, first call in a process", LOOP, first, first_loop)]
     for name, model, batch in ((f"{size(mlp)} MLP", mlp, x), (f"{size(gpt2)} GPT-2", gpt2, ids)):
         plan = isoinit.plan(model, batch)
         for what, ours in (
-            ("plan and apply", lambda m=model, b=batch: isoinit.init(m, b)),
-            ("apply", lambda m=model, p=plan: p.apply(m)),
+            ("plan and apply", lambda m=model, b=batch: isoinit.init(m, b, seed=0)),
+            ("apply", lambda m=model, p=plan: p.apply(m, seed=0)),
         ):
             found.append(compare(f"{name}, {what}", ours, LOOP, lambda m=model: loop(m), repeats=5))
     return found

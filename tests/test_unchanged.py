@@ -145,7 +145,7 @@ def converted():
     layers = [nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)]
     model, x = nn.Sequential(*layers), torch.zeros(2, 16)
     plan = isoinit.plan(model, x)
-    plan.apply(model)
+    plan.apply(model, seed=0)
     sparse = isoinit.sparse.convert(nn.Sequential(*layers), density=0.3, seed=2)
     found = [bits(p) for p in sparse.parameters()]
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))

@@ -32,8 +32,8 @@ def cost(data: Data) -> tuple[float, float]:
     """How many times the time of a step, and the parameters."""
     x, y = data[0][:64], data[1][:64]
     models = [mlp(*SIZES), mlp(*SIZES)]
-    isoinit.init(models[0], x)
-    variational.convert(models[1], isoinit.plan(models[1], x), noise=WARY.noise)
+    isoinit.init(models[0], x, seed=0)
+    variational.convert(models[1], isoinit.plan(models[1], x), noise=WARY.noise, seed=0)
     times = []
     for model, share in zip(models, (0.0, 1.0), strict=True):
         optimizer, taken = torch.optim.Adam(model.parameters()), []

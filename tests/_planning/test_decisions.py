@@ -154,9 +154,11 @@ CASES = {
 }
 # What a plan does not decide by itself.
 ON_REQUEST = {
-    "layers too large for the memory": lambda: sparse.convert(between(nn.ReLU()), density=0.1),
+    "layers too large for the memory": lambda: sparse.convert(
+        between(nn.ReLU()), density=0.1, seed=0
+    ),
     "the same in a deep plain stack": lambda: isoinit.SparseOrthogonal(0.1),
-    "a weight whose uncertainty matters": lambda: variational.convert(between(nn.ReLU())),
+    "a weight whose uncertainty matters": lambda: variational.convert(between(nn.ReLU()), seed=0),
     "a number given by a recipe": lambda: isoinit.plan(between(nn.ReLU()), X, recipe="own"),
 }
 

@@ -59,7 +59,7 @@ def test_override(plan):
     entry = plan["2.weight"]
     assert entry.std == pytest.approx(2 / 4)
     assert entry.reason == "set by hand"
-    model = plan.apply(network())
+    model = plan.apply(network(), seed=0)
     w = model[2].weight.detach()
     torch.testing.assert_close(w @ w.T, 4 * torch.eye(4))
 
@@ -106,15 +106,15 @@ def test_tensors_without_a_plain_layout_get_the_same_bits(plan):
     plain, strided = network(), network()
     strided[0].weight = nn.Parameter(torch.empty(8, 16).t())
     assert not strided[0].weight.is_contiguous()
-    plan.apply(plain)
-    plan.apply(strided)
+    plan.apply(plain, seed=0)
+    plan.apply(strided, seed=0)
     assert torch.equal(plain[0].weight, strided[0].weight)
 
 
 def test_applying_is_seen_by_autograd(plan):
     model = network()
     loss = (model(torch.randn(2, 8)) ** 2).sum()
-    plan.apply(model)
+    plan.apply(model, seed=0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -148,7 +148,9 @@ def test_json_round_trip(plan, tmp_path):
     assert loaded == plan
     assert json.loads(plan.to_json())["parameters"]["2.bias"]["role"] == "bias"
     for p, q in zip(
-        plan.apply(network()).parameters(), loaded.apply(network()).parameters(), strict=True
+        plan.apply(network(), seed=0).parameters(),
+        loaded.apply(network(), seed=0).parameters(),
+        strict=True,
     ):
         assert torch.equal(p, q)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
@@ -295,7 +297,7 @@ class TestBadInput:
         model = network()
         unchanged(
             model,
-            lambda: isoinit.init(model, torch.zeros(1, 9)),
+            lambda: isoinit.init(model, torch.zeros(1, 9), seed=0),
             isoinit.IsoinitError,
             r"forward failed on the example.*shapes.*1x9 and 8x16.*Pass a batch",
         )
@@ -312,12 +314,15 @@ class TestBadInput:
     def test_another_shape(self, plan):
         model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5))
         match = r"nothing was changed: '2\.weight' has shape \(5, 16\), the plan expects \(4, 16\)"
-        unchanged(model, lambda: plan.apply(model), PlanError, match)
+        unchanged(model, lambda: plan.apply(model, seed=0), PlanError, match)
 
     def test_another_type(self, plan):
         model = network(torch.float64)
         unchanged(
-            model, lambda: plan.apply(model), PlanError, "is float64, the plan expects float32"
+            model,
+            lambda: plan.apply(model, seed=0),
+            PlanError,
+            "is float64, the plan expects float32",
         )
 
     def test_missing_and_extra_parameters(self, plan):
@@ -329,7 +334,7 @@ class TestBadInput:
             r"no parameter '2\.weight'",
         )
         more = nn.Sequential(*network(), nn.Linear(4, 4))
-        unchanged(more, lambda: plan.apply(more), PlanError, r"no entry for '3\.weight'")
+        unchanged(more, lambda: plan.apply(more, seed=0), PlanError, r"no entry for '3\.weight'")
 
     def test_an_unknown_name_is_answered_with_the_nearest(self, plan):
         with pytest.raises(
@@ -362,7 +367,9 @@ class TestBadInput:
         model = network(torch.bfloat16)
         plan = isoinit.plan(model, X.bfloat16())
         plan["2.weight"] = isoinit.Uniform(1.0001, 1.0002)  # no bfloat16 lies between
-        unchanged(model, lambda: plan.apply(model), PlanError, r"'2\.weight': no bfloat16 value")
+        unchanged(
+            model, lambda: plan.apply(model, seed=0), PlanError, r"'2\.weight': no bfloat16 value"
+        )
 
     @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), "1"])
     @pytest.mark.parametrize(
@@ -394,7 +401,7 @@ class TestBadInput:
         model.codes = nn.Parameter(torch.zeros(3).to(dtype), requires_grad=False)
         unchanged(
             model,
-            lambda: isoinit.init(model, X),
+            lambda: isoinit.init(model, X, seed=0),
             PlanError,
             "'codes' has dtype .*; expected float32",
         )
@@ -416,8 +423,8 @@ class TestBadInput:
         assert isoinit.plan(model, X) == plan
         with pytest.raises(PlanError, match="is on the meta device"):
             isoinit.check(model, X)
-        plan.apply(model.to_empty(device="cpu"))
-        assert torch.equal(model[0].weight, plan.apply(network())[0].weight)
+        plan.apply(model.to_empty(device="cpu"), seed=0)
+        assert torch.equal(model[0].weight, plan.apply(network(), seed=0)[0].weight)
 
     @pytest.mark.parametrize("seed", [1.5, "0"])
     def test_a_seed_that_is_no_whole_number(self, plan, seed):
@@ -485,3 +492,53 @@ def test_the_page_of_a_plan_warns_as_the_plan_does():
     assert ("warning", "something is amiss") in [
         (remark.severity, remark.sentence) for remark in plan._page().remarks
     ]
+
+
+class TestSeeds:
+    """Without a seed each call draws one, and the plan tells which."""
+
+    def test_in_a_loop_all_differ_and_the_generator_decides(self):
+        def loop():
+            torch.manual_seed(7)
+            model, found = nn.Linear(4, 4), []
+            for _ in range(20):
+                isoinit.init(model, torch.zeros(1, 4))
+                found.append(tuple(model.weight.flatten().tolist()))
+            return found
+
+        found = loop()
+        assert len(set(found)) == 20
+        assert loop() == found
+
+    def test_the_seed_is_told_saved_and_never_used_again_in_silence(self):
+        model = nn.Linear(4, 4)
+        plan = isoinit.plan(model, torch.zeros(1, 4))
+        before = isoinit.Plan.from_json(plan.to_json())
+        assert plan.seed is None
+        assert before.seed is None
+        plan.apply(model)
+        first, weight = plan.seed, model.weight.clone()
+        loaded = isoinit.Plan.from_json(plan.to_json())
+        assert loaded.seed == first
+        assert plan == before
+        assert plan.digest == before.digest
+        assert not plan.diff(before)
+        assert plan.calibrate(model, torch.randn(32, 4)).seed is None
+        plan.apply(model)
+        assert plan.seed != first
+        loaded.apply(model, loaded.seed)
+        assert torch.equal(model.weight, weight)
+        plan.apply(model, 5)
+        assert plan.seed == 5
+
+    def test_a_failed_apply_tells_no_seed(self):
+        plan = isoinit.plan(nn.Linear(4, 4), torch.zeros(1, 4))
+        with pytest.raises(PlanError):
+            plan.apply(nn.Linear(4, 5))
+        assert plan.seed is None
+
+    def test_a_seed_in_a_file_is_a_number(self):
+        plan = isoinit.init(nn.Linear(4, 4), torch.zeros(1, 4), seed=5)
+        text = plan.to_json().replace('"seed": 5', '"seed": "five"')
+        with pytest.raises(PlanError, match="'str' object cannot be interpreted as an integer"):
+            isoinit.Plan.from_json(text)

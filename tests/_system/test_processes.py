@@ -58,12 +58,62 @@ def test_another_seed_on_a_mesh():
     on_ranks(4, another_seed_on_a_mesh)
 
 
+def one_without_a_seed(rank):
+    match = "rank 1 with seed 'None' and not '3'"
+    untouched(sharded(), RankError, match, seed=None if rank == 1 else 3)
+
+
+def test_one_without_a_seed():
+    on_ranks(3, one_without_a_seed)
+
+
+def own_seeds(rank):
+    """Ranks with generators of their own; a weight that follows from another is drawn anew."""
+    model = sharded((2, 2))
+    copy = nn.parallel.DistributedDataParallel(cubed())
+    plans = isoinit.plan(network(), X), isoinit.plan(cubed(), X)
+    torch.manual_seed(rank)
+    plans[0].apply(model)
+    plans[1].apply(copy)
+    left = int(torch.randint(2**31, ()))
+    prints = [str(isoinit.fingerprint(each)) for each in (model, copy)]
+    return [plan.seed for plan in plans], prints, left
+
+
+class Cubed(nn.Module):
+    def forward(self, x):
+        return x**3
+
+    def right_inverse(self, w):
+        return w.sign() * w.abs() ** (1 / 3)
+
+
+def cubed():
+    model = network()
+    nn.utils.parametrize.register_parametrization(model[0], "weight", Cubed())
+    return model
+
+
+def test_without_a_seed_all_take_the_first_ranks_draw():
+    expected = []
+    for rank in range(4):
+        models = network(), cubed()
+        torch.manual_seed(rank)
+        seeds = [isoinit.init(model, X).seed for model in models]
+        prints = [str(isoinit.fingerprint(model)) for model in models]
+        expected.append((seeds, prints, int(torch.randint(2**31, ()))))
+    found = on_ranks(4, own_seeds)
+    assert [each[:2] for each in found] == [expected[0][:2]] * 4
+    assert [left for *_, left in found] == [left for *_, left in expected]
+    assert expected[0][0] != expected[1][0]
+
+
 def another_plan(rank):
     plan = isoinit.plan(network(), X)
     if rank > 0:
         plan["0.weight"] = isoinit.Normal(std=0.5)
     with pytest.raises(RankError, match=r"rank 0 with plan '\w+' and not '\w+' \(as ranks 1, 2\)"):
-        plan.apply(sharded())
+        plan.apply(sharded(), seed=0)
 
 
 def test_another_plan():
@@ -127,7 +177,7 @@ def test_a_rank_that_is_gone_leaves_nobody_waiting():
 def counted(rank):
     """One rank with a plain model does not wait for others that have none."""
     if rank == 0:
-        isoinit.init(network(), X)
+        isoinit.init(network(), X, seed=0)
     dist.barrier()
 
 
@@ -178,6 +228,6 @@ def test_alone(monkeypatch):
 
 
 def test_outside_of_a_run():
-    assert agree(lambda: ({"seed": "0"}, "found"), ()) == "found"
+    assert agree(lambda: ({"seed": "0"}, "offered", "found"), ()) == ("offered", "found")
     with pytest.raises(ValueError, match="mine"):
-        agree(lambda: ({}, int("mine")), ())
+        agree(lambda: ({}, None, int("mine")), ())

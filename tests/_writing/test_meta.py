@@ -110,27 +110,27 @@ class TestBuffers:
         plan = copy.deepcopy(isoinit.plan(model, X))
         emptied(model)
         nn.init.zeros_(model.layer.bias)
-        same_buffers(plan.apply(model), Model(Rotary))
+        same_buffers(plan.apply(model, seed=0), Model(Rotary))
         sent = pickle.loads(pickle.dumps(plan))  # in another process the modules are others
         assert (sent, len(sent.emptied), len(plan.emptied)) == (plan, 0, 2)
 
     def test_of_a_loaded_plan(self):
         """Then nothing has seen the model on the meta device; but nothing was ever written into it."""
         plan = isoinit.Plan.from_json(isoinit.plan(Model(Rotary), X).to_json())
-        same_buffers(plan.apply(emptied(on_meta(lambda: Model(Rotary)))), Model(Rotary))
+        same_buffers(plan.apply(emptied(on_meta(lambda: Model(Rotary))), seed=0), Model(Rotary))
 
     def test_that_the_constructor_alone_computes(self):
         model = on_meta(lambda: Model(Handmade))
         plan = isoinit.plan(model, X)
         for given in (model, emptied(model)):
             with pytest.raises(PlanError, match=r"'rotary\.frequencies' came from the meta device"):
-                plan.apply(given)
+                plan.apply(given, seed=0)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         after = model.state_dict()
         assert all(
             torch.equal(before[n].view(-1), after[n].view(-1)) for n in ("norm.running_mean",)
         )
-        plan.apply(model, buffers=lambda: Model(Handmade))
+        plan.apply(model, buffers=lambda: Model(Handmade), seed=0)
         same_buffers(model, Model(Handmade))
 
     def test_left_alone_if_asked(self):
@@ -138,7 +138,7 @@ class TestBuffers:
         plan = isoinit.plan(model, X)
         emptied(model)
         model.rotary.frequencies = torch.ones(4)
-        plan.apply(model, buffers=False)
+        plan.apply(model, buffers=False, seed=0)
         assert torch.equal(model.rotary.frequencies, torch.ones(4))
 
     def test_set_in_place_by_hand(self):
@@ -146,7 +146,7 @@ class TestBuffers:
         plan = isoinit.plan(model, X)
         model.to_empty(device="cpu")
         model.rotary.frequencies.copy_(torch.ones(4))
-        plan.apply(model)
+        plan.apply(model, seed=0)
         assert torch.equal(model.rotary.frequencies, torch.ones(4))
         assert torch.equal(model.norm.running_var, torch.ones(4))
 
@@ -154,7 +154,7 @@ class TestBuffers:
         model = Model(Rotary)
         model.norm.running_mean.fill_(5.0)
         model.rotary.frequencies.fill_(2.0)
-        isoinit.plan(model, X).apply(model)
+        isoinit.plan(model, X).apply(model, seed=0)
         assert torch.equal(model.norm.running_mean, torch.full((4,), 5.0))
         assert torch.equal(model.rotary.frequencies, torch.full((4,), 2.0))
 
@@ -163,7 +163,7 @@ class TestBuffers:
         plan = isoinit.plan(model, X)
         torch.manual_seed(5)
         before = torch.get_rng_state()
-        plan.apply(model)
+        plan.apply(model, seed=0)
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_a_failing_initialization_is_told(self):
@@ -177,7 +177,7 @@ class TestBuffers:
         with pytest.raises(
             PlanError, match=r"Broken\.reset_parameters failed: ValueError: no such"
         ):
-            plan.apply(model)
+            plan.apply(model, seed=0)
         assert model.layer.weight.is_meta
 
     @pytest.mark.parametrize(
@@ -193,20 +193,20 @@ class TestBuffers:
         model = on_meta(lambda: Model(Handmade))
         plan = isoinit.plan(model, X)
         with pytest.raises(PlanError, match=match):
-            plan.apply(model, buffers=build)
+            plan.apply(model, buffers=build, seed=0)
         assert model.layer.weight.is_meta
 
 
 class TestMemory:
     def test_tied_parameters_stay_tied(self):
         model = on_meta(lambda: llama(tie_word_embeddings=True))
-        isoinit.plan(model).apply(model)
+        isoinit.plan(model).apply(model, seed=0)
         assert model.lm_head.weight is model.model.embed_tokens.weight
 
     def test_frozen_and_marked_parameters_stay_so(self):
         model = on_meta(lambda: nn.Linear(3, 3))
         model.weight.requires_grad_(False).mark = "kept"
-        isoinit.plan(model, torch.ones(1, 3)).apply(model)
+        isoinit.plan(model, torch.ones(1, 3)).apply(model, seed=0)
         assert not model.weight.requires_grad
         assert model.weight.mark == "kept"
 
@@ -214,15 +214,15 @@ class TestMemory:
         model = on_meta(lambda: nn.Linear(3, 3))
         plan = isoinit.plan(model, torch.ones(1, 3))
         with torch.device("meta"):  # the one device here that is not the processor
-            plan.apply(copy.deepcopy(model))
-        assert plan.apply(model).weight.device == torch.device("cpu")
+            plan.apply(copy.deepcopy(model), seed=0)
+        assert plan.apply(model, seed=0).weight.device == torch.device("cpu")
 
     def test_half_on_meta(self):
         plan = isoinit.plan(Model(Rotary), X)
         model = Model(Rotary)
         model.layer = on_meta(lambda: nn.Linear(4, 4))
-        expected = plan.apply(Model(Rotary)).state_dict()
-        found = plan.apply(model).state_dict()
+        expected = plan.apply(Model(Rotary), seed=0).state_dict()
+        found = plan.apply(model, seed=0).state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
     def test_nothing_to_leave(self):

@@ -78,7 +78,7 @@ def main(home, kind):
     chance = random.Random(0)
 
     def write(folder):
-        isoinit.write_checkpoint(plan, model, folder, format=kind, max_shard_size=9000)
+        isoinit.write_checkpoint(plan, model, folder, format=kind, max_shard_size=9000, seed=0)
 
     start = time.perf_counter()
     write(home / "whole")

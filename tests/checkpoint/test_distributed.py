@@ -13,7 +13,7 @@ from isoinit.checkpoint import writer as pieces
 from isoinit.errors import CheckpointError, IsoinitError, RankError
 from ranks import on_ranks
 
-SIZES = {"max_shard_size": 5000}
+SIZES = {"max_shard_size": 5000, "seed": 0}
 
 
 def build():
@@ -55,25 +55,49 @@ def _all_ways(rank, folder):
 
 
 def _differ(rank, folder, model, plan):
-    with pytest.raises(RankError, match=r"on rank 1: seed is 1, not 0"):
+    with pytest.raises(RankError, match=r"rank 1 with seed '1' and not '0'"):
         isoinit.write_checkpoint(plan, model, folder, seed=int(rank == 1))
+    with pytest.raises(RankError, match=r"rank 1 with seed 'None' and not '0'"):
+        isoinit.write_checkpoint(plan, model, folder, seed=None if rank == 1 else 0)
     other = planned(model)
     if rank == 1:
         other["2.weight"] = isoinit.Orthogonal()
     with pytest.raises(RankError, match=r"on rank 1: the plan gives '2\.weight' something else"):
-        isoinit.write_checkpoint(other, model, folder)
+        isoinit.write_checkpoint(other, model, folder, seed=0)
     double = nn.Sequential(nn.Linear(30, 30, dtype=torch.float64 if rank == 1 else torch.float32))
     example = torch.zeros(2, 30, dtype=double[0].weight.dtype)
     with pytest.raises(RankError, match=r"on rank 1: '0\.weight' has dtype float64, not float32"):
-        isoinit.write_checkpoint(isoinit.plan(double, example), double, folder)
+        isoinit.write_checkpoint(isoinit.plan(double, example), double, folder, seed=0)
     assert not folder.exists()
+
+
+def _own_seeds(rank, folder):
+    """Ranks whose generators differ write one checkpoint, under the first one's draw."""
+    torch.manual_seed(rank)
+    model = build()
+    seed = isoinit.write_checkpoint(planned(model), model, folder).seed
+    return seed, int(torch.randint(2**31, ()))
+
+
+def test_without_a_seed_the_first_rank_draws_it(tmp_path):
+    (seed, first), (other, second) = on_ranks(2, _own_seeds, tmp_path / "c")
+    expected = []
+    for rank in range(2):
+        torch.manual_seed(rank)
+        own = isoinit.write_checkpoint(planned(build()), build(), tmp_path / f"{rank}").seed
+        expected.append((own, int(torch.randint(2**31, ()))))  # one draw has gone
+    assert seed == other == expected[0][0] != expected[1][0]
+    assert [first, second] == [after for _, after in expected]
+    assert contents(tmp_path / "c") == contents(tmp_path / "0")
+    assert isoinit.Plan.load(tmp_path / "c" / "isoinit_plan.json").seed == seed
+    assert isoinit.verify_checkpoint(tmp_path / "c").ok
 
 
 def _fail(rank, folder, model, plan):
     wrong = nn.Linear(3, 3) if rank == 1 else model
     words = "" if rank == 1 else "planning the checkpoint failed on rank 1: PlanError: "
     with pytest.raises(IsoinitError, match=words + "nothing was changed: the plan has no entry"):
-        isoinit.write_checkpoint(plan, wrong, folder)
+        isoinit.write_checkpoint(plan, wrong, folder, seed=0)
     assert not folder.exists()
     write_piece = pieces._write
     if rank == 1:

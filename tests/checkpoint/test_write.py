@@ -167,9 +167,9 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
     model = build()
     plan = planned(model)
     folder = tmp_path / "c"
-    first = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000)
+    first = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000, seed=0)
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    again = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000)
+    again = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000, seed=0)
     assert (again.new, again.files) == ((), first.files)
     assert "nothing to do" in str(again)
     name = next(name for name in first.files if name.startswith("model-00001"))
@@ -177,7 +177,7 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
     for each in gone:
         (folder / each).unlink()
     (folder / f".{name}.0123456789abcdef.partial").write_bytes(b"half")
-    third = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000)
+    third = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000, seed=0)
     assert set(third.new) == gone
     kept = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name not in gone}
     assert kept == {name: time for name, time in times.items() if name not in gone}
@@ -186,7 +186,7 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
 
 def _refused(words, error, plan, model, folder, **options):
     with pytest.raises(error, match=words):
-        isoinit.write_checkpoint(plan, model, folder, **options)
+        isoinit.write_checkpoint(plan, model, folder, **{"seed": 0, **options})
 
 
 def test_another_checkpoint_is_not_written_over(tmp_path):
@@ -243,7 +243,7 @@ def test_a_record_that_is_none(tmp_path, text, words):
 def test_files_that_were_changed(tmp_path):
     model = build()
     plan = planned(model)
-    isoinit.write_checkpoint(plan, model, tmp_path)
+    isoinit.write_checkpoint(plan, model, tmp_path, seed=0)
     record = tmp_path / "isoinit.json"
     text = record.read_text()
     record.write_text(text.replace('"seed": 0', '"seed": 1'))
@@ -277,7 +277,7 @@ def test_buffers_on_meta_get_what_the_model_gives_them(tmp_path):
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     plan = isoinit.plan(model, torch.zeros(2, 4))
-    isoinit.write_checkpoint(plan, model, tmp_path / "c")
+    isoinit.write_checkpoint(plan, model, tmp_path / "c", seed=0)
     found = load_file(tmp_path / "c" / "model.safetensors")
     assert torch.equal(found["1.running_var"], torch.ones(4))
     assert torch.equal(found["1.running_mean"], torch.zeros(4))
@@ -296,7 +296,7 @@ def test_what_has_no_values_is_refused_by_name(tmp_path):
     plan = planned(build())
     kept = [entry.name for entry in plan if entry.initializer is None]
     assert kept
-    _refused(f"'{kept[-1]}' is on the meta device", PlanError, plan, meta, tmp_path / "c")
+    _refused(f"'{kept[-1]}' are on the meta device", PlanError, plan, meta, tmp_path / "c")
     alone = nn.Linear(4, 4)
     alone.signs = nn.Parameter(torch.tensor([1.0, -1.0, 1.0]))
     plan = isoinit.plan(alone, torch.zeros(2, 4))
@@ -344,13 +344,13 @@ def test_a_disk_that_fills_up(tmp_path, small_pieces):
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
     try:
         plan_of_little = isoinit.plan(nn.Linear(2, 2), torch.zeros(1, 2))
-        isoinit.write_checkpoint(plan_of_little, nn.Linear(2, 2), tmp_path / "fits")
+        isoinit.write_checkpoint(plan_of_little, nn.Linear(2, 2), tmp_path / "fits", seed=0)
         with pytest.raises(CheckpointError, match="make room and run the same again to go on"):
-            isoinit.write_checkpoint(plan, model, folder)
+            isoinit.write_checkpoint(plan, model, folder, seed=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [path for path in folder.iterdir() if path.suffix in (".partial", ".safetensors")]
-    isoinit.write_checkpoint(plan, model, folder)
+    isoinit.write_checkpoint(plan, model, folder, seed=0)
     same(loaded(folder), expected(plan, 0))
 
 
@@ -367,8 +367,8 @@ def test_a_write_that_fails_in_the_middle(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pieces, "_write", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
-        isoinit.write_checkpoint(plan, model, tmp_path / "c", max_shard_size=3000)
-    again = isoinit.write_checkpoint(plan, model, tmp_path / "c", max_shard_size=3000)
+        isoinit.write_checkpoint(plan, model, tmp_path / "c", max_shard_size=3000, seed=0)
+    again = isoinit.write_checkpoint(plan, model, tmp_path / "c", max_shard_size=3000, seed=0)
     assert 0 < len(again.new) < len(again.files)
     same(loaded(tmp_path / "c"), expected(plan, 0))
 
@@ -382,6 +382,7 @@ def test_progress_counts_every_byte(tmp_path):
         tmp_path / "c",
         max_shard_size=3000,
         progress=lambda *x: seen.append(x),
+        seed=0,
     )
     assert seen[-1] == (written.size, written.size)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)

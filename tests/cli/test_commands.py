@@ -209,7 +209,9 @@ def test_init_checks_where_it_is_asked_to(status, capsys):
     assert status("init", "models:default", "-o", "z", "--method", "zero") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert status("init", "models:default", "-o", "z", "--seed", "1") == 2
-    assert "z holds another checkpoint" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "z holds another checkpoint" in refusal
+    assert "or pass seed=0 to go on with it" in refusal
 
 
 def test_verify_answers_by_its_status(folder, status, capsys):

@@ -68,7 +68,7 @@ def test_a_plan_with_sparse_initializers_decides():
     model = mlp(100, 300, 10)
     plan = isoinit.plan(model, torch.zeros(1, 100))
     plan["0.weight"] = isoinit.Sparse(connections=15, gain=2.0)
-    model = sparse.convert(model, plan, density={"2.weight": 0.2, "*": 1.0})
+    model = sparse.convert(model, plan, density={"2.weight": 0.2, "*": 1.0}, seed=0)
     assert (model[0].places.starts.diff() == 15).all()
     assert model[0].values.std().item() == pytest.approx(2 / math.sqrt(15), rel=0.05)
     assert (model[2].places.starts.diff() == 60).all()
@@ -86,7 +86,7 @@ def test_other_parameters_are_filled_as_planned_and_shared_by_name():
 
 def test_adding_a_layer_changes_no_other():
     one, two = mlp(64, 64, 8), mlp(64, 64, 8, 4)
-    one, two = (sparse.convert(m, density=0.25) for m in (one, two))
+    one, two = (sparse.convert(m, density=0.25, seed=0) for m in (one, two))
     assert torch.equal(one[0].places.columns, two[0].places.columns)
     assert torch.equal(one[0].values, two[0].values)
 
@@ -97,7 +97,7 @@ def test_from_the_meta_device():
     near = mlp(200, 300, 10)
     x = torch.randn(4, 200)
     plan = isoinit.plan(near, x)
-    far, near = (sparse.convert(m, plan, density=0.1) for m in (far, near))
+    far, near = (sparse.convert(m, plan, density=0.1, seed=0) for m in (far, near))
     assert torch.equal(far(x), near(x))
     assert not any(t.is_meta for t in (*far.parameters(), *far.buffers()))
 
@@ -106,7 +106,7 @@ def test_a_layer_that_would_not_fit():
     """10¹² weights dense: four terabytes; ten a unit here."""
     with torch.device("meta"):
         layer = nn.Linear(10**6, 10**6)
-    layer = sparse.convert(layer, density=1e-6)
+    layer = sparse.convert(layer, density=1e-6, seed=0)
     assert layer.places.kept == 10**6
     assert layer(torch.ones(1, 10**6)).isfinite().all()
 
@@ -114,7 +114,7 @@ def test_a_layer_that_would_not_fit():
 def test_a_copy_leaves_the_model_alone():
     model = mlp(64, 64, 8)
     before = copy.deepcopy(model.state_dict())
-    twin = sparse.convert(model, density=0.25, inplace=False)
+    twin = sparse.convert(model, density=0.25, inplace=False, seed=0)
     assert isinstance(twin[0], SparseLinear)
     assert isinstance(model[0], nn.Linear)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -123,10 +123,10 @@ def test_a_copy_leaves_the_model_alone():
 def test_orthogonal_and_mirrored_weights_stay_so():
     plan = isoinit.plan(model := nn.Sequential(nn.Linear(128, 128)), torch.zeros(1, 128))
     plan["0.weight"] = isoinit.Orthogonal()
-    weight = sparse.convert(model, plan, density=0.05)[0].weight.detach().double()
+    weight = sparse.convert(model, plan, density=0.05, seed=0)[0].weight.detach().double()
     assert torch.allclose(weight @ weight.T, torch.eye(128).double(), atol=1e-6)
     deep = mlp(*[64] * 16)
-    deep = sparse.convert(deep, isoinit.plan(deep, torch.randn(4, 64)), density=0.1)
+    deep = sparse.convert(deep, isoinit.plan(deep, torch.randn(4, 64)), density=0.1, seed=0)
     weight = deep[4].weight
     assert torch.equal(weight[:32], -weight[32:])
 
@@ -134,14 +134,14 @@ def test_orthogonal_and_mirrored_weights_stay_so():
 def test_a_weight_that_starts_at_zero_does_so_sparsely():
     plan = isoinit.plan(model := mlp(64, 64, 8), torch.zeros(1, 64))
     plan["2.weight"] = isoinit.Zeros()
-    model = sparse.convert(model, plan, density=0.25)
+    model = sparse.convert(model, plan, density=0.25, seed=0)
     assert model[2].places.kept == 8 * 16
     assert not model[2].values.any()
 
 
 @pytest.mark.parametrize("pattern", ["fixed", "random", "block16", "2:4"])
 def test_patterns(pattern):
-    model = sparse.convert(mlp(64, 128, 32), pattern=pattern)
+    model = sparse.convert(mlp(64, 128, 32), pattern=pattern, seed=0)
     expected = 0.5 if pattern == "2:4" else {"block16": 0.25}.get(pattern, 0.1)
     assert model[0].places.density == pytest.approx(expected, rel=0.1)
     x = torch.randn(5, 64)
@@ -154,7 +154,7 @@ def test_one_budget_for_a_model(spread):
         nn.Conv2d(3, 32, 3), nn.Flatten(), nn.Linear(32 * 36, 256), nn.Linear(256, 10)
     )
     total = sum(p.numel() for p in model.parameters() if p.dim() > 1)
-    model = sparse.convert(model, density=0.05, spread=spread)
+    model = sparse.convert(model, density=0.05, spread=spread, seed=0)
     costs = {cost.name: cost for cost in sparse.costs(model).weights}
     kept = sum(cost.kept for cost in costs.values())
     assert kept == pytest.approx(0.05 * total, rel=0.04)  # units keep whole numbers of inputs
@@ -189,7 +189,7 @@ def test_layers_of_every_kind_train():
     index, labels = torch.randint(1, 50, (16, 7)), torch.randint(0, 5, (16,))
     net = Net()
     whole = sum(p.numel() for p in net.parameters())
-    net = sparse.convert(net, isoinit.plan(net, index), density=0.2)
+    net = sparse.convert(net, isoinit.plan(net, index), density=0.2, seed=0)
     kinds = {type(layer) for layer in net.modules()}
     assert {SparseEmbedding, SparseLinear, Scattered} <= kinds
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
@@ -209,7 +209,7 @@ def test_padding_stays_zero_and_frozen_weights_frozen():
     model = nn.Sequential(nn.Embedding(20, 40, padding_idx=4), nn.Linear(40, 8))
     model[1].weight.requires_grad_(False)
     plan = isoinit.plan(model, keep="nothing")
-    model = sparse.convert(model, plan=plan, density=0.1)
+    model = sparse.convert(model, plan=plan, density=0.1, seed=0)
     out = model[0](torch.tensor([4, 5]))
     assert not out[0].any()
     assert out[1].count_nonzero() == 4
@@ -226,8 +226,10 @@ def test_a_gpt2_keeps_its_signal():
     model = transformers.GPT2LMHeadModel(config).eval()
     tokens = torch.randint(0, 200, (2, 16))
     plan = isoinit.plan(model, tokens)
-    dense = plan.apply(copy.deepcopy(model))(tokens).logits.square().mean().sqrt()
-    model = sparse.convert(model, plan, density=0.1, parameters=["*.c_*.weight", "lm_head.weight"])
+    dense = plan.apply(copy.deepcopy(model), seed=0)(tokens).logits.square().mean().sqrt()
+    model = sparse.convert(
+        model, plan, density=0.1, parameters=["*.c_*.weight", "lm_head.weight"], seed=0
+    )
     found = model(tokens).logits.square().mean().sqrt()
     assert isinstance(model.transformer.h[0].mlp.c_fc, SparseLinear)
     assert 0.8 < (found / dense).item() < 1.25
@@ -294,7 +296,9 @@ class TestBadInput:
         self.refused(ArgumentError, "belongs to a parametrization .*_WeightNorm", model)
 
     def test_converting_twice(self):
-        model = sparse.convert(nn.Sequential(nn.Linear(64, 8), nn.Conv1d(8, 8, 3)), density=0.25)
+        model = sparse.convert(
+            nn.Sequential(nn.Linear(64, 8), nn.Conv1d(8, 8, 3)), density=0.25, seed=0
+        )
         self.refused(ArgumentError, "'0.values' is sparse already", model, parameters="0.values")
         self.refused(ArgumentError, "is sparse already", model, parameters="1.*original")
 
@@ -308,11 +312,11 @@ class TestBadInput:
         with torch.device("meta"):
             model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
         with pytest.raises(ArgumentError, match=r"buffer '1.running_mean' is on the meta device"):
-            sparse.convert(model, density=0.25)
+            sparse.convert(model, density=0.25, seed=0)
 
     def test_what_saves_nothing_stays_dense_and_says_so(self):
         with pytest.warns(IsoinitWarning, match="stay dense: a density of 0.5 saves no time"):
-            model = sparse.convert(mlp(64, 64, 8), density=0.5)
+            model = sparse.convert(mlp(64, 64, 8), density=0.5, seed=0)
         assert type(model[0]) is nn.Linear
         assert "saves no time" in str(sparse.costs(model))
 
@@ -325,5 +329,5 @@ class TestBadInput:
         with pytest.raises(
             ArgumentError, match=r"'0.bias' is on the meta device, and the plan leaves"
         ):
-            sparse.convert(model, plan, density=0.25)
+            sparse.convert(model, plan, density=0.25, seed=0)
         assert model[0].bias.is_meta

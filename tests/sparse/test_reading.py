@@ -13,7 +13,7 @@ def converted():
         nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.Tanh(), nn.Linear(128, 8)
     )
     x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    return sparse.convert(model, isoinit.plan(model, x), density=0.25), x
+    return sparse.convert(model, isoinit.plan(model, x), density=0.25, seed=0), x
 
 
 def test_the_chain_is_read():
@@ -48,7 +48,7 @@ def test_methods_that_need_a_matrix_give_way(method):
 def test_a_vanishing_signal_is_found():
     model = nn.Sequential(*[m for _ in range(10) for m in (nn.Linear(64, 64), nn.ReLU())])
     x = torch.randn(64, 64)
-    model = sparse.convert(model, isoinit.plan(model, x), density=0.2)
+    model = sparse.convert(model, isoinit.plan(model, x), density=0.2, seed=0)
     with torch.no_grad():
         for layer in model[::2]:
             layer.values.mul_(0.4)
@@ -58,7 +58,7 @@ def test_a_vanishing_signal_is_found():
 def test_tables_convolutions_and_recurrent_layers():
     model = nn.Sequential(nn.Embedding(50, 32), nn.LSTM(32, 16, batch_first=True))
     index = torch.randint(0, 50, (4, 7))
-    model = sparse.convert(model, isoinit.plan(model, index), density=0.25)
+    model = sparse.convert(model, isoinit.plan(model, index), density=0.25, seed=0)
     plan = isoinit.plan(model, index)
     assert plan["0.values"].role == "embedding"
     assert plan["0.values"].std == pytest.approx(2)  # a fourth of the numbers, of variance 4
@@ -67,7 +67,7 @@ def test_tables_convolutions_and_recurrent_layers():
     assert plan[inner].fan_in == pytest.approx(4, rel=0.1)
     conv = nn.Sequential(nn.Conv2d(8, 16, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4))
     x = torch.randn(5, 8, 4, 4)
-    conv = sparse.convert(conv, isoinit.plan(conv, x), density=0.25)
+    conv = sparse.convert(conv, isoinit.plan(conv, x), density=0.25, seed=0)
     entry = isoinit.plan(conv, x)["0.parametrizations.weight.original"]
     assert entry.role == "weight before relu"
     assert entry.fan_in == pytest.approx(9)

@@ -108,7 +108,7 @@ def test_the_signal_of_a_deep_network_is_that_of_its_plan(depth, width):
 def test_without_the_division_the_signal_would_explode():
     """At scale 1 undivided weights have twice the variance: 2**20 after 20 layers."""
     x = torch.randn(32, 128, generator=torch.Generator().manual_seed(1))
-    model = convert(mlp(128, 20), scale=1.0)
+    model = convert(mlp(128, 20), scale=1.0, seed=0)
     torch.manual_seed(1)
     with torch.no_grad():
         kept = model(x).square().mean()
@@ -132,7 +132,7 @@ def test_a_variational_entry_is_used_as_it_is():
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
     plan = isoinit.plan(model, torch.zeros(1, 64))
     plan["0.weight"] = isoinit.Variational(base=isoinit.Orthogonal(), scale=0.3)
-    convert(model, plan, scale=0.05)
+    convert(model, plan, scale=0.05, seed=0)
     mean, sigma = posterior(model[0])
     eye = torch.eye(64) / 1.09
     torch.testing.assert_close(mean @ mean.T, eye, atol=1e-5, rtol=0)
@@ -144,7 +144,7 @@ def test_the_variational_method_converts():
     model = mlp()
     plan = isoinit.plan(model, torch.zeros(1, 16), method="variational")
     assert isinstance(plan["0.weight"].initializer, isoinit.Variational)
-    convert(model, plan)
+    convert(model, plan, seed=0)
     torch.testing.assert_close(
         posterior(model[0])[1][0, 0].item(), 0.1 * plan["0.weight"].std / math.sqrt(1.01)
     )
@@ -152,7 +152,7 @@ def test_the_variational_method_converts():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_the_type_is_kept(dtype):
-    model = convert(mlp(dtype=dtype))
+    model = convert(mlp(dtype=dtype), seed=0)
     assert {p.dtype for p in model.parameters()} == {dtype}
     assert model[0].weight.dtype == dtype
     x = torch.ones(2, 16, dtype=dtype)
@@ -170,7 +170,7 @@ def test_the_type_is_kept(dtype):
 def test_frozen_weights_are_left_out_by_request():
     model = mlp()
     model[0].requires_grad_(False)
-    convert(model, parameters=lambda name, p: p.requires_grad and p.ndim > 1)
+    convert(model, parameters=lambda name, p: p.requires_grad and p.ndim > 1, seed=0)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert not any(name.startswith("0.") for name in trained)
     assert {"2.parametrizations.weight.original", "2.parametrizations.weight.0.log_std"} <= trained
@@ -179,7 +179,7 @@ def test_frozen_weights_are_left_out_by_request():
 def test_the_mean_is_the_parameter_that_was_there():
     layer = nn.Linear(4, 4)
     weight = layer.weight
-    assert convert(layer) is layer
+    assert convert(layer, seed=0) is layer
     assert layer.parametrizations.weight.original is weight
 
 
@@ -190,14 +190,14 @@ class Scaled(nn.Linear):
 
 def test_all_weights_are_converted_and_no_biases_and_norm_layers():
     model = nn.Sequential(nn.Embedding(5, 8), Scaled(8, 8), nn.LayerNorm(8), nn.Bilinear(8, 8, 8))
-    convert(model)
+    convert(model, seed=0)
     assert list(variational.posterior(model)) == ["0.weight", "1.weight", "3.weight"]
 
 
 def test_a_transformer_layer_is_converted():
     """Attention reads its output projection's weight without calling the layer."""
     layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
-    convert(layer).eval()
+    convert(layer, seed=0).eval()
     x = torch.randn(2, 5, 16)
     with torch.no_grad():
         assert not torch.equal(layer(x), layer(x))
@@ -207,7 +207,7 @@ def test_a_transformer_layer_is_converted():
 
 
 def test_every_access_draws_anew_in_train_and_eval_mode():
-    layer, x = convert(nn.Linear(8, 8)), torch.ones(1, 8)
+    layer, x = convert(nn.Linear(8, 8), seed=0), torch.ones(1, 8)
     for mode in (True, False):
         layer.train(mode)
         assert not torch.equal(layer(x), layer(x))
@@ -223,7 +223,7 @@ def test_converting_draws_nothing_from_the_default_generator():
     model = mlp()
     after = torch.get_rng_state()
     assert not torch.equal(before, after)
-    convert(model)
+    convert(model, seed=0)
     assert torch.equal(after, torch.get_rng_state())
 
 
@@ -292,7 +292,7 @@ def nothing(name, parameter):
 
 REFUSED = {
     "weight norm": (weight_normed, {}, ["'1.", "_WeightNorm", "remove_parametrizations"]),
-    "twice": (lambda: convert(mlp()), {}, ["'0.weight'", "already"]),
+    "twice": (lambda: convert(mlp(), seed=0), {}, ["'0.weight'", "already"]),
     "no parameter": (nn.ReLU, {}, ["ReLU", "no parameters"]),
     "no weight": (lambda: nn.LayerNorm(4), {}, ["parameters='weights'", "none", '"all"']),
     "none chosen": (mlp, {"parameters": nothing}, ["none of the model's 6"]),
@@ -329,7 +329,7 @@ def test_refused_and_unchanged(case):
 
 def test_what_is_no_module_is_refused():
     with pytest.raises(ArgumentError, match=r"model is a Tensor; expected a torch\.nn\.Module"):
-        convert(torch.ones(3))
+        convert(torch.ones(3), seed=0)
 
 
 def test_a_name_that_no_parameter_has_is_refused():
@@ -344,7 +344,7 @@ def test_an_integer_parameter_is_refused():
     model = integer()
     plan = isoinit.plan(nn.Linear(4, 4))
     with pytest.raises(isoinit.IsoinitError, match=r"'codes'.*int64"):
-        convert(model, plan, parameters="all")
+        convert(model, plan, parameters="all", seed=0)
     assert not parametrize.is_parametrized(model)
 
 
@@ -352,7 +352,7 @@ def test_a_prior_on_another_device_is_refused():
     model = mlp()
     prior = torch.distributions.Normal(*torch.zeros(2, device="meta"), validate_args=False)
     with pytest.raises(ArgumentError, match=r"'0.weight' is on meta, the parameter on cpu"):
-        convert(model, prior=prior)
+        convert(model, prior=prior, seed=0)
     assert not parametrize.is_parametrized(model[0])
 
 
@@ -361,7 +361,7 @@ def test_a_weight_planned_at_zero_gets_the_spread_of_a_lecun_weight(initializer)
     model = mlp()
     plan = isoinit.plan(model, torch.zeros(1, 16))
     plan["2.weight"] = initializer
-    convert(model, plan)
+    convert(model, plan, seed=0)
     mean, sigma = posterior(model[2])
     assert not mean.any()
     torch.testing.assert_close(sigma, torch.full_like(sigma, 0.1 / 4 / math.sqrt(1.01)))
@@ -372,7 +372,7 @@ def test_the_plan_of_another_model_is_refused_and_nothing_changes(other):
     model = mlp()
     before = state(model)
     with pytest.raises(PlanError, match="nothing was changed"):
-        convert(model, isoinit.plan(other))
+        convert(model, isoinit.plan(other), seed=0)
     assert_same(before, model.state_dict())
 
 
@@ -381,7 +381,7 @@ def test_a_weight_that_the_plan_leaves_keeps_its_mean():
     plan = isoinit.plan(model)
     plan.entries["layer.weight"] = replace(plan["layer.weight"], initializer=None)
     before = model.layer.weight.detach().clone()
-    convert(model, plan)
+    convert(model, plan, seed=0)
     torch.testing.assert_close(posterior(model.layer)[0], before / math.sqrt(1.01))
 
 
@@ -398,7 +398,7 @@ class Tied(nn.Module):
 
 
 def test_a_shared_parameter_is_converted_once_and_stays_shared():
-    model = convert(Tied())
+    model = convert(Tied(), seed=0)
     parts = [layer.parametrizations.weight for layer in (model.embed, model.head)]
     assert parts[0].original is parts[1].original
     assert parts[0][0] is parts[1][0]
@@ -418,7 +418,7 @@ def test_a_shared_parameter_is_converted_once_and_stays_shared():
 def test_a_layer_used_twice_is_drawn_once_a_forward():
     layer = nn.Linear(4, 4)
     model = nn.Sequential(layer, layer)
-    convert(model, parameters="all")
+    convert(model, parameters="all", seed=0)
     x = torch.randn(2, 4)
     torch.manual_seed(0)
     y = model(x)
@@ -433,7 +433,7 @@ def test_a_layer_used_twice_is_drawn_once_a_forward():
 def test_pruned_weights_are_converted_under_their_mask():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     prune.l1_unstructured(model[1], "weight", 0.5)
-    convert(model)
+    convert(model, seed=0)
     model(torch.ones(1, 4))
     assert (model[1].weight == 0).sum() == 8
     assert "1.weight_orig" in variational.posterior(model)
@@ -450,7 +450,7 @@ def test_a_copy_is_converted_on_request():
 def test_all_parameters_can_be_distributions():
     model = nn.Sequential(nn.Linear(16, 8), nn.LayerNorm(8))
     plan = isoinit.plan(model, torch.zeros(1, 16))
-    convert(model, plan, parameters="all", scale=0.2)
+    convert(model, plan, parameters="all", scale=0.2, seed=0)
     found = variational.posterior(model)
     assert list(found) == ["0.weight", "0.bias", "1.weight", "1.bias"]
     assert torch.equal(found["1.weight"].mean, torch.ones(8))
@@ -468,11 +468,11 @@ def test_all_parameters_can_be_distributions():
     ],
 )
 def test_parameters_are_chosen(parameters, expected):
-    assert list(variational.posterior(convert(mlp(), parameters=parameters))) == expected
+    assert list(variational.posterior(convert(mlp(), parameters=parameters, seed=0))) == expected
 
 
 def test_the_row_of_an_embedding_that_stands_for_nothing_stays_zero():
-    model = convert(nn.Embedding(6, 4, padding_idx=2))
+    model = convert(nn.Embedding(6, 4, padding_idx=2), seed=0)
     rows = model(torch.tensor([0, 2]))
     assert rows[0].any()
     assert not rows[1].any()
@@ -486,13 +486,13 @@ def test_a_meta_model_is_refused():
     with torch.device("meta"):
         model = mlp()
     with pytest.raises(PlanError, match="meta"):
-        convert(model)
+        convert(model, seed=0)
     assert not parametrize.is_parametrized(model[0])
 
 
 def test_a_lazy_model_is_refused():
     with pytest.raises(PlanError, match="lazy"):
-        convert(nn.Sequential(nn.LazyLinear(4)))
+        convert(nn.Sequential(nn.LazyLinear(4)), seed=0)
 
 
 def test_a_distributed_model_is_refused(tmp_path):
@@ -502,7 +502,7 @@ def test_a_distributed_model_is_refused(tmp_path):
     try:
         model = nn.parallel.DistributedDataParallel(mlp())
         with pytest.raises(ArgumentError, match="convert first, then wrap"):
-            convert(model)
+            convert(model, seed=0)
         assert not parametrize.is_parametrized(model.module[0])
     finally:
         torch.distributed.destroy_process_group()

@@ -23,7 +23,7 @@ def mlp(*sizes, dtype=None):
 
 def test_the_divergence_is_a_sum_over_all_weights():
     """Not the mean of a tensor, which peers have: 10.1 in place of 24,327 nats on 64-128-10."""
-    model = convert(mlp(64, 128, 10))
+    model = convert(mlp(64, 128, 10), seed=0)
     prior = Normal(0.0, 1.0)
     expected = sum(kl_divergence(q, prior).sum() for q in posterior(model).values())
     torch.testing.assert_close(kl(model).detach(), expected)
@@ -32,7 +32,7 @@ def test_the_divergence_is_a_sum_over_all_weights():
 
 def test_it_is_the_mean_log_ratio_of_draws():
     """4.9 standard errors: one seed in 10**6."""
-    model = convert(mlp(8, 8, 8), scale=0.5, prior=0.4)
+    model = convert(mlp(8, 8, 8), scale=0.5, prior=0.4, seed=0)
     ratios = torch.zeros(4000, dtype=torch.float64)
     for q in posterior(model).values():
         draws = q.sample((len(ratios),))
@@ -43,7 +43,7 @@ def test_it_is_the_mean_log_ratio_of_draws():
 
 
 def test_it_is_zero_at_the_prior_and_pulls_toward_it():
-    layer = convert(nn.Linear(3, 2), prior=0.7)
+    layer = convert(nn.Linear(3, 2), prior=0.7, seed=0)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
     for _ in range(500):
         optimizer.zero_grad()
@@ -57,26 +57,28 @@ def test_it_is_zero_at_the_prior_and_pulls_toward_it():
 
 
 def test_a_compiled_layer_counts_its_weight_once():
-    layer = convert(nn.Linear(3, 2))
+    layer = convert(nn.Linear(3, 2), seed=0)
     assert kl(torch.compile(layer)) == kl(layer)
 
 
 def test_half_precision_keeps_its_digits():
     """A hundred thousand equal terms, each right to bfloat16's rounding of spread and mean."""
-    half, full = (kl(convert(mlp(320, 320, dtype=t))) for t in (torch.bfloat16, torch.float64))
+    half, full = (
+        kl(convert(mlp(320, 320, dtype=t), seed=0)) for t in (torch.bfloat16, torch.float64)
+    )
     assert half.dtype == torch.float32
     assert abs(half / full - 1) < 0.01
 
 
 def test_it_needs_no_forward_and_leaves_the_generator():
-    model = convert(mlp(4, 4))
+    model = convert(mlp(4, 4), seed=0)
     before = torch.get_rng_state()
     kl(model).backward()
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_loss_weighs_the_divergence():
-    model, nll = convert(mlp(4, 4)), torch.tensor(1.5)
+    model, nll = convert(mlp(4, 4), seed=0), torch.tensor(1.5)
     whole = kl(model)
     for temperature in (0.0, 0.1, 1.0):
         loss = elbo(nll, model, n_data=50, temperature=temperature)
@@ -84,14 +86,14 @@ def test_the_loss_weighs_the_divergence():
 
 
 def test_the_divergence_is_warmed_up():
-    model, nll = convert(mlp(4, 4)), torch.tensor(1.5)
+    model, nll = convert(mlp(4, 4), seed=0), torch.tensor(1.5)
     for step, share in ((0, 0), (5, 0.5), (10, 1), (25, 1)):
         loss = elbo(nll, model, n_data=50, temperature=1.0, step=step, warmup_steps=10)
         torch.testing.assert_close(loss, nll + share * kl(model) / 50)
 
 
 def test_units_at_the_prior_are_counted():
-    layer = convert(nn.Linear(4, 4))
+    layer = convert(nn.Linear(4, 4), seed=0)
     assert at_prior(layer) == {"weight": 0.0}
     with torch.no_grad():
         layer.parametrizations.weight.original[:3].zero_()
@@ -114,7 +116,14 @@ def test_units_at_the_prior_are_counted():
 )
 def test_bad_arguments_are_refused(arguments, words):
     with pytest.raises(ArgumentError, match=words):
-        elbo(**{"nll": torch.tensor(1.0), "model": convert(mlp(4, 4)), "n_data": 5, **arguments})
+        elbo(
+            **{
+                "nll": torch.tensor(1.0),
+                "model": convert(mlp(4, 4), seed=0),
+                "n_data": 5,
+                **arguments,
+            }
+        )
 
 
 @pytest.mark.parametrize("call", [kl, at_prior, posterior])

@@ -23,7 +23,7 @@ def test_numbers_are_those_of_the_parameters_stream():
 
 
 def test_a_forward_is_the_draw_of_one_number_of_torchs_generator():
-    model = convert(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)))
+    model = convert(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), seed=0)
     torch.manual_seed(3)
     y, after = model(X), torch.get_rng_state()
     torch.manual_seed(3)
@@ -50,7 +50,7 @@ class Steps(nn.Module):
 
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_loop_over_steps_sees_one_draw(grad):
-    model = convert(Steps())
+    model = convert(Steps(), seed=0)
     with torch.set_grad_enabled(grad):
         model(X)
         model(X)
@@ -64,7 +64,7 @@ def test_a_loop_over_steps_sees_one_draw(grad):
 
 def test_an_lstm_sees_one_draw_a_sequence():
     """From state zero under the same input, the first step of a repeated sequence repeats."""
-    lstm = convert(nn.LSTM(4, 4))
+    lstm = convert(nn.LSTM(4, 4), seed=0)
     x = X[None].expand(2, 3, 4)
     with torch.no_grad():
         whole = lstm(x)[0]
@@ -81,7 +81,7 @@ def test_an_lstm_sees_one_draw_a_sequence():
 
 
 def test_a_layer_called_by_itself_draws_for_each_call():
-    model = convert(nn.Sequential(nn.MultiheadAttention(8, 2, batch_first=True)))
+    model = convert(nn.Sequential(nn.MultiheadAttention(8, 2, batch_first=True)), seed=0)
     attention, x = model[0], torch.randn(2, 3, 8)
     one, two = (attention(x, x, x)[0] for _ in range(2))
     assert not torch.equal(one, two)
@@ -92,7 +92,7 @@ def test_inside_a_layers_call_all_readings_agree():
         def forward(self, x):
             return super().forward(x) - super().forward(x)
 
-    assert not convert(Twice(4, 4))(X).any()
+    assert not convert(Twice(4, 4), seed=0)(X).any()
 
 
 def test_an_interrupted_forward_leaves_nothing_behind():
@@ -108,7 +108,7 @@ def test_an_interrupted_forward_leaves_nothing_behind():
                 raise self.error
             return y
 
-    model = convert(Interrupted())
+    model = convert(Interrupted(), seed=0)
     for error in (KeyboardInterrupt(), ValueError()):
         model.error = error
         with pytest.raises(type(error)):
@@ -125,7 +125,7 @@ def test_no_gradient_is_lost_to_a_draw_made_without():
                 super().forward(x)
             return super().forward(x)
 
-    layer = convert(Peeking(4, 4))
+    layer = convert(Peeking(4, 4), seed=0)
     layer(X).sum().backward()
     assert layer.parametrizations.weight[0].log_std.grad.any()
 
@@ -153,7 +153,7 @@ class Checkpointed(nn.Module):
 def test_activation_checkpointing_sees_the_same_draw_again(reentrant, noise):
     gradients = []
     for mode in (None, reentrant):
-        model = convert(Checkpointed(mode), noise=noise)
+        model = convert(Checkpointed(mode), noise=noise, seed=0)
         for _ in range(2):  # also in the step after
             torch.manual_seed(5)
             model.zero_grad()
@@ -165,7 +165,7 @@ def test_activation_checkpointing_sees_the_same_draw_again(reentrant, noise):
 
 def test_two_forwards_before_a_checkpointed_backward_are_refused():
     """Either could be meant; the wrong one would give wrong gradients in silence."""
-    model = convert(Checkpointed(reentrant=False))
+    model = convert(Checkpointed(reentrant=False), seed=0)
     loss = model(X).sum() + model(X).sum()
     with pytest.raises(IsoinitError, match="2 forwards were made"):
         loss.backward()
@@ -177,7 +177,7 @@ def test_two_forwards_before_a_checkpointed_backward_are_refused():
 
 def net(noise="common", scale=0.5):
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    return convert(model, isoinit.plan(model, X), noise=noise, scale=scale)
+    return convert(model, isoinit.plan(model, X), noise=noise, scale=scale, seed=0)
 
 
 NOISES = ("common", "local", "flipout")
@@ -256,8 +256,8 @@ def test_two_uses_in_compiled_code_draw_twice():
         def forward(self, x):
             return self.layer(x) - self.layer(x)
 
-    layer = convert(nn.Linear(4, 4))
-    models = [convert(Difference(), noise=noise, scale=0.5) for noise in NOISES]
+    layer = convert(nn.Linear(4, 4), seed=0)
+    models = [convert(Difference(), noise=noise, scale=0.5, seed=0) for noise in NOISES]
     differences = torch.compile(
         lambda x: [layer(x) - layer(x), *(model(x) for model in models)], fullgraph=True
     )

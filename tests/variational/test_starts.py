@@ -25,7 +25,7 @@ def net(*sizes):
 def test_trained_weights_become_means_with_a_share_of_them_as_spread():
     model = net(8, 16, 2)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    convert(model, start=Trained(delta=0.2, floor=0.5), parameters="all")
+    convert(model, start=Trained(delta=0.2, floor=0.5), parameters="all", seed=0)
     for name, q in posterior(model).items():
         assert torch.equal(q.mean, before[name])
         floor = 0.5 * before[name].square().mean().sqrt()
@@ -34,7 +34,7 @@ def test_trained_weights_become_means_with_a_share_of_them_as_spread():
 
 def test_the_default_prior_is_centred_at_trained_weights():
     """So the divergence leaves the means alone, and holds the spreads (Krishnan et al. 2020)."""
-    model = convert(net(8, 16, 2), start=Trained())
+    model = convert(net(8, 16, 2), start=Trained(), seed=0)
     kl(model).backward()
     for layer in (model[0], model[2]):
         parts = layer.parametrizations.weight
@@ -45,7 +45,7 @@ def test_the_default_prior_is_centred_at_trained_weights():
 def test_zeros_get_a_spread():
     model = nn.Linear(16, 4)
     nn.init.zeros_(model.weight)
-    convert(model, start=Trained(delta=0.2))
+    convert(model, start=Trained(delta=0.2), seed=0)
     std = posterior(model)["weight"].stddev
     torch.testing.assert_close(std, torch.full_like(std, 0.2 / 4))
 
@@ -55,7 +55,7 @@ def test_trained_weights_that_are_not_finite_are_refused():
     with torch.no_grad():
         model[2].weight[0, 0] = math.nan
     with pytest.raises(ArgumentError, match=r"'2.weight' holds NaN"):
-        convert(model, start=Trained())
+        convert(model, start=Trained(), seed=0)
     assert not hasattr(model[0], "parametrizations")
 
 
@@ -73,7 +73,7 @@ def ridge(x, y, noise_std):
 
 def test_one_layer_is_bayesian_linear_regression():
     x, y = torch.randn(50, 3), torch.randn(50, 2)
-    layer = convert(nn.Linear(3, 2), start=Regression(x, y, "values", noise_std=0.3))
+    layer = convert(nn.Linear(3, 2), start=Regression(x, y, "values", noise_std=0.3), seed=0)
     q = posterior(layer)["weight"]
     for unit in range(2):
         mean, precision = ridge(x, y[:, unit], 0.3 * y[:, unit].std())
@@ -87,8 +87,8 @@ def test_one_layer_is_bayesian_linear_regression():
 def test_a_convolution_regresses_from_its_patches():
     """A map of one place is a linear layer on the whole input."""
     x, y = torch.randn(40, 2, 3, 3), torch.randn(40, 1)
-    conv = convert(nn.Conv2d(2, 1, 3), start=Regression(x, y, "values"))
-    line = convert(nn.Linear(18, 1), start=Regression(x.flatten(1), y, "values"))
+    conv = convert(nn.Conv2d(2, 1, 3), start=Regression(x, y, "values"), seed=0)
+    line = convert(nn.Linear(18, 1), start=Regression(x.flatten(1), y, "values"), seed=0)
     one, other = posterior(conv)["weight"], posterior(line)["weight"]
     torch.testing.assert_close(one.mean.flatten(), other.mean.flatten())
     torch.testing.assert_close(one.stddev.flatten(), other.stddev.flatten())
@@ -115,7 +115,7 @@ def test_it_starts_nearer_to_the_answers_than_the_plan(kind):
     losses = {}
     for name, start in (("plan", None), ("regression", Regression(x, labels))):
         model = make()
-        convert(model, isoinit.plan(model, x[:2]), start=start)
+        convert(model, isoinit.plan(model, x[:2]), start=start, seed=0)
         mean = predict(model, x, 16, likelihood="logits", seed=0).mean
         losses[name] = -mean.log()[range(len(labels)), labels].mean().item()
         if start:
@@ -141,7 +141,7 @@ def test_modes_buffers_and_the_generator_are_left_alone():
     model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.Dropout(), nn.Linear(32, 10))
     model[1].eval()
     before = torch.get_rng_state()
-    convert(model, isoinit.plan(model, pixels[:4]), start=Regression(pixels, labels))
+    convert(model, isoinit.plan(model, pixels[:4]), start=Regression(pixels, labels), seed=0)
     assert torch.equal(before, torch.get_rng_state())
     assert [m.training for m in (model, model[1], model[2])] == [True, False, True]
     assert not model[1].running_mean.any()
@@ -166,7 +166,7 @@ def test_refused_and_unchanged(make, words):
     model = net(4, 8, 2)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     with pytest.raises(ArgumentError, match=words):
-        convert(model, start=make(torch.randn(10, 4), torch.arange(10) % 2))
+        convert(model, start=make(torch.randn(10, 4), torch.arange(10) % 2), seed=0)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
@@ -174,4 +174,4 @@ def test_a_model_without_such_layers_is_refused():
     model = nn.Embedding(5, 3)
     x, y = torch.arange(5), torch.randn(5, 3)
     with pytest.raises(ArgumentError, match=r"no nn\.Linear and no convolution"):
-        convert(model, start=Regression(x, y, "values"))
+        convert(model, start=Regression(x, y, "values"), seed=0)

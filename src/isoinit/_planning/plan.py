@@ -31,8 +31,7 @@ class Plan(Shown):
     """The initializer of every parameter of a model, as plain data.
 
     Iterate over a plan for its entries, in the order of the model. Read one with `plan[name]`.
-    Override one with `plan[name] = initializer`, or several with a glob or `override`. Print the
-    plan for a table.
+    Override one or several with `plan[name or glob] = initializer`. Print the plan for a table.
 
     Attributes:
         entries: what each parameter gets, by name.
@@ -42,6 +41,7 @@ class Plan(Shown):
         notes: what is doubtful about the plan as a whole.
         emptied: the buffers that were on the meta device when the plan was made. They belong to
             the modules of that model, so they are neither saved nor compared.
+        seed: what `apply` last filled a model under; None before that. It is saved, not compared.
 
     Example:
         >>> import isoinit, torch
@@ -59,6 +59,7 @@ class Plan(Shown):
     how: str = "fake"
     notes: tuple[str, ...] = ()
     emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
+    seed: int | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
@@ -175,22 +176,22 @@ class Plan(Shown):
     def apply(
         self,
         model: nn.Module,
-        seed: int | None = 0,
+        seed: int | None = None,
         *,
         only_missing: Mapping[str, Any] | None = None,
         buffers: bool | Callable[[], nn.Module] = True,
     ) -> nn.Module:
         """Fill every parameter of a model; one seed gives the same bits, however it is sharded.
 
-        The model may be whole or one rank's shard: DTensors of any placement (`fully_shard`,
-        tensor and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, or a pipeline
-        stage that holds only some of the plan's parameters. Each rank draws its own shard, so no
-        weights are communicated. Ranks that share a model compare plan and seed first, so all of
-        them must call this.
+        The model may be whole or one rank's shard: DTensors of any placement (`fully_shard`, tensor
+        and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, or a pipeline stage
+        with some of the plan's parameters. Each rank draws its own shard: no weights are sent. Ranks
+        that share a model compare plan and seed first, so all of them must call this; without a seed
+        they take the first rank's draw. Nothing is compared for a model that is not sharded yet, nor
+        between pipeline stages: give their ranks one seed.
 
-        Parameters and buffers on the meta device get memory on their mesh's kind of device, or else
-        on torch's default device. Buffers without values (on the meta device, or emptied by
-        `to_empty`) get the values that the model's own initialization gives them.
+        What is on the meta device gets memory on its mesh's kind of device, or on torch's default
+        device. Buffers without values get those of the model's own initialization.
 
         The whole plan is checked against the model before the first write. A parameter that the plan
         leaves as it was keeps its values. If it was built under `isoinit.deferred`, it gets what its
@@ -198,14 +199,13 @@ class Plan(Shown):
 
         Args:
             model: a model with the plan's parameters or some of them, wrapped or not, on any device.
-            seed: any whole number; None takes one from torch's default generator, so that
-                `torch.manual_seed` governs.
-            only_missing: a checkpoint's `state_dict`: parameters that are in it are left as they
-                are, for `load_state_dict` to fill, before or after; those on the meta device stay
-                there.
-            buffers: where values come from for buffers without: True for the model's own
-                initialization; a function that builds the model anew, for a model whose constructor
-                alone computes them; False leaves them as they are.
+            seed: any whole number. None draws a new one from torch's default generator at every
+                call, so that `torch.manual_seed` governs; `plan.seed` tells it afterwards.
+            only_missing: a checkpoint's `state_dict`: parameters in it are left as they are (on the
+                meta device, too), for `load_state_dict` to fill, before or after.
+            buffers: where buffers without values get them: True for the model's own initialization; a
+                function that builds the model anew, for a model whose constructor alone computes
+                them; False leaves them as they are.
 
         Returns:
             The model, filled in place.
@@ -228,7 +228,7 @@ class Plan(Shown):
         with needs("torch", "Plan.apply"):
             from isoinit._writing.apply import apply
 
-        apply(self, model, seed, only_missing, buffers)
+        self.seed = apply(self, model, seed, only_missing, buffers)
         return model
 
     def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
@@ -265,12 +265,11 @@ class Plan(Shown):
         """Return the fingerprint of the weights that the plan draws under a seed; needs no model.
 
         It equals `isoinit.fingerprint(model)` of any model that the plan was applied to, on any
-        number of ranks. Parameters that the plan leaves as they were are not in it. This takes as
-        long as drawing the weights, and memory for some megabytes, or for the largest weight that
-        is drawn whole.
+        number of ranks, but for parameters that the plan leaves as they were. This takes as long as
+        drawing the weights, and memory for some megabytes, or for the largest weight drawn whole.
 
         Args:
-            seed: as for `apply`.
+            seed: that of `apply`; after an `apply` without one, `plan.seed`.
 
         Raises:
             PlanError: if only the model knows a parameter's values (`Assigned`).
@@ -296,11 +295,11 @@ class Plan(Shown):
         behind it see the corrected signal. The corrections are options of the new plan's
         initializers, so the new plan gives the same bits anywhere. This plan is not changed.
 
-        The corrections are computed for this seed: a layer then meets its target to within rounding
-        and dropout. For another seed they are approximately right. These are left alone, with a
-        note: weights that start at fixed values such as zero, recurrent layers, embeddings, weights
-        inside a fused attention or of a size that a parametrization prescribes, and layers whose
-        output is zero, not finite or constant on the batch.
+        The corrections are computed for this seed: pass it to `apply` too, and a layer meets its
+        target to within rounding and dropout. For another seed they are approximately right. Left
+        alone, with a note: weights that start at fixed values such as zero, recurrent layers,
+        embeddings, weights inside a fused attention or of a size that a parametrization prescribes,
+        and layers whose output is zero, not finite or constant on the batch.
 
         Args:
             model: a model with the plan's parameters; left as it was, in its train or eval mode.
@@ -328,7 +327,7 @@ class Plan(Shown):
             >>> model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU())
             >>> batch = torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
             >>> plan = isoinit.plan(model, batch).calibrate(model, batch)
-            >>> print(f"{plan.apply(model)[0](batch).std():.3f}")
+            >>> print(f"{plan.apply(model, seed=0)[0](batch).std():.3f}")
             1.000
         """
         with needs("torch", "Plan.calibrate"):
@@ -338,7 +337,7 @@ class Plan(Shown):
             target = {self._resolve(name): value for name, value in target.items()}
         entries, notes = calibrated(self.entries, model, batch, seed, target)
         notes = tuple(dict.fromkeys((*self.notes, *notes)))
-        return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes)
+        return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes, seed=None)
 
     def diff(self, other: Plan) -> Differences:
         """Return what another plan gives differently, parameter by parameter; false if nothing.
@@ -366,7 +365,9 @@ class Plan(Shown):
 
     def to_json(self) -> str:
         """Return the plan as JSON that a person can read and diff."""
-        return saved.written(self.entries, self.aliases, self.method, self.how, self.notes)
+        return saved.written(
+            self.entries, self.aliases, self.method, self.how, self.seed, self.notes
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,14 @@ def written(
     aliases: Mapping[str, str],
     method: str,
     how: str,
+    seed: int | None,
     notes: Sequence[str],
 ) -> str:
     """Return the JSON text of a plan; the arguments are a plan's fields."""
     parameters = {name: entry.to_dict() for name, entry in entries.items()}
     head = {**FORMAT.header, "method": method, "how": how}
+    if seed is not None:
+        head["seed"] = seed
     rest = {"notes": notes, "aliases": aliases, "parameters": parameters}
     return json.dumps({**head, **rest}, indent=1)
 
@@ -42,6 +46,7 @@ def read(text: str) -> dict[str, Any]:
             "aliases": dict(data["aliases"]),
             "method": data["method"],
             "how": data["how"],
+            "seed": None if data.get("seed") is None else operator.index(data["seed"]),
             "notes": tuple(map(str, data.get("notes", ()))),
         }
     except (KeyError, TypeError, AttributeError, ArgumentError) as error:

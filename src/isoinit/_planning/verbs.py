@@ -303,7 +303,7 @@ def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
 def init(
     model: nn.Module,
     batch: Any = None,
-    seed: int | None = 0,
+    seed: int | None = None,
     *,
     method: str = "auto",
     recipe: str | None = None,
@@ -311,6 +311,9 @@ def init(
     keep: str = "own",
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
+
+    Without a seed each call draws one from torch's default generator, so that layers initialized in a
+    loop, ensembles and twin critics differ, and `torch.manual_seed` governs them all.
 
     Args:
         model: filled in place.
@@ -322,10 +325,20 @@ def init(
         keep: as for `plan`.
 
     Returns:
-        The plan that was applied.
+        The plan that was applied; its `seed` is the one that was used.
 
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
+
+    Example:
+        >>> import isoinit, torch
+        >>> first, second = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> plan = isoinit.init(first, torch.zeros(1, 4))
+        >>> _ = isoinit.init(second, torch.zeros(1, 4))
+        >>> torch.equal(first.weight, second.weight)
+        False
+        >>> torch.equal(plan.apply(second, plan.seed).weight, first.weight)
+        True
     """
     chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides, keep=keep)
     chosen.apply(model, seed)

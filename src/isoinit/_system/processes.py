@@ -19,37 +19,41 @@ from isoinit.errors import ArgumentError, RankError
 
 Facts = Mapping[str, str]
 T = TypeVar("T")
+U = TypeVar("U")
+Said = tuple[tuple[str, str], ...]  # facts, as what can be hashed
 
 
-def agree(find: Callable[[], tuple[Facts, T]], groups: Iterable[Any]) -> T:
+def agree(find: Callable[[], tuple[Facts, U, T]], groups: Iterable[Any]) -> tuple[U, T]:
     """Find some facts on every rank, and go on only if they are the same on all.
 
     Args:
-        find: what finds this rank's facts, each by its name, and something else. What it raises is
-            raised here, and told to the other ranks.
+        find: what finds this rank's facts, each by its name; what this rank offers, where one
+            rank's choice is to hold for all; and something else. What it raises is raised here, and
+            told to the other ranks.
         groups: process groups to compare in, one after another: those of a mesh's dimensions
             together reach all ranks of it. The ranks of a group must call this alike.
 
     Returns:
-        What else was found.
+        What the first rank offers, and what else was found.
 
     Raises:
         RankError: naming the ranks whose facts differ, the rank that failed and its error, or that a
             rank is gone.
     """
     try:
-        found, rest = find()
+        found, offer, rest = find()
     except Exception as error:
         with suppress(RankError):  # this rank's own error says more than that another is gone
-            _gathered((("", f"{type(error).__name__}: {error}"),), groups)
+            _gathered((("", f"{type(error).__name__}: {error}"),), None, groups)
         raise
-    seen = _gathered(tuple(found.items()), groups)
+    seen = _gathered(tuple(found.items()), offer, groups)
     for facts, ranks in seen.items():
-        if facts[0][0] == "":
-            raise RankError(f"nothing was changed: {_named(ranks)} failed: {facts[0][1]}")
+        if failure := dict(facts).get(""):
+            raise RankError(f"nothing was changed: {_named(list(ranks))} failed: {failure}")
     if len(seen) > 1:
-        raise RankError(_differences(seen))
-    return rest
+        raise RankError(_differences({facts: list(ranks) for facts, ranks in seen.items()}))
+    (offers,) = seen.values()
+    return next(iter(offers.values())), rest
 
 
 def gathered(mine: T, group: Any = None) -> list[T]:
@@ -137,19 +141,17 @@ def _launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _gathered(
-    mine: tuple[tuple[str, str], ...], groups: Iterable[Any]
-) -> dict[tuple[tuple[str, str], ...], list[int]]:
-    """Who says what, over all the groups: the ranks by what they say."""
-    seen = {mine: {dist.get_rank() if _initialized() else 0}}
+def _gathered(mine: Said, offer: U, groups: Iterable[Any]) -> dict[Said, dict[int, U]]:
+    """Who says and offers what, over all the groups: offers by what ranks say, and by rank."""
+    seen = {mine: {dist.get_rank() if _initialized() else 0: offer}}
     for group in groups:
         for other in gathered(seen, group):
-            for facts, ranks in other.items():
-                seen.setdefault(facts, set()).update(ranks)
-    return {facts: sorted(ranks) for facts, ranks in seen.items()}
+            for facts, offers in other.items():
+                seen.setdefault(facts, {}).update(offers)
+    return {facts: dict(sorted(offers.items())) for facts, offers in seen.items()}
 
 
-def _differences(seen: Mapping[tuple[tuple[str, str], ...], list[int]]) -> str:
+def _differences(seen: Mapping[Said, list[int]]) -> str:
     """What differs: most ranks' facts are taken for right."""
     usual = max(seen, key=lambda facts: len(seen[facts]))
     lines = []

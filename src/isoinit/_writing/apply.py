@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -21,18 +22,52 @@ from isoinit._writing.meta import (
     Emptied,
     buffer_values,
     give_memory,
-    kept_values,
+    kept_parameters,
     restore_buffers,
 )
 from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
-from isoinit._writing.postponed import forget, run_postponed
+from isoinit._writing.postponed import as_constructed, forget, run_postponed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
-from isoinit._writing.seeds import resolve_seed
+from isoinit._writing.seeds import offered_seed
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
 Parts = Mapping[str, tuple[Entry, Held]]
-Prepared = tuple[list[str], Followed]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is worked out before the first write.
+
+    Attributes:
+        chosen: the entries of the parameters that are to be filled, by their names in the model.
+        kept: what parameters on the meta device keep, as their own initialization gives it.
+        buffers: the values of buffers without.
+        seed: what `followed` was worked out under.
+        followed: what follows from weights that modules compute.
+    """
+
+    chosen: dict[str, Entry]
+    kept: dict[str, nn.Parameter]
+    buffers: dict[str, torch.Tensor]
+    seed: int
+    followed: Followed
+
+    def under(self, seed: int, model: nn.Module) -> _Prepared:
+        """Return the same under another seed: one that has been worked out on another rank."""
+        if seed == self.seed:
+            return self
+        followed = follow(model, self.chosen, seed, self.buffers)
+        return replace(self, seed=seed, followed=followed)
+
+    @property
+    def values(self) -> dict[str, torch.Tensor]:
+        """Whole values of the parameters that no initializer fills, by name."""
+        kept = {
+            name: as_constructed(parameter, Stream(self.seed, name)).detach()
+            for name, parameter in self.kept.items()
+        }
+        return {**self.followed.parameters, **kept}
 
 
 class Planned(Protocol):
@@ -54,31 +89,31 @@ def apply(
     seed: int | None,
     only_missing: Mapping[str, Any] | None,
     buffers: Buffers,
-) -> None:
-    """Fill a model: see `Plan.apply`."""
-    seed = resolve_seed(seed)
-    entries, aliases = plan.entries, plan.aliases
+) -> int:
+    """Fill a model, and return the seed that was used: see `Plan.apply`."""
     held, tied = held_parameters(model)
 
-    def prepare() -> tuple[dict[str, str], Prepared]:
-        chosen = _chosen(plan, held, tied, only_missing, seed)
-        kept = _kept(plan, model, {name: held[name].tensor for name in chosen}, buffers, seed)
-        followed = _followed(plan, model, chosen, held, buffers, seed)
-        found = chosen, Followed({**followed.parameters, **kept}, followed.buffers)
-        left = ", ".join(name for name in held if name not in found[0])
+    def prepare() -> tuple[dict[str, str], int, _Prepared]:
+        said, offered = offered_seed(seed)
+        chosen = _chosen(plan, held, tied, only_missing, offered)
+        ready = _prepared(plan, model, chosen, held, buffers, offered)
+        left = ", ".join(name for name in held if name not in chosen)
         streams = str(philox.DEFINITION)
-        facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "only_missing": left}
-        return facts, found
+        facts = {"plan": plan.digest, "seed": said, "streams": streams, "only_missing": left}
+        return facts, offered, ready
 
-    names, followed = agree(prepare, groups_of(model, held.values()))
+    used, prepared = agree(prepare, groups_of(model, held.values()))
+    # The first rank has worked out the same under this seed, and did not fail.
+    ready = prepared.under(used, model)
     if any(part.tensor.is_meta for part in held.values()):
-        give_memory(model, [held[name].tensor for name in held if name not in names])
+        give_memory(model, [held[name].tensor for name in held if name not in ready.chosen])
         held, _ = held_parameters(model)
-    restore_buffers(model, followed.buffers)
-    parts = {name: (entries[aliases.get(name, name)], held[name]) for name in names}
-    fill(parts, seed, followed.parameters)
+    restore_buffers(model, {**ready.buffers, **ready.followed.buffers})
+    parts = {name: (entry, held[name]) for name, entry in ready.chosen.items()}
+    fill(parts, used, ready.values)
     refresh(model)
     parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
+    return used
 
 
 def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -135,22 +170,23 @@ def fill_within(
     restore_buffers(model, followed.buffers)
 
 
-def _followed(
+def _prepared(
     plan: Planned,
     model: nn.Module,
     chosen: Collection[str],
     held: Mapping[str, Held],
     buffers: Buffers,
     seed: int,
-) -> Followed:
+) -> _Prepared:
     """What follows from weights that modules compute, and the values of buffers without."""
     mine = {name: plan.entries[plan.aliases.get(name, name)] for name in chosen}
+    kept = _kept(plan, model, {name: held[name].tensor for name in chosen}, buffers)
     followed = follow(model, mine, seed)
     tensors = [part.tensor for part in held.values()]
     values = buffer_values(model, tensors, buffers, plan.emptied, followed.buffers)
     if values:  # some of which a weight may depend on
         followed = follow(model, mine, seed, values)
-    return Followed(followed.parameters, {**values, **followed.buffers})
+    return _Prepared(mine, kept, values, seed, followed)
 
 
 def _chosen(
@@ -184,9 +220,8 @@ def _kept(
     model: nn.Module,
     tensors: Mapping[str, torch.Tensor],
     buffers: Buffers,
-    seed: int,
-) -> dict[str, torch.Tensor]:
-    """The values of parameters on the meta device that the plan leaves as they were.
+) -> dict[str, nn.Parameter]:
+    """What holds the values of parameters on the meta device that the plan leaves as they were.
 
     Raises:
         PlanError: if there are none for one of them.
@@ -194,7 +229,7 @@ def _kept(
     entries, aliases = plan.entries, plan.aliases
     meta = {name: tensor for name, tensor in tensors.items() if tensor.is_meta}
     empty = [name for name in meta if entries[aliases.get(name, name)].initializer is None]
-    values = kept_values(model, empty, buffers, seed)
+    values = kept_parameters(model, empty, buffers)
     left = {name: tensors[name] for name in empty if name not in values}
     if fault := left_on_meta(entries, left, aliases):
         raise PlanError(f"nothing was changed: {fault}")

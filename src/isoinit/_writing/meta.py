@@ -16,14 +16,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
 from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
 from isoinit._writing.placements import held, write_part
 from isoinit._writing.poison import NAN, bits, poison, word
-from isoinit._writing.postponed import as_constructed, postpone, writes_left
+from isoinit._writing.postponed import postpone, writes_left
 from isoinit.errors import PlanError
 
 Buffers = bool | Callable[[], nn.Module]
@@ -90,18 +89,17 @@ def buffer_values(
     return values
 
 
-def kept_values(
-    model: nn.Module, names: Collection[str], buffers: Buffers, seed: int
-) -> dict[str, torch.Tensor]:
-    """The values of parameters without that a plan keeps, by name, as far as they can be found.
+def kept_parameters(
+    model: nn.Module, names: Collection[str], buffers: Buffers
+) -> dict[str, nn.Parameter]:
+    """What holds the values of parameters without that a plan keeps, as far as they can be found.
 
-    They are what the model's own initialization gives them, drawn under the seed and their names.
+    They are what the model's own initialization gives them; `as_constructed` draws what is random.
 
     Args:
         model: on the meta device, or parts of it are; left as it was.
         names: which parameters.
         buffers: as for `Plan.apply`: a function that builds the model anew tells parameters too.
-        seed: as for `Plan.apply`.
 
     Raises:
         PlanError: if the function builds another model.
@@ -115,12 +113,7 @@ def kept_values(
         _refuse_another(shapes, known, "parameter")
     else:
         known = _own_values(model).parameters
-    found = {
-        name: as_constructed(known[name], Stream(seed, name)).detach()
-        for name in names
-        if name in known and not known[name].is_meta
-    }
-    return {name: value for name, value in found.items() if not _is_poisoned(value)}
+    return {name: known[name] for name in names if name in known and _is_written(known[name])}
 
 
 def give_memory(model: nn.Module, but: Iterable[torch.Tensor] = ()) -> None:
@@ -269,6 +262,13 @@ def _was_written(value: torch.Tensor, lent: Mapping[int, tuple[torch.Tensor, int
     if value._version == version:
         return False
     return not _is_poisoned(value)
+
+
+def _is_written(parameter: nn.Parameter) -> bool:
+    """Whether the whole of a parameter has values, or fills that are postponed."""
+    if writes := writes_left(parameter):
+        return writes[0].function is not poison
+    return not parameter.is_meta and not _is_poisoned(parameter)
 
 
 def _is_poisoned(value: torch.Tensor) -> bool:

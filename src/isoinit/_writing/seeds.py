@@ -33,6 +33,18 @@ def resolve_seed(seed: int | None) -> int:
         ) from None
 
 
+def offered_seed(seed: int | None) -> tuple[str, int]:
+    """Return what ranks compare of their seeds, and the seed that this rank offers the others.
+
+    Of ranks without a seed each draws one, so that their generators stay in step; see `agree`.
+
+    Raises:
+        ArgumentError: as `resolve_seed` does.
+    """
+    resolved = resolve_seed(seed)
+    return str(None if seed is None else resolved), resolved
+
+
 def draw_seed(generator: torch.Generator) -> int:
     """Return a 63-bit seed drawn from one of torch's generators."""
     import torch

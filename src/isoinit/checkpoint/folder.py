@@ -73,9 +73,11 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
         _refuse_foreign(folder, files)
     elif known["digest"] != record["digest"]:
         said = "; ".join(records.differences(known, record)[:3])
+        other = known["seed"] != record["seed"]
+        go_on = f", or pass seed={known['seed']} to go on with it" if other else ""
         raise ArgumentError(
             f"{folder} holds another checkpoint, and nothing was written: there {said}; write to "
-            "another folder, or remove this one"
+            f"another folder, or remove this one{go_on}"
         )
     missing = [file for file in files if not (folder / file.name).exists()]
     # The record has no size of the plan, whose notes may change where its numbers do not.

@@ -19,7 +19,7 @@ from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
-from isoinit._writing.meta import buffer_values, kept_values
+from isoinit._writing.meta import buffer_values, kept_parameters
 from isoinit._writing.postponed import as_constructed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit.errors import IsoinitError, PlanError
@@ -102,7 +102,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     parameters, aliases = require_parameters(model, "write")
     refuse_unfillable(parameters, now=False)
     refuse_mismatch(plan.entries, parameters)
-    values = _kept_values(plan, model, parameters, seed)
+    found = {**parameters, **_kept(plan, model, parameters)}
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
     followed = follow(model, filled, seed)
     buffers, more = _saved_buffers(model, plan, followed.buffers)
@@ -113,10 +113,8 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
         if name in followed.parameters
         else drawn(filled[name], seed)
         if name in filled
-        else given(name, values[name])
-        if name in values
         else kept(name, parameter, seed)
-        for name, parameter in parameters.items()
+        for name, parameter in found.items()
     ]
     buffers |= {name: value for name, value in followed.buffers.items() if name in buffers}
     tensors += [given(name, buffer) for name, buffer in buffers.items()]
@@ -222,16 +220,16 @@ def _with_values(
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 
 
-def _kept_values(
-    plan: Plan, model: nn.Module, parameters: dict[str, nn.Parameter], seed: int
-) -> dict[str, torch.Tensor]:
-    """The values of parameters on the meta device that the plan leaves as they were.
+def _kept(
+    plan: Plan, model: nn.Module, parameters: dict[str, nn.Parameter]
+) -> dict[str, nn.Parameter]:
+    """What holds the values of parameters on the meta device that the plan leaves as they were.
 
     Raises:
         PlanError: if there are none for one of them, or one is sharded.
     """
     empty = [n for n, p in parameters.items() if p.is_meta and plan.entries[n].initializer is None]
-    values = kept_values(model, empty, True, seed)
+    values = kept_parameters(model, empty, True)
     missing = {name: parameters[name] for name in empty if name not in values}
     if fault := left_on_meta(plan.entries, missing):
         raise PlanError(f"nothing was written: {fault}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import nn
 
 from isoinit._planning.plan import Plan
 from isoinit._system.locks import locked
-from isoinit._system.processes import gathered, rank_and_size, together
-from isoinit._writing.seeds import resolve_seed
+from isoinit._system.processes import agree, gathered, rank_and_size, together
+from isoinit._writing.seeds import offered_seed
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.dcp import dcp_contents
 from isoinit.checkpoint.files import Contents, File, text_file
@@ -77,7 +77,7 @@ def write_checkpoint(
     plan: Plan,
     model: nn.Module,
     directory: str | os.PathLike[str],
-    seed: int | None = 0,
+    seed: int | None = None,
     *,
     max_shard_size: int | str = "5GB",
     format: str = "safetensors",  # noqa: A002  # the word that everybody uses
@@ -99,7 +99,8 @@ def write_checkpoint(
         plan: the model's.
         model: anywhere, wrapped or not.
         directory: a folder, made if its parent is there.
-        seed: as for `Plan.apply`.
+        seed: as for `Plan.apply`: None draws one, which `Written.seed` and the files tell. Pass that
+            one to go on after a stop.
         max_shard_size: bytes of tensors a file, or text such as "5GB" or "1GiB"; a larger tensor gets
             a file of its own.
         format: "safetensors", which `from_pretrained` reads where the model is of `transformers`; or
@@ -130,16 +131,12 @@ def write_checkpoint(
     """
     rank, ranks = rank_and_size()
     folder = Path(directory)
+    used = _agreed(seed)
     with together("planning the checkpoint"):
-        seed = resolve_seed(seed)
-        job = _job(plan, model, folder, seed, parse_size(max_shard_size), format)
+        job = _job(plan, model, folder, used, parse_size(max_shard_size), format)
     _refuse_different(job.record)
-    missing: list[str] = []
     with ExitStack() as stack:
-        with together("preparing the folder"):
-            if rank == 0:
-                missing = _prepared(stack, folder, job)
-        missing = gathered(missing)[0]
+        missing = _missing(stack, folder, job, first=rank == 0)
         shares = _deal([file for file in job.contents.files if file.name in missing], ranks)
         mine = [file for file in job.first if rank == 0 and file.name in missing] + shares[rank]
         last = [job.contents.last] if rank == 0 and job.contents.last.name in missing else []
@@ -153,7 +150,18 @@ def write_checkpoint(
                 write_file(folder, file, count)
     size = sum(file.size for file in job.files)
     names = tuple(file.name for file in job.files)
-    return Written(folder, seed, len(job.record["tensors"]), size, names, tuple(missing))
+    return Written(folder, used, len(job.record["tensors"]), size, names, tuple(missing))
+
+
+def _agreed(seed: int | None) -> int:
+    """The seed of all ranks: without one, the first rank's draw."""
+
+    def find() -> tuple[dict[str, str], int, None]:
+        said, offered = offered_seed(seed)
+        return {"seed": said}, offered, None
+
+    used, _ = agree(find, [None])
+    return used
 
 
 def _job(plan: Plan, model: nn.Module, folder: Path, seed: int, most: int, layout: str) -> _Job:
@@ -167,7 +175,7 @@ def _job(plan: Plan, model: nn.Module, folder: Path, seed: int, most: int, layou
         else dcp_contents(tensors, most)
     )
     configs = config_files(model)
-    saved = text_file(records.PLAN, plan.to_json() + "\n")
+    saved = text_file(records.PLAN, replace(plan, seed=seed).to_json() + "\n")
     options = {"seed": seed, "format": layout, "max_shard_size": most}
     others = [*configs, *contents.files, contents.last]
     record = records.make_record(tensors, aliases, others, configs, options)
@@ -190,6 +198,16 @@ def _refuse_different(record: dict[str, Any]) -> None:
         f"nothing was written: ranks differ from rank 0; on {', on '.join(said)}: give every rank the "
         "same model, plan, seed and versions"
     )
+
+
+def _missing(stack: ExitStack, folder: Path, job: _Job, *, first: bool) -> list[str]:
+    """The names of the files that are not there yet, as the first rank finds them."""
+
+    def find() -> tuple[dict[str, str], list[str], None]:
+        return {}, _prepared(stack, folder, job) if first else [], None
+
+    missing, _ = agree(find, [None])
+    return missing
 
 
 def _prepared(stack: ExitStack, folder: Path, job: _Job) -> list[str]:

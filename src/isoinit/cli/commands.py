@@ -52,7 +52,13 @@ PlanFile = Annotated[
     Path,
     typer.Argument(exists=True, dir_okay=False, readable=True, help="What Plan.save wrote."),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same bits everywhere.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="The same seed gives the same bits everywhere. The default is fixed, so that the same "
+        "command gives the same result, and a stopped one goes on."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Github = Annotated[
     bool, typer.Option("--github", help="Also print each finding as a GitHub Actions annotation.")

@@ -30,7 +30,7 @@ def convert(
     pattern: str = "fixed",
     spread: str = "uniform",
     parameters: Chosen = "weights",
-    seed: int | None = 0,
+    seed: int | None = None,
     inplace: bool = True,
 ) -> Model:
     """Initialize a model with sparse weights, of which only those that are kept are stored.
@@ -65,7 +65,7 @@ def convert(
             which small layers get a larger share: see `spread_budget`.
         parameters: "weights" for every weight matrix, kernel and table; a name or glob, or several; or
             a function of name and parameter.
-        seed: as for `Plan.apply`: the same seed gives the same places and values.
+        seed: the same seed gives the same places and values; None draws one, as for `Plan.apply`.
         inplace: whether to convert this model, or a copy of it.
 
     Returns:
@@ -103,6 +103,7 @@ def convert(
     drawn = {name: draw(choice, known[name], seed) for name, choice in asked.sparse.items()}
     rest = {name: parameter for name, parameter in known.items() if name not in drawn}
     fill_within(asked.plan.entries, model, _settled(model, rest), seed)
+    asked.plan.seed = seed
     return install(model, drawn, holders)
 
 

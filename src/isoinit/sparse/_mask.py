@@ -142,7 +142,7 @@ def mask(
     pattern: str = "fixed",
     spread: str = "uniform",
     parameters: Chosen = "weights",
-    seed: int | None = 0,
+    seed: int | None = None,
 ) -> Model:
     """Initialize a model with sparse weights that stay dense tensors, their zeros held by masks.
 
@@ -178,6 +178,7 @@ def mask(
     kept = {name: draw(choice, known[name], seed).kept for name, choice in sparse.items()}
     filled = {n: c.filled for n, c in sparse.items() if c.constant is None}
     fill_within({**asked.plan.entries, **filled}, model, known, seed)
+    asked.plan.seed = seed
     hold(model, kept, {name: choice.entry.layout for name, choice in sparse.items()})
     return model
 

@@ -71,7 +71,8 @@ class Regrow:
         fraction: the share that the first moves would drop, in (0, 1].
         every: how many steps lie between moves.
         until: the step from which on nothing moves: three quarters of all steps is usual.
-        seed: of the random places; of no use to "rigl".
+        seed: of the random places; of no use to "rigl". A number by default, and none that is drawn:
+            processes that train one model must move the same weights.
 
     Raises:
         ArgumentError: for an argument out of range; a model without sparse weights that are trained

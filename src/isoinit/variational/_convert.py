@@ -42,7 +42,7 @@ def convert(
     prior: PriorLike | Mapping[str, PriorLike] | None = None,
     noise: Noise = "common",
     parameters: Chosen = "weights",
-    seed: int | None = 0,
+    seed: int | None = None,
     inplace: bool = True,
 ) -> Model:
     """Initialize a model and make its weights distributions that training learns.
@@ -84,7 +84,7 @@ def convert(
             less noisy and costs a second product. All other parameters have common noise.
         parameters: "weights" for every weight matrix, kernel and table; "all" for biases and norm
             layers too; a name or glob, or several; or a function of name and parameter.
-        seed: of the means, as for `Plan.apply`: the same seed gives the same bits.
+        seed: of the means: the same seed gives the same bits; None draws one, as for `Plan.apply`.
         inplace: whether to convert this model, or a copy of it.
 
     Returns:

@@ -235,7 +235,7 @@ def test_a_recipe_that_does_not_fit(recipe, make, batch, missing):
     model = make()
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(PlanError, match=f"recipe='{recipe}' does not fit the model.*{missing}"):
-        isoinit.init(model, batch, recipe=recipe)
+        isoinit.init(model, batch, recipe=recipe, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
@@ -254,4 +254,4 @@ def test_wrong_use():
     ):
         isoinit.plan(Gpt(), IDS, recipe="paper:gpt5")
     with pytest.raises(ArgumentError, match="leave method at 'auto'"):
-        isoinit.init(Gpt(), IDS, recipe="paper:gpt2", method="he")
+        isoinit.init(Gpt(), IDS, recipe="paper:gpt2", method="he", seed=0)

@@ -45,7 +45,7 @@ def test_it_is_a_weight(name):
     if "ReLU" not in name:
         assert entry.std == pytest.approx(fan_in**-0.5)
     # 32 weights: a mean square within 4 · sqrt(2/32) of its own, once in 16,000 not
-    isoinit.init(model, x)
+    isoinit.init(model, x, seed=0)
     assert model(x).square().mean().item() == pytest.approx(1, rel=1.0)
 
 

@@ -1,5 +1,6 @@
 """Each finder finds its fault, names it, and says nothing of a model without it."""
 
+import copy
 import math
 
 import pytest
@@ -130,7 +131,7 @@ def test_sub_pixels_start_alike_by_design():
             return nn.functional.pixel_shuffle(self.b(torch.relu(self.a(x))), 2)
 
     model, batch = Upscale(), normal(4, 3, 8, 8)
-    isoinit.init(model, batch)
+    isoinit.init(model, batch, seed=0)
     assert "duplicated units" not in said(model, batch)
 
 
@@ -173,7 +174,7 @@ def test_a_scale_of_zero_starves_unless_it_ends_a_branch():
 
     for residual in (False, True):
         model = Block(residual)
-        isoinit.init(model, X)
+        isoinit.init(model, X, seed=0)
         model.norm.weight.data.zero_()
         found = [f for f in isoinit.check(model, X).findings if "norm.weight" in f.where]
         assert bool(found) is not residual
@@ -237,6 +238,72 @@ def test_memory_that_nothing_wrote():
     assert finding.value == pytest.approx(3e33)
 
 
+class TestCopies:
+    """Parameters that start with one draw."""
+
+    def encoder(self):
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        return nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+
+    def critics(self, change=lambda model: None):
+        """Two networks for one input; the second is a copy of the first."""
+        model = nn.ModuleList([nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))])
+        model.append(copy.deepcopy(model[0]))
+        change(model)
+        model.forward = lambda x: model[0](x) + model[1](x)
+        return model
+
+    def test_layers_of_torchs_encoder(self):
+        finding = said(self.encoder(), normal(8, 9, 32))["copies"]
+        assert finding.severity == "warning"
+        assert finding.value == 6 * 6  # its biases of attention and its norm layers are constants
+        assert finding.sentence.startswith("layers.0…5 (self_attn.in_proj_weight, ")
+        assert "isoinit.init(model, batch)" in finding.advice
+        assert "requires_grad_(False)" in finding.advice
+
+    def test_an_init_parts_them(self):
+        model, batch = self.encoder(), normal(8, 9, 32)
+        isoinit.init(model, batch, seed=0)
+        assert "copies" not in said(model, batch)
+
+    def test_torchs_transformer_copies_biases_alone(self):
+        model = nn.Transformer(16, 2, 2, 2, 32, batch_first=True)
+        assert "copies" not in said(model, (normal(4, 5, 16), normal(4, 6, 16)))
+
+    def test_twins_of_one_seed(self):
+        def draw(model):
+            for critic in model:
+                isoinit.init(critic, X, seed=0)
+
+        assert said(self.critics(draw))["copies"].where == (
+            *("0.0.weight", "1.0.weight"),
+            *("0.2.weight", "1.2.weight"),
+        )
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda model: [isoinit.init(critic, X) for critic in model],
+            lambda model: model[1].requires_grad_(False),
+            lambda model: model.__setitem__(1, model[0]),
+            lambda model: [
+                setattr(mine, "data", other.data)
+                for mine, other in zip(*(critic.parameters() for critic in model), strict=True)
+            ],
+            lambda model: [nn.init.constant_(p, 0.1) for p in model.parameters()],
+            lambda model: [p.data.copy_(table(p)) for p in model.parameters()],
+            lambda model: [p.data.flatten()[-1:].add_(1) for p in model[1].parameters()],
+        ],
+        ids=["drawn", "frozen", "shared", "one memory", "constant", "tables", "one element"],
+    )
+    def test_what_is_none(self, change):
+        assert "copies" not in said(self.critics(change))
+
+
+def table(parameter):
+    return torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape)
+
+
 class TestBadInput:
     """A clear error or a finding each, and the model as it was."""
 
@@ -250,7 +317,7 @@ class TestBadInput:
     def test_evaluation_mode(self):
         model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.1))
         model.append(nn.Linear(64, 4))
-        isoinit.init(model, X)
+        isoinit.init(model, X, seed=0)
         assert "evaluation mode" not in said(model)
         finding = said(model.eval())["evaluation mode"]
         assert finding.where == ("1", "3")

@@ -178,3 +178,17 @@ def check_on_a_rank(rank):
 
 def test_fully_sharded_over_two_processes():
     on_ranks(2, check_on_a_rank)
+
+
+def copied(rank):
+    """Copies are found in shards as in whole models, by all ranks alike."""
+    model = made()
+    for block in model.blocks[1:]:
+        block.load_state_dict(model.blocks[0].state_dict())
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    return [f.where for f in isoinit.check(model, X).findings if f.name == "copies"]
+
+
+def test_copies_in_shards():
+    where = tuple(f"blocks.{block}.{layer}.weight" for layer in (0, 2) for block in range(3))
+    assert on_ranks(2, copied) == [[where]] * 2

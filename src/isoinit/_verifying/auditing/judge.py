@@ -30,6 +30,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     meta.not_there,
     alike.identical,
     alike.identical_slices,
+    alike.copies,
     ranks.ranks,
     constructor.differs,
     constructor.other_law,

@@ -11,7 +11,15 @@ import torch
 
 from isoinit._showing.findings import Finding, errors_first
 from isoinit._verifying.health.facts import Facts
-from isoinit._verifying.health.finders import batch, broken, scale, symmetry, training, trend
+from isoinit._verifying.health.finders import (
+    batch,
+    broken,
+    copies,
+    scale,
+    symmetry,
+    training,
+    trend,
+)
 
 FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     broken.unmeasured,
@@ -23,6 +31,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     symmetry.twins,
     symmetry.same_function,
     symmetry.low_rank,
+    copies.copies,
     scale.stands_out,
     scale.wrong_gain,
     scale.unexpected,

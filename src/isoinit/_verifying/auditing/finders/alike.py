@@ -12,6 +12,7 @@ from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.auditing import compare
 from isoinit._verifying.auditing.facts import Facts
 from isoinit._verifying.auditing.ranks import digest
+from isoinit._verifying.copies import copies_found
 
 DRAW = "draw each from numbers of its own"
 
@@ -60,6 +61,22 @@ def identical_slices(facts: Facts) -> Iterator[Finding]:
                 f"{name}: its {len(values)} slices along the first axis hold the same bits, though "
                 "drawn",
             )
+
+
+def copies(facts: Facts) -> Iterator[Finding]:
+    """Trained parameters that the constructor itself starts as copies of each other."""
+    if not facts.own or facts.straight is None:
+        return  # what a given initialization copies is copied on purpose
+    held = facts.straight[0]
+    groups: dict[object, list[str]] = defaultdict(list)
+    memories = set()
+    for name in held.tensors:
+        values = held.tensors[name]
+        trained = name in facts.chance and held.whole[name].requires_grad
+        if trained and _tells(values) and values.data_ptr() not in memories:
+            memories.add(values.data_ptr())  # one memory under two tensors is a tie
+            groups[values.shape, values.dtype, digest(values)].append(name)
+    yield from copies_found([g for g in groups.values() if len(g) > 1], held.tensors)
 
 
 def _tells(values: torch.Tensor) -> bool:

@@ -1,0 +1,114 @@
+"""Parameters that hold the same random values: which values are random, and how copies are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+
+from isoinit._showing.findings import Finding, listed
+
+LEAST = 8  # different values, below which parameters may agree by chance or by design
+CORNER = 64  # elements along each axis that are looked at
+# Mean squared correlation of neighbours: about 1/8 of 8 independent values, 1/2 of cosines of all
+# frequencies.
+SMOOTH = 0.25
+
+
+def looks_drawn(values: torch.Tensor) -> bool:
+    """Return whether values look like independent draws, and not like a table that code computes.
+
+    A table has few different values (zeros, an identity), or neighbours along an axis that follow
+    each other (a range, a sinusoid, decay rates). A small random tensor may be taken for a table.
+
+    Example:
+        >>> normal = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+        >>> looks_drawn(normal), looks_drawn(torch.linspace(-1, 1, 128)), looks_drawn(torch.eye(16))
+        (True, False, False)
+    """
+    corner = values[tuple(slice(CORNER) for _ in values.shape)].double()
+    if len(corner.unique()) < LEAST:
+        return False
+    axes = [axis for axis, size in enumerate(corner.shape) if size >= LEAST]
+    tables = [corner.reshape(1, -1), *(corner.movedim(axis, -1) for axis in axes)]
+    return all(_smoothness(table.reshape(-1, table.shape[-1])) < SMOOTH for table in tables)
+
+
+def copies_found(
+    groups: Sequence[Sequence[str]], tensors: Mapping[str, torch.Tensor]
+) -> Iterator[Finding]:
+    """Yield one finding for groups of parameters, each of which holds the same random values.
+
+    Biases beside weights that are no copies are left out: the weights tell these layers apart.
+
+    Args:
+        groups: of names.
+        tensors: all of the model's by name.
+    """
+    copied = {name for group in groups for name in group}
+    apart = {_module(n) for n, t in tensors.items() if t.dim() > 1 and n not in copied}
+    apart -= {_module(n) for n in copied if tensors[n].dim() > 1}
+    groups = [g for g in groups if tensors[g[0]].dim() > 1 or not apart.issuperset(map(_module, g))]
+    names = tuple(name for group in groups for name in group)
+    if not names:
+        return
+    yield Finding(
+        "copies",
+        "warning",
+        names,
+        float(len(names)),
+        1.0,
+        "copies that are fed the same receive the same gradients and stay copies",
+        "draw each by itself: isoinit.init(model, batch); copies that are meant and not trained, such "
+        "as target networks, are marked by requires_grad_(False)",
+        f"{'; '.join(_told(groups))}: the same random values, as copy.deepcopy or one seed for each "
+        "gives them",
+    )
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _smoothness(rows: torch.Tensor) -> float:
+    """The mean squared correlation of neighbours in rows, 1 of sorted ones; 0 of constant rows."""
+    centred = rows - rows.mean(1, keepdim=True)
+    power = centred.square().sum(1)
+    squares = ((centred[:, 1:] * centred[:, :-1]).sum(1) / power).square()
+    steps = rows.diff()
+    squares[(steps >= 0).all(1) | (steps <= 0).all(1)] = 1.0
+    varied = power > 0
+    return float(squares[varied].mean()) if bool(varied.any()) else 0.0
+
+
+def _told(groups: Iterable[Sequence[str]]) -> list[str]:
+    """Where the copies are: what holds them, and which of its parameters they are."""
+    held: dict[tuple[str, ...], list[str]] = {}
+    for group in groups:
+        holders, parameter = _split(group)
+        held.setdefault(holders, []).append(parameter)
+    return [
+        _span(holders) + (f" ({listed(inside)})" if all(inside) else "")
+        for holders, inside in held.items()
+    ]
+
+
+def _split(names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The modules that hold parameters, and the name that these have in common in them."""
+    parts = [name.split(".") for name in names]
+    common, shortest = 0, min(map(len, parts)) - 1
+    while common < shortest and len({each[-1 - common] for each in parts}) == 1:
+        common += 1
+    holders = tuple(".".join(each[: len(each) - common]) for each in parts)
+    return holders, ".".join(parts[0][len(parts[0]) - common :])
+
+
+def _span(holders: Sequence[str]) -> str:
+    """`layers.0…5` for holders that one number counts; the first few otherwise."""
+    counted = [re.fullmatch(r"(.*\.|)(\d+)", holder) for holder in holders]
+    if all(counted) and len({match[1] for match in counted if match}) == 1:
+        numbers = [int(match[2]) for match in counted if match]
+        if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+            return f"{holders[0]}…{numbers[-1]}"
+    return listed(holders)
