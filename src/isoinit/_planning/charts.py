@@ -47,7 +47,7 @@ def carried(
     Raises:
         ArgumentError: if nothing else will do, and it cannot be assigned.
     """
-    if choice.initializer is None:
+    if choice.initializer is None or name in graph.kept:
         return _told(graph, name, choice)
     chosen = bare(choice.initializer)
     if (chart := graph.charts.get(name)) is not None:
@@ -59,7 +59,9 @@ def carried(
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:
-    """The choice, unless the parameter makes a weight that cannot be assigned: then it is left."""
+    """The choice, unless the parameter is kept, or makes a weight that cannot be assigned."""
+    if name in graph.kept:
+        return Choice(None, graph.kept[name], "")
     why = graph.refused.get(name)
     return choice if why is None else replace(choice, initializer=None, reason=why)
 
@@ -198,7 +200,7 @@ def companions(
             part = graph.charts[of].parameters.index(name)
             made = replace(choice.initializer, part=part)
             found[name] = Choice(made, "what right_inverse gives for its weight", choice.source)
-    return found
+    return {n: _told(graph, n, c) if n in graph.kept else c for n, c in found.items()}
 
 
 def stored(graph: Graph, name: str, layout: Layout) -> Layout:

@@ -96,7 +96,8 @@ class _Chooser:
         if _first_on_constant(self.graph, op, name):
             return None
         role = self._informed(op, self.roles[name], fed)
-        if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
+        alone = use.made is None or use.kind != "weight" or use.slot not in COMPOSED
+        if alone or name in self.graph.kept:
             found = {name: choose(role, self.method)}
         else:
             found = self._made_of(op, use, role, fed)
@@ -140,7 +141,8 @@ class _Chooser:
         assert made is not None, "the caller asks"
         wanted = choose(replace(role, layout=made.layout), self.method)
         mine = [other for other in op.uses if other.made is made]
-        decided = [u for u in mine if u.kind != "weight" or u.parameter in self.chosen]
+        known = self.chosen.keys() | self.graph.kept.keys()
+        decided = [u for u in mine if u.kind != "weight" or u.parameter in known]
         fixed = {u.parameter: self.fill(op, u, fed) for u in decided}
         shared = 0.0
         if fed is not None and role.slot == "weight" and fed.second > 0:

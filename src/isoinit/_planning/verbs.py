@@ -60,8 +60,8 @@ def plan(
         ArgumentError: if the model has no parameters, method, recipe or batch is of no known kind, a
             recipe comes with a method, or an override does not fit.
         UnknownParameterError: if an override matches no parameter.
-        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
-            recipe that does not fit the model.
+        PlanError: for parameters without a shape (lazy layers), or a recipe that does not fit the
+            model.
         TraceError: if the forward refuses the batch, with the model's own error.
 
     Example:
@@ -81,11 +81,11 @@ def plan(
         from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters, structure
         from isoinit._writing.meta import empty_buffers
-        from isoinit._writing.refusals import refuse_unfillable
+        from isoinit._writing.refusals import refuse_unready
 
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
-    refuse_unfillable(parameters, now=False)
+    refuse_unready(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
     graph, batch, notes = _graph(model, batch)
@@ -130,6 +130,7 @@ def _by_recipe(recipe: str, model: nn.Module, batch: Any, graph: Graph) -> Decid
     choices = {name: choice for name, (_, choice) in found.items()}
     if recipe != "own":  # which has seen what the parameters themselves get
         choices = carried_all(graph, roles, choices)
+    choices |= {name: Choice(None, why, "") for name, why in graph.kept.items()}
     return replace(as_given(model, batch, graph, roles, choices), notes=notes)
 
 

@@ -203,7 +203,20 @@ def array_type(dtype: torch.dtype) -> np.dtype[Any]:
 
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().reshape(-1).view(np.uint16)
-    return tensor.numpy().reshape(-1)
+    """The tensor's memory as a flat array; of types that NumPy lacks as the bits: uint16, uint8."""
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    if not _is_known_to_numpy(tensor.dtype):
+        size = tensor.dtype.itemsize
+        bits = tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[size])
+        return bits.numpy().reshape(-1).view(f"u{size}")
+    return tensor.resolve_conj().resolve_neg().numpy().reshape(-1)
+
+
+@lru_cache
+def _is_known_to_numpy(dtype: torch.dtype) -> bool:
+    try:
+        torch.empty(0, dtype=dtype, device="cpu").numpy()
+    except TypeError:  # bfloat16, float8
+        return False
+    return True

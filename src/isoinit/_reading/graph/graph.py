@@ -56,6 +56,8 @@ class Graph(Dataflow):
         lengths: the parameters that are lengths of a normalized weight, by name.
         charts: the weights that are assigned through `right_inverse`, by the name of their carrier.
         refused: why a weight cannot be assigned though it has a `right_inverse`, by parameter.
+        kept: why a parameter is left as it is, whatever it is for, by name.
+        complex: the parameters of complex numbers.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -67,6 +69,8 @@ class Graph(Dataflow):
     lengths: dict[str, Length] = field(default_factory=dict)
     charts: dict[str, Chart] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    complex: frozenset[str] = frozenset()
 
     @cached_property
     def norms(self) -> dict[int, int]:

@@ -110,9 +110,11 @@ class _Kept:
     def restore(self) -> None:
         if self.before is not None:
             memory, values = self.before
-            if memory.data_ptr() != self.tensor.data_ptr():
+            if memory.layout is not torch.strided:
+                self.tensor.detach().copy_(values)
+            elif memory.data_ptr() != self.tensor.data_ptr():
                 self.tensor.data = memory
-            if not torch.equal(memory, values):
+            if memory.layout is torch.strided and not torch.equal(memory, values):
                 memory.copy_(values)
         if self.tensor.is_leaf:
             self.tensor.requires_grad_(self.trains)

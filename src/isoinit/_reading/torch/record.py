@@ -74,7 +74,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
-        self.refused: dict[str, str] = {}  # see `Graph`
+        self.stated: dict[str, Any] = {}  # fields of `Graph` that the model alone tells
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
@@ -180,8 +180,8 @@ class Recorder(TorchFunctionMode):
         found = tuple(v for t in tensors_in(result) if (v := self.value(t)) is not None)
         ops = self._contractions.as_maps(self.ops)
         facts = found, how, self._aliases, self._given, self._missed
-        carried = self._lengths, self._charts, self.refused
-        graph = Graph(ops, self._sizes, self._shapes, *facts, *carried)
+        carried = self._lengths, self._charts
+        graph = Graph(ops, self._sizes, self._shapes, *facts, *carried, **self.stated)
         return with_slopes(with_modulated(graph, self._contractions.scales()))
 
     def _note(

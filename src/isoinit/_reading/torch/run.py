@@ -17,6 +17,7 @@ from isoinit._reading.graph import Graph
 from isoinit._reading.torch.charts import mark_charts, read_charts
 from isoinit._reading.torch.fakes import as_fake, quiet_fakes
 from isoinit._reading.torch.isolate import Keeper, untouched
+from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.names import named_modules, named_parameters, unwrap
 from isoinit._reading.torch.record import Observer, Recorder
@@ -121,7 +122,12 @@ def recording(
     recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
     for name, parameter in parameters.items():
         recorder.mark_parameter(parameter, name)  # a script keeps its own, whatever is lent
-    charts, recorder.refused = read_charts(model)
+    charts, refused = read_charts(model)
+    recorder.stated = {
+        "refused": refused,
+        "kept": {name: why for name, p in parameters.items() if (why := why_not_drawn(p))},
+        "complex": frozenset(name for name, p in parameters.items() if p.is_complex()),
+    }
 
     def replace(tensor: torch.Tensor) -> torch.Tensor | None:
         if lend is not None:

@@ -139,7 +139,7 @@ def initialized(
 
 def look(model: nn.Module) -> Held:
     """What a model holds, by name."""
-    _refuse_shapeless(model)
+    _refuse_unseen(model)
     parameters, aliases = named_parameters(model)
     buffers, _ = named_buffers(model)
     owners: dict[str, nn.Module] = {}
@@ -209,7 +209,7 @@ def _built(build: Build, where: str) -> nn.Module:
     return model
 
 
-def _refuse_shapeless(model: nn.Module) -> None:
+def _refuse_unseen(model: nn.Module) -> None:
     tensors = named_parameters(model)[0] | named_buffers(model)[0]
     if not tensors:
         raise ArgumentError(
@@ -221,6 +221,11 @@ def _refuse_shapeless(model: nn.Module) -> None:
             raise ArgumentError(
                 f"{name!r} has no shape yet (a lazy layer): run the model once on a batch "
                 "in build()"
+            )
+        if tensor.is_quantized:
+            raise ArgumentError(
+                f"{name!r} is quantized, and its memory cannot be poisoned: audit the model before it "
+                "is quantized"
             )
 
 

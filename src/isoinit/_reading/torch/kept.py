@@ -1,0 +1,46 @@
+"""Which tensors no initializer can fill, so that a plan leaves them and every verb lives with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch.nn.parameter import UninitializedParameter
+
+T = TypeVar("T", bound=torch.Tensor)
+
+# What initial values are drawn in. All else (integers, booleans, float8, quantized numbers) holds what
+# the model's own code put there.
+DRAWN = frozenset(
+    {
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+    }
+)
+
+
+def why_not_drawn(tensor: torch.Tensor) -> str:
+    """Return why no initializer can fill a tensor, in words; "" if one can.
+
+    A lazy parameter has no shape yet: it is not left, it must get one first.
+
+    Example:
+        >>> import torch
+        >>> why_not_drawn(torch.zeros(2, dtype=torch.int8)), why_not_drawn(torch.zeros(2))
+        ('int8 is not drawn', '')
+    """
+    if isinstance(tensor, UninitializedParameter):
+        return ""
+    if tensor.dtype not in DRAWN:
+        return f"{str(tensor.dtype).removeprefix('torch.')} is not drawn"
+    if tensor.layout is not torch.strided:
+        return f"a tensor stored as {tensor.layout} is not drawn"
+    return ""
+
+
+def drawable(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Return those of some tensors that an initializer can fill, or will once they have a shape."""
+    return {name: tensor for name, tensor in tensors.items() if not why_not_drawn(tensor)}
