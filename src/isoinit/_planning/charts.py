@@ -20,6 +20,7 @@ from isoinit.initializers import (
     Directions,
     Initializer,
     LeCunNormal,
+    Normal,
     Norms,
     Orthogonal,
     bare,
@@ -49,6 +50,9 @@ def carried(
     """
     if choice.initializer is None or name in graph.kept:
         return _told(graph, name, choice)
+    if name in graph.complex:
+        choice = _complex(choice, choice.initializer, layout)
+    assert choice.initializer is not None, "none of those is taken away"
     chosen = bare(choice.initializer)
     if (chart := graph.charts.get(name)) is not None:
         return _fitted(chart, layout, choice, chosen, strict=strict)
@@ -56,6 +60,17 @@ def carried(
         if length.of == name and vanishing_rows(chosen, layout, length.axis):
             return replace(choice, initializer=Directions(chosen, length.axis))
     return _told(graph, name, choice)
+
+
+def _complex(choice: Choice, wanted: Initializer, layout: Layout) -> Choice:
+    """The choice for complex numbers: normal ones of its size where it draws no single ones."""
+    try:
+        wanted.complex_part(layout)
+    except ArgumentError:
+        normal = Normal(std=wanted.std_for(layout))
+        why = f"{choice.reason}; {wanted} draws no complex numbers: normal ones of its size"
+        return replace(choice, initializer=normal, reason=why)
+    return choice
 
 
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:

@@ -127,9 +127,9 @@ def _hash_entry(entry: Entry, seed: int) -> int:
     assert entry.initializer is not None
     dtype = array_type(getattr(torch, entry.dtype))
     key = tensor_key(entry.name, f"torch.{entry.dtype}", entry.shape)
-    law = entry.initializer.law(entry.layout, dtype) if math.prod(entry.shape) else None
+    alone = entry.initializer.draws_alone(entry.layout, dtype) if math.prod(entry.shape) else False
     stream, total = Stream(seed, entry.name), 0
-    for piece in _pieces(entry.shape, whole=law is None):
+    for piece in _pieces(entry.shape, whole=not alone):
         out = np.empty(math.prod(piece.held), dtype)
         entry.initializer.fill_piece(out, stream, entry.layout, piece)
         total += hash_sum(out, piece, key)

@@ -72,8 +72,8 @@ def _fault(tensor: torch.Tensor, *, now: bool) -> str:
         )
     if why_not_drawn(tensor):
         return (
-            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16 or "
-            "bfloat16: initialize before quantizing"
+            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16, bfloat16 "
+            "or a complex type: initialize before quantizing"
         )
     return _unready(tensor, now=now)
 

@@ -18,6 +18,8 @@ DRAWN = frozenset(
         torch.float64,
         torch.float16,
         torch.bfloat16,
+        torch.complex64,
+        torch.complex128,
     }
 )
 

@@ -123,7 +123,7 @@ class Recorder(TorchFunctionMode):
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
-        node = parameter_node(name, self._shapes[name])
+        node = parameter_node(name, self._shapes[name], of_complex=tensor.is_complex())
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
 
     def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
