@@ -42,8 +42,9 @@ def plan(
 
     Args:
         model: any model, on any device, meta too.
-        batch: an example input: a tensor for `model(batch)`, a tuple for `model(*batch)`, or a
-            mapping for `model(**batch)`. Without one an example is made from the config of a
+        batch: an example input, without targets: a tensor (or another object that holds tensors: a
+            named tuple, a packed sequence) for `model(batch)`, a plain tuple for `model(*batch)`, or
+            a mapping for `model(**batch)`. Without one an example is made from the config of a
             `transformers` model, or for the first layer of a model that takes one tensor. Where
             that fails, the plan is a guess from the modules in the order of their registration, and
             each entry says so.

@@ -28,8 +28,8 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         return None
     if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
         return None
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        return None
+    if tensor.layout is not torch.strided:
+        return _of_sparse(tensor)
     if units is None:
         units = 1 if tensor.dim() >= 4 else tensor.dim() - 1
     with torch.no_grad():
@@ -45,6 +45,15 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         uneven = _uneven(values.movedim(units, 0).reshape(values.shape[units], -1))
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
     return Given(mean, second, *pairs, uneven=uneven)
+
+
+def _of_sparse(tensor: torch.Tensor) -> Given | None:
+    """Return the moments of a sparse tensor over all of its places, those without an element too."""
+    with torch.no_grad():
+        tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
+        values, places = tensor.values().double(), tensor.numel()
+        mean, second = values.sum().item() / places, values.square().sum().item() / places
+    return Given(mean, second, mean**2, mean**2) if np.isfinite(second) else None
 
 
 def _uneven(units: torch.Tensor) -> bool:

@@ -40,7 +40,7 @@ from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
-from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
 from isoinit.initializers.scale import fans
@@ -170,7 +170,7 @@ class Recorder(TorchFunctionMode):
         self._below = below
         deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
         with self, deeper:
-            return model(*args, **kwargs)
+            return drawn_out(model(*args, **kwargs))
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""

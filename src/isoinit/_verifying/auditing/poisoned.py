@@ -13,7 +13,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from isoinit._reading.torch.isolate import tensor_attributes
-from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
+from isoinit._reading.torch.names import (
+    named_buffers,
+    named_modules,
+    named_parameters,
+    refuse_keras,
+)
 from isoinit._verifying.auditing.writes import Twice, Watch
 from isoinit._verifying.sharded import local
 from isoinit._writing.own_init import calls_on_empty, forget_marks, seed_generators
@@ -201,6 +206,7 @@ def _built(build: Build, where: str) -> nn.Module:
         raise ArgumentError(
             f"build() returned a {type(model).__name__}; expected a torch.nn.Module"
         )
+    refuse_keras(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ArgumentError(
             "build() returned a scripted module, whose tensors cannot be replaced; audit the model "
