@@ -159,6 +159,10 @@ def test_a_forward_that_writes_into_the_example_leaves_it():
     before = X.clone()
     assert isoinit.plan(Net(take), X).how == "real"
     isoinit.check(Net(take), X)
+    for batch in (Record(X), Plain(X), Pair(X, None)):  # of which no copy is made
+        model = Net(lambda record: take(record.x).sort(0)[0])  # which is measured
+        isoinit.plan(model, batch).calibrate(model, batch)
+        isoinit.check(model, batch)
     assert torch.equal(X, before)
 
 

@@ -88,10 +88,12 @@ def measure_corrections(
         else:
             dtype, goal = parameters[name].dtype, _target(role, target)
             run.ready[name] = _Weight(initializer, role.layout, dtype, goal)
-    with running_with(drawn, model, parameters, run.observe) as (inner, recorder):
+    given = copied((args, kwargs))
+    borrowed = running_with(drawn, model, parameters, given, run.observe)
+    with borrowed as (inner, recorder):
         run.recorder = recorder
         try:
-            recorder.run(inner, *copied((args, kwargs)))
+            recorder.run(inner, *given)
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
     scaled = {name: found.initializer for name, found in run.found.items()}

@@ -66,7 +66,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, opened: type[Any] =
         return {key: map_leaves(function, item, opened=opened) for key, item in tree.items()}
     if issubclass(type(tree), (list, tuple)):
         items = [map_leaves(function, item, opened=opened) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+        kind: Any = type(tree)  # a named tuple's constructor may want other arguments
+        return tuple.__new__(kind, items) if hasattr(kind, "_fields") else kind(items)
     return function(tree)
 
 
