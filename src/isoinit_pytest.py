@@ -23,6 +23,6 @@ def pytest_runtest_makereport(
     module = sys.modules.get("isoinit._showing.findings")
     if call.excinfo is not None and report.failed and module is not None:
         held = call.excinfo.traceback[-1].frame.f_locals.values()
-        verdicts = {id(x): x for x in held if isinstance(x, module.Verdict) and x.findings}
+        verdicts = {id(x): x for x in held if issubclass(type(x), module.Verdict) and x.findings}
         report.sections += [("isoinit", str(verdict)) for verdict in verdicts.values()]
     return report

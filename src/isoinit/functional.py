@@ -10,8 +10,11 @@ Every function fills a tensor in place and returns it, whatever its device, stri
   default generator, so `torch.manual_seed` governs. They are not torch's values, but the same ones
   on every device and any number of threads.
 - An argument that makes no sense is refused before anything is drawn or written.
-- A tensor without memory (meta device) is refused. Torch leaves it as it is and says nothing, so
-  that the parameter is uninitialized when it gets its memory.
+- A complex tensor gets the variance that its real twin would: half of it in each part, also of uniform
+  numbers, where torch gives each part all of it. Only numbers of mean zero, and fixed ones, fit.
+
+As in torch, a tensor without memory (meta device) is left as it is and nothing is drawn, so that
+constructors work there. `isoinit.audit` finds what is then never written.
 
 As in torch, the layout is taken from the shape alone. `isoinit.plan` sees the layers, and so knows
 groups, strides, packed gates and the activation.
@@ -84,7 +87,7 @@ def uniform_(
     """
     _check(tensor)
     initializer = methods.Constant(a) if a == b else methods.Uniform(a, b)
-    return _fill(tensor, initializer, _stream("uniform_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "uniform_", generator))
 
 
 def normal_(
@@ -96,7 +99,7 @@ def normal_(
         ArgumentError: if `std` is negative, or either is not finite.
     """
     _check(tensor)
-    return _fill(tensor, methods.Normal(mean, std), _stream("normal_", generator))
+    return _fill(tensor, methods.Normal(mean, std), _stream(tensor, "normal_", generator))
 
 
 def trunc_normal_(
@@ -126,7 +129,7 @@ def trunc_normal_(
     low = max((a - mean) / std, -sys.float_info.max)
     high = min((b - mean) / std, sys.float_info.max)
     initializer = methods.TruncatedNormal(mean, std, low, high)
-    return _fill(tensor, initializer, _stream("trunc_normal_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "trunc_normal_", generator))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -181,14 +184,14 @@ def xavier_uniform_(
     """
     _check(tensor, 2)
     initializer = methods.Zeros() if gain == 0 else methods.XavierUniform(gain)
-    return _fill(tensor, initializer, _stream("xavier_uniform_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "xavier_uniform_", generator))
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with N(0, gain² · 2/(fan_in + fan_out)); the rest is as for `xavier_uniform_`."""
     _check(tensor, 2)
     initializer = methods.Zeros() if gain == 0 else methods.XavierNormal(gain)
-    return _fill(tensor, initializer, _stream("xavier_normal_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "xavier_normal_", generator))
 
 
 def kaiming_uniform_(
@@ -208,7 +211,7 @@ def kaiming_uniform_(
     """
     _check(tensor, 2)
     initializer = _he(methods.HeUniform, a, mode, nonlinearity)
-    return _fill(tensor, initializer, _stream("kaiming_uniform_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "kaiming_uniform_", generator))
 
 
 def kaiming_normal_(
@@ -221,7 +224,7 @@ def kaiming_normal_(
     """Fill with N(0, gain²/fan); the rest is as for `kaiming_uniform_`."""
     _check(tensor, 2)
     initializer = _he(methods.HeNormal, a, mode, nonlinearity)
-    return _fill(tensor, initializer, _stream("kaiming_normal_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "kaiming_normal_", generator))
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
@@ -235,7 +238,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     _check(tensor, 2)
     # With Q, -Q is uniform too: a negative gain, which torch takes, is the same distribution.
     initializer = methods.Zeros() if gain == 0 else methods.Orthogonal(abs(gain))
-    return _fill(tensor, initializer, _stream("orthogonal_", generator))
+    return _fill(tensor, initializer, _stream(tensor, "orthogonal_", generator))
 
 
 def sparse_(
@@ -257,7 +260,7 @@ def sparse_(
     gain = std * math.sqrt(kept)  # Sparse draws non-zeros of gain/sqrt(kept), column by column
     initializer = methods.Zeros() if gain == 0 else methods.Sparse(connections=kept, gain=gain)
     layout = fans.linear(tensor.shape, transposed=True)
-    return _fill(tensor, initializer, _stream("sparse_", generator), layout)
+    return _fill(tensor, initializer, _stream(tensor, "sparse_", generator), layout)
 
 
 def _check(tensor: Tensor, least: int = 0, most: float = math.inf) -> None:
@@ -265,7 +268,7 @@ def _check(tensor: Tensor, least: int = 0, most: float = math.inf) -> None:
     if not isinstance(tensor, Tensor):
         raise ArgumentError(f"tensor is a {type(tensor).__name__}; expected a torch.Tensor")
     try:
-        refuse_unfillable({"tensor": tensor}, now=True)
+        refuse_unfillable({"tensor": tensor}, now=not tensor.is_meta)
     except PlanError as error:
         raise ArgumentError(str(error)) from None
     if not least <= tensor.ndim <= most:
@@ -281,11 +284,11 @@ def _he(
     return replace(initializer, gain=calculate_gain(nonlinearity, slope))
 
 
-def _stream(name: str, generator: Generator | None) -> Stream:
+def _stream(tensor: Tensor, name: str, generator: Generator | None) -> Stream:
     source = torch.default_generator if generator is None else generator
     if not isinstance(source, Generator):
         raise ArgumentError(f"generator is a {type(source).__name__}; expected a torch.Generator")
-    return Stream(draw_seed(source), name)
+    return Stream(0 if tensor.is_meta else draw_seed(source), name)
 
 
 def _fill(
@@ -295,5 +298,8 @@ def _fill(
     layout: Layout | None = None,
 ) -> Tensor:
     layout = layout or fans.of_tensor(tensor.shape)
+    if tensor.is_meta:
+        initializer.std_for(layout)  # refuses what does not fit, as with memory
+        return tensor
     fill_tensor(tensor, initializer, layout, stream or Stream(0, "fixed values"))
     return tensor

@@ -40,7 +40,7 @@ def test_it_loads(tmp_path, monkeypatch, chunk, most):
     assert isoinit.verify_checkpoint(tmp_path / "c").ok
 
 
-@pytest.mark.parametrize("dtype", KINDS, ids=str)
+@pytest.mark.parametrize("dtype", [d for d, kind in KINDS.items() if kind.storage], ids=str)
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 4)])
 def test_a_chunk_is_what_torch_loads(dtype, shape):
     tensor = torch.arange(torch.Size(shape).numel()).reshape(shape).to(dtype)

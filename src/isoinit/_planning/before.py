@@ -8,11 +8,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.parameter import UninitializedParameter
 
 from isoinit._planning.copies import copies_of
 from isoinit._planning.recipes.calls import key_of, law_of, some_of
 from isoinit._planning.recipes.rerun import Seen, is_poison, rerun
 from isoinit._planning.recipes.values import words_for
+from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.values import FEW, Values, look
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of, own_calls
@@ -57,15 +59,18 @@ def values_before(
     Returns:
         The values by name, and what is doubtful, in sentences.
     """
+    undrawn = {n: why for n, p in parameters.items() if (why := why_not_drawn(p))}
+    types = {name: Values("unwritten", kept="type", because=why) for name, why in undrawn.items()}
+    parameters = {name: p for name, p in parameters.items() if name not in undrawn}
     if keep == "nothing":
-        return {}, ()
+        return types, ()
     frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
     asked = parameters if keep == "own" else frozen
     found = {name: _held(parameter) for name, parameter in asked.items()}
     if _came_empty(asked, found):
         found = dict.fromkeys(asked, UNWRITTEN)
     found |= _drawn_by_layers(model, parameters, found)
-    waiting = [name for name in asked if found[name] is UNWRITTEN and _may_be_written(asked[name])]
+    waiting = [name for name in asked if found[name] is UNWRITTEN]
     given, notes = _given(model, parameters, waiting)
     found |= given
     copies = copies_of(parameters, frozen)
@@ -81,7 +86,7 @@ def values_before(
             "no parameter of the model is trained (requires_grad=False), so that all keep their "
             'values: pass keep="nothing" to have them planned',
         )
-    return found, notes
+    return types | found, notes
 
 
 def _held(parameter: nn.Parameter) -> Values:
@@ -104,13 +109,24 @@ def _has_values(tensor: torch.Tensor) -> bool:
     """Return whether values can be read from a tensor, alike on all ranks."""
     elsewhere = tensor.is_meta or isinstance(tensor, FakeTensor)
     sharded = type(tensor).__name__ == "DTensor"
-    plain = tensor.layout == torch.strided and tensor.is_floating_point()
-    return plain and not elsewhere and not sharded
+    return not elsewhere and not sharded and not isinstance(tensor, UninitializedParameter)
 
 
 def _look(tensor: torch.Tensor) -> Values:
+    if tensor.is_complex():
+        return _both(_look(tensor.real), _look(tensor.imag))
     exact = tensor.dtype in NATIVE
     return look(tensor.to("cpu", tensor.dtype if exact else torch.float32).numpy(), exact=exact)
+
+
+def _both(real: Values, imaginary: Values) -> Values:
+    """Return what complex numbers say, whose parts say this."""
+    if imaginary.kind == "constant" and not imaginary.mean:
+        return real
+    if real.kind == imaginary.kind == "random":
+        return Values("random", real.said, 0.0, real.second + imaginary.second)
+    said = f"as real parts {real.said}, and as imaginary parts {imaginary.said}"
+    return Values("structured", said, 0.0, real.second + imaginary.second)
 
 
 def _came_empty(parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]) -> bool:
@@ -184,11 +200,6 @@ def _leaves_empty(kind: type) -> bool:
     own = kind.__module__.partition(".")[0] != "torch"
     names = {name for code in codes if code is not None for name in code.co_names}
     return own and "empty" in names and not names & (MAKES | WRITES)
-
-
-def _may_be_written(parameter: nn.Parameter) -> bool:
-    """Return whether the model's own initialization may tell what a parameter is to hold."""
-    return parameter.is_floating_point() and parameter.layout == torch.strided
 
 
 def _given(

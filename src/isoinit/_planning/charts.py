@@ -20,6 +20,7 @@ from isoinit.initializers import (
     Directions,
     Initializer,
     LeCunNormal,
+    Normal,
     Norms,
     Orthogonal,
     bare,
@@ -49,6 +50,9 @@ def carried(
     """
     if choice.initializer is None:
         return _told(graph, name, choice)
+    if name in graph.complex:
+        choice = _complex(choice, choice.initializer, layout)
+    assert choice.initializer is not None, "none of those is taken away"
     chosen = bare(choice.initializer)
     if (chart := graph.charts.get(name)) is not None:
         return _fitted(chart, layout, choice, chosen, strict=strict)
@@ -58,10 +62,21 @@ def carried(
     return _told(graph, name, choice)
 
 
+def _complex(choice: Choice, wanted: Initializer, layout: Layout) -> Choice:
+    """The choice for complex numbers: normal ones of its size where it draws no single ones."""
+    try:
+        wanted.complex_part(layout)
+    except ArgumentError:
+        normal = Normal(std=wanted.std_for(layout))
+        why = f"{choice.reason}; {wanted} draws no complex numbers: normal ones of its size"
+        return replace(choice, initializer=normal, reason=why)
+    return choice
+
+
 def _told(graph: Graph, name: str, choice: Choice) -> Choice:
     """The choice, unless the parameter makes a weight that cannot be assigned: then it is left."""
     why = graph.refused.get(name)
-    return choice if why is None else replace(choice, initializer=None, reason=why)
+    return choice if why is None or choice.kept else replace(choice, initializer=None, reason=why)
 
 
 def _fitted(
@@ -186,9 +201,13 @@ def companions(
     """
     found = {}
     for name, of in graph.parts.items():
-        if (choice := choices.get(of)) is None:
+        before = roles[name].before
+        if (choice := choices.get(of)) is None or (before is not None and before.kept):
             continue
-        if choice.initializer is None:
+        if choice.kept and choice.initializer is None:
+            why = f"kept: it is part of the weight of {of!r}, which is kept"
+            found[name] = Choice(None, why, "", kept=choice.kept)
+        elif choice.initializer is None:
             found[name] = Choice(None, f"it is part of the weight of {of!r}, which is left", "")
         elif (length := graph.lengths.get(name)) is not None and of not in graph.charts:
             norms = Norms(bare(choice.initializer), of, roles[of].layout, length.axis)

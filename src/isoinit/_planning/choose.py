@@ -97,7 +97,8 @@ class _Chooser:
         if _first_on_constant(self.graph, op, name):
             return None
         role = self._informed(op, self.roles[name], fed)
-        if use.made is None or use.kind != "weight" or use.slot not in COMPOSED:
+        alone = use.made is None or use.kind != "weight" or use.slot not in COMPOSED
+        if alone or self._keeps(name):
             found = {name: choose(role, self.method)}
         else:
             found = self._made_of(op, use, role, fed)
@@ -141,12 +142,23 @@ class _Chooser:
         assert made is not None, "the caller asks"
         wanted = choose(replace(role, layout=made.layout), self.method)
         mine = [other for other in op.uses if other.made is made]
-        decided = [u for u in mine if u.kind != "weight" or u.parameter in self.chosen]
+        decided = [u for u in mine if u.kind != "weight" or self._is_decided(u.parameter)]
         fixed = {u.parameter: self.fill(op, u, fed) for u in decided}
         shared = 0.0
         if fed is not None and role.slot == "weight" and fed.second > 0:
             shared = rounded(fed.mean**2 / fed.second)
         return solve(self.graph.made_as_filled(made), wanted, fixed, shared)
+
+    def _is_decided(self, name: str) -> bool:
+        """Return whether what a parameter gets does not depend on what is made of it."""
+        return name in self.chosen or self._keeps(name)
+
+    def _keeps(self, name: str) -> bool:
+        """Return whether a parameter keeps the values that it has."""
+        before = self.roles[name].before
+        if before is None or (before.kind in ("random", "unwritten") and not before.kept):
+            return False
+        return bool(choose(self.roles[name], self.method).kept)
 
 
 def _copies(chosen: dict[str, Choice]) -> dict[str, Choice]:

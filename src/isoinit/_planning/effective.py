@@ -18,7 +18,7 @@ import numpy as np
 from isoinit._drawing.streams import Stream
 from isoinit._planning.digits import rounded
 from isoinit._planning.rules import Choice
-from isoinit._reading.graph import Array, Made, Part
+from isoinit._reading.graph import Array, Made, Part, ReplayError
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Centred, HeNormal, Initializer, Normal, bare
 from isoinit.initializers.scale.fans import Layout
@@ -89,7 +89,10 @@ def moments_of(made: Made, fills: Fills) -> Moments | None:
         found = _measured(tensors, made.layout)
         return Moments(rounded(found.mean), rounded(found.second), rounded(found.along))
 
-    found = _remembered(made, chosen, measured)
+    try:
+        found = _remembered(made, chosen, measured)
+    except ReplayError:  # the choice, which asks first, says why
+        return None
     return found if isinstance(found, Moments) else None
 
 
@@ -121,7 +124,10 @@ def solve(made: Made, wanted: Choice, fixed: Fills, shared: float) -> dict[str, 
         goal = None if own else moments_for(initial, made.layout).strength(shared)
         names = tuple(part.parameter for part in free)
         known = (*(bases[part.parameter] for part in made.parts), goal, shared)
-        size = _remembered(made, known, lambda: _size(made, bases, names, goal, shared))
+        try:
+            size = _remembered(made, known, lambda: _size(made, bases, names, goal, shared))
+        except ReplayError as error:
+            size = str(error)
     if size is None:
         size, said = 1.0, "is normalized, so that its size is the model's own choice"
     elif not isinstance(size, str):
@@ -267,7 +273,12 @@ def _drawn(initial: Initializer, part: Part, seed: int) -> Array:
 
 
 def _measured(tensors: Sequence[Array], layout: Layout) -> Moments:
-    """Return the moments of samples of a tensor."""
+    """Return the moments of samples of a tensor, of complex numbers those of their size.
+
+    Of complex numbers Re + Im and Re - Im, whose squares are |w|² on average.
+    """
+    turned = [tensor.real - tensor.imag for tensor in tensors if np.iscomplexobj(tensor)]
+    tensors = [tensor.real + tensor.imag for tensor in tensors] + turned
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(np.mean([tensor.mean() for tensor in tensors]))
         second = float(np.mean([np.square(tensor).mean() for tensor in tensors]))

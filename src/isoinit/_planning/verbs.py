@@ -45,8 +45,9 @@ def plan(
 
     Args:
         model: any model, on any device, meta too.
-        batch: an example input: a tensor for `model(batch)`, a tuple for `model(*batch)`, or a
-            mapping for `model(**batch)`. Without one an example is made from the config of a
+        batch: an example input, without targets: a tensor (or another object that holds tensors: a
+            named tuple, a packed sequence) for `model(batch)`, a plain tuple for `model(*batch)`, or
+            a mapping for `model(**batch)`. Without one an example is made from the config of a
             `transformers` model, or for the first layer of a model that takes one tensor. Where
             that fails, the plan is a guess from the modules in the order of their registration, and
             each entry says so.
@@ -67,8 +68,8 @@ def plan(
         ArgumentError: if the model has no parameters, method, recipe, keep or batch is of no known
             kind, a recipe comes with a method, or an override does not fit.
         UnknownParameterError: if an override matches no parameter.
-        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
-            recipe that does not fit the model.
+        PlanError: for parameters without a shape (lazy layers), or a recipe that does not fit the
+            model.
         TraceError: if the forward refuses the batch, with the model's own error.
 
     Example:
@@ -89,12 +90,12 @@ def plan(
         from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters
         from isoinit._writing.meta import empty_buffers
-        from isoinit._writing.refusals import refuse_unfillable
+        from isoinit._writing.refusals import refuse_unready
 
     refuse_keep(keep)
     parameters, aliases = require_parameters(model, "plan")
     emptied = empty_buffers(model)
-    refuse_unfillable(parameters, now=False)
+    refuse_unready(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
     graph, batch, notes = _graph(model, batch)

@@ -27,7 +27,12 @@ from isoinit._writing.meta import (
 )
 from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
 from isoinit._writing.postponed import as_constructed, forget, run_postponed
-from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
+from isoinit._writing.refusals import (
+    left_on_meta,
+    refuse_mismatch,
+    refuse_unfillable,
+    refuse_unready,
+)
 from isoinit._writing.seeds import offered_seed
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
@@ -198,8 +203,10 @@ def _chosen(
 ) -> list[str]:
     """The names of the parameters that are to be filled; what cannot be done is refused."""
     entries, aliases = plan.entries, plan.aliases
-    refuse_unfillable({name: part.tensor for name, part in held.items()}, now=False)
+    refuse_unready({name: part.tensor for name, part in held.items()}, now=False)
     refuse_mismatch(entries, held, aliases, some=True)
+    drawn = [name for name in held if entries[aliases.get(name, name)].initializer is not None]
+    refuse_unfillable({name: held[name].tensor for name in drawn}, now=False)
     there = set() if only_missing is None else _given(held, tied, only_missing)
     chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
     _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)

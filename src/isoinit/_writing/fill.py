@@ -34,6 +34,8 @@ ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float64: np.dtype(np.float64),
     torch.float16: np.dtype(np.float16),
     torch.bfloat16: np.dtype(np.uint16),
+    torch.complex64: np.dtype(np.complex64),
+    torch.complex128: np.dtype(np.complex128),
 }
 OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
 _LAUNCHES = 256  # runs that are drawn one by one on a device
@@ -45,7 +47,7 @@ class Fill(NamedTuple):
     """One tensor to fill in place: on any device, of any strides.
 
     Attributes:
-        tensor: float32, float64, float16 or bfloat16; what this process holds of a parameter.
+        tensor: of a type in `ARRAYS`; what this process holds of a parameter.
         initializer: what to fill it with.
         layout: what the whole parameter's axes mean.
         stream: its random numbers.
@@ -64,10 +66,15 @@ class Fill(NamedTuple):
 def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
     """The law that every element is drawn from by itself; None if they depend on each other.
 
+    None for complex numbers too, of which two are drawn for an element.
+
     Raises:
         ArgumentError: if such a tensor cannot be filled so; nothing is written yet.
     """
     if not tensor.numel():
+        return None
+    if tensor.is_complex():
+        initializer.complex_part(layout)
         return None
     law = initializer.law(layout, ARRAYS[tensor.dtype])
     if law is None:
@@ -103,7 +110,7 @@ def fill_tensor(
 ) -> None:
     """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
     piece = piece or Piece.whole(layout.shape)
-    there = type(tensor) in OWN and _draws_on(tensor.device)
+    there = type(tensor) in OWN and not tensor.is_complex() and _draws_on(tensor.device)
     law = initializer.law(layout, ARRAYS[tensor.dtype]) if there else None
     home = torch.device("cpu") if law is None else tensor.device
     plain = type(tensor) in OWN and tensor.device == home and tensor.is_contiguous()
@@ -203,7 +210,20 @@ def array_type(dtype: torch.dtype) -> np.dtype[Any]:
 
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The tensor's memory as a flat array; bfloat16 as its bits in uint16."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().reshape(-1).view(np.uint16)
-    return tensor.numpy().reshape(-1)
+    """The tensor's memory as a flat array; of types that NumPy lacks as the bits: uint16, uint8."""
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    if not _is_known_to_numpy(tensor.dtype):
+        size = tensor.dtype.itemsize
+        bits = tensor.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}[size])
+        return bits.numpy().reshape(-1).view(f"u{size}")
+    return tensor.resolve_conj().resolve_neg().numpy().reshape(-1)
+
+
+@lru_cache
+def _is_known_to_numpy(dtype: torch.dtype) -> bool:
+    try:
+        torch.empty(0, dtype=dtype, device="cpu").numpy()
+    except TypeError:  # bfloat16, float8
+        return False
+    return True

@@ -77,8 +77,8 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
     """
     held, _ = held_parameters(model)
     for name, part in held.items():
-        if part.memory.is_meta or part.memory.layout != torch.strided:
-            raise PlanError(f"parameter {name!r} has no dense values to take a fingerprint of")
+        if part.memory.is_meta:
+            raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
     copies = copies_of(model)
     sums = {name: _hash_held(name, part) for name, part in held.items()}
     together: dict[tuple[int, ...], list[str]] = {}
@@ -110,7 +110,8 @@ def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerpri
 
 def _hash_held(name: str, part: Held) -> int:
     key = tensor_key(name, str(part.dtype), part.shape)
-    flat = part.memory.reshape(-1)
+    dense = part.memory.layout is torch.strided
+    flat = (part.memory if dense else part.memory.to_dense()).reshape(-1)
     if flat.device.type == "cpu":
         return hash_sum(as_array(flat), part.piece, key)
     total = 0
@@ -126,9 +127,9 @@ def _hash_entry(entry: Entry, seed: int) -> int:
     assert entry.initializer is not None
     dtype = array_type(getattr(torch, entry.dtype))
     key = tensor_key(entry.name, f"torch.{entry.dtype}", entry.shape)
-    law = entry.initializer.law(entry.layout, dtype) if math.prod(entry.shape) else None
+    alone = entry.initializer.draws_alone(entry.layout, dtype) if math.prod(entry.shape) else False
     stream, total = Stream(seed, entry.key), 0
-    for piece in _pieces(entry.shape, whole=law is None):
+    for piece in _pieces(entry.shape, whole=not alone):
         out = np.empty(math.prod(piece.held), dtype)
         entry.initializer.fill_piece(out, stream, entry.layout, piece)
         total += hash_sum(out, piece, key)

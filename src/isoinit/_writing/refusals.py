@@ -13,12 +13,28 @@ from typing import Any
 import torch
 from torch.nn.parameter import UninitializedParameter
 
+from isoinit._reading.torch.kept import DRAWN, why_not_drawn
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import ARRAYS, OWN, law_for
+from isoinit._writing.fill import OWN, law_for
 from isoinit.errors import IsoinitError, PlanError
 from isoinit.initializers import Assigned, Initializer
 from isoinit.initializers.scale.fans import Layout
+
+
+def refuse_unready(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
+    """Raise for parameters that must be made ready first: lazy, on the meta device, or sharded.
+
+    Those that are never drawn (`kept.why_not_drawn`) are no fault: they are left as they are.
+
+    Args:
+        tensors: as for `refuse_unfillable`.
+        now: as there.
+
+    Raises:
+        PlanError: as there.
+    """
+    _refuse({name: _unready(tensor, now=now) for name, tensor in tensors.items()})
 
 
 def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None:
@@ -32,9 +48,14 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None
     Raises:
         PlanError: naming the first tensor of each kind of fault, what it is, and what to do.
     """
+    _refuse({name: _fault(tensor, now=now) for name, tensor in tensors.items()})
+
+
+def _refuse(found: Mapping[str, str]) -> None:
+    """Raise for the faults of parameters, by name; "" is none."""
     faults: dict[str, list[str]] = {}
-    for name, tensor in tensors.items():
-        if fault := _fault(tensor, now=now):
+    for name, fault in found.items():
+        if fault:
             faults.setdefault(fault, []).append(repr(name))
     if faults:
         said = [
@@ -45,24 +66,28 @@ def refuse_unfillable(tensors: Mapping[str, torch.Tensor], *, now: bool) -> None
 
 
 def _fault(tensor: torch.Tensor, *, now: bool) -> str:
-    plain = type(tensor) in OWN and tensor.layout is torch.strided
-    if plain and tensor.dtype in ARRAYS and not tensor.is_meta:
+    if why_not_drawn(tensor) and tensor.dtype in DRAWN:
+        return (
+            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
+        )
+    if why_not_drawn(tensor):
+        return (
+            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16, bfloat16 "
+            "or a complex type: initialize before quantizing"
+        )
+    return _unready(tensor, now=now)
+
+
+def _unready(tensor: torch.Tensor, *, now: bool) -> str:
+    plain = type(tensor) in OWN and not tensor.is_meta
+    if plain:
         return ""  # most are
     if isinstance(tensor, UninitializedParameter):
         return "has no shape yet (a lazy layer): run the model once on a batch first"
-    if tensor.dtype not in ARRAYS:
-        return (
-            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16 or bfloat16: keep "
-            "tensors that are not trained as buffers, and initialize before quantizing"
-        )
     if now and tensor.is_meta:
         return (
             "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
             "apply (and set the buffers, which to_empty leaves empty too)"
-        )
-    if tensor.layout != torch.strided:
-        return (
-            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
         )
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
@@ -95,11 +120,12 @@ def left_on_meta(
     Returns:
         Their names, why they are left, and what to do; "" if there are none.
     """
-    left = {}
+    left, fillable = {}, False
     for name, parameter in parameters.items():
         entry = entries[(aliases or {}).get(name, name)]
         if parameter.is_meta and entry.initializer is None:
             left[name] = entry.reason
+            fillable = fillable or not why_not_drawn(parameter)
     if not left:
         return ""
     names, why = listed([repr(name) for name in left]), listed(list(dict.fromkeys(left.values())))
@@ -107,10 +133,13 @@ def left_on_meta(
         said = f"parameter {names} is on the meta device, and the plan leaves it as it was"
     else:
         said = f"parameters {names} are on the meta device, and the plan leaves them as they were"
+    give = (
+        f"Give an initializer, plan[{next(iter(left))!r}] = ..., or build" if fillable else "Build"
+    )
     return (
         f"{said} ({why}): there is nothing to leave, and the model's own initialization gives no "
-        f"values. Give an initializer, plan[{next(iter(left))!r}] = ...; pass a function that builds "
-        "the model anew, apply(model, buffers=build); or build it under isoinit.deferred() instead"
+        "values. Pass a function that builds the model anew, apply(model, buffers=build). "
+        f"{give} the model under isoinit.deferred() instead"
     )
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T", "torch.Tensor", "np.ndarray[Any, Any]")
-FLOATS = (np.float32, np.float64, np.float16, np.uint16)  # the last: the bits of bfloat16
+# uint16: the bits of bfloat16.
+FLOATS = (np.float32, np.float64, np.float16, np.uint16, np.complex64, np.complex128)
 
 
 def fill_slice(
@@ -43,8 +44,8 @@ def fill_slice(
 
     Args:
         out: what to fill, of the part's shape: a torch tensor on any device, or a NumPy array;
-            float32, float64, float16 or bfloat16 (in NumPy that of `ml_dtypes`, or its bits as
-            uint16).
+            float32, float64, float16, complex64, complex128 or bfloat16 (in NumPy that of
+            `ml_dtypes`, or its bits as uint16).
         initializer: such as `plan[name].initializer`.
         name: the parameter's name in the whole model, which its random numbers depend on.
         global_shape: the shape of the whole parameter.
@@ -109,7 +110,7 @@ def _fill_array(
     if bits.dtype not in FLOATS:
         raise PlanError(
             f"nothing was changed: out has dtype {array.dtype}; expected float32, float64, float16, "
-            "or bfloat16 (of ml_dtypes, or its bits as uint16)"
+            "complex64, complex128, or bfloat16 (of ml_dtypes, or its bits as uint16)"
         )
     initializer.std_for(layout)  # refuses a layout that does not fit
     if not array.size:

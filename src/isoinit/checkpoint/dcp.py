@@ -18,6 +18,7 @@ import torch
 
 from isoinit.checkpoint.files import Contents, File, Part, pack
 from isoinit.checkpoint.tensors import KINDS, Stored
+from isoinit.errors import PlanError
 
 METADATA = ".metadata"
 CHUNK = 2**28  # bytes; a reader that needs a part of a chunk reads all of it
@@ -55,7 +56,12 @@ class _Storage:
     """Stands for the memory of a tensor."""
 
     def __init__(self, dtype: torch.dtype, size: int) -> None:
-        self.key = ("storage", getattr(torch, KINDS[dtype].storage), "0", "cpu", size, None)
+        if not (kind := KINDS[dtype].storage):
+            raise PlanError(
+                f"nothing was written: a tensor is {dtype}, for which torch has no storage "
+                'of its own; write it with format="safetensors"'
+            )
+        self.key = ("storage", getattr(torch, kind), "0", "cpu", size, None)
 
 
 class _Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from isoinit.checkpoint.files import Contents, File, Part, pack, text_file
 from isoinit.checkpoint.tensors import KINDS, Stored
+from isoinit.errors import PlanError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -49,7 +50,11 @@ def _file(name: str, tensors: Sequence[Stored], aliases: Mapping[str, str]) -> F
     end = 0
     for tensor in tensors:
         begin, end = end, end + tensor.bytes
-        code = KINDS[tensor.dtype].code
+        if not (code := KINDS[tensor.dtype].code):
+            raise PlanError(
+                f"nothing was written: {tensor.name!r} is {tensor.dtype}, which safetensors cannot "
+                'hold; write it with format="dcp"'
+            )
         header[tensor.name] = {"dtype": code, "shape": tensor.shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

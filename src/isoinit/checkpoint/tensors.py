@@ -21,7 +21,7 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
 from isoinit._writing.meta import buffer_values, kept_parameters
 from isoinit._writing.postponed import as_constructed
-from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
+from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unready
 from isoinit.errors import IsoinitError, PlanError
 
 Array = npt.NDArray[Any]
@@ -29,7 +29,7 @@ Reader = Callable[[Array, int], None]  # writes the elements from a place on int
 
 
 class Kind(NamedTuple):
-    """How a type is stored: as an array, in safetensors, and as torch's own storage."""
+    """How a type is stored: as an array, in safetensors, and as torch's own storage; "" for not."""
 
     array: np.dtype[Any]
     code: str
@@ -48,6 +48,12 @@ KINDS = {
     torch.int8: Kind(np.dtype(np.int8), "I8", "CharStorage"),
     torch.uint8: Kind(np.dtype(np.uint8), "U8", "ByteStorage"),
     torch.bool: Kind(np.dtype(np.bool_), "BOOL", "BoolStorage"),
+    torch.complex128: Kind(np.dtype(np.complex128), "", "ComplexDoubleStorage"),
+    torch.uint64: Kind(np.dtype(np.uint64), "U64", ""),
+    torch.uint32: Kind(np.dtype(np.uint32), "U32", ""),
+    torch.uint16: Kind(np.dtype(np.uint16), "U16", ""),
+    torch.float8_e4m3fn: Kind(np.dtype(np.uint8), "F8_E4M3", ""),  # as its bits
+    torch.float8_e5m2: Kind(np.dtype(np.uint8), "F8_E5M2", ""),
 }
 
 
@@ -100,7 +106,7 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
         PlanError: if the plan does not fit the model, or something has no values to store.
     """
     parameters, aliases = require_parameters(model, "write")
-    refuse_unfillable(parameters, now=False)
+    refuse_unready(parameters, now=False)
     refuse_mismatch(plan.entries, parameters)
     found = {**parameters, **_kept(plan, model, parameters)}
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
@@ -147,7 +153,17 @@ def drawn(entry: Entry, seed: int) -> Stored:
 
 
 def kept(name: str, parameter: nn.Parameter, seed: int) -> Stored:
-    """A parameter that a plan leaves as it was: its values, or what its constructor postponed."""
+    """A parameter that a plan leaves as it was: its values, or what its constructor postponed.
+
+    Raises:
+        PlanError: if they are of a type that a checkpoint cannot hold.
+    """
+    _require_kind(f"parameter {name!r}", parameter.dtype)
+    if parameter.layout is not torch.strided:
+        raise PlanError(
+            f"nothing was written: parameter {name!r} is stored as {parameter.layout}; a checkpoint "
+            "holds dense tensors: make it one, or keep it outside of the model"
+        )
 
     def constructed() -> Reader:
         return _reader(as_constructed(parameter, Stream(seed, name)))
@@ -161,13 +177,16 @@ def given(name: str, tensor: torch.Tensor) -> Stored:
     Raises:
         PlanError: if they are of a type that a checkpoint cannot hold.
     """
-    if tensor.dtype not in KINDS:
-        raise PlanError(
-            f"nothing was written: buffer {name!r} is {tensor.dtype}; expected one of "
-            f"{', '.join(str(dtype).removeprefix('torch.') for dtype in KINDS)}: cast it, or register "
-            "it with persistent=False"
-        )
+    _require_kind(f"buffer {name!r}", tensor.dtype, ", or register it with persistent=False")
     return Stored(name, tensor.dtype, tuple(tensor.shape), lambda: _reader(tensor))
+
+
+def _require_kind(what: str, dtype: torch.dtype, advice: str = "") -> None:
+    if dtype not in KINDS:
+        raise PlanError(
+            f"nothing was written: {what} is {dtype}; expected one of "
+            f"{', '.join(str(kind).removeprefix('torch.') for kind in KINDS)}: cast it{advice}"
+        )
 
 
 def _reader(tensor: torch.Tensor) -> Reader:

@@ -329,11 +329,11 @@ def verify(
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
     """Raise if the files could be written but not checked."""
     from isoinit._reading.torch import named_parameters
-    from isoinit._writing.refusals import refuse_unfillable
+    from isoinit._writing.refusals import refuse_unready
 
     if batch is None:
         raise _no_batch(target, "--check")
-    refuse_unfillable(named_parameters(model)[0], now=True)
+    refuse_unready(named_parameters(model)[0], now=True)
 
 
 def _no_batch(target: str, what: str) -> ArgumentError:

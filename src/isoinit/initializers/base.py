@@ -76,7 +76,8 @@ class Initializer(ABC):
         Elements that depend on each other are drawn as far as `fill` needs it, and dropped again.
 
         Args:
-            out: as for `fill`: the part's elements in C order.
+            out: as for `fill`: the part's elements in C order. It may hold complex numbers, too:
+                see `complex_part`.
             stream: the parameter's random numbers.
             layout: what the axes of the whole parameter mean.
             piece: which part: of a tensor of the parameter's shape, or of one that is flattened.
@@ -84,6 +85,9 @@ class Initializer(ABC):
         Raises:
             ArgumentError: if the layout is not one that this initializer can fill.
         """
+        if out.dtype.kind == "c":
+            self._fill_complex(out, stream, layout, piece)
+            return
         law = self.law(layout, out.dtype)
         if law is not None:
             done = 0
@@ -99,6 +103,62 @@ class Initializer(ABC):
                 piece.take(rows, out.reshape(piece.held))
         for some in layout.padded(piece):
             out[some] = 0
+
+    def complex_part(self, layout: Layout) -> Initializer:
+        """The initializer of the real and the imaginary part of a complex parameter's elements.
+
+        They share the variance, so that the mean of |w|² is that of a real parameter: Var(w) =
+        Var(Re w) + Var(Im w) (Trabelsi et al. 2018, section 3.6). Element e draws them as elements 2e
+        and 2e + 1 of the stream. Fixed values are real.
+
+        Raises:
+            ArgumentError: unless the values are fixed, or drawn one by one with mean zero.
+
+        Example:
+            >>> from isoinit import Normal
+            >>> from isoinit.initializers.scale.fans import vector
+            >>> print(Normal(std=1.0).complex_part(vector((4,))))
+            Normal(std=0.7071)
+        """
+        if self.is_fixed:
+            return self
+        double = np.dtype(np.float64)
+        if self.law(layout, double) is None or self.mean_for(layout):
+            raise ArgumentError(
+                f"{self} does not fill complex numbers: expected one that draws each element by "
+                "itself, with mean zero, such as Normal(std=...) or HeNormal(), or one of fixed values"
+            )
+        return self.scaled(math.sqrt(0.5))
+
+    def _fill_complex(self, out: Array, stream: Stream, layout: Layout, piece: Piece) -> None:
+        """Do what `fill_piece` does, for complex numbers."""
+        parts = out.view(out.real.dtype)
+        part = self.complex_part(layout)
+        if self.is_fixed:
+            reals = np.empty(out.size, out.real.dtype)
+            self.fill_piece(reals, stream, layout, piece)
+            parts[0::2], parts[1::2] = reals, 0
+            return
+        law = part.law(layout, parts.dtype)
+        assert law is not None, "complex_part has looked"
+        done = 0
+        for starts, lengths in piece.runs():
+            size = 2 * int(lengths.sum())
+            stream.fill_runs(parts[done : done + size], law, 2 * starts, 2 * lengths)
+            done += size
+        for some in layout.padded(piece):
+            out[some] = 0
+
+    def draws_alone(self, layout: Layout, dtype: np.dtype[Any]) -> bool:
+        """Whether an element depends on no other one: parts of it can be drawn without the rest.
+
+        Raises:
+            ArgumentError: as `law` and `complex_part`.
+        """
+        if dtype.kind == "c":
+            self.complex_part(layout)
+            dtype = np.dtype(np.float64)
+        return self.law(layout, dtype) is not None
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
         """The law that every element is drawn from by itself; None if they depend on each other.
@@ -121,6 +181,11 @@ class Initializer(ABC):
     def is_constant(self) -> bool:
         """Whether every unit of a layer filled by it computes the same function."""
         return False
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the values are the same under every seed."""
+        return self.is_constant
 
     def scaled(self, factor: float) -> Initializer:
         """The initializer whose every value is `factor` times that of this one, from any stream.

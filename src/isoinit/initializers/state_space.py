@@ -27,6 +27,11 @@ class DecayRates(WholeInitializer):
     Source: Gu & Dao 2023, section 3.6 ("S4D-Real"); Gu et al. 2022.
     """
 
+    @property
+    def is_fixed(self) -> bool:
+        """Nothing is drawn."""
+        return True
+
     def mean_for(self, layout: Layout) -> float:
         """The mean over the last axis."""
         return float(self._row(layout).mean())

@@ -129,6 +129,11 @@ class GateBias(WholeInitializer):
         self._require("gates", low=1, whole=True)
         self._require("gate", low=0, high=self.gates - 1, whole=True)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Nothing is drawn."""
+        return True
+
     def std_for(self, layout: Layout) -> float:
         """The standard deviation over the gates."""
         if math.prod(layout.shape) % self.gates:
@@ -163,6 +168,11 @@ class Identity(WholeInitializer):
 
     def __post_init__(self) -> None:
         self._require("gain")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Nothing is drawn."""
+        return True
 
     def std_for(self, layout: Layout) -> float:
         """The root mean square of the elements: min(out, in) of out·in are non-zero."""
@@ -204,6 +214,11 @@ class Dirac(WholeInitializer):
 
     def __post_init__(self) -> None:
         self._require("gain")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Nothing is drawn."""
+        return True
 
     def std_for(self, layout: Layout) -> float:
         """The root mean square of the elements."""

@@ -20,7 +20,7 @@ from isoinit._planning.selected import Chosen, refuse_wrapped
 from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.apply import fill_within
 from isoinit._writing.parametrized import parametrizations_of, parametrized, unparametrized
-from isoinit._writing.refusals import refuse_unfillable
+from isoinit._writing.refusals import refuse_unfillable, refuse_unready
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, UnknownParameterError
 from isoinit.initializers.patterns import Kept, shape_of
@@ -173,7 +173,7 @@ def mask(
     """
     asked = prepare(model, plan, density, pattern, spread, parameters)
     known, _ = require_parameters(model, "mask")
-    refuse_unfillable(known, now=True)
+    refuse_unready(known, now=True)
     seed, sparse = resolve_seed(seed), asked.sparse
     kept = {name: draw(choice, known[name], seed).kept for name, choice in sparse.items()}
     filled = {n: c.filled for n, c in sparse.items() if c.constant is None}

@@ -28,7 +28,7 @@ from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array
 from isoinit._writing.parametrized import Holder
-from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
+from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
 from isoinit.initializers import (
     Centred,
@@ -112,7 +112,7 @@ def prepare(
     require_plan(plan)
     known, aliases = require_parameters(model, "convert")
     refuse_wrapped(model)
-    refuse_unfillable(known, now=False)
+    refuse_unready(known, now=False)
     plan = make_plan(model) if plan is None else plan
     refuse_mismatch(plan.entries, known)
     names = choose_parameters(parameters, known, aliases, plan)

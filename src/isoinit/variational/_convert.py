@@ -21,7 +21,7 @@ from isoinit._planning.selected import (
 from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import named_modules, named_parameters, require_parameters, unwrap
 from isoinit._writing.parametrized import Holder, holders_of, parametrization_fault, parametrized
-from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
+from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError
 from isoinit.variational.gaussian import GaussianWeight, Noise, held_distributions
@@ -117,7 +117,7 @@ def convert(
     plan = make_plan(model) if plan is None else plan
     chosen = choose_parameters(parameters, known, aliases, plan)
     holders = _holders(model, known, chosen)
-    refuse_unfillable(known, now=True)
+    refuse_unready(known, now=True)
     refuse_mismatch(plan.entries, known)
     calls = start.read(model) if isinstance(start, Regression) else {}
     seed = resolve_seed(seed)

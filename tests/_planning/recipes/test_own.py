@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -332,7 +333,7 @@ def test_the_model_is_as_it_was(family):
 
 
 def test_the_same_plan_every_time():
-    first = planned("Mamba").to_json()
+    first = replace(planned("Mamba"), seed=None).to_json()
     torch.manual_seed(4)
     assert isoinit.plan(mamba(), recipe="own").to_json() == first
     assert isoinit.Plan.from_json(first).to_json() == first

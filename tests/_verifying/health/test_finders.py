@@ -399,3 +399,24 @@ def test_findings_read_as_sentences():
         assert finding.where
         assert finding.source
         assert finding.advice
+
+
+class Step(nn.Module):
+    """A step function between two layers; `detached` cuts the gradient by hand in its place."""
+
+    def __init__(self, cut):
+        super().__init__()
+        self.a, self.b, self.cut = nn.Linear(8, 16), nn.Linear(16, 3), cut
+
+    def forward(self, x):
+        return self.b(self.cut(self.a(x)))
+
+
+def test_units_in_front_of_a_cut_are_not_called_dead_on_top():
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    found = isoinit.check(Step(lambda y: (y > 0).float()), x).findings
+    assert {finding.name for finding in found} == {"detached"}
+    model = Step(torch.relu)  # whose units are dead, and no gradient is cut off
+    with torch.no_grad():
+        model.a.bias.fill_(-100)
+    assert "dead units" in {finding.name for finding in isoinit.check(model, x).findings}

@@ -30,11 +30,11 @@ def hash_sum(values: npt.NDArray[Any], piece: Piece, key: int) -> int:
     """The sum modulo 2**64 of the hashes of some elements.
 
     Args:
-        values: a flat, contiguous array: the elements of the piece, of 2, 4 or 8 bytes.
+        values: a flat, contiguous array: the elements of the piece, of 1, 2, 4, 8 or 16 bytes.
         piece: which part of the tensor they are.
         key: see `tensor_key`.
     """
-    bits = values.view(np.dtype(f"u{values.dtype.itemsize}"))
+    bits = _bits(values)
     total, done = 0, 0
     for starts, lengths in piece.runs():
         size = int(lengths.sum())
@@ -42,3 +42,15 @@ def hash_sum(values: npt.NDArray[Any], piece: Piece, key: int) -> int:
         total += backend.add(bits[done : done + size], starts, lengths, key)
         done += size
     return total % 2**64
+
+
+def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The bits of each element; of 16 bytes, the second half mixed into the first."""
+    if values.dtype.itemsize <= 8:
+        return values.view(np.dtype(f"u{values.dtype.itemsize}"))
+    first, second = values.view(np.uint64).reshape(-1, 2).T
+    with np.errstate(over="ignore"):
+        mixed: npt.NDArray[Any] = first + (second ^ (second >> np.uint64(31))) * np.uint64(
+            sums.FIRST
+        )
+    return mixed

@@ -18,7 +18,7 @@ from isoinit._writing.apply import fill_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.postponed import unfilled
-from isoinit._writing.refusals import refuse_mismatch, refuse_unfillable
+from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError
 
@@ -37,7 +37,7 @@ def calibrated(
     parameters, _ = require_parameters(model, "calibrate")
     if seed is None:
         raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
-    refuse_unfillable(parameters, now=True)
+    refuse_unready(parameters, now=True)
     refuse_mismatch(entries, parameters)
     kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
     if names := unfilled(kept):

@@ -20,6 +20,7 @@ def running_with(
     drawn: Mapping[str, torch.Tensor],
     model: nn.Module,
     parameters: Mapping[str, nn.Parameter],
+    batch: Any,
     observe: Observer | None = None,
 ) -> Iterator[tuple[nn.Module, Recorder]]:
     """Borrow a model to run it with other parameters, as `recording` does.
@@ -29,6 +30,7 @@ def running_with(
             keep their values, of other buffers a copy is used.
         model: left as it was: parameters, buffers, mode and random numbers.
         parameters: its parameters, by name.
+        batch: what it will be run on: `copied`, and left as it was where it cannot be.
         observe: called with each operation and the tensors that it made.
     """
     buffers = {name: b for name, b in named_buffers(model)[0].items() if name in drawn}
@@ -39,7 +41,7 @@ def running_with(
             return drawn.get(name)
         return tensor.detach().clone()
 
-    with recording(model, observe=observe, lend=lend) as borrowed, torch.no_grad():
+    with recording(model, observe=observe, lend=lend, batch=batch) as borrowed, torch.no_grad():
         yield borrowed
 
 

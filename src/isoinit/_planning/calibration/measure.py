@@ -22,10 +22,11 @@ from isoinit._planning.calibration.notes import doubts, notes_of_corrections, no
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, explained, structure, trace
+from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
-from isoinit.initializers import Dirac, GateBias, Identity, Initializer
+from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
 Target = float | Mapping[str, float]
@@ -87,10 +88,12 @@ def measure_corrections(
         else:
             dtype, goal = parameters[name].dtype, _target(role, target)
             run.ready[name] = _Weight(initializer, role.layout, dtype, goal)
-    with running_with(drawn, model, parameters, run.observe) as (inner, recorder):
+    given = copied((args, kwargs))
+    borrowed = running_with(drawn, model, parameters, given, run.observe)
+    with borrowed as (inner, recorder):
         run.recorder = recorder
         try:
-            recorder.run(inner, *copied((args, kwargs)))
+            recorder.run(inner, *given)
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
     scaled = {name: found.initializer for name, found in run.found.items()}
@@ -149,7 +152,7 @@ def _refuse_unmeasurable(tensors: list[torch.Tensor]) -> None:
 def _obstacle(graph: Graph, role: Role, initializer: Initializer) -> str:
     """Why the scale of a weight cannot or should not be corrected; empty where it can."""
     uses = graph.uses_of(role.parameter)
-    if initializer.is_constant or isinstance(initializer, (Identity, Dirac, GateBias)):
+    if initializer.is_fixed:
         return "fixed values at the start, nothing random"
     if "recurrent" in role.slot or any(op.kind == "recurrent" for op, _ in uses):
         return "recurrent, so that the output is not linear in the weight"
@@ -253,16 +256,16 @@ def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _F
         signal: what the weight made.
         output: that and what the operation added to it.
     """
-    if not signal.is_floating_point() or signal.numel() < 2:
+    if not (signal.is_floating_point() or signal.is_complex()) or signal.numel() < 2:
         return "the output is a single number, whose spread is not known"
-    values = signal.detach().double()
+    values = in_reals(signal.detach()).double()
     rms, std = values.square().mean().sqrt().item(), values.std(correction=0).item()
     if not math.isfinite(rms):
         return "the output is not finite on this batch"
     if rms == 0:
         return "the output is exactly zero on this batch"
     # What rounding leaves of the difference of equal numbers is no spread.
-    if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().double().abs().max().item():
+    if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().abs().double().max().item():
         return "the output is the same number everywhere on this batch"
     factor = weight.target / std
     try:

@@ -75,7 +75,8 @@ def measure_moments(
     (args, kwargs), notes = _varied(copied(as_arguments(batch)))
     try:
         run.start(walk, {} if chosen is None else chosen)
-        with running_with(drawn, model, parameters, run.observe) as (inner, recorder):
+        borrowed = running_with(drawn, model, parameters, (args, kwargs), run.observe)
+        with borrowed as (inner, recorder):
             _seed()
             recorder.run(inner, args, kwargs)
     except _Enough:
@@ -121,7 +122,7 @@ def _run_with(
 ) -> Graph:
     """Return the graph of one run: see `Recorder.run` for `below`."""
     args, kwargs = copied(arguments)
-    with running_with(drawn, model, parameters) as (inner, recorder):
+    with running_with(drawn, model, parameters, (args, kwargs)) as (inner, recorder):
         _seed()
         return recorder.graph(recorder.run(inner, args, kwargs, below=below), "real")
 

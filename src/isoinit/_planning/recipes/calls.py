@@ -59,6 +59,9 @@ def from_writes(
     start, count = _window(shape, writes)
     writes = [_within(write, shape, start, count) for write in writes]
     shape = (count, *shape[1:]) if shape else shape
+    if dtype.is_complex:
+        runs = _runs_for(math.prod(shape))
+        return from_values([_draw(shape, dtype, writes, seed + k) for k in range(runs)])
     seeds = range(seed, seed + _draws_for(math.prod(shape)))
     firsts = [_draw(shape, dtype, writes[:1], k) for k in seeds]
     values = firsts if len(writes) == 1 else [_draw(shape, dtype, writes, k) for k in seeds]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,11 +74,29 @@ def from_values(runs: Sequence[torch.Tensor]) -> Found:
         return Found(None, f"leaves {count:,} of its {values.numel():,} elements unwritten")
     if not bool(torch.isfinite(values).all()):
         return Found(None, "wrote infinite values")
+    if values.is_complex():
+        return _complex(runs)
     if is_constant(values):
         return Found(_constant(values), f"wrote {_constant_value(values):g} everywhere")
     if len(runs) < 2 or all(torch.equal(values, other) for other in runs[1:]):
         return _table(values)
     return _estimated(runs)
+
+
+def _complex(runs: Sequence[torch.Tensor]) -> Found:
+    """What complex numbers were drawn from: both parts from one law, of mean zero."""
+    first = runs[0].detach().reshape(-1)
+    if is_constant(first):
+        if not first.numel() or not first[0].imag:
+            return from_values([first.real])
+        return Found(None, f"wrote {first[0].item():g} everywhere")
+    found = from_values([torch.view_as_real(run.detach().resolve_conj()) for run in runs])
+    if found.initializer is None:
+        return found
+    if found.initializer.mean_for(fans.vector(())):
+        return Found(None, f"{found.seen} for each part, and none of ours is of that mean")
+    law = found.initializer.scaled(math.sqrt(2))  # which gives each part half of the variance
+    return replace(found, initializer=law, seen=f"{found.seen}, for each part")
 
 
 def is_constant(values: torch.Tensor) -> bool:

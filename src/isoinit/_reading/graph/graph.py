@@ -57,6 +57,7 @@ class Graph(Dataflow):
         charts: the weights that are assigned through `right_inverse`, by the name of their carrier.
         refused: why a weight cannot be assigned though it has a `right_inverse`, by parameter.
         returned: the parameters that the model returns, or something made of them alone.
+        complex: the parameters of complex numbers.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -69,6 +70,7 @@ class Graph(Dataflow):
     charts: dict[str, Chart] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
+    complex: frozenset[str] = frozenset()
 
     @cached_property
     def norms(self) -> dict[int, int]:

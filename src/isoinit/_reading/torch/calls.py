@@ -101,8 +101,8 @@ def _is_writer(func: Any) -> bool:
 def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) -> bool:
     """Return whether a call only rearranges its first argument.
 
-    A cast from booleans or integers to floating-point numbers is a function, and so is what fills
-    where the signal says, or picks by it from constants.
+    A cast from booleans or integers to floating-point numbers is a function, and so is one from
+    complex to real numbers, and what fills where the signal says, or picks by it from constants.
 
     Args:
         name: the plain name of the function.
@@ -111,7 +111,7 @@ def rearranges(name: str, args: Sequence[Any], made: Any, *, by_signal: bool) ->
         by_signal: whether the signal tells where it fills or what it picks.
     """
     if name in CASTS and args and is_float(args[0]) != is_float(made):
-        return False
+        return is_float(args[0]) and made.is_complex()
     return name in MOVES and not by_signal
 
 

@@ -27,6 +27,10 @@ def read_charts(model: nn.Module) -> tuple[list[tuple[Computed, Chart]], dict[st
     charts: list[tuple[Computed, Chart]] = []
     refused: dict[str, str] = {}
     for computed in computed_weights(model):
+        if any(p.is_complex() for p in computed.parameters.values()):
+            why = f"{computed.kinds} computes with complex numbers, which are not assigned"
+            refused.update(dict.fromkeys(computed.parameters, why))
+            continue
         try:
             charts.append((computed, _chart(computed)))
         except Exception as failure:  # whatever the user's code raises: the plan tells it

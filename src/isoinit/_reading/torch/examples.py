@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.graph import Graph
+from isoinit._reading.torch.containers import namespace
 from isoinit._reading.torch.modules import leaf_layers
 from isoinit._reading.torch.names import unwrap
 from isoinit._reading.torch.run import trace
@@ -34,7 +35,7 @@ def examples(model: nn.Module) -> Iterator[Any]:
     def typed(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(home, like.dtype) if tensor.is_floating_point() else tensor.to(home)
 
-    if hasattr(inner, "config") and hasattr(inner, "main_input_name"):
+    if namespace(inner).get("config") is not None and hasattr(type(inner), "main_input_name"):
         for batch in _from_config(inner):
             yield {name: typed(tensor) for name, tensor in batch.items()}
     elif len(needed(inner)) == 1:
@@ -113,7 +114,8 @@ def _input(name: str, config: Any, choice: int) -> torch.Tensor | None:
 
 def _look(config: Any, *names: str) -> Any:
     """The first of some settings in a config or, one level down, in the configs of its parts."""
-    parts = [config, *(part for part in vars(config).values() if hasattr(part, "to_dict"))]
+    inside = (namespace(config) or {}).values()
+    parts = [config, *(part for part in inside if hasattr(type(part), "to_dict"))]
     found = (getattr(part, name, None) for name in names for part in parts)
     return next((value for value in found if value is not None), None)
 

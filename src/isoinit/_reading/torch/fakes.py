@@ -21,9 +21,14 @@ MULTIPLY = frozenset("linear conv1d conv2d conv3d matmul mm bmm addmm baddbmm".s
 
 
 def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what makes a fake twin of a tensor: on `device` if the tensor is on the meta device."""
+    """Return what makes a fake twin of a tensor: on `device` if the tensor is on the meta device.
+
+    What is sparse, nested or quantized stays: the mode makes its twins itself, where it can.
+    """
 
     def fake(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+            return tensor
         where = device if tensor.is_meta else tensor.device
         with mode:
             shadow = torch.empty_strided(

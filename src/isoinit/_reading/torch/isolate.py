@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import operator
 import random
 import sys
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +14,15 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-# An object that a module holds may hold another (a cache of keys and values, one for each layer). Any
-# deeper lie what is no part of a model: a trainer, its data.
-DEEPEST = 3
-BUILTIN = frozenset({OrderedDict, defaultdict, dict, list, set, deque})
+from isoinit._reading.torch.containers import (
+    DEEPEST,
+    Container,
+    containers,
+    home,
+    is_a,
+    namespace,
+    parts,
+)
 
 
 class Keeper:
@@ -65,8 +68,7 @@ def untouched(
     train/eval mode, the objects that modules hold, what functions near the model remember, and random
     number generators are restored, also when the block raises.
     """
-    held = _containers(vars(module) for module in model.modules())
-    contents = [_contents(container) for container in held]
+    held = containers(vars(module) for module in model.modules())
     generators = _generator_states()
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
@@ -82,10 +84,12 @@ def untouched(
         with _fresh_parametrizations():
             for container in held:
                 _lend(container, lend, lent)
+            for tensor in (part for c in held for part in c.listed if is_a(part, torch.Tensor)):
+                if id(tensor) not in lent:  # an element of a set, a key
+                    keeper.keep(tensor)
             yield keeper
     finally:
-        for container, before in zip(held, contents, strict=True):
-            _restore(container, before)
+        _restore_all(held)
         keeper.restore()
         for memory, misses in memories:
             if memory.cache_info().misses != misses:
@@ -110,9 +114,11 @@ class _Kept:
     def restore(self) -> None:
         if self.before is not None:
             memory, values = self.before
-            if memory.data_ptr() != self.tensor.data_ptr():
+            if memory.layout is not torch.strided:
+                self.tensor.detach().copy_(values)
+            elif memory.data_ptr() != self.tensor.data_ptr():
                 self.tensor.data = memory
-            if not torch.equal(memory, values):
+            if memory.layout is torch.strided and not torch.equal(memory, values):
                 memory.copy_(values)
         if self.tensor.is_leaf:
             self.tensor.requires_grad_(self.trains)
@@ -138,11 +144,11 @@ def _fresh_parametrizations() -> Iterator[None]:
 
 def _memories(model: nn.Module) -> list[Any]:
     """The `functools` caches among the methods of a model's classes and beside those classes."""
-    classes = {c for module in model.modules() for c in type(module).__mro__}
-    own = [c for c in classes if not c.__module__.startswith(("torch.", "builtins"))]
-    places: list[Mapping[str, Any]] = [vars(c) for c in own]
-    places += [vars(sys.modules[name]) for name in {c.__module__ for c in own} & set(sys.modules)]
-    beside = [v for place in places for v in list(place.values())]
+    classes = {id(c): c for module in model.modules() for c in type(module).__mro__}
+    own = [c for c in classes.values() if home(c) not in ("torch", "builtins")]
+    beside = [v for c in own for v in list(vars(c).values())]
+    for name in {c.__module__ for c in own} & sys.modules.keys():
+        beside += (namespace(sys.modules[name]) or {}).values()  # any object may stand there
     wrapped = (staticmethod, classmethod)
     held = [
         v.__func__ if type(v) in wrapped else v for v in beside
@@ -151,94 +157,27 @@ def _memories(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-def _contents(container: Any) -> list[Any]:
-    """What a container holds: of a dict all keys, then all values."""
-    kind = _builtin(container)
-    if not issubclass(kind, dict):
-        return list(kind.__iter__(container))
-    return [*kind.keys(container), *kind.values(container)]
-
-
-def _restore(container: Any, contents: list[Any]) -> None:
-    """Put back what a container held, if it holds anything else now."""
-    now = _contents(container)
-    if len(now) == len(contents) and all(map(operator.is_, now, contents)):
-        return
-    kind = _builtin(container)
-    kind.clear(container)
-    if issubclass(kind, dict):
-        half = len(contents) // 2
-        for key, value in zip(contents[:half], contents[half:], strict=True):
-            kind.__setitem__(container, key, value)
-    elif issubclass(kind, set):
-        kind.update(container, contents)
-    else:
-        kind.extend(container, contents)
-
-
-def _builtin(container: Any) -> Any:
-    """The kind of container that one is made of, whose methods do what they say.
-
-    Those of its own kind may refuse: a model's configuration is often frozen.
-    """
-    kind = type(container)
-    return kind if kind in BUILTIN else next(base for base in kind.__mro__ if base in BUILTIN)
-
-
-def _containers(values: Iterable[Any]) -> list[Any]:
-    """The containers among some values, in them, and so on: each once.
-
-    The namespace of a plain object is one, too.
-    """
-    found: dict[int, Any] = {}
-    waiting = [(value, 0) for value in values]
-    while waiting:
-        value, depth = waiting.pop()
-        if type(value) is tuple:
-            waiting.extend((item, depth) for item in value)
-            continue
-        if _is_plain(value) and depth < DEEPEST:
-            value, depth = namespace(value), depth + 1
-        if isinstance(value, (dict, list, set, deque)) and id(value) not in found:
-            found[id(value)] = value
-            kind = _builtin(value)
-            items = kind.values(value) if issubclass(kind, dict) else kind.__iter__(value)
-            waiting.extend((item, depth) for item in items)
-    return list(found.values())
-
-
-def namespace(value: Any) -> Any:
-    """The attributes of an object; None where it has none. What it answers itself is not asked."""
-    try:
-        return object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return None
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is an object of the user's: no container, module or class, none of the system's."""
-    if namespace(value) is None or isinstance(
-        value, (type, enum.Enum, nn.Module, torch.Tensor, dict, list, set, deque)
-    ):
-        return False
-    kind = type(value)
-    top = kind.__module__.partition(".")[0]
-    if kind.__name__ == "SimpleNamespace":
-        return True
-    return top not in sys.stdlib_module_names and top not in ("torch", "builtins", "numpy")
+def _restore_all(held: list[Container]) -> None:
+    """Put all containers back; one that cannot be (a key that has no hash any more) stops no other."""
+    failures = []
+    for container in held:
+        try:
+            container.restore()
+        except Exception as error:  # whatever a key of the user's raises
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _lend(
-    container: Any,
+    container: Container,
     replace: Callable[[torch.Tensor], torch.Tensor | None],
     lent: dict[int, Any],
 ) -> None:
     """Replace the tensors of a container, those that others share too by the same."""
-    if isinstance(container, (dict, list, deque)):
-        pairs = container.items() if isinstance(container, dict) else enumerate(container)
-        for place, value in [*pairs]:
-            if (other := _swapped(value, replace, lent)) is not value:
-                _put(container, place, other)
+    for place, value in container.places():
+        if (other := _swapped(value, replace, lent)) is not value:
+            container.put(place, other)
 
 
 def _swapped(
@@ -247,23 +186,17 @@ def _swapped(
     lent: dict[int, Any],
 ) -> Any:
     """Return what is lent in the place of a tensor, or of a tuple with some."""
-    if type(value) is tuple and value:
-        others = tuple(_swapped(item, replace, lent) for item in value)
-        return others if any(a is not b for a, b in zip(others, value, strict=True)) else value
-    if not isinstance(value, torch.Tensor):
+    kind = type(value)
+    if issubclass(kind, tuple) and (kind is tuple or hasattr(kind, "_fields")):
+        items = tuple(tuple.__iter__(value))
+        others = [_swapped(item, replace, lent) for item in items]
+        return tuple.__new__(kind, others) if any(map(operator.is_not, others, items)) else value
+    if not issubclass(kind, torch.Tensor):
         return value
     if id(value) not in lent:
         other = replace(value)
         lent[id(value)] = value if other is None else other
     return lent[id(value)]
-
-
-def _put(container: Any, place: Any, value: Any) -> None:
-    """Put a tensor into a container, also into one that refuses changes."""
-    try:
-        container[place] = value
-    except Exception:  # whatever it raises
-        _builtin(container).__setitem__(container, place, value)
 
 
 @contextmanager
@@ -283,17 +216,12 @@ def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
     waiting = [(name, v, 0) for name, v in vars(module).items() if name not in registered]
     while waiting:
         name, value, depth = waiting.pop()
-        if isinstance(value, torch.Tensor):
+        if is_a(value, torch.Tensor):
             found[name] = value
-        elif isinstance(value, nn.Module):  # one that a list hides from its parent
+        elif is_a(value, nn.Module):  # one that a list hides from its parent
             waiting += [(f"{name}.{key}", v, depth) for key, v in value.named_parameters()]
-        elif depth < DEEPEST and isinstance(value, (list, tuple, deque)):
-            waiting += [(f"{name}[{i}]", v, depth + 1) for i, v in enumerate(value)]
-        elif depth < DEEPEST and isinstance(value, dict):
-            waiting += [(f"{name}[{key!r}]", v, depth + 1) for key, v in value.items()]
-        elif depth < DEEPEST and _is_plain(value):
-            own = namespace(value)
-            waiting += [(f"{name}.{key}", v, depth + 1) for key, v in own.items()]
+        elif depth < DEEPEST:
+            waiting += [(f"{name}{place}", v, depth + 1) for place, v in parts(value)]
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Array, ReplayError
+from isoinit._reading.graph import Array, ReplayError, first_line
 from isoinit._reading.torch.calls import MOVES
 from isoinit._reading.torch.chance import seeded
 from isoinit._reading.torch.replay import Recorded
@@ -58,6 +58,7 @@ class Node:
         kinds: what each parameter behind it is to it: see `graph.Part`.
         key: hashable; equal for nodes that are made in the same way from the same shapes.
         reason: why it cannot be made again; "" where it can.
+        complex: whether it is a parameter of complex numbers.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Node:
     kinds: Mapping[str, str] = ()  # type: ignore[assignment]
     key: Hashable = ()
     reason: str = ""
+    complex: bool = False
 
     @property
     def parameter(self) -> str:
@@ -82,10 +84,10 @@ class Node:
         return node
 
 
-def parameter_node(name: str, shape: Sequence[int]) -> Node:
+def parameter_node(name: str, shape: Sequence[int], *, of_complex: bool = False) -> Node:
     """Return the node of a parameter."""
-    shape = tuple(shape)
-    return Node("", shape, kinds={name: "weight"}, key=("parameter", shape))
+    shape, kinds = tuple(shape), {name: "weight"}
+    return Node("", shape, kinds=kinds, key=("parameter", shape, of_complex), complex=of_complex)
 
 
 def made_nodes(
@@ -123,6 +125,7 @@ def made_nodes(
         with unset_fake_temporarily():
             kept = known.detach().cpu()
             kept = kept.double() if kept.is_floating_point() else kept
+            kept = kept.to(torch.complex128) if kept.is_complex() else kept
             kept = kept.clone() if kept.numel() <= COPIED and kept is known else kept
             constants.append(_digest(kept))
         return kept
@@ -157,12 +160,21 @@ def times(node: Node, tensor: torch.Tensor, factor: float) -> Node:
 
 
 def remade(root: Node, given: Mapping[str, Array]) -> Array:
-    """Return the tensor of a node, computed from a value for each parameter behind it."""
+    """Return the tensor of a node, computed from a value for each parameter behind it.
+
+    The values are real. Those of a complex parameter are turned in the plane: element n has the values
+    n and n - 1 for its parts, over sqrt(2), so that its size is that of the values.
+
+    Raises:
+        ReplayError: if a call cannot be made again with them.
+    """
     done: dict[int, torch.Tensor] = {}
     with unset_fake_temporarily(), torch.no_grad(), torch.device("cpu"), seeded():  # dropout draws
         for node in _ordered(root):
             if not node.name:
                 array = np.asarray(given[node.parameter], np.float64)
+                if node.complex:
+                    array = (array + 1j * np.roll(array, 1)) / math.sqrt(2)
                 done[id(node)] = torch.from_numpy(array.copy()).reshape(node.shape)
                 continue
             assert node.call is not None, "a node without a reason can be made again"
@@ -171,9 +183,15 @@ def remade(root: Node, given: Mapping[str, Array]) -> Array:
             def filled(leaf: Any, read: list[torch.Tensor] = read) -> Any:
                 return read[leaf.position].clone() if isinstance(leaf, _Slot) else leaf
 
-            result = list(tensors_in(node.call.again(filled)))
+            try:
+                result = list(tensors_in(node.call.again(filled)))
+            except Exception as error:  # whatever torch raises on other types
+                raise ReplayError(
+                    f"{node.name} cannot be made again: {first_line(error)}"
+                ) from error
             done[id(node)] = result[node.place]
-        return np.asarray(done[id(root)].double().numpy(), np.float64)
+        made = done[id(root)].resolve_conj().resolve_neg().numpy()
+        return np.asarray(made, np.complex128 if np.iscomplexobj(made) else np.float64)
 
 
 def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
@@ -190,8 +208,12 @@ def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
     shape = next(node.shape for node in _ordered(child) if not node.name)
 
     def effect(value: float) -> float:
-        made = remade(child, {parameter: np.full(shape, value)})
-        return float(made.flat[0]) if made.size and np.ptp(made) == 0 else math.nan
+        try:
+            made = remade(child, {parameter: np.full(shape, value)})
+        except ReplayError:
+            return math.nan
+        alike = made.size and not np.iscomplexobj(made) and np.ptp(made) == 0
+        return float(made.flat[0]) if alike else math.nan
 
     low, middle, high = effect(0.0), effect(0.5), effect(1.0)
     if low == 0 and high and np.isclose(middle, high / 2):

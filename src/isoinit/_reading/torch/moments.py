@@ -7,6 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._reading.graph import Given
+from isoinit._reading.torch.numbers import in_reals
 
 # Of eight standard normal numbers each, a thousand units differ by less than this in mean square; of
 # fewer numbers by more.
@@ -14,23 +15,25 @@ EVEN, ENOUGH = 100.0, 8
 
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
-    """Return the moments of a tensor of real numbers; None if it has no values here.
+    """Return the moments of a tensor; None if it has no values here.
+
+    Those of complex numbers are those of `in_reals`.
 
     Args:
         tensor: its first axis tells examples apart.
         units: the axis along which its units lie; by default the second one of an image, and the
             last one of any other tensor. The axes that are left tell places apart.
     """
-    if tensor.is_complex() or not tensor.numel() or tensor.is_meta or not tensor.dim():
+    if not tensor.numel() or tensor.is_meta or not tensor.dim():
         return None
     if isinstance(tensor, FakeTensor) or hasattr(tensor, "device_mesh"):
         return None
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        return None
+    if tensor.layout is not torch.strided:
+        return _of_sparse(tensor)
     if units is None:
         units = 1 if tensor.dim() >= 4 else tensor.dim() - 1
     with torch.no_grad():
-        values = tensor.detach().double()
+        values = in_reals(tensor.detach(), units).double()
         mean, second = values.mean().item(), values.square().mean().item()
         if not np.isfinite(second):
             return None
@@ -42,6 +45,15 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         uneven = _uneven(values.movedim(units, 0).reshape(values.shape[units], -1))
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
     return Given(mean, second, *pairs, uneven=uneven)
+
+
+def _of_sparse(tensor: torch.Tensor) -> Given | None:
+    """Return the moments of a sparse tensor over all of its places, those without an element too."""
+    with torch.no_grad():
+        tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
+        values, places = tensor.values().double(), tensor.numel()
+        mean, second = values.sum().item() / places, values.square().sum().item() / places
+    return Given(mean, second, mean**2, mean**2) if np.isfinite(second) else None
 
 
 def _uneven(units: torch.Tensor) -> bool:

@@ -56,16 +56,31 @@ def require_parameters(
     """`named_parameters` of what must be a model with parameters.
 
     Raises:
-        ArgumentError: if it is not, naming the purpose ("plan", "check").
+        ArgumentError: if it is not, naming the purpose ("plan", "check"), or is one of Keras.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+    refuse_keras(model)
     parameters, aliases = named_parameters(model)
     if not parameters:
         raise ArgumentError(
             f"{type(model).__name__} has no parameters: there is nothing to {purpose}"
         )
     return parameters, aliases
+
+
+def refuse_keras(model: nn.Module) -> None:
+    """Raise `ArgumentError` for a model with layers of Keras, which on torch are modules of torch."""
+    for name, module in model.named_modules():
+        for kind in type(module).__mro__:
+            if str(kind.__module__).partition(".")[0] == "keras":
+                place = f"layer {name!r}" if name else "model"
+                raise ArgumentError(
+                    f"{place} is a {type(module).__name__} of Keras, which isoinit does not support "
+                    "yet: Keras keeps weights in variables of its own, and fills them itself. Give "
+                    "its layers a kernel_initializer of keras.initializers, or build the network of "
+                    "torch.nn layers; nothing was changed"
+                )
 
 
 def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:

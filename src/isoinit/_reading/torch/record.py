@@ -40,7 +40,7 @@ from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
-from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
 from isoinit.initializers.scale import fans
@@ -74,7 +74,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
-        self.refused: dict[str, str] = {}  # see `Graph`
+        self.stated: dict[str, Any] = {}  # fields of `Graph` that the model alone tells
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
@@ -123,7 +123,7 @@ class Recorder(TorchFunctionMode):
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name."""
-        node = parameter_node(name, self._shapes[name])
+        node = parameter_node(name, self._shapes[name], of_complex=tensor.is_complex())
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
 
     def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
@@ -170,7 +170,7 @@ class Recorder(TorchFunctionMode):
         self._below = below
         deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
         with self, deeper:
-            return model(*args, **kwargs)
+            return drawn_out(model(*args, **kwargs))
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
@@ -181,8 +181,8 @@ class Recorder(TorchFunctionMode):
             self._miss(tensor)
         found = tuple(v for t in tensors if (v := self.value(t)) is not None)
         facts = self._sizes, self._shapes, found, how, self._aliases, self._given, self._missed
-        carried = self._lengths, self._charts, self.refused, returned
-        graph = Graph(self._contractions.as_maps(self.ops), *facts, *carried)
+        carried = {"lengths": self._lengths, "charts": self._charts, "returned": returned}
+        graph = Graph(self._contractions.as_maps(self.ops), *facts, **carried, **self.stated)
         return with_slopes(with_modulated(graph, self._contractions.scales()))
 
     def _note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -27,19 +28,32 @@ from isoinit.errors import ArgumentError, TraceError
 def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """How a batch is passed to `forward`: `model(batch)`, `model(*batch)` or `model(**batch)`.
 
+    A plain tuple holds the arguments. One with a class of its own (a named tuple, a packed sequence)
+    is one argument, as is any other object that holds tensors.
+
     Raises:
-        ArgumentError: if it is not a tensor, a tuple or a mapping.
+        ArgumentError: if it is none of these, or a list, which may be meant as either; or if a tensor
+            in it is nested.
     """
-    if isinstance(batch, torch.Tensor):
-        return (batch,), {}
-    if isinstance(batch, tuple):
-        return batch, {}
-    if isinstance(batch, Mapping):
-        return (), {str(key): value for key, value in batch.items()}
-    raise ArgumentError(
-        f"batch is a {type(batch).__name__}; expected a tensor for model(batch), a tuple for "
-        "model(*batch), or a mapping for model(**batch)"
-    )
+    kind = type(batch)
+    if kind is tuple:
+        arguments: tuple[tuple[Any, ...], dict[str, Any]] = batch, {}
+    elif issubclass(kind, Mapping):
+        arguments = (), {str(key): value for key, value in batch.items()}
+    elif issubclass(kind, (list, set)) or not any(True for _ in tensors_in(batch)):
+        raise ArgumentError(
+            f"batch is a {kind.__name__}; expected a tensor or another object for model(batch), a "
+            "tuple for model(*batch), or a mapping for model(**batch): pass tuple(batch) if it holds "
+            "the arguments, and (batch,) if it is the one argument"
+        )
+    else:
+        arguments = (batch,), {}
+    if any(tensor.is_nested for tensor in tensors_in(arguments)):
+        raise ArgumentError(
+            "batch holds a nested tensor, whose rows have no common shape to be read: pass "
+            "torch.nested.to_padded_tensor(nested, 0.0), or rows of one length"
+        )
+    return arguments
 
 
 def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
@@ -76,7 +90,8 @@ def _seen_whole(run: Callable[[bool], Graph]) -> Graph:
 def _run_real(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], below: bool
 ) -> Graph:
-    with recording(model) as (inner, recorder), torch.no_grad():
+    borrowed = recording(model, batch=(args, kwargs))
+    with borrowed as (inner, recorder), torch.no_grad():
         return _graph(recorder, recorder.run(inner, args, kwargs, below=below), "real")
 
 
@@ -121,7 +136,11 @@ def recording(
     recorder = Recorder(shapes, aliases, observe, lambda tensor: kept[0].save(tensor))
     for name, parameter in parameters.items():
         recorder.mark_parameter(parameter, name)  # a script keeps its own, whatever is lent
-    charts, recorder.refused = read_charts(model)
+    charts, refused = read_charts(model)
+    recorder.stated = {
+        "refused": refused,
+        "complex": frozenset(name for name, p in parameters.items() if p.is_complex()),
+    }
 
     def replace(tensor: torch.Tensor) -> torch.Tensor | None:
         if lend is not None:
@@ -199,7 +218,12 @@ def _run_fake(
 
 
 def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> TraceError:
-    """The model's own error, with the line of the user's code that it came from."""
+    """The model's own error, with the line of the user's code that it came from.
+
+    Of arguments that the forward does not take, which it takes.
+    """
+    if isinstance(failure, TypeError) and (refusal := _refusal(model, batch)):
+        return TraceError(refusal)
     frames = traceback.extract_tb(failure.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(OURS)]
     line = f' at {theirs[-1].filename}:{theirs[-1].lineno} "{theirs[-1].line}"' if theirs else ""
@@ -210,6 +234,41 @@ def explained(failure: Exception, where: str, model: nn.Module, batch: Any) -> T
         f"the model's forward failed {where}{line}: {own}{_mismatch(model, batch)}. Pass a "
         "batch that model(batch), model(*batch) or model(**batch) accepts; nothing was changed"
     )
+
+
+def _refusal(model: nn.Module, batch: Any) -> str:
+    """Return what is wrong with a batch whose arguments the forward does not take; "" if it does."""
+    args, kwargs = as_arguments(batch)
+    try:
+        signature = inspect.signature(unwrap(model).forward)
+        signature.bind(*args, **kwargs)
+    except ValueError:  # of a builtin
+        return ""
+    except TypeError as error:
+        fault = str(error)
+    else:
+        return ""
+    takes = [
+        str(p.replace(annotation=p.empty, default=p.empty)) + "=..." * (p.default is not p.empty)
+        for p in signature.parameters.values()
+    ]
+    whole = type(batch) is not tuple and issubclass(type(batch), tuple)
+    return (
+        f"the model's forward does not take this batch ({fault}): it takes ({', '.join(takes)}), and "
+        f"was given {_told(args, kwargs)}{_whole(batch) if whole else ''}. Leave targets out of the "
+        "batch: a plan needs none, and check and compare take them in loss=, a function of the "
+        "output; nothing was changed"
+    )
+
+
+def _told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return how many arguments are passed by place, and the names of the others."""
+    places = f"{len(args)} by place" if args or not kwargs else ""
+    return " and ".join(filter(None, (places, ", ".join(kwargs))))
+
+
+def _whole(batch: Any) -> str:
+    return f" (a {type(batch).__name__} is one argument; tuple(batch) passes its parts)"
 
 
 # Where torch and isoinit are installed: a frame from elsewhere is the user's.

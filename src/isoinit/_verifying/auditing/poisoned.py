@@ -13,7 +13,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from isoinit._reading.torch.isolate import tensor_attributes
-from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
+from isoinit._reading.torch.names import (
+    named_buffers,
+    named_modules,
+    named_parameters,
+    refuse_keras,
+)
 from isoinit._verifying.auditing.writes import Twice, Watch
 from isoinit._verifying.sharded import local
 from isoinit._writing.own_init import calls_on_empty, forget_marks, seed_generators
@@ -139,7 +144,7 @@ def initialized(
 
 def look(model: nn.Module) -> Held:
     """What a model holds, by name."""
-    _refuse_shapeless(model)
+    _refuse_unseen(model)
     parameters, aliases = named_parameters(model)
     buffers, _ = named_buffers(model)
     owners: dict[str, nn.Module] = {}
@@ -201,6 +206,7 @@ def _built(build: Build, where: str) -> nn.Module:
         raise ArgumentError(
             f"build() returned a {type(model).__name__}; expected a torch.nn.Module"
         )
+    refuse_keras(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ArgumentError(
             "build() returned a scripted module, whose tensors cannot be replaced; audit the model "
@@ -209,7 +215,7 @@ def _built(build: Build, where: str) -> nn.Module:
     return model
 
 
-def _refuse_shapeless(model: nn.Module) -> None:
+def _refuse_unseen(model: nn.Module) -> None:
     tensors = named_parameters(model)[0] | named_buffers(model)[0]
     if not tensors:
         raise ArgumentError(
@@ -221,6 +227,11 @@ def _refuse_shapeless(model: nn.Module) -> None:
             raise ArgumentError(
                 f"{name!r} has no shape yet (a lazy layer): run the model once on a batch "
                 "in build()"
+            )
+        if tensor.is_quantized:
+            raise ArgumentError(
+                f"{name!r} is quantized, and its memory cannot be poisoned: audit the model before it "
+                "is quantized"
             )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch import as_arguments
-from isoinit._reading.torch.trees import tensors_in
+from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._verifying.health.passes import Loss, chosen_loss, unit_noise
 from isoinit.errors import ArgumentError
 
@@ -71,7 +71,7 @@ class Training:
         batch, loss = self.data(len(self.steps.losses))
         args, kwargs = as_arguments(batch)
         start = time.perf_counter()
-        value = objective(self.model(*args, **kwargs), loss)
+        value = objective(drawn_out(self.model(*args, **kwargs)), loss)
         self.optimizer.zero_grad()
         value.backward()
         self.optimizer.step()

@@ -30,7 +30,7 @@ from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
 from isoinit._verifying.sharded import local, whole
 from isoinit._writing.postponed import unfilled
-from isoinit._writing.refusals import refuse_unfillable
+from isoinit._writing.refusals import refuse_unready
 from isoinit.errors import ArgumentError, PlanError
 
 DEEP = 4  # layers from which on a curve tells more than the table
@@ -240,7 +240,7 @@ def check(
 
 def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
     # Of a sharded parameter what counts is the part that lies here.
-    refuse_unfillable({name: local(p) for name, p in parameters.items()}, now=True)
+    refuse_unready({name: local(p) for name, p in parameters.items()}, now=True)
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise PlanError(

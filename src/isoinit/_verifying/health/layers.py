@@ -13,6 +13,7 @@ import torch
 
 from isoinit._reading.graph import Array
 from isoinit._reading.pointwise import GRID
+from isoinit._reading.torch.numbers import in_reals
 
 T = TypeVar("T")
 
@@ -116,10 +117,11 @@ class Probe:
 
     def forward(self, output: torch.Tensor) -> None:
         """Measure the output, and wait for its gradient."""
-        signal, layer = output.detach(), self.layer
+        layer = self.layer
+        layer.elements = output.numel()
+        layer.units = output.shape[self.axis] if output.dim() else 1
+        signal = in_reals(output.detach(), self.axis)
         layer.mean, layer.std, layer.rms, layer.largest = moments(signal)
-        layer.elements = signal.numel()
-        layer.units = signal.shape[self.axis] if signal.dim() else 1
         if signal.dim() > 1 and len(signal) > 1 and math.isfinite(layer.rms):
             layer.spread, layer.correlation = _between(signal, layer.rms)
         rows = _some_rows(signal, self.axis)
@@ -131,10 +133,11 @@ class Probe:
     def backward(self, gradient: torch.Tensor) -> None:
         """Measure the gradient."""
         layer = self.layer
-        came = moments(gradient.detach())
+        signal = in_reals(gradient.detach(), self.axis)
+        came = moments(signal)
         layer.gradient_mean, layer.gradient_std, layer.gradient, layer.gradient_largest = came
         if self._alike is not None and bool((self._alike >= 0).any()):
-            same = _same_columns(_some_rows(gradient.detach(), self.axis))
+            same = _same_columns(_some_rows(signal, self.axis))
             layer.twins = _share_of_twins(self._alike, same)
         self._alike = None
 

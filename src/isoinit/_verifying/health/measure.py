@@ -12,6 +12,7 @@ from torch import nn
 
 from isoinit._reading.graph import Array, Graph, Kind, Op
 from isoinit._reading.pointwise import following
+from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.layers import LayerHealth, Probe, Ranges, dead_and_saturated, ranges
 from isoinit._verifying.health.nonfinite import Trouble, find_trouble
@@ -64,7 +65,8 @@ class _Watcher:
 
     def watch(self, op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
         """Measure what an operation made, if it is a layer or a norm."""
-        if not made[0].is_floating_point() or not made[0].numel():
+        numbers = made[0].is_floating_point() or made[0].is_complex()
+        if not numbers or not made[0].numel():
             return
         output = whole(made[0])
         axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
@@ -72,14 +74,14 @@ class _Watcher:
         if op.kind in SIGNALS and weight is not None:
             self.layers.append(LayerHealth(weight.removesuffix(".weight") or weight, op.outputs[0]))
             Probe(self.layers[-1], axis).forward(output)
-            self.ranges[op.outputs[0]] = ranges(output, axis)
-        elif op.kind == "norm":
+        if output.is_floating_point() and (op.kind == "norm" or (op.kind in SIGNALS and weight)):
             self.ranges[op.outputs[0]] = ranges(output, axis)
 
     def take(self, name: str, gradient: torch.Tensor) -> None:
         """Add a parameter's gradient: it may come in parts, where segments are computed again."""
-        size = torch.linalg.vector_norm(whole(gradient), dtype=torch.float64).item()
-        self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(gradient.numel(), 1)
+        values = in_reals(whole(gradient))
+        size = torch.linalg.vector_norm(values, dtype=torch.float64).item()
+        self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(values.numel(), 1)
 
     def gradients(self, parameters: dict[str, nn.Parameter]) -> dict[str, float | None]:
         """Return the root mean square of each trained parameter's gradient; None where none came."""

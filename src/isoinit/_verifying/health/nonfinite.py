@@ -57,7 +57,8 @@ def find_trouble(
     model: nn.Module, parameters: dict[str, nn.Parameter], batch: Any, loss: Loss | None
 ) -> Trouble | None:
     """Run the passes again and look at every value; None if all that matters is finite."""
-    given = [t for t in tensors_in(as_arguments(batch)) if t.is_floating_point()]
+    tensors = tensors_in(as_arguments(batch))
+    given = [t for t in tensors if t.is_floating_point() or t.is_complex()]
     nan = "NaN" * any(bool(t.isnan().any()) for t in given)
     infinite = "infinity" * any(bool(t.isinf().any()) for t in given)
     bad = _Bad(set(), set(), {}, set(), set(), nan or infinite)
@@ -65,7 +66,7 @@ def find_trouble(
     def watch(op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
         bad.lines[op.index] = _line()
         for value, tensor in zip(op.outputs[-len(made) :], made, strict=False):
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() or tensor.is_complex():
                 _look(value, tensor, bad)
 
     passes = run_passes(model, parameters, batch, loss, watch, lambda *_: None)

@@ -91,7 +91,7 @@ def run_passes(
             raise explained(failure, "on the batch", model, batch) from failure
         graph = recorder.graph(output, "real")
         made = [t.detach() for t in tensors_in(output)]
-        finite = all(bool(t.isfinite().all()) for t in made if t.is_floating_point())
+        finite = all(bool(t.isfinite().all()) for t in made)
         count = len(made)
         del output, made
         if target and trained:
@@ -207,8 +207,10 @@ def _own_loss(output: Any) -> Any:
 
 def unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:
     """A random gradient of root mean square one, the same at every call."""
-    noise = torch.empty(tensor.numel())
-    Stream(0, "check", f"gradient {index}").normal(noise.numpy())
+    parts = 2 if tensor.is_complex() else 1
+    noise = torch.empty(tensor.numel() * parts)
+    Stream(0, "check", f"gradient {index}").normal(noise.numpy(), std=parts**-0.5)
+    noise = torch.view_as_complex(noise.view(-1, 2)) if tensor.is_complex() else noise
     return noise.reshape(tensor.shape).to(tensor)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from isoinit._reading.roles import Role
+from isoinit._reading.torch.kept import why_not_drawn
+from isoinit._reading.torch.numbers import in_reals
 from isoinit._showing.page import Histogram
 from isoinit._verifying.health.layers import moments
 from isoinit._verifying.sharded import whole
@@ -78,15 +80,17 @@ def measure_weights(
     with torch.no_grad():
         for name, parameter in parameters.items():
             values = whole(parameter).detach()
-            mean, std, rms, largest = moments(values)
+            reals = in_reals(values)
+            mean, std, rms, largest = moments(reals)
             role, gradient = roles[name], gradients.get(name)
             rank = full = math.nan
             twins, identical = 0.0, False
             weight = made.get(name, values)
-            if "weight" in role.slot and math.isfinite(rms) and weight.dim() > 1:
+            is_map = "weight" in role.slot and weight.dim() > 1 and not why_not_drawn(values)
+            if is_map and math.isfinite(rms):
                 rank, full = effective_rank(weight, role.layout)
                 twins = share_of_twins(weight, role.layout)
-            if role.must_differ:
+            if role.must_differ and not why_not_drawn(values):
                 identical = all_identical(weight, role.layout)
             update = None if lr is None else _update(gradient, rms, lr, optimizer)
             found[name] = WeightHealth(
@@ -101,7 +105,7 @@ def measure_weights(
                 identical,
                 gradient,
                 update,
-                histogram(values) if math.isfinite(rms) else None,
+                histogram(reals) if math.isfinite(rms) else None,
             )
     return found
 
@@ -150,12 +154,12 @@ def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
     for matrix in maps(values, layout):
         units, inputs = matrix.shape
         fulls.append(units * inputs / (units + inputs))
-        matrix = matrix.float()
+        matrix = matrix.to(torch.complex64) if matrix.is_complex() else matrix.float()
         size = torch.linalg.vector_norm(matrix).item()
         if size == 0:
             continue
         signs = torch.randint(0, 2, (units, PROBES), generator=generator).to(matrix) * 2 - 1
-        mixed = matrix @ (matrix.T @ signs) / size**2
+        mixed = matrix @ (matrix.mH @ signs) / size**2
         squares = torch.linalg.vector_norm(mixed).item() ** 2 / PROBES
         ranks.append(1 / squares)
         if len(ranks) == 64:  # groups by the thousand are alike
@@ -181,6 +185,7 @@ def share_of_twins(values: torch.Tensor, layout: Layout) -> float:
         return 0.0
     twins = 0
     for matrix in maps(values, layout):
+        matrix = in_reals(matrix)  # of complex numbers a row of as many more
         mixed = matrix.float() @ torch.linspace(1, 2, matrix.shape[1], device=matrix.device).sin()
         order = mixed.argsort()
         ordered = mixed[order]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, Use
+from isoinit._reading.graph import COMPOSED, Array, Kind, Made, Op, Part, ReplayError, Use
 from isoinit._reading.torch.calls import BESIDE, INDEXED, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade, times
@@ -77,7 +77,10 @@ class Weight:
             return False
         shapes = [self.shapes[name] for name in self.names]
         drawn = [np.random.default_rng(i).standard_normal(shape) for i, shape in enumerate(shapes)]
-        return not remade(self.node, dict(zip(self.names, drawn, strict=True))).any()
+        try:
+            return not remade(self.node, dict(zip(self.names, drawn, strict=True))).any()
+        except ReplayError:  # it is used, and says why there
+            return False
 
     def uses(self, slot: str, layout: Callable[[tuple[int, ...]], Layout]) -> list[Use]:
         """Its use as a whole, the layout made from the shape of the parameter itself.

@@ -29,7 +29,8 @@ READERS: dict[str, Reader] = {
     "sparse_embedding": lookups.sparse_embedding,
     "bilinear": products.bilinear,
     **dict.fromkeys(
-        ("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addbmm"), products.product
+        ("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addbmm", "sparse_mm"),
+        products.product,
     ),
     "einsum": products.einsum,
     "tensordot": products.tensordot,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.layers import LayerHealth
 
 # Half of a layer's units dead at the start is a waste; nine in ten and little passes.
 DEAD = (0.5, 0.9)
@@ -119,7 +120,7 @@ def dead(facts: Facts) -> Iterator[Finding]:
     yield from _share(
         facts,
         "dead units",
-        {x.name: x.dead for x in facts.measured.layers},
+        {x.name: x.dead for x in _reached(facts)},
         DEAD,
         "of the units are in a flat part of the activation for every example, and get no gradient",
         "a unit that no example activates gets no gradient (Maas et al. 2013, section 2)",
@@ -131,11 +132,18 @@ def saturated(facts: Facts) -> Iterator[Finding]:
     yield from _share(
         facts,
         "saturation",
-        {x.name: x.saturated for x in facts.measured.layers},
+        {x.name: x.saturated for x in _reached(facts)},
         SATURATED,
         "of the values are in a flat end of the activation",
         "a saturated unit passes little gradient (Glorot & Bengio 2010, section 3)",
     )
+
+
+def _reached(facts: Facts) -> list[LayerHealth]:
+    """The layers, but for those in front of a cut (a step function, `detach`): `unused` names it."""
+    gradients = facts.measured.gradients
+    names = {name for name, size in gradients.items() if size is None and facts.measured.began}
+    return [x for x in facts.measured.layers if not {x.name, f"{x.name}.weight"} & names]
 
 
 def _share(

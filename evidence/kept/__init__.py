@@ -1,0 +1,1 @@
+"""Lists what plans of known models keep; see `__main__`."""

@@ -1,0 +1,39 @@
+"""Tensors of any kind of number as tensors of real ones, whose sizes can be measured."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
+    """Return a tensor as floating-point numbers of the same root mean square; real ones as they are.
+
+    Of complex numbers z the real and the imaginary parts, times sqrt(2), stand one behind the other
+    along an axis: their mean square is that of |z|, and the mean product of two examples that of
+    Re(z conj(z')). Integers and quantized numbers become float64; what is sparse or nested becomes
+    dense, the places without an element zero.
+
+    Args:
+        tensor: of any type and layout, with values here.
+        axis: where complex numbers become twice as many.
+
+    Example:
+        >>> import torch
+        >>> in_reals(torch.tensor([3 + 4j])).square().mean().sqrt().item()
+        5.0
+    """
+    if tensor.is_quantized:
+        return tensor.dequantize().double()
+    if tensor.is_nested:
+        tensor = torch.nested.to_padded_tensor(tensor, 0.0)
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_complex():
+        parts = [tensor.real, tensor.imag]
+        whole = torch.cat(parts, axis) if tensor.dim() else torch.stack(parts)
+        return whole * math.sqrt(2)
+    if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
+        return tensor
+    return tensor.double()
