@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ from isoinit.initializers.scale.fans import Layout
 if TYPE_CHECKING:
     from torch import nn
 
+    from isoinit._planning.asked import Only
+    from isoinit._writing.stored import Given, Stored
+
 
 def plan(
     model: nn.Module,
@@ -34,6 +37,8 @@ def plan(
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
     keep: str = "own",
+    only: Only | None = None,
+    only_missing: Given | None = None,
 ) -> Plan:
     """Choose the initializer of every parameter, with a reason and a source; changes nothing.
 
@@ -60,14 +65,23 @@ def plan(
         keep: which parameters keep the values that they have: "own" for what is not trained, and what
             the constructor gave a value that means something (neither a random fill nor what is
             neutral for its role); "frozen" for what is not trained alone (`requires_grad=False`);
-            or "nothing". `Plan.kept` lists them, each with the reason.
+            or "nothing". "own" also keeps what `from_pretrained` of `transformers` loaded, by the
+            mark that it leaves on parameters. `Plan.kept` lists them, each with the reason.
+        only: the parameters to plan: a name, a glob or a role as for `overrides`, a module of the
+            model (all that lies in it), or a list of these. Every other parameter is kept. What feeds
+            the new ones is measured on the example, with the values that the model holds. What was
+            loaded is planned anew if it is asked for; what is not trained is kept.
+        only_missing: what a checkpoint has, which is kept: a state dict; its keys; a `.safetensors`
+            or `.pt` file; an index of shards (`*.index.json`); or a folder that holds one of these.
+            Names and shapes are read, no weights.
 
     Raises:
-        ArgumentError: if the model has no parameters, method, recipe, keep or batch is of no known
-            kind, a recipe comes with a method, or an override does not fit.
-        UnknownParameterError: if an override matches no parameter.
-        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), or a
-            recipe that does not fit the model.
+        ArgumentError: if the model has no parameters, method, recipe, keep, only or batch is of no
+            known kind, a recipe comes with a method, or an override does not fit.
+        UnknownParameterError: if an override, or a pattern of `only`, matches no parameter.
+        PlanError: for parameters that cannot be initialized (integer, complex, quantized, lazy), a
+            recipe that does not fit the model, or an `only_missing` that does not fit or cannot be
+            read.
         TraceError: if the forward refuses the batch, with the model's own error.
 
     Example:
@@ -84,11 +98,13 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
-        from isoinit._planning.before import refuse_keep, values_before
+        from isoinit._planning.asked import nothing_planned
+        from isoinit._planning.before import refuse_keep
         from isoinit._planning.recipes import refuse_recipe
-        from isoinit._reading.torch import require_parameters, structure
+        from isoinit._reading.torch import require_parameters
         from isoinit._writing.meta import empty_buffers
         from isoinit._writing.refusals import refuse_unfillable
+        from isoinit._writing.stored import stored
 
     refuse_keep(keep)
     parameters, aliases = require_parameters(model, "plan")
@@ -96,21 +112,65 @@ def plan(
     refuse_unfillable(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
+    there = None if only_missing is None else stored(only_missing)
     graph, batch, notes = _graph(model, batch)
-    before = values_before(model, parameters, keep)
-
-    def roles_of(graph: Graph) -> dict[str, Role]:
-        roles = read_roles(graph, lambda: structure(model))
-        return {name: replace(role, before=before.get(name)) for name, role in roles.items()}
-
+    roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, roles_of)
         notes += hardly_meant(graph) + unlike_parts(graph)
     else:
+        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
-        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
     decided = _fitting(model, batch, decided, parameters)
+    entries = _entries(decided, parameters, by_recipe=recipe is not None)
+    notes += decided.doubts + decided.notes + said + nothing_planned(entries)
+    chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
+    walked = decided.expected
+    if overrides is not None:
+        walked = _override(chosen, model, batch, decided, overrides)
+    if not decided.doubts:  # they say the same
+        chosen.notes += walked.warnings
+    return chosen
+
+
+def _reader(
+    model: nn.Module,
+    graph: Graph,
+    named: tuple[Mapping[str, nn.Parameter], Mapping[str, str]],
+    keep: str,
+    only: Only | None,
+    there: Stored | None,
+) -> tuple[Callable[[Graph], dict[str, Role]], tuple[str, ...]]:
+    """Return what reads the roles in a graph, with what makes parameters keep their values.
+
+    Returns:
+        That, and what is doubtful about what was asked for.
+    """
+    from isoinit._planning.asked import asked_for, asked_unseen, values_to_keep
+    from isoinit._reading.torch import structure
+
+    def read(graph: Graph) -> dict[str, Role]:
+        return read_roles(graph, lambda: structure(model))
+
+    asked: dict[str, str] | None = None
+    said: tuple[str, ...] = ()
+    if only is not None:
+        roles = {name: str(role) for name, role in read(graph).items()}
+        asked = asked_for(only, model, roles, named[1])
+        said = asked_unseen(asked, named[1])
+    before = values_to_keep(model, *named, keep, there, asked)
+
+    def read_before(graph: Graph) -> dict[str, Role]:
+        return {name: replace(r, before=before.get(name)) for name, r in read(graph).items()}
+
+    return read_before, said
+
+
+def _entries(
+    decided: Decided, parameters: Mapping[str, nn.Parameter], *, by_recipe: bool
+) -> dict[str, Entry]:
+    """Return the entries of a plan."""
     entries = {
         name: _entry(
             replace(role, layout=_layout(decided, name)),
@@ -120,17 +180,10 @@ def plan(
         )
         for name, role in decided.roles.items()
     }
-    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
+    if by_recipe:  # a head may start at zero: each of its units has a target of its own
         heads = [name for name, role in decided.roles.items() if role.end == "output"]
         entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    notes += decided.doubts + decided.notes
-    chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
-    walked = decided.expected
-    if overrides is not None:
-        walked = _override(chosen, model, batch, decided, overrides)
-    if not decided.doubts:  # they say the same
-        chosen.notes += walked.warnings
-    return chosen
+    return entries
 
 
 def _by_recipe(
@@ -290,6 +343,8 @@ def init(
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
     keep: str = "own",
+    only: Only | None = None,
+    only_missing: Given | None = None,
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -301,6 +356,8 @@ def init(
         recipe: as for `plan`.
         overrides: as for `plan`.
         keep: as for `plan`.
+        only: as for `plan`.
+        only_missing: as for `plan`.
 
     Returns:
         The plan that was applied.
@@ -308,6 +365,15 @@ def init(
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
     """
-    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides, keep=keep)
+    chosen = plan(
+        model,
+        batch,
+        method=method,
+        recipe=recipe,
+        overrides=overrides,
+        keep=keep,
+        only=only,
+        only_missing=only_missing,
+    )
     chosen.apply(model, seed)
     return chosen

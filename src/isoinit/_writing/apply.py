@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
-from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
+from isoinit._writing.own_init import forget_loaded
 from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
 from isoinit._writing.postponed import forget, run_postponed
 from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unfillable
 from isoinit._writing.seeds import resolve_seed
+from isoinit._writing.stored import Given, parameters_in, stored
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
@@ -45,20 +46,27 @@ def apply(
     plan: Planned,
     model: nn.Module,
     seed: int | None,
-    only_missing: Mapping[str, Any] | None,
+    only_missing: Given | None,
     buffers: Buffers,
+    asked: Callable[[], Collection[str]] | None = None,
 ) -> None:
-    """Fill a model: see `Plan.apply`."""
+    """Fill a model: see `Plan.apply`; `asked` gives the names of the only entries to fill."""
     seed = resolve_seed(seed)
     entries, aliases = plan.entries, plan.aliases
     held, tied = held_parameters(model)
 
     def prepare() -> tuple[dict[str, str], Prepared]:
-        chosen = _chosen(plan, held, tied, only_missing, seed)
+        there = [] if only_missing is None else parameters_in(stored(only_missing), held, tied)
+        wanted = {n: p for n, p in held.items() if n not in there and not _is_to_come(plan, n, p)}
+        if asked is not None:
+            names = asked()
+            mine = {tied.get(name, name) for name in names}
+            wanted = {n: part for n, part in wanted.items() if n in mine or aliases.get(n) in names}
+        chosen = _chosen(plan, held, wanted, seed)
         found = chosen, _followed(plan, model, chosen, held, buffers, seed)
         left = ", ".join(name for name in held if name not in found[0])
         streams = str(philox.DEFINITION)
-        facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "only_missing": left}
+        facts = {"plan": plan.digest, "seed": str(seed), "streams": streams, "kept": left}
         return facts, found
 
     names, followed = agree(prepare, groups_of(model, held.values()))
@@ -95,6 +103,7 @@ def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = No
     # What is sharded was written behind its back too.
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
+    forget_loaded(written)
 
 
 def fill_parameters(
@@ -140,19 +149,23 @@ def _followed(
     return Followed(followed.parameters, {**values, **followed.buffers})
 
 
+def _is_to_come(plan: Planned, name: str, part: Held) -> bool:
+    """Return whether a parameter without memory is one that the caller loads or fills himself."""
+    entry = plan.entries.get(plan.aliases.get(name, name))
+    return part.tensor.is_meta and entry is not None and entry.kept in ("loaded", "only")
+
+
 def _chosen(
     plan: Planned,
     held: Mapping[str, Held],
-    tied: Mapping[str, str],
-    only_missing: Mapping[str, Any] | None,
+    wanted: Mapping[str, Held],
     seed: int,
 ) -> list[str]:
     """The names of the parameters that are to be filled; what cannot be done is refused."""
     entries, aliases = plan.entries, plan.aliases
     refuse_unfillable({name: part.tensor for name, part in held.items()}, now=False)
     refuse_mismatch(entries, held, aliases, some=True)
-    there = set() if only_missing is None else _given(held, tied, only_missing)
-    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
+    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in wanted.items()}
     tensors = {name: part.tensor for name, (_, part) in chosen.items()}
     if fault := left_on_meta(entries, tensors, aliases):
         raise PlanError(f"nothing was changed: {fault}")
@@ -167,38 +180,6 @@ def _chosen(
             stacklevel=5,
         )
     return list(chosen)
-
-
-def _given(
-    held: Mapping[str, Held], tied: Mapping[str, str], state: Mapping[str, Any]
-) -> Collection[str]:
-    """The parameters that a checkpoint has.
-
-    Raises:
-        PlanError: if it is no mapping, has none of them, or one of another shape.
-    """
-    if not isinstance(state, Mapping):
-        raise PlanError(
-            f"nothing was changed: only_missing is a {type(state).__name__}; expected what "
-            "state_dict() gives: tensors by name"
-        )
-    known = {tied.get(name, name): value for name, value in plain_names(state).items()}
-    given = [name for name in held if name in known]
-    for name in given:
-        shape = tuple(getattr(known[name], "shape", held[name].shape))
-        if shape != held[name].shape:
-            raise PlanError(
-                f"nothing was changed: only_missing has {name!r} of shape {shape}, the model of "
-                f"{held[name].shape}, so that it cannot be loaded: remove it from the mapping to have "
-                "the parameter filled, and copy what fits afterwards"
-            )
-    if not given and state:
-        raise PlanError(
-            f"nothing was changed: none of the {len(state)} names in only_missing (such as "
-            f"{next(iter(state))!r}) is a parameter of the model (such as {next(iter(held))!r}): "
-            "expected the state_dict of a model like it"
-        )
-    return set(given)
 
 
 def _fills(parts: Parts, seed: int) -> list[Fill]:

@@ -1,0 +1,152 @@
+"""Which parameters a call asks for, and which it says are there: a plan keeps these and all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from isoinit._planning.before import values_before
+from isoinit._planning.overrides import match_patterns
+from isoinit._reading.torch.names import named_modules, named_parameters
+from isoinit._reading.values import Values
+from isoinit._showing.findings import listed
+from isoinit._writing.entry import Entry
+from isoinit._writing.own_init import was_loaded
+from isoinit._writing.stored import Stored, parameters_in
+from isoinit.errors import ArgumentError
+
+Only: TypeAlias = "str | nn.Module | Sequence[str | nn.Module]"
+Roles = Mapping[str, str]
+
+
+def asked_for(
+    only: Only, model: nn.Module, roles: Roles, aliases: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the parameters that `only` asks for, each with the pattern or module that names it.
+
+    Args:
+        only: a pattern as for `choose_overrides`, a module of the model (all that lies in it), or
+            several of these.
+        model: whose modules these are.
+        roles: the role of every parameter, by name.
+        aliases: for each further name of a tied parameter, the name that it goes by.
+
+    Raises:
+        ArgumentError: if it asks for nothing, or for something that is not of the model.
+        UnknownParameterError: for a pattern that matches nothing.
+    """
+    asked: dict[str, str] = {}
+    for one in _several(only):
+        if isinstance(one, nn.Module):
+            name, inside = _within(one, model)
+            found = [aliases.get(inner, inner) for inner in inside]
+            asked |= dict.fromkeys((n for n in found if n in roles), name)
+        else:
+            asked |= match_patterns([one], roles, aliases)
+    return asked
+
+
+def asked_unseen(asked: Mapping[str, str], aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what to say of parameters that a glob matches by another of their names alone.
+
+    A glob for a head may so reach the embedding that the head is tied to.
+    """
+    found = []
+    for name, by in asked.items():
+        others = [other for other, first in aliases.items() if first == name]
+        matched = [other for other in others if fnmatchcase(other, by)]
+        if matched and by not in (name, *others) and not fnmatchcase(name, by):
+            found.append(
+                f"{name!r} is drawn anew, for it is tied to {matched[0]!r}, which {by!r} matches; "
+                "name the parameters one by one to leave it out"
+            )
+    return tuple(found)
+
+
+def values_to_keep(
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    aliases: Mapping[str, str],
+    keep: str,
+    there: Stored | None,
+    asked: Mapping[str, str] | None,
+) -> dict[str, Values]:
+    """Return what is known of the values of parameters, with what makes a plan keep them.
+
+    Args:
+        model: left as it was.
+        parameters: its parameters, by name.
+        aliases: for each further name of a tied parameter, the name that it goes by.
+        keep: as for `values_before`; only with "own" is it kept what `transformers` loaded.
+        there: what a checkpoint has, if one was given.
+        asked: what `asked_for` found, if that was asked; what was loaded may be asked for too.
+    """
+    found = values_before(model, parameters, keep)
+    kept: dict[str, tuple[str, str]] = {}
+    for name, parameter in parameters.items():
+        if asked is not None and name not in asked:
+            kept[name] = "only", f"only {_named(asked)} asked for"
+        elif keep == "own" and was_loaded(parameter):
+            if asked is None:
+                kept[name] = "loaded", "loaded by from_pretrained"
+            elif not found[name].kept:
+                del found[name]  # no constructor gave it these values
+    if there is not None:
+        given = parameters_in(there, parameters, aliases)
+        kept |= dict.fromkeys(given, ("loaded", "it is in the checkpoint"))
+    for name, (kind, because) in kept.items():
+        before = found.get(name, Values("unwritten"))
+        if before.kept != "frozen":
+            found[name] = replace(before, kept=kind, because=because, copies="")
+    return found
+
+
+def nothing_planned(entries: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return what to say of a plan that keeps every parameter; nothing of any other."""
+    kinds = {entry.kept for entry in entries.values()}
+    if "" in kinds:
+        return ()
+    why = listed(list(dict.fromkeys(entry.reason for entry in entries.values())))
+    return (
+        f"nothing is initialized: every parameter is {why}; pass only= for those to draw anew, or "
+        'keep="nothing" for all of them',
+    )
+
+
+def _several(only: Only) -> Sequence[str | nn.Module]:
+    given = [only] if isinstance(only, (str, nn.Module)) else only
+    if not isinstance(given, Sequence) or not given:
+        raise ArgumentError(
+            f"only={only!r}: expected a name, a glob such as 'head.*', a module of the model, or a "
+            "list of these with at least one"
+        )
+    return given
+
+
+def _within(module: nn.Module, model: nn.Module) -> tuple[str, list[str]]:
+    """Return the name of a module of a model, and the names of the parameters in it.
+
+    Raises:
+        ArgumentError: if it is none, or has none.
+    """
+    prefix = next((name for name, other in named_modules(model) if other is module), None)
+    if prefix is None:
+        raise ArgumentError(
+            f"only: the {type(module).__name__} is no module of the {type(model).__name__}; pass one "
+            "of the model's own, such as model.head, or a pattern of names"
+        )
+    mine = {id(parameter) for parameter in module.parameters()}
+    names = [name for name, p in named_parameters(model)[0].items() if id(p) in mine]
+    if not names:
+        raise ArgumentError(f"only: the module {prefix.rstrip('.')!r} has no parameters")
+    return prefix.rstrip(".") or type(model).__name__, names
+
+
+def _named(asked: Mapping[str, Any]) -> str:
+    """Return what was asked for, with its verb: "'head.*' was"."""
+    names = list(dict.fromkeys(repr(by) for by in asked.values()))
+    return f"{listed(names)} {'was' if len(names) == 1 else 'were'}"
