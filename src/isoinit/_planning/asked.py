@@ -9,8 +9,11 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from isoinit._planning.before import values_before
+from isoinit._planning.before import has_values, values_before
+from isoinit._planning.doubts import TRAINED
 from isoinit._planning.overrides import match_patterns
+from isoinit._planning.trained import is_no_fill, looks_trained
+from isoinit._reading.roles import Role
 from isoinit._reading.torch.names import named_modules, named_parameters
 from isoinit._reading.values import Values
 from isoinit._showing.findings import listed
@@ -21,6 +24,8 @@ from isoinit.errors import ArgumentError
 
 Only: TypeAlias = "str | nn.Module | Sequence[str | nn.Module]"
 Roles = Mapping[str, str]
+
+UNMARKED = "from_pretrained marks it as new, but its values are no random fill; only= draws it anew"
 
 
 def asked_for(
@@ -95,6 +100,10 @@ def values_to_keep(
                 kept[name] = "loaded", "loaded by from_pretrained"
             elif not found[name].kept:
                 del found[name]  # no constructor gave it these values
+    if any(kind == "loaded" for kind, _ in kept.values()):  # resized embeddings lose their mark
+        beside = {name: p for name, p in parameters.items() if name not in kept and p.dim() > 1}
+        unmarked = [name for name, p in beside.items() if has_values(p) and is_no_fill(p)]
+        kept |= dict.fromkeys(unmarked, ("loaded", UNMARKED))
     if there is not None:
         given = parameters_in(there, parameters, aliases)
         kept |= dict.fromkeys(given, ("loaded", "it is in the checkpoint"))
@@ -114,6 +123,28 @@ def nothing_planned(entries: Mapping[str, Entry]) -> tuple[str, ...]:
     return (
         f"nothing is initialized: every parameter is {why}; pass only= for those to draw anew, or "
         'keep="nothing" for all of them',
+    )
+
+
+def drawn_over(
+    roles: Mapping[str, Role],
+    entries: Mapping[str, Entry],
+    parameters: Mapping[str, nn.Parameter],
+) -> tuple[str, ...]:
+    """Return what to say of a plan that draws a model anew that looks trained, and marks nothing.
+
+    Args:
+        roles: what each parameter is for.
+        entries: what a plan gives it.
+        parameters: the model's, by name.
+    """
+    mine = {name: role for name, role in roles.items() if entries[name].kept in ("", "own")}
+    if all(entries[name].kept for name in mine) or not (said := looks_trained(mine, parameters)):
+        return ()
+    return (
+        f"{TRAINED}: {said}; its weights will be drawn anew: pass only= or only_missing= "
+        'to keep what is there, or call requires_grad_(False) on it; keep="nothing" says that you '
+        "mean it",
     )
 
 

@@ -88,16 +88,21 @@ def _drawn_by_layers(
     return drawn
 
 
-def _held(parameter: torch.Tensor) -> Values:
-    """Return what is known of the values that a parameter holds."""
-    tensor = parameter.detach()
-    if (
+def has_values(tensor: torch.Tensor) -> bool:
+    """Return whether the elements of a tensor can be looked at here: all of them, as numbers."""
+    return not (
         tensor.is_meta
         or isinstance(tensor, FakeTensor)
         or type(tensor).__name__ == "DTensor"
         or tensor.layout != torch.strided
         or not tensor.is_floating_point()
-    ):
+    )
+
+
+def _held(parameter: torch.Tensor) -> Values:
+    """Return what is known of the values that a parameter holds."""
+    tensor = parameter.detach()
+    if not has_values(tensor):
         return Values("unwritten")
     if tensor.numel() > LARGE and tensor.dim():
         rows = max(1, SOME * len(tensor) // tensor.numel() // 3)

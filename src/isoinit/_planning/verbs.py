@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all, stored
 from isoinit._planning.decide import Decided, as_given, by_rules
-from isoinit._planning.doubts import unlike_parts
+from isoinit._planning.doubts import TRAINED, unlike_parts
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
@@ -18,7 +19,7 @@ from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
-from isoinit.errors import TraceError
+from isoinit.errors import IsoinitWarning, TraceError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
@@ -98,7 +99,7 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
-        from isoinit._planning.asked import nothing_planned
+        from isoinit._planning.asked import drawn_over, nothing_planned
         from isoinit._planning.before import refuse_keep
         from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters
@@ -125,6 +126,8 @@ def plan(
     decided = _fitting(model, batch, decided, parameters)
     entries = _entries(decided, parameters, by_recipe=recipe is not None)
     notes += decided.doubts + decided.notes + said + nothing_planned(entries)
+    if keep != "nothing" and only is None and there is None:
+        notes += drawn_over(decided.roles, entries, parameters)
     chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     walked = decided.expected
     if overrides is not None:
@@ -364,6 +367,9 @@ def init(
 
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
+
+    Warns:
+        IsoinitWarning: if the model looks trained and its weights are drawn anew, before they are.
     """
     chosen = plan(
         model,
@@ -375,5 +381,8 @@ def init(
         only=only,
         only_missing=only_missing,
     )
+    for said in chosen.notes:
+        if said.startswith(TRAINED):  # who reads it in the plan reads it too late
+            warnings.warn(said, IsoinitWarning, stacklevel=2)
     chosen.apply(model, seed)
     return chosen

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from isoinit._drawing.streams import Stream, philox
 from isoinit._system.processes import agree
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
+from isoinit._writing.counted import count_anew
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import Buffers, Emptied, buffer_values, give_memory, restore_buffers
@@ -104,6 +105,7 @@ def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = No
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
     forget_loaded(written)
+    count_anew(written)
 
 
 def fill_parameters(
