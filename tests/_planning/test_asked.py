@@ -5,7 +5,13 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 from transformers.utils import logging
 
 import isoinit
@@ -160,6 +166,33 @@ class TestLoaded:
     def test_a_new_model_is_planned_whole(self, saved):
         config = BertForMaskedLM.from_pretrained(saved).config
         assert isoinit.plan(BertForSequenceClassification(config), IDS).kept == {}
+
+    def test_a_copy_of_what_was_loaded_is_kept(self, saved):
+        """As adapters make one of a layer that is to be trained whole."""
+        model = BertForMaskedLM.from_pretrained(saved).requires_grad_(False)
+        model.cls = copy.deepcopy(model.cls).requires_grad_(True)
+        model.before = BertForMaskedLM.from_pretrained(saved).requires_grad_(False).cls
+        plan = isoinit.plan(model, IDS)
+        assert plan.kept["cls.predictions.transform.dense.weight"] == (
+            "kept: a copy of 'before.predictions.transform.dense.weight', which from_pretrained loaded"
+        )
+
+    def test_resized_embeddings_that_lost_their_mark_are_kept(self, tmp_path):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 100}
+        model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, num_attention_heads=2, **sizes))
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        for _ in range(30):
+            model(**IDS, labels=IDS["input_ids"]).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.save_pretrained(tmp_path)
+        model = LlamaForCausalLM.from_pretrained(tmp_path)
+        trained = model.lm_head.weight.detach().clone()
+        model.resize_token_embeddings(110)
+        plan = isoinit.init(model, IDS)
+        assert "only= draws it anew" in plan.kept["lm_head.weight"]
+        assert torch.equal(model.lm_head.weight[:100], trained)
 
     def test_a_loaded_body_in_a_model_of_ones_own(self, saved):
         class Mine(nn.Module):

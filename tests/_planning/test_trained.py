@@ -182,6 +182,12 @@ class TestNew:
             plan.apply(model, seed)
         assert warnings_of(model, ROWS) == []
 
+    def test_parameters_without_elements(self):
+        model = nn.ModuleList([nn.Linear(4, 4), nn.Module()])
+        model[1].register_parameter("none", nn.Parameter(torch.zeros(0, 4)))
+        model.forward = lambda x: model[0](x)
+        assert warnings_of(model, torch.zeros(2, 4)) == []
+
     @pytest.mark.parametrize(
         ("kind", "config"),
         [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 
 from isoinit._planning.before import has_values, values_before
@@ -100,10 +101,7 @@ def values_to_keep(
                 kept[name] = "loaded", "loaded by from_pretrained"
             elif not found[name].kept:
                 del found[name]  # no constructor gave it these values
-    if any(kind == "loaded" for kind, _ in kept.values()):  # resized embeddings lose their mark
-        beside = {name: p for name, p in parameters.items() if name not in kept and p.dim() > 1}
-        unmarked = [name for name, p in beside.items() if has_values(p) and is_no_fill(p)]
-        kept |= dict.fromkeys(unmarked, ("loaded", UNMARKED))
+    kept |= _unmarked({n for n, (kind, _) in kept.items() if kind == "loaded"}, kept, parameters)
     if there is not None:
         given = parameters_in(there, parameters, aliases)
         kept |= dict.fromkeys(given, ("loaded", "it is in the checkpoint"))
@@ -112,6 +110,33 @@ def values_to_keep(
         if before.kept != "frozen":
             found[name] = replace(before, kept=kind, because=because, copies="")
     return found
+
+
+def _unmarked(
+    loaded: Collection[str], kept: Collection[str], parameters: Mapping[str, nn.Parameter]
+) -> dict[str, tuple[str, str]]:
+    """Return what keeps parameters beside loaded ones that hold loaded values without the mark.
+
+    Adapters copy a layer that is to be trained whole, and resized embeddings are made anew.
+    """
+    found = {}
+    for name, parameter in parameters.items():
+        if not loaded or name in kept or not has_values(parameter):
+            continue
+        alike = [n for n in loaded if parameters[n].shape == parameter.shape]
+        of = next((n for n in alike if _is_copy(parameter, parameters[n])), None)
+        if of is not None:
+            found[name] = "loaded", f"a copy of {of!r}, which from_pretrained loaded"
+        elif parameter.dim() > 1 and is_no_fill(parameter):
+            found[name] = "loaded", UNMARKED
+    return found
+
+
+def _is_copy(parameter: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two parameters hold the same values, and not one number alone."""
+    same = parameter.dtype == other.dtype and parameter.device == other.device
+    flat = parameter.detach().reshape(-1)
+    return same and bool((flat != flat[:1]).any()) and torch.equal(parameter, other)
 
 
 def nothing_planned(entries: Mapping[str, Entry]) -> tuple[str, ...]:

@@ -48,7 +48,9 @@ def looks_trained(roles: Mapping[str, Role], parameters: Mapping[str, torch.Tens
         >>> looks_trained({}, dict(model.named_parameters()))
         ''
     """
-    held = {name: p for name, p in parameters.items() if name in roles and has_values(p)}
+    held = {
+        name: p for name, p in parameters.items() if name in roles and p.numel() and has_values(p)
+    }
     norms = [_norm_moved(name, roles, held) for name in held if _is_norm_scale(roles[name])]
     maps = [n for n in held if held[n].dim() > 1 and "weight" in roles[n].slot]
     weights = [found for name in _some(maps) if (found := is_no_fill(held[name])) is not None]
@@ -112,7 +114,7 @@ def is_no_fill(weight: torch.Tensor) -> bool | None:
 
     Elements that repeat, sign aside, are no trace of training: a constructor wrote them.
     """
-    values = _sample(weight)
+    values = _sample(weight) if weight.numel() else np.zeros((0, 0))
     if not np.isfinite(values).all():
         return None
     values = values[(values != 0).any(1)][:, (values != 0).any(0)]
@@ -133,7 +135,8 @@ def _stands_out(values: Array) -> bool:
     """Return whether the largest singular value exceeds that of independent draws."""
     one, two = math.sqrt(max(values.shape) - 1), math.sqrt(min(values.shape))
     top = float(np.linalg.norm(_evened(values), 2)) ** 2
-    return top - (one + two) ** 2 > SPIKE * (one + two) * (1 / one + 1 / two) ** (1 / 3)
+    unit = (one + two) * float((1 / one + 1 / two) ** (1 / 3))
+    return top - (one + two) ** 2 > SPIKE * unit
 
 
 def _kurtosis(values: Array) -> float:
