@@ -142,6 +142,11 @@ class TestLoaded:
         for name, tensor in classifier.state_dict().items():
             assert torch.equal(tensor, before[name]) == (name not in NEW or "bias" in name), name
 
+    def test_it_is_the_plan_of_only_these(self, classifier, saved):
+        plan = isoinit.plan(classifier, IDS)
+        for more in ({"only": ["bert.pooler.*", "classifier.*"]}, {"only_missing": saved}):
+            assert not plan.diff(isoinit.plan(classifier, IDS, **more))
+
     def test_a_model_without_anything_new_is_left(self, saved):
         model = BertForMaskedLM.from_pretrained(saved)
         before = copy.deepcopy(model.state_dict())
@@ -206,3 +211,41 @@ class TestLoaded:
 
         plan = isoinit.plan(Mine(), IDS)
         assert {entry.name for entry in plan if not entry.kept} == {"head.weight", "head.bias"}
+
+
+class TestAdapters:
+    """Of `peft`: what it freezes is kept, and the model starts as it was."""
+
+    @pytest.fixture
+    def adapted(self, saved):
+        peft = pytest.importorskip("peft")
+
+        def build(**more):
+            base = BertForMaskedLM.from_pretrained(saved).eval()
+            config = peft.LoraConfig(r=4, target_modules=["query", "value"], **more)
+            return peft.get_peft_model(base, config).eval()
+
+        return build
+
+    def test_lora_starts_as_the_base_does(self, adapted):
+        model = adapted()
+        before, logits = copy.deepcopy(model.state_dict()), model(**IDS).logits
+        plan = isoinit.init(model, IDS)
+        assert all(("lora_" in entry.name) != bool(entry.kept) for entry in plan)
+        for name, tensor in model.state_dict().items():
+            if "lora_A" in name:
+                assert plan[name].std > 0
+                assert not torch.equal(tensor, before[name])
+            elif "lora_B" in name:
+                assert not tensor.any()
+            else:
+                assert torch.equal(tensor, before[name]), name
+        assert torch.equal(model(**IDS).logits, logits)
+
+    def test_a_loaded_layer_that_is_trained_whole_is_kept(self, adapted):
+        model = adapted(modules_to_save=["transform"])
+        before = copy.deepcopy(model.state_dict())
+        plan = isoinit.init(model, IDS)
+        name = "base_model.model.cls.predictions.transform.modules_to_save.default.dense.weight"
+        assert plan[name].kept == "loaded"
+        assert torch.equal(model.state_dict()[name], before[name])
