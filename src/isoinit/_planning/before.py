@@ -15,6 +15,7 @@ from isoinit._planning.recipes.rerun import rerun
 from isoinit._reading.values import Values, look
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of
+from isoinit._writing.postponed import writes_left
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale.fans import vector
 
@@ -89,9 +90,13 @@ def _drawn_by_layers(
 
 
 def has_values(tensor: torch.Tensor) -> bool:
-    """Return whether the elements of a tensor can be looked at here: all of them, as numbers."""
+    """Return whether a tensor's elements can be looked at here: all of them, as numbers that stay.
+
+    Of a tensor whose fill is postponed they cannot: it holds whatever its memory held.
+    """
     return not (
         tensor.is_meta
+        or writes_left(tensor)
         or isinstance(tensor, FakeTensor)
         or type(tensor).__name__ == "DTensor"
         or tensor.layout != torch.strided
@@ -101,9 +106,9 @@ def has_values(tensor: torch.Tensor) -> bool:
 
 def _held(parameter: torch.Tensor) -> Values:
     """Return what is known of the values that a parameter holds."""
-    tensor = parameter.detach()
-    if not has_values(tensor):
+    if not has_values(parameter):
         return Values("unwritten")
+    tensor = parameter.detach()
     if tensor.numel() > LARGE and tensor.dim():
         rows = max(1, SOME * len(tensor) // tensor.numel() // 3)
         middle = len(tensor) // 2
