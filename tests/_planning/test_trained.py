@@ -107,6 +107,12 @@ class TestTrained:
         model, x = trained("transformer")
         assert warnings_of(model, x, **more) == []
 
+    def test_what_was_trained_can_be_drawn_anew(self):
+        model, x = trained("mlp")
+        plan = isoinit.init(model, x, only="4.*")
+        assert {entry.name for entry in plan if not entry.kept} == {"4.weight", "4.bias"}
+        assert not model[4].bias.any()
+
     def test_nor_is_one_whose_model_is_not_trained_on(self):
         model, x = trained("transformer")
         model.requires_grad_(False)

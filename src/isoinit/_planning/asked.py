@@ -13,7 +13,7 @@ from torch import nn
 from isoinit._planning.before import has_values, values_before
 from isoinit._planning.doubts import TRAINED
 from isoinit._planning.overrides import match_patterns
-from isoinit._planning.trained import is_no_fill, looks_trained
+from isoinit._planning.trained import is_no_fill, looks_trained, optimized
 from isoinit._reading.roles import Role
 from isoinit._reading.torch.names import named_modules, named_parameters
 from isoinit._reading.values import Values
@@ -92,6 +92,9 @@ def values_to_keep(
         asked: what `asked_for` found, if that was asked; what was loaded may be asked for too.
     """
     found = values_before(model, parameters, keep)
+    for name in optimized(parameters):  # no constructor gave it the values that it has
+        if name in found and not found[name].kept:
+            del found[name]
     kept: dict[str, tuple[str, str]] = {}
     for name, parameter in parameters.items():
         if asked is not None and name not in asked:
@@ -99,8 +102,8 @@ def values_to_keep(
         elif keep == "own" and was_loaded(parameter):
             if asked is None:
                 kept[name] = "loaded", "loaded by from_pretrained"
-            elif not found[name].kept:
-                del found[name]  # no constructor gave it these values
+            elif name in found and not found[name].kept:
+                del found[name]  # nor did one give it these
     kept |= _unmarked({n for n, (kind, _) in kept.items() if kind == "loaded"}, kept, parameters)
     if there is not None:
         given = parameters_in(there, parameters, aliases)
@@ -141,13 +144,14 @@ def _is_copy(parameter: torch.Tensor, other: torch.Tensor) -> bool:
 
 def nothing_planned(entries: Mapping[str, Entry]) -> tuple[str, ...]:
     """Return what to say of a plan that keeps every parameter; nothing of any other."""
-    kinds = {entry.kept for entry in entries.values()}
-    if "" in kinds:
+    if any(not entry.kept or entry.initializer is not None for entry in entries.values()):
         return ()
     why = listed(list(dict.fromkeys(entry.reason for entry in entries.values())))
+    asked = {entry.kept for entry in entries.values()} <= {"loaded", "only"}
+    some = "pass only= for those to draw anew, or " if asked else "pass "
     return (
-        f"nothing is initialized: every parameter is {why}; pass only= for those to draw anew, or "
-        'keep="nothing" for all of them',
+        f"nothing is initialized: every parameter is {why}; {some}"
+        'keep="nothing" to draw all that is asked for',
     )
 
 

@@ -54,18 +54,23 @@ def looks_trained(roles: Mapping[str, Role], parameters: Mapping[str, torch.Tens
     norms = [_norm_moved(name, roles, held) for name in held if _is_norm_scale(roles[name])]
     maps = [n for n in held if held[n].dim() > 1 and "weight" in roles[n].slot]
     weights = [found for name in _some(maps) if (found := is_no_fill(held[name])) is not None]
-    written = [writes_of(parameter) >= WRITES for parameter in held.values()]
     said = []
-    if _most(written):
+    if written := optimized(held):
         said.append(
-            f"{sum(written)} of {len(written)} parameters were written {WRITES} times or more since "
-            "they were made"
+            f"{len(written)} of {len(held)} parameters were written {WRITES} times or more since they "
+            "were made"
         )
     if _most(norms):
         said.append(f"{sum(norms)} of {len(norms)} norm layers scale and shift each unit otherwise")
     if _most(weights):
         said.append(f"{sum(weights)} of {len(weights)} weights looked at are no known random fill")
     return ", ".join(said)
+
+
+def optimized(parameters: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the parameters that were written as an optimizer writes, if most of them were."""
+    written = {name: writes_of(parameter) >= WRITES for name, parameter in parameters.items()}
+    return [name for name, often in written.items() if often] if _most([*written.values()]) else []
 
 
 def _most(found: Sequence[bool]) -> bool:
