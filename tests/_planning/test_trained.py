@@ -9,7 +9,10 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
 import isoinit
+from isoinit._planning.trained import looks_trained
+from isoinit._reading.roles import Role
 from isoinit.errors import IsoinitWarning
+from isoinit.initializers.scale.fans import vector
 
 SAID = "the model looks trained"
 IDS = torch.randint(50, (64, 12), generator=torch.Generator().manual_seed(0))
@@ -195,6 +198,16 @@ class TestNew:
         for parameter in model.parameters():  # as a write that torch does not count
             parameter.data.view(-1).copy_(torch.arange(parameter.numel()).sin().cumsum(0))
         assert warnings_of(model, ROWS[:8]) == []
+
+    @pytest.mark.parametrize("size", [1e-300, 1e300])
+    def test_numbers_that_cannot_be_squared(self, size):
+        model = mlp().double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter[: len(parameter) // 2] *= size
+        held = dict(model.named_parameters())
+        roles = {n: Role(n, "weight", vector(p.shape), "") for n, p in held.items()}
+        assert looks_trained(roles, held) == ""
 
     def test_parameters_without_elements(self):
         model = nn.ModuleList([nn.Linear(4, 4), nn.Module()])

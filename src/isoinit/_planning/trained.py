@@ -126,20 +126,25 @@ def is_no_fill(weight: torch.Tensor) -> bool | None:
     sizes = np.abs(values[values != 0])
     if min(values.shape, default=0) < FEW or not _is_spread(sizes):
         return None
-    return _stands_out(values) or _is_heavy(values) or _is_blurred(values)
+    even = _evened(values / sizes.max())
+    if not np.isfinite(even).all():  # rows too small beside others to be squared
+        return None
+    return _stands_out(even) or _is_heavy(even[values != 0]) or _is_blurred(values / sizes.max())
 
 
+@np.errstate(all="ignore")
 def _evened(values: Array) -> Array:
     """Return a matrix whose rows, and then columns, have unit size: a fill may scale them apart."""
-    values = values - values.mean()
-    values = values / np.sqrt(np.square(values).mean(axis=1, keepdims=True))
-    return np.asarray(values / np.sqrt(np.square(values).mean(axis=0, keepdims=True)))
+    rows = values / np.sqrt(np.square(values).mean(axis=1, keepdims=True))
+    rows = rows - rows.mean()
+    rows = rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True))
+    return np.asarray(rows / np.sqrt(np.square(rows).mean(axis=0, keepdims=True)))
 
 
 def _stands_out(values: Array) -> bool:
-    """Return whether the largest singular value exceeds that of independent draws."""
+    """Return whether the largest singular value of an evened matrix exceeds that of draws."""
     one, two = math.sqrt(max(values.shape) - 1), math.sqrt(min(values.shape))
-    top = float(np.linalg.norm(_evened(values), 2)) ** 2
+    top = float(np.linalg.norm(values, 2)) ** 2
     unit = (one + two) * float((1 / one + 1 / two) ** (1 / 3))
     return top - (one + two) ** 2 > SPIKE * unit
 
@@ -149,9 +154,8 @@ def _kurtosis(values: Array) -> float:
 
 
 def _is_heavy(values: Array) -> bool:
-    """Return whether some elements are larger than a normal law has them; zeros do not count."""
-    drawn = _evened(values)[values != 0]
-    return _kurtosis(drawn) > 3 + ERRORS * math.sqrt(24 / drawn.size)
+    """Return whether some of them are larger than a normal law has them."""
+    return _kurtosis(values) > 3 + ERRORS * math.sqrt(24 / values.size)
 
 
 def _is_blurred(values: Array) -> bool:
