@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import re
 import runpy
@@ -21,12 +22,12 @@ EXAMPLE = FOLDER / "examples" / "llama_fsdp2.py"
 NUMBER = re.compile(r"(?:loss|fingerprint) (\S+)")
 
 
-def output():
-    """What the example prints in this process."""
+def output(example=EXAMPLE):
+    """What an example prints in this process."""
     device, printed = torch.get_default_device(), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            runpy.run_path(str(EXAMPLE), run_name="__main__")
+            runpy.run_path(str(example), run_name="__main__")
     finally:
         torch.set_default_device(device)
     return printed.getvalue()
@@ -38,6 +39,18 @@ def launched(rank, port):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "4"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return output()
+
+
+def test_a_new_head_starts_on_trained_features_and_learns():
+    printed = output(FOLDER / "examples" / "fine_tune.py")
+    before, after = map(float, re.search(r"fine-tuning: loss (\S+) to (\S+)", printed).groups())
+    assert before == pytest.approx(math.log(8), rel=0.3)  # of classes that are alike at first
+    assert after < 0.2 * before
+    size, expected = map(float, re.search(r"logits: (\S+), expected (\S+)", printed).groups())
+    assert size == pytest.approx(expected, rel=0.5)  # of eight logits: one standard error is 0.25
+    new = re.search(r"initialized: (.*)", printed)[1].split(", ")
+    kinds = ("weight", "bias")
+    assert new == [f"{at}.{kind}" for at in ("bert.pooler.dense", "classifier") for kind in kinds]
 
 
 def free_port():

@@ -1,11 +1,15 @@
 """Plans on what is not a whole model: stages, checkpoints that lack something, untied parameters."""
 
+import copy
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import isoinit
-from isoinit.errors import IsoinitWarning, PlanError
+from isoinit.errors import ArgumentError, IsoinitWarning, PlanError, UnknownParameterError
 
 X = torch.ones(2, 6)
 
@@ -84,9 +88,11 @@ class TestOnlyMissing:
                 r"'0\.weight' of shape \(6, 5\), the model of \(6, 6\)",
             ),
             ({"model.0.weight": torch.zeros(6, 6)}, r"none of the 1 names .*'model\.0\.weight'"),
-            (["0.weight"], "is a list; expected what state_dict"),
+            (3, "is a int; expected a state dict, the names in it"),
+            ([nn.Linear(2, 2)], "holds a Linear in the place of a name"),
+            ("missing.safetensors", "only_missing: missing.safetensors: .*No such file"),
         ],
-        ids=["shape", "names", "kind"],
+        ids=["shape", "names", "kind", "no names", "no file"],
     )
     def test_what_does_not_fit_is_refused(self, plan, state, match):
         model = network()
@@ -94,6 +100,113 @@ class TestOnlyMissing:
         with pytest.raises(PlanError, match=match):
             plan.apply(model, only_missing=state, seed=0)
         assert torch.equal(model[0].weight, before)
+
+    @pytest.mark.parametrize("kind", ["names", "pt", "safetensors", "index", "folder", "bin"])
+    def test_what_a_checkpoint_may_be(self, plan, kind, tmp_path):
+        state = {f"0.{k}": v for k, v in nn.Linear(6, 6).state_dict().items()}
+        file = tmp_path / ("pytorch_model.bin" if kind == "bin" else "model.safetensors")
+        if kind in ("pt", "bin"):
+            torch.save(state, file := file.with_suffix(f".{kind}"))
+        elif kind == "index":
+            save_file({"0.weight": state["0.weight"]}, tmp_path / "a.safetensors")
+            save_file({"0.bias": state["0.bias"]}, tmp_path / "b.safetensors")
+            files = {"0.weight": "a.safetensors", "0.bias": "b.safetensors"}
+            file = tmp_path / "model.safetensors.index.json"
+            file.write_text(json.dumps({"weight_map": files}))
+        else:
+            save_file(state, file)
+        given = {"names": iter(state), "folder": tmp_path, "bin": tmp_path}.get(kind, str(file))
+        model, whole = network(), plan.apply(network(), 3).state_dict()
+        before = copy.deepcopy(model.state_dict())
+        plan.apply(model, 3, only_missing=given)
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, (before if name in state else whole)[name]), name
+
+    @pytest.mark.parametrize(
+        ("write", "match"),
+        [
+            (
+                lambda f: torch.save({"state_dict": {}}, f / "x.pt"),
+                "no tensors by name, but 'state",
+            ),
+            (lambda f: (f / "x.pt").write_bytes(b"abc"), "refuses it"),
+            (lambda f: (f / "model.safetensors").write_bytes(b"abc"), "less than its header"),
+            (lambda f: None, "holds no .safetensors or .bin file"),
+            (lambda f: [save_file({}, f / f"{n}.safetensors") for n in "ab"], "and no index"),
+            (
+                lambda f: (f / "model.safetensors.index.json").write_text(
+                    '{"weight_map": {"0.weight": "gone.safetensors"}}'
+                ),
+                r"No such file.*gone\.safetensors",
+            ),
+        ],
+        ids=["nested", "no zip", "cut off", "empty", "two", "a part lacks"],
+    )
+    def test_files_that_cannot_be_read_are_named(self, plan, write, match, tmp_path):
+        write(tmp_path)
+        place = tmp_path / "x.pt" if (tmp_path / "x.pt").exists() else tmp_path
+        with pytest.raises(PlanError, match=match) as error:
+            plan.apply(network(), only_missing=place)
+        assert str(place) in str(error.value)
+
+
+class TestOnly:
+    """Some of a model, by what they are called or where they lie."""
+
+    @pytest.mark.parametrize(
+        ("only", "filled"),
+        [
+            ("3.weight", ["3.weight"]),
+            (["3.*", "0.bias"], ["0.bias", "3.weight", "3.bias"]),
+            ("role:*output*", ["3.weight"]),
+            (lambda model: model[3], ["3.weight", "3.bias"]),
+            (lambda model: [model[3], "0.bias"], ["0.bias", "3.weight", "3.bias"]),
+        ],
+        ids=["name", "globs", "role", "module", "both"],
+    )
+    def test_only_these_are_filled(self, plan, only, filled):
+        model, whole = network(), plan.apply(network(), 3).state_dict()
+        before = copy.deepcopy(model.state_dict())
+        plan.apply(model, 3, only=only(model) if callable(only) else only)
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, (whole if name in filled else before)[name]), name
+
+    def test_a_tied_parameter_goes_by_any_name(self):
+        model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+        model.b.weight = model.a.weight
+        plan = isoinit.plan(nn.Sequential(*model.values()), torch.ones(2, 4))
+        tied = nn.Sequential(*model.values())
+        for only in ("1.weight", tied[1]):
+            with torch.no_grad():
+                tied[0].weight.zero_()
+            assert plan.apply(tied, only=only)[0].weight.any()
+
+    @pytest.mark.parametrize(
+        ("only", "error", "match"),
+        [
+            ("hed.*", UnknownParameterError, "no parameter matches 'hed"),
+            ([], ArgumentError, "with at least one"),
+            (3, ArgumentError, "expected a name, a glob"),
+            (nn.Linear(2, 2), ArgumentError, "is no module of the Sequential"),
+        ],
+        ids=["pattern", "nothing", "kind", "another's module"],
+    )
+    def test_what_is_not_there_is_refused_before_anything_is_written(
+        self, plan, only, error, match
+    ):
+        model = network()
+        before = copy.deepcopy(model.state_dict())
+        for run in (plan.apply, lambda model, only: isoinit.init(model, X, only=only)):
+            with pytest.raises(error, match=match):
+                run(model, only=["0.weight", only] if only == "hed.*" else only)
+        assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+
+    def test_on_meta_the_others_stay_there(self, plan):
+        with torch.device("meta"):
+            model = network()
+        plan.apply(model, only="3.*")
+        assert not model[3].weight.is_meta
+        assert model[0].weight.is_meta
 
 
 def test_some_of_the_plans_parameters(plan):

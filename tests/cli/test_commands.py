@@ -99,6 +99,21 @@ def test_plan(folder, status, capsys):
     assert isinstance(plan["0.weight"].initializer, isoinit.Sparse)
 
 
+def test_only_some_parameters(folder, status, capsys):
+    """Of a plan, and of a checkpoint, which holds the others as the model's function gives them."""
+    only = ("--only", "0.*", "--only", "2.weight")
+    assert status("plan", "models.py:default", "--json", *only) == 0
+    plan = isoinit.Plan.from_json(capsys.readouterr().out)
+    assert [e.name for e in plan if not e.kept] == ["0.weight", "0.bias", "2.weight"]
+    assert status("init", "models.py:healthy", "-o", "c", "--only", "2.*") == 0
+    assert status("init", "models.py:healthy", "-o", "d", "--only", "2.*", "--seed", "1") == 0
+    one, two = (load_file(folder / name / "model.safetensors") for name in "cd")
+    assert not torch.equal(one["2.weight"], two["2.weight"])
+    assert torch.equal(one["0.weight"], two["0.weight"])
+    assert status("plan", "models.py:default", "--only", "hed.*") == 2
+    assert "no parameter matches 'hed.*'" in capsys.readouterr().err
+
+
 def test_a_module_and_a_model_without_a_batch(status, capsys):
     assert status("plan", "models:alone") == 0
     assert "guess" not in capsys.readouterr().out  # an example was made for its first layer

@@ -80,12 +80,6 @@ def values_before(
             found[name] = replace(found[name], kept="copy", because=because, copies=of)
         else:
             found[name] = replace(found[name], kept="frozen", because="it is not trained")
-    if frozen and len(frozen) == len(parameters):
-        notes = (
-            *notes,
-            "no parameter of the model is trained (requires_grad=False), so that all keep their "
-            'values: pass keep="nothing" to have them planned',
-        )
     return types | found, notes
 
 
@@ -94,7 +88,7 @@ def _held(parameter: nn.Parameter) -> Values:
     if writes := writes_left(parameter):
         return _written(parameter, writes)
     tensor = parameter.detach()
-    if not _has_values(tensor):
+    if not has_values(tensor):
         return UNWRITTEN
     here = tensor.device.type == "cpu" and tensor.dtype in NATIVE and tensor.is_contiguous()
     if tensor.numel() > LARGE and tensor.dim() and not here:
@@ -105,9 +99,12 @@ def _held(parameter: nn.Parameter) -> Values:
     return _look(tensor)
 
 
-def _has_values(tensor: torch.Tensor) -> bool:
-    """Return whether values can be read from a tensor, alike on all ranks."""
-    elsewhere = tensor.is_meta or isinstance(tensor, FakeTensor)
+def has_values(tensor: torch.Tensor) -> bool:
+    """Return whether the values of a tensor can be read here, alike on all ranks.
+
+    Of a tensor whose fill is postponed they cannot: it holds what lay in memory.
+    """
+    elsewhere = tensor.is_meta or bool(writes_left(tensor)) or isinstance(tensor, FakeTensor)
     sharded = type(tensor).__name__ == "DTensor"
     return not elsewhere and not sharded and not isinstance(tensor, UninitializedParameter)
 
@@ -135,7 +132,7 @@ def _came_empty(parameters: Mapping[str, nn.Parameter], found: Mapping[str, Valu
     Then all weights may be of one number, such as zero. Or nothing was ever written into any of them,
     and few look random: of tensors that were made with their values most do.
     """
-    held = {n: p for n, p in parameters.items() if _has_values(p)}
+    held = {n: p for n, p in parameters.items() if has_values(p)}
     kinds = [found[name].kind for name, p in held.items() if p.dim() > 1]
     if not kinds:
         return False

@@ -8,6 +8,8 @@ from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import listed
 
+TRAINED = "the model looks trained"  # how the warning begins that its weights will be drawn anew
+
 
 def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     """Return where no choice can keep signal and gradient alive: why, and what would."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from isoinit.errors import ArgumentError, UnknownParameterError
-from isoinit.initializers import Initializer
+from isoinit._planning.charts import in_step
+from isoinit._writing.entry import Entry
+from isoinit.errors import ArgumentError, IsoinitError, UnknownParameterError
+from isoinit.initializers import Assigned, Initializer
 
 ROLE = "role:"
 WILD = frozenset("*?[")
@@ -51,6 +54,48 @@ def choose_overrides(
                 "override the parameter by its name, which decides over globs and roles"
             )
     return chosen
+
+
+def overridden(
+    entries: Mapping[str, Entry], aliases: Mapping[str, str], overrides: Mapping[str, Initializer]
+) -> dict[str, Entry]:
+    """Return the entries of a plan with other initializers: see `Plan.override`.
+
+    Raises:
+        UnknownParameterError, ArgumentError: as there.
+    """
+    roles = {entry.name: entry.role for entry in entries.values()}
+    changed: dict[str, Entry] = {}
+    for name, (pattern, new) in choose_overrides(overrides, roles, aliases).items():
+        new = new.for_parameter(name)
+        held = entries[name].initializer
+        if isinstance(held, Assigned) and held.of == name:
+            new = replace(held, base=new)  # the choice is the weight's
+        try:
+            new.std_for(entries[name].layout)
+        except IsoinitError as error:
+            raise ArgumentError(
+                f"{pattern!r} does not fit {name!r}: {error}; nothing was changed"
+            ) from None
+        by = "" if pattern in entries or pattern in aliases else f" for {pattern!r}"
+        changed[name] = replace(
+            entries[name],
+            initializer=new,
+            reason=f"set by hand{by}",
+            source="your choice",
+            expected=None,
+            expected_gradient=None,
+            target=None,
+            rule="",
+            close=(),
+            kept="",
+            copies="",
+        )
+    for name, entry in entries.items():
+        if entry.copies in changed and name not in changed:
+            of = changed[entry.copies]
+            changed[name] = replace(entry, initializer=of.initializer, layout=of.layout)
+    return in_step({**entries, **changed})
 
 
 def match_patterns(

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning import saved, shown
-from isoinit._planning.charts import in_step
 from isoinit._planning.differences import Differences, compare
-from isoinit._planning.overrides import choose_overrides
+from isoinit._planning.overrides import overridden
 from isoinit._showing.page import Page, Shown
 from isoinit._system.files import whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
-from isoinit.errors import ArgumentError, IsoinitError, PlanError, UnknownParameterError
-from isoinit.initializers import Assigned, Initializer
+from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
+from isoinit.initializers import Initializer
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from isoinit._planning.asked import Only
     from isoinit._writing.fingerprint import Fingerprint
+    from isoinit._writing.stored import Given
 
 
 @dataclass
@@ -96,34 +97,7 @@ class Plan(Shown):
             >>> plan["weight"].std, plan["bias"].initializer
             (0.02, Ones())
         """
-        roles = {entry.name: entry.role for entry in self}
-        changed = {}
-        for name, (pattern, new) in choose_overrides(overrides, roles, self.aliases).items():
-            new = new.for_parameter(name)
-            held = self.entries[name].initializer
-            if isinstance(held, Assigned) and held.of == name:
-                new = replace(held, base=new)  # the choice is the weight's
-            try:
-                new.std_for(self.entries[name].layout)
-            except IsoinitError as error:
-                raise ArgumentError(
-                    f"{pattern!r} does not fit {name!r}: {error}; nothing was changed"
-                ) from None
-            by = "" if pattern in self else f" for {pattern!r}"
-            changed[name] = replace(
-                self.entries[name],
-                initializer=new,
-                reason=f"set by hand{by}",
-                source="your choice",
-                expected=None,
-                expected_gradient=None,
-                target=None,
-                rule="",
-                close=(),
-                kept="",
-                copies="",
-            )
-        self.entries.update(in_step({**self.entries, **changed}))
+        self.entries.update(overridden(self.entries, self.aliases, overrides))
 
     def _resolve(self, name: str) -> str:
         resolved = self.aliases.get(name, name)
@@ -178,7 +152,8 @@ class Plan(Shown):
         model: nn.Module,
         seed: int | None = None,
         *,
-        only_missing: Mapping[str, Any] | None = None,
+        only: Only | None = None,
+        only_missing: Given | None = None,
         buffers: bool | Callable[[], nn.Module] = True,
     ) -> nn.Module:
         """Fill every parameter of a model; one seed gives the same bits, however it is sharded.
@@ -201,8 +176,10 @@ class Plan(Shown):
             model: a model with the plan's parameters or some of them, wrapped or not, on any device.
             seed: any whole number. None draws a new one from torch's default generator at every
                 call, so that `torch.manual_seed` governs; `plan.seed` tells it afterwards.
-            only_missing: a checkpoint's `state_dict`: parameters in it are left as they are (on the
-                meta device, too), for `load_state_dict` to fill, before or after.
+            only: the parameters to fill, as for `isoinit.plan`: the others are left as they are.
+            only_missing: what a checkpoint has, as for `isoinit.plan`: it is left as it is, for
+                `load_state_dict` to fill, before or after. Both leave on the meta device what is
+                there.
             buffers: where buffers without values get them: True for the model's own initialization; a
                 function that builds the model anew, for a model whose constructor alone computes
                 them; False leaves them as they are.
@@ -212,9 +189,10 @@ class Plan(Shown):
 
         Raises:
             PlanError: if names, shapes or types differ, a parameter cannot hold initial values, a
-                buffer has no values and none can be found, or `only_missing` does not fit; nothing
-                was changed then.
-            RankError: if another rank has another plan or seed, or failed; nothing was changed then.
+                buffer has no values and none can be found, or `only_missing` does not fit.
+            UnknownParameterError: if a pattern of `only` matches nothing.
+            RankError: if another rank has another plan or seed, or failed. Nothing was changed by any
+                of these.
 
         Example:
             >>> import isoinit, torch
@@ -226,9 +204,16 @@ class Plan(Shown):
             (device(type='cpu'), tensor([1., 1.]))
         """
         with needs("torch", "Plan.apply"):
+            from isoinit._planning.asked import asked_for
             from isoinit._writing.apply import apply
 
-        self.seed = apply(self, model, seed, only_missing, buffers)
+        def asked() -> Collection[str]:
+            assert only is not None
+            roles = {entry.name: entry.role for entry in self}
+            return asked_for(only, model, roles, self.aliases)
+
+        wanted = None if only is None else asked
+        self.seed = apply(self, model, seed, only_missing, buffers, wanted)
         return model
 
     def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.charts import carried_all, stored
+from isoinit._planning.charts import carried_all
 from isoinit._planning.decide import Decided, RolesOf, as_given, by_rules
-from isoinit._planning.doubts import unlike_parts
+from isoinit._planning.doubts import TRAINED, unlike_parts
+from isoinit._planning.entries import entries_of
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant
-from isoinit._planning.rules import Choice, kept, left
+from isoinit._planning.rules import kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
-from isoinit._reading.values import Values
 from isoinit._system.packages import needs
-from isoinit._writing.entry import Entry
-from isoinit.errors import TraceError
+from isoinit.errors import IsoinitWarning, TraceError
 from isoinit.initializers import Initializer
-from isoinit.initializers.scale.fans import Layout
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from isoinit._planning.asked import Only
+    from isoinit._writing.stored import Given, Stored
 
 
 def plan(
@@ -35,6 +37,8 @@ def plan(
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
     keep: str = "own",
+    only: Only | None = None,
+    only_missing: Given | None = None,
 ) -> Plan:
     """Choose the initializer of every parameter, with a reason and a source; changes nothing.
 
@@ -62,14 +66,22 @@ def plan(
         keep: which parameters keep the values that they have: "own" for what is not trained, and what
             the constructor gave a value that means something (neither a random fill nor what is
             neutral for its role); "frozen" for what is not trained alone (`requires_grad=False`);
-            or "nothing". `Plan.kept` lists them, each with the reason.
+            or "nothing". "own" also keeps what `from_pretrained` of `transformers` loaded, by the
+            mark that it leaves on parameters. `Plan.kept` lists them, each with the reason.
+        only: the parameters to plan: a name, a glob or a role as for `overrides`, a module of the
+            model (all that lies in it), or a list of these. Every other parameter is kept. What feeds
+            the new ones is measured on the example, with the values that the model holds. What was
+            loaded is planned anew if it is asked for; what is not trained is kept.
+        only_missing: what a checkpoint has, which is kept: a state dict; its keys; a `.safetensors`
+            or `.pt` file; an index of shards (`*.index.json`); or a folder that holds one of these.
+            Names and shapes are read, no weights.
 
     Raises:
-        ArgumentError: if the model has no parameters, method, recipe, keep or batch is of no known
-            kind, a recipe comes with a method, or an override does not fit.
-        UnknownParameterError: if an override matches no parameter.
-        PlanError: for parameters without a shape (lazy layers), or a recipe that does not fit the
-            model.
+        ArgumentError: if the model has no parameters, method, recipe, keep, only or batch is of no
+            known kind, a recipe comes with a method, or an override does not fit.
+        UnknownParameterError: if an override, or a pattern of `only`, matches no parameter.
+        PlanError: for parameters without a shape (lazy layers), a recipe that does not fit the model,
+            or an `only_missing` that does not fit or cannot be read.
         TraceError: if the forward refuses the batch, with the model's own error.
 
     Example:
@@ -86,11 +98,13 @@ def plan(
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
-        from isoinit._planning.before import refuse_keep, values_before
+        from isoinit._planning.asked import drawn_over, nothing_planned
+        from isoinit._planning.before import refuse_keep
         from isoinit._planning.recipes import refuse_recipe
         from isoinit._reading.torch import require_parameters
         from isoinit._writing.meta import empty_buffers
         from isoinit._writing.refusals import refuse_unready
+        from isoinit._writing.stored import stored
 
     refuse_keep(keep)
     parameters, aliases = require_parameters(model, "plan")
@@ -98,20 +112,21 @@ def plan(
     refuse_unready(parameters, now=False)
     if recipe is not None:
         refuse_recipe(recipe, method)
+    there = None if only_missing is None else stored(only_missing)
     graph, batch, notes = _graph(model, batch)
-    before, said = values_before(model, parameters, keep)
-    notes += said
-    roles_of = _reader(model, before)
+    roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, roles_of)
         notes += hardly_meant(graph) + unlike_parts(graph)
     else:
+        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
         if recipe == "own" and graph.how == "structure":
             notes = ()  # what each parameter gets does not depend on how the model was read
-        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
     decided = _fitting(model, batch, decided, parameters)
-    entries = _entries(decided, parameters, recipe)
-    notes += decided.doubts + decided.notes
+    entries = entries_of(decided, parameters, recipe)
+    notes += decided.doubts + decided.notes + said + nothing_planned(entries)
+    if keep != "nothing" and only is None and there is None:
+        notes += drawn_over(decided.roles, entries, parameters)
     chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
     walked = decided.expected
     if overrides is not None:
@@ -121,17 +136,39 @@ def plan(
     return chosen
 
 
-def _reader(model: nn.Module, before: Mapping[str, Values]) -> RolesOf:
-    """Return what reads the roles of a model's parameters, with the values that they have."""
+def _reader(
+    model: nn.Module,
+    graph: Graph,
+    named: tuple[Mapping[str, nn.Parameter], Mapping[str, str]],
+    keep: str,
+    only: Only | None,
+    there: Stored | None,
+) -> tuple[RolesOf, tuple[str, ...]]:
+    """Return what reads the roles in a graph, with what makes parameters keep their values.
+
+    Returns:
+        That, and what is doubtful about what was asked for.
+    """
+    from isoinit._planning.asked import asked_for, asked_unseen, values_to_keep
     from isoinit._reading.torch import structure
 
-    def roles_of(graph: Graph) -> dict[str, Role]:
+    def read(graph: Graph) -> dict[str, Role]:
+        return read_roles(graph, lambda: structure(model))
+
+    asked: dict[str, str] | None = None
+    said: tuple[str, ...] = ()
+    if only is not None:
+        roles = {name: str(role) for name, role in read(graph).items()}
+        asked = asked_for(only, model, roles, named[1])
+        said = asked_unseen(asked, named[1])
+    before, more = values_to_keep(model, *named, keep, there, asked)
+
+    def read_before(graph: Graph) -> dict[str, Role]:
         computed = graph.charts.keys() | graph.parts.keys()  # which hold no weight as it is used
         known = {n: v for n, v in before.items() if v.kept or n not in computed}
-        roles = read_roles(graph, lambda: structure(model))
-        return {name: replace(role, before=known.get(name)) for name, role in roles.items()}
+        return {name: replace(r, before=known.get(name)) for name, r in read(graph).items()}
 
-    return roles_of
+    return read_before, said + more
 
 
 def _by_recipe(
@@ -253,54 +290,6 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
     return graph, batch, (doubt,)
 
 
-def _entries(
-    decided: Decided, parameters: Mapping[str, nn.Parameter], recipe: str | None
-) -> dict[str, Entry]:
-    """Return the entries of a plan, in the order of the model."""
-    entries = {
-        name: _entry(
-            replace(role, layout=_layout(decided, name)),
-            str(parameters[name].dtype),
-            decided.choices[name],
-            decided.expected,
-        )
-        for name, role in decided.roles.items()
-    }
-    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
-        heads = [name for name, role in decided.roles.items() if role.end == "output"]
-        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    return entries
-
-
-def _layout(decided: Decided, name: str) -> Layout:
-    """Return what the axes of a parameter mean; of a copy, those of what it copies."""
-    of = decided.choices[name].copies or name
-    return stored(decided.graph, of, decided.roles[of].layout)
-
-
-def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
-    return Entry(
-        role.parameter,
-        str(role),
-        choice.initializer,
-        role.layout,
-        dtype.removeprefix("torch."),
-        choice.reason,
-        choice.source,
-        must_differ=role.must_differ,
-        expected=walked.signal.get(role.parameter),
-        expected_gradient=walked.gradient.get(role.parameter),
-        target=choice.target,
-        fed=role.fed_words,
-        feeds=role.feeds_words,
-        rule=choice.rule,
-        close=choice.close,
-        numbers=choice.numbers,
-        kept=choice.kept,
-        copies=choice.copies,
-    )
-
-
 def init(
     model: nn.Module,
     batch: Any = None,
@@ -310,6 +299,8 @@ def init(
     recipe: str | None = None,
     overrides: Mapping[str, Initializer] | None = None,
     keep: str = "own",
+    only: Only | None = None,
+    only_missing: Given | None = None,
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -324,12 +315,17 @@ def init(
         recipe: as for `plan`.
         overrides: as for `plan`.
         keep: as for `plan`.
+        only: as for `plan`.
+        only_missing: as for `plan`.
 
     Returns:
         The plan that was applied; its `seed` is the one that was used.
 
     Raises:
         IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
+
+    Warns:
+        IsoinitWarning: if the model looks trained and its weights are drawn anew, before they are.
 
     Example:
         >>> import isoinit, torch
@@ -341,6 +337,18 @@ def init(
         >>> torch.equal(plan.apply(second, plan.seed).weight, first.weight)
         True
     """
-    chosen = plan(model, batch, method=method, recipe=recipe, overrides=overrides, keep=keep)
+    chosen = plan(
+        model,
+        batch,
+        method=method,
+        recipe=recipe,
+        overrides=overrides,
+        keep=keep,
+        only=only,
+        only_missing=only_missing,
+    )
+    for said in chosen.notes:
+        if said.startswith(TRAINED):  # who reads it in the plan reads it too late
+            warnings.warn(said, IsoinitWarning, stacklevel=2)
     chosen.apply(model, seed)
     return chosen

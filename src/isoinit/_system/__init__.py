@@ -1,7 +1,8 @@
 """What the operating system and a distributed run give: files and processes.
 
 `files` writes files that are whole or not there; `locks` keeps other processes from a folder;
-`formats` says by a header what a JSON file holds; `memory` asks for large pages; `packages` says what
-is not installed; `processes` lets the ranks of a distributed run agree and fail as one. Every room
-above may import these modules, by their names. They know nothing of models, plans or values.
+`formats` says by a header what a JSON file holds; `headers` reads what a safetensors file holds;
+`memory` asks for large pages; `packages` says what is not installed; `processes` lets the ranks of a
+distributed run agree and fail as one. Every room above may import these modules, by their names. They
+know nothing of models, plans or values.
 """

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
-from isoinit._reading.torch.names import plain_names
 from isoinit._system.processes import agree
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
+from isoinit._writing.counted import count_anew
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import Fill, fill_tensors, law_for
 from isoinit._writing.meta import (
@@ -25,6 +25,7 @@ from isoinit._writing.meta import (
     kept_parameters,
     restore_buffers,
 )
+from isoinit._writing.own_init import forget_loaded
 from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
 from isoinit._writing.postponed import as_constructed, forget, run_postponed
 from isoinit._writing.refusals import (
@@ -34,6 +35,7 @@ from isoinit._writing.refusals import (
     refuse_unready,
 )
 from isoinit._writing.seeds import offered_seed
+from isoinit._writing.stored import Given, parameters_in, stored
 from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
@@ -92,19 +94,24 @@ def apply(
     plan: Planned,
     model: nn.Module,
     seed: int | None,
-    only_missing: Mapping[str, Any] | None,
+    only_missing: Given | None,
     buffers: Buffers,
+    asked: Callable[[], Collection[str]] | None = None,
 ) -> int:
-    """Fill a model, and return the seed that was used: see `Plan.apply`."""
+    """Fill a model, and return the seed that was used: see `Plan.apply`.
+
+    `asked` gives the names of the only entries to fill.
+    """
     held, tied = held_parameters(model)
 
     def prepare() -> tuple[dict[str, str], int, _Prepared]:
         said, offered = offered_seed(seed)
-        chosen = _chosen(plan, held, tied, only_missing, offered)
+        wanted = _wanted(plan, held, tied, only_missing, asked)
+        chosen = _chosen(plan, held, wanted, offered)
         ready = _prepared(plan, model, chosen, held, buffers, offered)
         left = ", ".join(name for name in held if name not in chosen)
         streams = str(philox.DEFINITION)
-        facts = {"plan": plan.digest, "seed": said, "streams": streams, "only_missing": left}
+        facts = {"plan": plan.digest, "seed": said, "streams": streams, "kept": left}
         return facts, offered, ready
 
     used, prepared = agree(prepare, groups_of(model, held.values()))
@@ -148,6 +155,8 @@ def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = No
     # What is sharded was written behind its back too.
     torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
     forget(written)
+    forget_loaded(written)
+    count_anew(written)
 
 
 def fill_parameters(
@@ -194,21 +203,42 @@ def _prepared(
     return _Prepared(mine, kept, values, seed, followed)
 
 
-def _chosen(
+def _wanted(
     plan: Planned,
     held: Mapping[str, Held],
     tied: Mapping[str, str],
-    only_missing: Mapping[str, Any] | None,
+    only_missing: Given | None,
+    asked: Callable[[], Collection[str]] | None,
+) -> dict[str, Held]:
+    """The parameters that the caller wants to have filled or kept, and that he does not load."""
+    there = [] if only_missing is None else parameters_in(stored(only_missing), held, tied)
+    wanted = {n: p for n, p in held.items() if n not in there and not _is_to_come(plan, n, p)}
+    if asked is None:
+        return wanted
+    names = asked()
+    mine = {tied.get(name, name) for name in names}
+    return {n: part for n, part in wanted.items() if n in mine or plan.aliases.get(n) in names}
+
+
+def _is_to_come(plan: Planned, name: str, part: Held) -> bool:
+    """Return whether a parameter without memory is one that the caller loads or fills himself."""
+    entry = plan.entries.get(plan.aliases.get(name, name))
+    return part.tensor.is_meta and entry is not None and entry.kept in ("loaded", "only")
+
+
+def _chosen(
+    plan: Planned,
+    held: Mapping[str, Held],
+    wanted: Mapping[str, Held],
     seed: int,
 ) -> list[str]:
     """The names of the parameters that are to be filled; what cannot be done is refused."""
     entries, aliases = plan.entries, plan.aliases
     refuse_unready({name: part.tensor for name, part in held.items()}, now=False)
     refuse_mismatch(entries, held, aliases, some=True)
-    drawn = [name for name in held if entries[aliases.get(name, name)].initializer is not None]
+    drawn = [name for name in wanted if entries[aliases.get(name, name)].initializer is not None]
     refuse_unfillable({name: held[name].tensor for name in drawn}, now=False)
-    there = set() if only_missing is None else _given(held, tied, only_missing)
-    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in held.items() if n not in there}
+    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in wanted.items()}
     _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
@@ -241,38 +271,6 @@ def _kept(
     if fault := left_on_meta(entries, left, aliases):
         raise PlanError(f"nothing was changed: {fault}")
     return values
-
-
-def _given(
-    held: Mapping[str, Held], tied: Mapping[str, str], state: Mapping[str, Any]
-) -> Collection[str]:
-    """The parameters that a checkpoint has.
-
-    Raises:
-        PlanError: if it is no mapping, has none of them, or one of another shape.
-    """
-    if not isinstance(state, Mapping):
-        raise PlanError(
-            f"nothing was changed: only_missing is a {type(state).__name__}; expected what "
-            "state_dict() gives: tensors by name"
-        )
-    known = {tied.get(name, name): value for name, value in plain_names(state).items()}
-    given = [name for name in held if name in known]
-    for name in given:
-        shape = tuple(getattr(known[name], "shape", held[name].shape))
-        if shape != held[name].shape:
-            raise PlanError(
-                f"nothing was changed: only_missing has {name!r} of shape {shape}, the model of "
-                f"{held[name].shape}, so that it cannot be loaded: remove it from the mapping to have "
-                "the parameter filled, and copy what fits afterwards"
-            )
-    if not given and state:
-        raise PlanError(
-            f"nothing was changed: none of the {len(state)} names in only_missing (such as "
-            f"{next(iter(state))!r}) is a parameter of the model (such as {next(iter(held))!r}): "
-            "expected the state_dict of a model like it"
-        )
-    return set(given)
 
 
 def _fills(parts: Parts, seed: int) -> list[Fill]:

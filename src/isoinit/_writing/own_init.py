@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from isoinit._reading.torch.names import unwrap
 CONSTRUCTORS = ("reset_parameters", "_reset_parameters")
 # What models call their own initialization; the first that is there counts.
 OWN = ("init_weights", "_init_weights", "initialize_weights", "_initialize_weights")
+# How `transformers` marks a module that it has initialized, and a parameter that it has loaded.
+MARK = "_is_hf_initialized"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,22 @@ def seed_generators(seed: int) -> None:
 def forget_marks(model: nn.Module) -> None:
     """Drop the marks by which `transformers` skips what it has initialized."""
     for module in model.modules():
-        vars(module).pop("_is_hf_initialized", None)
+        vars(module).pop(MARK, None)
+
+
+def was_loaded(parameter: torch.Tensor) -> bool:
+    """Return whether `transformers` loaded a parameter from a checkpoint, by its own record.
+
+    `from_pretrained` marks what it loads, and what it ties to that, so that its initialization
+    passes over it; what the checkpoint lacks has no mark. `copy.deepcopy` and pickles drop the marks.
+    """
+    return getattr(parameter, MARK, False) is True
+
+
+def forget_loaded(parameters: Iterable[torch.Tensor]) -> None:
+    """Drop the mark of parameters that were loaded, for they have been filled since then."""
+    for parameter in parameters:
+        vars(parameter).pop(MARK, None)
 
 
 def is_pretrained(module: nn.Module) -> bool:

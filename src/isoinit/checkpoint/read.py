@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoinit._system.headers import read_header, read_index
 from isoinit._writing.fill import as_array
 from isoinit.checkpoint.dcp import METADATA, chunk_head
 from isoinit.checkpoint.shards import INDEX, SINGLE
@@ -61,7 +61,7 @@ def find_checkpoint(folder: Path) -> Found:
 def _shards(folder: Path, found: Found) -> dict[str, set[str]]:
     """The files of a safetensors checkpoint, and what its index says that each holds."""
     if (folder / INDEX).is_file():
-        places = _guarded(found, INDEX, _read_index, folder / INDEX)
+        places = _guarded(found, INDEX, read_index, folder / INDEX)
         files: dict[str, set[str]] = {}
         for name, file in places.items():
             files.setdefault(file, set()).add(name)
@@ -89,10 +89,6 @@ def _guarded(found: Found, name: str, read: Callable[[Path], dict[str, Any]], pa
     return {}
 
 
-def _read_index(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-
-
 def _read_header(path: Path) -> dict[str, Stored]:
     """The tensors of one safetensors file.
 
@@ -100,21 +96,12 @@ def _read_header(path: Path) -> dict[str, Stored]:
         ValueError: if it is cut off, or no such file.
     """
     dtypes = {kind.code: dtype for dtype, kind in KINDS.items()}
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= size - 8:
-            raise ValueError(f"it has {size} bytes, less than its header")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    end = max((facts["data_offsets"][1] for facts in header.values()), default=0)
-    if size != 8 + length + end:
-        raise ValueError(f"it has {size} bytes, expected {8 + length + end}")
+    header, begin = read_header(path)
     tensors = {}
     for name, facts in header.items():
         if facts["dtype"] not in dtypes:
             raise ValueError(f"{name!r} has type {facts['dtype']}, which isoinit does not know")
-        place = 8 + length + facts["data_offsets"][0]
+        place = begin + facts["data_offsets"][0]
         dtype, shape = dtypes[facts["dtype"]], tuple(facts["shape"])
         tensors[name] = Stored(name, dtype, shape, _from_file(path, place, dtype))
     return tensors

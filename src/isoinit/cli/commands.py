@@ -82,6 +82,15 @@ Recipe = Annotated[
     typer.Option(help="own, or one of paper:gpt2 paper:llama paper:bert paper:vit paper:resnet."),
 ]
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Initialize only what a name, a glob or a role:… matches, and keep the rest; once for "
+        "each pattern.",
+    ),
+]
+
 
 @app.command()
 def demo(
@@ -117,13 +126,14 @@ def plan(
     target: Target,
     method: Method = "auto",
     recipe: Recipe = None,
+    only: Only = None,
     seed: Seed = 0,
     html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
-    chosen = isoinit.plan(model, batch, method=method, recipe=recipe)
+    chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
     _write_page(chosen, html)
     print(chosen.to_json() if as_json else chosen)
 
@@ -198,6 +208,7 @@ def compare(
             show_default="all",
         ),
     ] = None,
+    only: Only = None,
     steps: Annotated[int, typer.Option(help="Of each training.")] = 200,
     seeds: Annotated[int, typer.Option(help="How many trainings of each method.")] = 3,
     seed: Seed = 0,
@@ -228,6 +239,7 @@ def compare(
         seeds=range(seed, seed + seeds),
         optimizer=optimizer,
         lr=lr,
+        only=only,
     )
     _write_page(found, html)
     print(found.to_json() if as_json else found)
@@ -259,6 +271,7 @@ def init(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
     method: Method = "auto",
     recipe: Recipe = None,
+    only: Only = None,
     seed: Seed = 0,
     max_shard_size: Annotated[
         str, typer.Option(help="Bytes of tensors a file, such as 5GB or 1GiB.")
@@ -284,7 +297,7 @@ def init(
                 model, batch, loss = load_target(target, seed)
             if check:
                 _refuse_unrunnable(target, model, batch)
-            chosen = isoinit.plan(model, batch, method=method, recipe=recipe)
+            chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
         with bytes_shown("writing", visible=rank == 0 and not as_json) as progress:
             written = isoinit.write_checkpoint(
                 chosen,

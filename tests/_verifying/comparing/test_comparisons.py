@@ -11,7 +11,7 @@ from torch import nn
 import isoinit
 from isoinit._verifying.comparing import METHODS, Run
 from isoinit._verifying.comparing.results import Compared
-from isoinit.errors import ArgumentError, TraceError
+from isoinit.errors import ArgumentError, TraceError, UnknownParameterError
 
 X = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(4, (32,), generator=torch.Generator().manual_seed(1))
@@ -316,3 +316,16 @@ class TestBadInput:
 
         with pytest.raises(ArgumentError, match="depends on no parameter"):
             isoinit.compare(frozen, X, ["plan"], 1)
+
+
+def test_only_some_of_the_model_is_initialized_by_the_methods():
+    found = compare(["default", "plan", "he"], steps=1, seeds=(0,), only="8.*")
+    default, *others = (compared.health.forward for compared in found)
+    for forward in others:
+        assert forward[:-1] == default[:-1]
+        assert forward[-1] != default[-1]
+
+
+def test_a_pattern_that_matches_nothing_stops_it():
+    with pytest.raises(UnknownParameterError, match="no parameter matches 'hed"):
+        compare(only="hed.*")

@@ -22,6 +22,7 @@ from isoinit.errors import IsoinitError
 from isoinit.initializers import Constant, Initializer, Normal, Ones, Zeros
 
 INSISTING = frozenset(rule.name for rule in RULES if rule.insists)
+TRAINED = ("loaded", "only")  # whose rows are no independent draws: what they do is measured
 ADDED = ("position", "token")  # what zero is neutral for: it joins the signal
 VECTORS = ("bias", "shift", "scale", "slope", "input bias", "recurrent bias")
 
@@ -61,7 +62,7 @@ def _kept(role: Role, choice: Choice, before: Values, kind: str, because: str) -
         rule="",
         close=(),
         kept=kind,
-        held=_stands_for(role, before),
+        held=None if kind in TRAINED and role.layout.is_map else _stands_for(role, before),
         copies=before.copies,
     )
 

@@ -74,7 +74,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.ops: list[Op] = []
         self.call = Recorded(None, (), {})  # the last one that is an operation
-        self.stated: dict[str, Any] = {}  # fields of `Graph` that the model alone tells
+        self.stated: dict[str, Any] = {}  # further fields of `Graph`
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
@@ -175,14 +175,14 @@ class Recorder(TorchFunctionMode):
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
         tensors = list(tensors_in(result))
-        returned = frozenset(name for tensor in tensors for name in self.names(tensor))
+        self.stated["returned"] = frozenset(name for t in tensors for name in self.names(t))
         self._as_signals(tensors)
         for tensor in tensors:
             self._miss(tensor)
         found = tuple(v for t in tensors if (v := self.value(t)) is not None)
         facts = self._sizes, self._shapes, found, how, self._aliases, self._given, self._missed
-        carried = {"lengths": self._lengths, "charts": self._charts, "returned": returned}
-        graph = Graph(self._contractions.as_maps(self.ops), *facts, **carried, **self.stated)
+        ops = self._contractions.as_maps(self.ops)
+        graph = Graph(ops, *facts, self._lengths, self._charts, **self.stated)
         return with_slopes(with_modulated(graph, self._contractions.scales()))
 
     def _note(

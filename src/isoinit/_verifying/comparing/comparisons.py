@@ -164,6 +164,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     optimizer: str = "adam",
     lr: float = 1e-3,
+    only: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Start one model under several initializations, side by side, and train it for a while.
@@ -192,12 +193,16 @@ def compare(
         optimizer: "adam" or "sgd".
         lr: the learning rate, one for all. A method that needs another one loses by it: compare at
             several before you judge.
+        only: what the methods initialize, as for `isoinit.plan`, by patterns; the rest of the model
+            keeps the values that `build_model` gives it, such as loaded ones. Functions of your own
+            see to it themselves.
         progress: whether to show a bar on standard error, where that is a terminal or a notebook.
 
     Raises:
         ArgumentError: for an unknown method or optimizer, steps below 1, no seed, a learning rate that
             is not above 0, a batch of another kind, a `build_model` that returns no module, or a
             loss that is not one number.
+        UnknownParameterError: if a pattern of `only` matches nothing.
         TraceError: if the forward fails, with the model's own error.
 
     Example:
@@ -212,7 +217,7 @@ def compare(
     """
     _refuse(steps, seeds, optimizer, lr)
     as_arguments(batch)
-    given = Given(build_model, batch, loss, data, optimizer, lr)
+    given = Given(build_model, batch, loss, data, optimizer, lr, only)
     trials = {name: Trial(name, start, given) for name, start in resolve_methods(methods).items()}
     turns = [(seed, trial) for seed in seeds for trial in trials.values()]
     complete = False

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from isoinit._planning import rules
+from isoinit._planning.asked import Only
 from isoinit._planning.plan import Plan
 from isoinit._planning.verbs import plan
 from isoinit.errors import ArgumentError
@@ -54,7 +55,7 @@ def built(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def start(
-    model: nn.Module, method: str | Start, batch: Any, seed: int
+    model: nn.Module, method: str | Start, batch: Any, seed: int, only: Only | None = None
 ) -> tuple[nn.Module, Plan | None]:
     """A new model as a method initializes it, and the plan behind it if there is one."""
     if callable(method):
@@ -62,6 +63,6 @@ def start(
         return (other if isinstance(other, nn.Module) else model), None
     if method == "default":
         return model, None
-    chosen = plan(model, batch, method="auto" if method == "plan" else method)
+    chosen = plan(model, batch, method="auto" if method == "plan" else method, only=only)
     chosen.apply(model, seed)
     return model, chosen

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoinit._planning.asked import Only
 from isoinit._reading.torch.names import unwrap
 from isoinit._verifying.comparing.methods import Start, built, start
 from isoinit._verifying.comparing.results import Compared, Run
 from isoinit._verifying.comparing.training import Data, Steps, Training, objective
 from isoinit._verifying.health import Health, check
 from isoinit._verifying.health.passes import Loss
-from isoinit.errors import TraceError
+from isoinit.errors import TraceError, UnknownParameterError
 
 Advance = Callable[[str, int], None]
 
@@ -33,6 +34,7 @@ class Given:
     data: Data | None
     optimizer: str
     lr: float
+    only: Only | None = None
 
     def at(self, step: int) -> tuple[Any, Loss | None]:
         """The batch of a step, and its loss."""
@@ -79,8 +81,10 @@ class Trial:
         model = built(self.given.build)
         self.model = type(unwrap(model)).__name__
         try:
-            model, chosen = start(model, self.method, self.given.batch, seed)
-        except TraceError:  # the model does not run on the batch, under no method
+            given = self.given
+            model, chosen = start(model, self.method, given.batch, seed, given.only)
+        # The model does not run on the batch, or has no such parameter, under no method.
+        except (TraceError, UnknownParameterError):
             raise
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
