@@ -296,7 +296,7 @@ REFUSED = {
     "no parameter": (nn.ReLU, {}, ["ReLU", "no parameters"]),
     "no weight": (lambda: nn.LayerNorm(4), {}, ["parameters='weights'", "none", '"all"']),
     "none chosen": (mlp, {"parameters": nothing}, ["none of the model's 6"]),
-    "frozen": (frozen, {}, ["'2.weight'", "frozen", "requires_grad"]),
+    "frozen": (frozen, {"parameters": "2.weight"}, ["'2.weight'", "frozen", "requires_grad"]),
     "scale": (mlp, {"scale": 0.0}, ["scale=0.0", "above 0"]),
     "scale, negative": (mlp, {"scale": -0.1}, ["scale=-0.1", "above 0"]),
     "scale, NaN": (mlp, {"scale": math.nan}, ["scale=nan", "finite"]),

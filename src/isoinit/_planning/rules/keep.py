@@ -17,7 +17,7 @@ from isoinit._planning.rules.choice import Choice
 from isoinit._planning.rules.sizes import neutral
 from isoinit._planning.rules.table import RULES
 from isoinit._reading.roles import Role
-from isoinit._reading.values import SAMPLE, Values, is_unround, look
+from isoinit._reading.values import FEW, SAMPLE, Values, is_unround, look
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Constant, Initializer, Normal, Ones, Zeros
 
@@ -84,7 +84,7 @@ def _stands_for(role: Role, before: Values) -> Initializer | None:
 def _means_something(role: Role, before: Values) -> bool:
     """Return whether values are neither a random fill nor what is neutral for a role."""
     if before.kind == "constant":
-        return not _is_neutral(role, before.mean)
+        return not _is_neutral(role, before)
     if before.kind == "structured" or before.kind == "few":
         return True
     if role.slot not in VECTORS:
@@ -92,19 +92,25 @@ def _means_something(role: Role, before: Values) -> bool:
     if role.parts:
         return True
     start = neutral(role).mean_for(role.layout)
-    return not (before.centred_on(0.0) or before.centred_on(start))
+    centred = before.centred_on(0.0) or before.centred_on(start)
+    return not (centred or _may_be_drawn(role, before))
 
 
-def _is_neutral(role: Role, value: float) -> bool:
+def _may_be_drawn(role: Role, before: Values) -> bool:
+    """Return whether a few biases may be what a layer of a few units draws: small, and unround."""
+    if role.slot != "bias" or before.sample is None or before.sample.size >= FEW:
+        return False
+    return all(abs(value) < 1 and is_unround(value) for value in before.sample.ravel().tolist())
+
+
+def _is_neutral(role: Role, before: Values) -> bool:
     """Return whether a constant says nothing of a role: it is what anybody starts from."""
+    value = before.mean
     if role.slot in ADDED or role.slot == "unknown":
         return value == 0
     if role.slot in VECTORS:
-        alone = math.prod(role.layout.shape) == 1 and role.slot == "bias"
-        drawn = alone and abs(value) < 1 and is_unround(value)  # as a layer of one unit draws it
-        return drawn or value == (
-            1.0 if role.slot == "slope" else neutral(role).mean_for(role.layout)
-        )
+        start = 1.0 if role.slot == "slope" else neutral(role).mean_for(role.layout)
+        return value == start or _may_be_drawn(role, before)
     return bool(value) and role.must_differ  # units that are all alike learn no more than one
 
 
