@@ -15,7 +15,8 @@ from isoinit._planning.recipes.calls import key_of, law_of, some_of
 from isoinit._planning.recipes.rerun import Seen, is_poison, rerun
 from isoinit._planning.recipes.values import words_for
 from isoinit._reading.torch.kept import why_not_drawn
-from isoinit._reading.values import FEW, Values, look
+from isoinit._reading.torch.look import look_at
+from isoinit._reading.values import FEW, Values
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of, own_calls
 from isoinit._writing.postponed import Write, writes_left
@@ -26,9 +27,6 @@ from isoinit.initializers.scale import fans
 KEEP = ("own", "frozen", "nothing")
 UNWRITTEN = Values("unwritten")
 FARTHEST = 6.0  # standard deviations, which a normal number exceeds once in 500 million times
-NATIVE = (torch.float32, torch.float64)  # types that NumPy has, and that tell random numbers apart
-LARGE = 1 << 22  # elements of a parameter, above which some of its rows are copied to be looked at
-SOME = 1 << 20  # elements of these
 # What makes a tensor, and what writes values into one.
 MAKES = frozenset(
     "zeros ones full rand randn tensor as_tensor linspace logspace arange eye".split()
@@ -87,16 +85,7 @@ def _held(parameter: nn.Parameter) -> Values:
     """Return what is known of the values that a parameter holds, or that are postponed for it."""
     if writes := writes_left(parameter):
         return _written(parameter, writes)
-    tensor = parameter.detach()
-    if not has_values(tensor):
-        return UNWRITTEN
-    here = tensor.device.type == "cpu" and tensor.dtype in NATIVE and tensor.is_contiguous()
-    if tensor.numel() > LARGE and tensor.dim() and not here:
-        rows = max(1, SOME * len(tensor) // tensor.numel() // 3)
-        middle = len(tensor) // 2
-        some = (tensor[:rows], tensor[middle : middle + rows], tensor[-rows:])
-        tensor = torch.cat(some) if len(tensor) > 3 * rows else tensor
-    return _look(tensor)
+    return look_at(parameter) if has_values(parameter) else UNWRITTEN
 
 
 def has_values(tensor: torch.Tensor) -> bool:
@@ -107,23 +96,6 @@ def has_values(tensor: torch.Tensor) -> bool:
     elsewhere = tensor.is_meta or bool(writes_left(tensor)) or isinstance(tensor, FakeTensor)
     sharded = type(tensor).__name__ == "DTensor"
     return not elsewhere and not sharded and not isinstance(tensor, UninitializedParameter)
-
-
-def _look(tensor: torch.Tensor) -> Values:
-    if tensor.is_complex():
-        return _both(_look(tensor.real), _look(tensor.imag))
-    exact = tensor.dtype in NATIVE
-    return look(tensor.to("cpu", tensor.dtype if exact else torch.float32).numpy(), exact=exact)
-
-
-def _both(real: Values, imaginary: Values) -> Values:
-    """Return what complex numbers say, whose parts say this."""
-    if imaginary.kind == "constant" and not imaginary.mean:
-        return real
-    if real.kind == imaginary.kind == "random":
-        return Values("random", real.said, 0.0, real.second + imaginary.second)
-    said = f"as real parts {real.said}, and as imaginary parts {imaginary.said}"
-    return Values("structured", said, 0.0, real.second + imaginary.second)
 
 
 def _came_empty(parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]) -> bool:
@@ -224,7 +196,7 @@ def _all_given(
     for name, what in seen.items():
         parameter = parameters[name]
         if what.values is not None:
-            yield name, _look(what.values)
+            yield name, look_at(what.values)
             continue
         key = key_of(parameter, what.writes)
         if key not in met:
@@ -241,4 +213,4 @@ def _written(parameter: nn.Parameter, writes: Iterable[Write]) -> Values:
     if (law := law_of(writes, parameter)) is not None:
         mean, std = _moments(law, shape)
         return Values("random", f"values like {words_for(law)}", mean, mean**2 + std**2)
-    return _look(some_of(shape, parameter.dtype, writes))
+    return look_at(some_of(shape, parameter.dtype, writes))

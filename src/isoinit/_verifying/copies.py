@@ -1,4 +1,4 @@
-"""Parameters that hold the same random values: which values are random, and how copies are told."""
+"""Parameters that hold the same random values: how copies are told."""
 
 from __future__ import annotations
 
@@ -8,31 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 
 from isoinit._showing.findings import Finding, listed
-
-LEAST = 8  # different values, below which parameters may agree by chance or by design
-CORNER = 64  # elements along each axis that are looked at
-# Mean squared correlation of neighbours: about 1/8 of 8 independent values, 1/2 of cosines of all
-# frequencies.
-SMOOTH = 0.25
-
-
-def looks_drawn(values: torch.Tensor) -> bool:
-    """Return whether values look like independent draws, and not like a table that code computes.
-
-    A table has few different values (zeros, an identity), or neighbours along an axis that follow
-    each other (a range, a sinusoid, decay rates). A small random tensor may be taken for a table.
-
-    Example:
-        >>> normal = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
-        >>> looks_drawn(normal), looks_drawn(torch.linspace(-1, 1, 128)), looks_drawn(torch.eye(16))
-        (True, False, False)
-    """
-    corner = values[tuple(slice(CORNER) for _ in values.shape)].double()
-    if len(corner.unique()) < LEAST:
-        return False
-    axes = [axis for axis, size in enumerate(corner.shape) if size >= LEAST]
-    tables = [corner.reshape(1, -1), *(corner.movedim(axis, -1) for axis in axes)]
-    return all(_smoothness(table.reshape(-1, table.shape[-1])) < SMOOTH for table in tables)
 
 
 def copies_found(
@@ -69,17 +44,6 @@ def copies_found(
 
 def _module(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _smoothness(rows: torch.Tensor) -> float:
-    """The mean squared correlation of neighbours in rows, 1 of sorted ones; 0 of constant rows."""
-    centred = rows - rows.mean(1, keepdim=True)
-    power = centred.square().sum(1)
-    squares = ((centred[:, 1:] * centred[:, :-1]).sum(1) / power).square()
-    steps = rows.diff()
-    squares[(steps >= 0).all(1) | (steps <= 0).all(1)] = 1.0
-    varied = power > 0
-    return float(squares[varied].mean()) if bool(varied.any()) else 0.0
 
 
 def _told(groups: Iterable[Sequence[str]]) -> list[str]:
