@@ -99,6 +99,7 @@ FREE = {
     "weight of ones": (torch.ones(16, 16), linear),
     "orthogonal weight": (nn.init.orthogonal_(torch.empty(16, 16)), linear),
     "positions": (torch.zeros(12, 16), add),
+    "rows that are all alike": (torch.ones(12, 16), add),
 }
 
 

@@ -97,6 +97,15 @@ def test_a_constant_but_for_one_element_is_none():
     assert look(large.numpy()).kind != "constant"
 
 
+@pytest.mark.parametrize("centre", [0.0, 1.0, -3.0])
+@pytest.mark.parametrize("spread", [1e-10, 1e-4])
+def test_small_numbers_are_in_no_order(centre, spread):
+    """Rounding makes few of numbers that hardly differ; those that are left are as random."""
+    drawn = centre + spread * torch.randn(40, 40, dtype=torch.float64)
+    found = look(drawn.numpy())
+    assert found.kind == "random", found.said
+
+
 def test_nothing_is_known_of_what_is_not_finite():
     assert look(np.array([1.0, np.nan])).kind == "unwritten"
     assert look(np.empty((0, 3))).kind == "unwritten"

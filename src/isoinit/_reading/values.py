@@ -29,6 +29,7 @@ ERRORS = 6.0
 FEW_ERRORS = 10.0  # three values do once in a hundred times (Student's t)
 # Of continuous values almost none are equal: of 2,048 float32 numbers about one.
 DISTINCT = 0.9
+EPSILON = 2.0**-23  # of float32
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,13 @@ def _in_order(some: Array, values: Array) -> str:
     """Return in words in which order the values stand; "" if they are in none."""
     if some.size < 3:
         return ""
-    steps = np.diff(some)
-    tiny = 1e-5 * float(np.abs(some).max())
     ends = f"{_short(float(some[0]))} to {_short(float(some[-1]))}"
-    if steps.all() and float(np.ptp(steps)) <= 4 * tiny:
+    if _has_equal_steps(some):
         return f"the numbers {ends} in equal steps"
-    if (some > 0).all() and float(np.ptp(np.diff(np.log(some)))) <= 4e-5:
+    if (some > 0).all() and _has_equal_steps(np.log(some)):
         return f"the numbers {ends} in equal ratios"
-    if some.size > 3 and float(np.ptp(some)) < LARGEST_LOG:
-        powers = np.exp(some - some.min())
-        if float(np.ptp(np.diff(powers))) <= 1e-5 * float(powers.max()):
-            return f"the logarithms of numbers in equal steps, {ends}"
+    if float(np.ptp(some)) < LARGEST_LOG and _has_equal_steps(np.exp(some - some.min())):
+        return f"the logarithms of numbers in equal steps, {ends}"
     rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, -1)
     for table, axis in ((rows, "each row"), (rows.T, "each column")):
         if table.shape[1] < FEW - 1 or values.ndim < 2:
@@ -161,9 +158,22 @@ def _in_order(some: Array, values: Array) -> str:
         ups = np.diff(np.asarray(table[:CORNER, : SAMPLE // CORNER], np.float64), axis=1)
         if (ups > 0).all() or (ups < 0).all():
             return f"numbers in order along {axis}"
+    steps = np.diff(some)
     if some.size >= FEW - 1 and ((steps > 0).all() or (steps < 0).all()):
         return f"the numbers {ends} in order"
     return ""
+
+
+def _has_equal_steps(some: Array) -> bool:
+    """Return whether each number follows the one before by the same step, but for rounding."""
+    steps = np.diff(some)
+    rounding = 4 * EPSILON * float(np.abs(some).max())
+    slack = 1e-5 * float(np.ptp(some)) + rounding
+    return (
+        bool(steps.all())
+        and float(np.abs(steps).min()) > rounding
+        and float(np.ptp(steps)) <= slack
+    )
 
 
 def _repeated(some: Array, *, exact: bool) -> str:

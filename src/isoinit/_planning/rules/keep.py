@@ -106,7 +106,9 @@ def _may_be_drawn(role: Role, before: Values) -> bool:
 def _is_neutral(role: Role, before: Values) -> bool:
     """Return whether a constant says nothing of a role: it is what anybody starts from."""
     value = before.mean
-    if role.slot in ADDED or role.slot == "unknown":
+    if role.slot in ADDED:  # rows that are all alike would stay so
+        return value == 0 or math.prod(role.layout.shape[:-1]) > 1
+    if role.slot == "unknown":
         return value == 0
     if role.slot in VECTORS:
         start = 1.0 if role.slot == "slope" else neutral(role).mean_for(role.layout)
