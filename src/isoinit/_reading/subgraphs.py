@@ -7,13 +7,13 @@ Names of modules and parameters are never looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from isoinit._reading.generated import generated_weights
-from isoinit._reading.graph import Graph, Join, Op
+from isoinit._reading.graph import SUMS, Graph, Join, Op
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
 
@@ -24,14 +24,16 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step", "time step bias" or "generated weight".
+            "state decay", "time step", "time step bias", "forget gate" or "generated weight".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
-            inputs that a generated weight sums over.
+            inputs that a generated weight sums over, gates that a bias is stacked of.
+        place: which of these the forget gate is.
     """
 
     name: str
     size: float = 1.0
+    place: int = 0
 
 
 Found = Iterator[tuple[str, Motif]]
@@ -167,6 +169,56 @@ def _state_space(graph: Graph, op: Op) -> Found:
                 )
 
 
+def _forget_gate(graph: Graph, op: Op) -> Found:
+    """σ(f)·c + σ(i)·g, where c is such a sum of the step before (an LSTM's cell by hand).
+
+    A layer of torch's own is known by its operation. A highway or a GRU has 1 - σ(f) in the place of
+    the second gate.
+    """
+    if op.name != "add" or len(op.inputs) != 2:
+        return
+    for kept, new in (op.inputs, op.inputs[::-1]):
+        gates = _gated(graph, new)
+        for gate, state in _gated(graph, kept) if gates else ():
+            before = graph.producers.get(graph.trunk(state))
+            if before is None or before.name != "add" or before.index >= op.index:
+                continue
+            value, place, count = gate, 0, 1
+            split = graph.producers.get(value)
+            if split is not None and split.kind == "move" and len(split.outputs) > 1:
+                place, count = split.outputs.index(value), len(split.outputs)
+                value = split.inputs[0]
+            biases = [name for name in _biases(graph, value) if len(graph.uses_of(name)) > 1]
+            yield from ((name, Motif("forget gate", count, place)) for name in biases[:1])
+
+
+def _gated(graph: Graph, value: int) -> list[tuple[int, int]]:
+    """What is gated in a product: for each factor that is a sigmoid, its input, and the other."""
+    product = graph.producers.get(graph.trunk(value))
+    if product is None or product.name != "mul" or len(product.inputs) != 2:
+        return []
+    makers = [(graph.producers.get(v), other) for v, other in _both_ways(product.inputs)]
+    return [(m.inputs[0], other) for m, other in makers if m is not None and m.name == "sigmoid"]
+
+
+def _both_ways(pair: Sequence[int]) -> list[tuple[int, int]]:
+    return [(pair[0], pair[1]), (pair[1], pair[0])]
+
+
+def _biases(graph: Graph, value: int) -> list[str]:
+    """The biases of the layers that a value is a sum of, in the order of the model."""
+    found, waiting, seen = [], [value], 0
+    while waiting and seen < NEAR:
+        maker = graph.producers.get(waiting.pop())
+        seen += 1
+        if maker is None:
+            continue
+        found += [use.parameter for use in maker.uses if use.slot == "bias"]
+        if maker.kind == "move" or maker.name in SUMS:
+            waiting.extend(maker.inputs)
+    return [name for name in graph.shapes if name in found]
+
+
 def _weights(op: Op, motif: Motif) -> Found:
     yield from ((use.parameter, motif) for use in op.uses if use.slot == "weight")
 
@@ -201,4 +253,5 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _query_or_key,
     _scaled_skip,
     _state_space,
+    _forget_gate,
 )

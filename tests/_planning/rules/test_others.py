@@ -242,3 +242,49 @@ def test_a_bias_that_is_divided_by_is_left_and_named():
     assert plan["bias"].initializer is None
     assert any("'bias'" in warning and "divided by" in warning for warning in plan.warnings)
     assert isoinit.plan(Shared(divide=False), torch.randn(8, 4))["bias"].std == 0
+
+
+class Memory(nn.Module):
+    """An LSTM by hand: its gates in one weight, in any order, or each in one of its own."""
+
+    def __init__(self, order, apart):
+        super().__init__()
+        sizes = [16] * 4 if apart else [64]
+        self.x = nn.ModuleList(nn.Linear(8, size) for size in sizes)
+        self.h = nn.ModuleList(nn.Linear(16, size, bias=False) for size in sizes)
+        self.order, self.out = order, nn.Linear(16, 3)
+
+    def gates(self, x, h):
+        made = [a(x) + b(h) for a, b in zip(self.x, self.h, strict=True)]
+        return dict(zip(self.order, made[0].chunk(4, -1) if len(made) == 1 else made, strict=True))
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), 16)
+        for step in range(5):
+            gate = self.gates(x[:, step], h)
+            c = torch.sigmoid(gate["f"]) * c + torch.sigmoid(gate["i"]) * torch.tanh(gate["g"])
+            h = torch.sigmoid(gate["o"]) * torch.tanh(c)
+        return self.out(h)
+
+
+@pytest.mark.parametrize("order", ["ifgo", "fgoi"])
+def test_the_forget_gate_of_a_cell_by_hand_starts_open(order):
+    plan = isoinit.plan(Memory(order, apart=False), torch.randn(4, 5, 8))
+    assert plan["x.0.bias"].initializer == isoinit.GateBias(gate=order.index("f"))
+    plan = isoinit.plan(Memory(order, apart=True), torch.randn(4, 5, 8))
+    ones = [e.name for e in plan if e.initializer == isoinit.Ones()]
+    assert ones == [f"x.{order.index('f')}.bias"]
+
+
+def test_the_update_gate_of_a_gru_and_a_highway_are_no_forget_gates():
+    class Update(Memory):
+        def forward(self, x):
+            h = x.new_zeros(len(x), 16)
+            for step in range(5):
+                gate = self.gates(x[:, step], h)
+                z = torch.sigmoid(gate["f"])
+                h = z * h + (1 - z) * torch.tanh(gate["g"])
+            return self.out(h)
+
+    plan = isoinit.plan(Update("ifgo", apart=False), torch.randn(4, 5, 8))
+    assert plan["x.0.bias"].initializer == isoinit.Zeros()

@@ -49,6 +49,12 @@ def is_divisor(role: Role) -> bool:
     return role.slot in ("bias", "shift") and role.divides and role.neutral == 0
 
 
+def is_forget_gate(role: Role) -> bool:
+    """Return whether it is the bias of an LSTM's gates, the one that opens its forget gate."""
+    by_hand = motif("forget gate")(role) and role.slot == "bias"
+    return by_hand or (role.slot == "input bias" and role.op.startswith("lstm"))
+
+
 def is_single_number(role: Role) -> bool:
     """Return whether the parameter has one element."""
     return math.prod(role.layout.shape) == 1

@@ -11,16 +11,16 @@ from isoinit._planning.rules.conditions import (
     acts_through_a_function,
     ends_branch_as_scale,
     is_divisor,
+    is_forget_gate,
     is_single_number,
     motif,
     slot,
 )
 from isoinit._planning.rules.rule import Rule
-from isoinit._planning.rules.sizes import chain_bias, layer_scale, neutral
+from isoinit._planning.rules.sizes import chain_bias, forget_gate, layer_scale, neutral
 from isoinit.initializers import (
     Constant,
     DecayRates,
-    GateBias,
     HeNormal,
     Identity,
     LeCunNormal,
@@ -73,11 +73,11 @@ OTHERS: tuple[Rule, ...] = (
     ),
     Rule(
         "forget gate",
-        lambda role: role.slot == "input bias" and role.op.startswith("lstm"),
-        lambda _: GateBias(),
-        "the first of an LSTM's two bias vectors",
+        is_forget_gate,
+        forget_gate,
+        "the first of an LSTM's bias vectors, of torch's layer or one by hand",
         "b_forget = 1",
-        "the forget gate starts open (bias one in one of its two vectors), so memory lasts",
+        "the forget gate starts open (bias one in one of its vectors), so memory lasts",
         "Gers et al. 2000; Jozefowicz et al. 2015",
         insists=True,
     ),

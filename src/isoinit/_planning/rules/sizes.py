@@ -14,6 +14,7 @@ from isoinit.initializers import (
     Centred,
     Constant,
     DeltaOrthogonal,
+    GateBias,
     HeNormal,
     Initializer,
     LeCunNormal,
@@ -103,6 +104,15 @@ def neutral(role: Role) -> Initializer:
     if value is None:
         value = 1.0 if role.slot == "scale" else 0.0
     return {0.0: Zeros(), 1.0: Ones()}.get(value, Constant(value))
+
+
+def forget_gate(role: Role) -> Initializer:
+    """Return one for the forget gate, and zero for the gates that are stacked with it."""
+    if role.motif is None or role.motif.name != "forget gate":
+        return GateBias()  # in torch's order
+    if role.motif.size == 1:
+        return Ones()
+    return GateBias(gate=role.motif.place, gates=int(role.motif.size))
 
 
 def he_for(activation: Activation) -> Initializer:
