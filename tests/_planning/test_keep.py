@@ -235,6 +235,21 @@ def test_what_torch_empty_leaves_means_nothing():
     assert isoinit.plan(model, X).kept == {}
 
 
+def test_values_that_were_made_and_never_written_over_count():
+    """So are those of a model without torch's layers: none of its tensors was written in place."""
+
+    class Members(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(16, 16))
+            self.r, self.s = (nn.Parameter(torch.randn(4, 16).sign()) for _ in "rs")
+
+        def forward(self, x):
+            return functional.linear(x * self.r[:, None], self.w) * self.s[:, None]
+
+    assert {*isoinit.plan(Members(), X.expand(4, 12, 16)).kept} == {"r", "s"}
+
+
 def test_zeros_that_would_starve_what_follows_are_planned():
     class Zero(With):
         pass

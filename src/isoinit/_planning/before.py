@@ -65,7 +65,7 @@ def values_before(
     frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
     asked = parameters if keep == "own" else frozen
     found = {name: _held(parameter) for name, parameter in asked.items()}
-    if _came_empty(asked, found):
+    if _came_empty(model, asked, found):
         found = dict.fromkeys(asked, UNWRITTEN)
     found |= _drawn_by_layers(model, parameters, found)
     waiting = [name for name in asked if found[name] is UNWRITTEN]
@@ -98,20 +98,24 @@ def has_values(tensor: torch.Tensor) -> bool:
     return not elsewhere and not sharded and not isinstance(tensor, UninitializedParameter)
 
 
-def _came_empty(parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]) -> bool:
+def _came_empty(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], found: Mapping[str, Values]
+) -> bool:
     """Return whether the parameters of a model hold what lay in memory, as after `to_empty`.
 
     Then all weights may be of one number, such as zero. Or nothing was ever written into any of them,
-    and few look random: of tensors that were made with their values most do.
+    and few of those look random that layers fill by a method of their own.
     """
-    held = {n: p for n, p in parameters.items() if has_values(p)}
-    kinds = [found[name].kind for name, p in held.items() if p.dim() > 1]
-    if not kinds:
+    held = {n: p for n, p in parameters.items() if p.dim() > 1 and has_values(p)}
+    if not held:
         return False
-    if all(kind in ("constant", "unwritten") for kind in kinds):
+    if all(found[name].kind in ("constant", "unwritten") for name in held):
         return True
-    written = any(p._version for p in held.values())
-    return not written and 2 * kinds.count("random") < len(kinds)
+    names = {id(p): name for name, p in held.items()}
+    layers = [module for module in model.modules() if constructor_of(module)]
+    mine = {names[id(p)] for m in layers for p in m._parameters.values() if id(p) in names}
+    random = sum(found[name].kind == "random" for name in mine)
+    return not any(p._version for p in held.values()) and 2 * random < len(mine)
 
 
 def _drawn_by_layers(

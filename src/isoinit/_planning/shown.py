@@ -79,7 +79,7 @@ def explained(entry: Entry) -> str:
     rows = {
         "is fed": entry.fed,
         "feeds": entry.feeds,
-        "gets": f"{entry.initializer or 'left as it was'}{std}",
+        "gets": f"{entry.initializer or _left(entry)}{std}",
         "by rule": f'"{rule.name}": {rule.when}' if rule else "",
         "formula": rule.formula if rule else "",
         "where": ", ".join(f"{what} = {number:.4g}" for what, number in numbers.items()),
@@ -100,6 +100,10 @@ def explained(entry: Entry) -> str:
     return "\n".join(lines)
 
 
+def _left(entry: Entry) -> str:
+    return "kept" if entry.kept else "left as it was"
+
+
 def _gradient(entry: Entry) -> str:
     if entry.expected_gradient is None:
         return ""
@@ -117,7 +121,6 @@ def why(entry: Entry) -> str:
 def cells(entry: Entry) -> tuple[str, ...]:
     """Return shape, initializer, standard deviation and role as a table shows them."""
     shape = "×".join(map(str, entry.shape)) or "scalar"
-    kept = entry.initializer is None
-    initializer = "left as it was" if kept else str(entry.initializer).removesuffix("()")
+    initializer = str(entry.initializer or _left(entry)).removesuffix("()")
     std = "" if entry.std is None else f"{entry.std:.4g}"
     return shape, initializer, std, entry.role

@@ -137,12 +137,18 @@ def test_a_tuple_with_a_class_of_its_own_is_one_argument():
 
 
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
-def test_nested_tensors_are_refused_with_what_to_pass(layout):
+def test_rows_of_a_nested_tensor_are_cut_to_the_shortest(layout):
     nested = torch.nested.nested_tensor([X[:3], X[:5]], layout=layout)
-    for verb in (isoinit.plan, isoinit.check, isoinit.read):
-        with pytest.raises(ArgumentError, match=r"nested tensor.*to_padded_tensor"):
-            verb(Net(), nested)
-    isoinit.plan(Net(), torch.nested.to_padded_tensor(nested, 0.0))
+    ((whole,), _) = as_arguments(nested)
+    assert torch.equal(whole, torch.stack([X[:3], X[:3]]))
+    model = Net()
+    plan = isoinit.init(model, nested, seed=0)
+    assert plan.digest == isoinit.plan(model, whole).digest
+    assert isoinit.check(model, nested).ok
+    assert isoinit.read(model, nested).chain()
+    empty = torch.nested.nested_tensor([X[:3], X[:0]], layout=layout)
+    with pytest.raises(ArgumentError, match="a row that has no elements"):
+        isoinit.plan(model, empty)
 
 
 def test_a_list_may_be_meant_as_either():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +30,12 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """How a batch is passed to `forward`: `model(batch)`, `model(*batch)` or `model(**batch)`.
 
     A plain tuple holds the arguments. One with a class of its own (a named tuple, a packed sequence)
-    is one argument, as is any other object that holds tensors.
+    is one argument, as is any other object that holds tensors. The rows of a nested tensor are cut
+    to the shortest: values have one shape here, and padding would be no part of the example.
 
     Raises:
-        ArgumentError: if it is none of these, or a list, which may be meant as either; or if a tensor
-            in it is nested.
+        ArgumentError: if it is none of these, or a list, which may be meant as either; or if a nested
+            tensor in it has a row without elements.
     """
     kind = type(batch)
     if kind is tuple:
@@ -49,11 +51,21 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     else:
         arguments = (batch,), {}
     if any(tensor.is_nested for tensor in tensors_in(arguments)):
-        raise ArgumentError(
-            "batch holds a nested tensor, whose rows have no common shape to be read: pass "
-            "torch.nested.to_padded_tensor(nested, 0.0), or rows of one length"
-        )
+        arguments = map_tensors(_of_one_length, arguments, opened=Mapping)
     return arguments
+
+
+def _of_one_length(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a nested tensor as a dense one of its rows, cut to what all of them have."""
+    if not tensor.is_nested:
+        return tensor
+    rows = tensor.detach().unbind()
+    shape = [min(sizes) for sizes in zip(*(row.shape for row in rows), strict=True)]
+    if not math.prod(shape):
+        raise ArgumentError(
+            "batch holds a nested tensor with a row that has no elements: leave such rows out"
+        )
+    return torch.stack([row[tuple(map(slice, shape))] for row in rows])
 
 
 def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
