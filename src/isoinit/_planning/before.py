@@ -16,7 +16,7 @@ from isoinit._planning.recipes.rerun import Seen, is_poison, rerun
 from isoinit._planning.recipes.values import words_for
 from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.look import look_at
-from isoinit._reading.values import FEW, Values
+from isoinit._reading.values import FEW, Values, is_unround
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of, own_calls
 from isoinit._writing.postponed import Write, writes_left
@@ -130,7 +130,7 @@ def _drawn_by_layers(
     told: dict[str, Values] = {}
     for module in model.modules():
         mine = {key: names[id(p)] for key, p in module._parameters.items() if id(p) in names}
-        small = {key: n for key, n in mine.items() if _is_small(found[n])}
+        small = {key: n for key, n in mine.items() if _may_be_drawn(parameters[n], found[n])}
         if mine and _leaves_empty(type(module)):
             empty = [n for n in mine.values() if not parameters[n]._version]
             told.update((n, UNWRITTEN) for n in empty if found[n].kind != "random")
@@ -149,8 +149,16 @@ def _moments(law: Initializer, shape: tuple[int, ...]) -> tuple[float, float]:
     return law.mean_for(layout), law.std_for(layout)
 
 
-def _is_small(values: Values) -> bool:
-    return values.size < FEW and values.kind != "structured"
+def _may_be_drawn(parameter: nn.Parameter, values: Values) -> bool:
+    """Return whether only a layer's constructor can tell if it drew a few numbers.
+
+    Nobody writes down numbers of so many digits. Small vectors of them are taken for drawn anyway.
+    """
+    if values.sample is None or values.size >= FEW or values.kind not in ("random", "constant"):
+        return False
+    some = values.sample.ravel().tolist()
+    small = parameter.dim() == 1 and all(abs(value) < 1 for value in some)
+    return not small and (values.kind == "random" or values.size == 1) and is_unround(some[0])
 
 
 def _in_law(parameter: nn.Parameter, writes: Iterable[Write], values: Values) -> Values | None:

@@ -53,7 +53,7 @@ def looks_trained(roles: Mapping[str, Role], parameters: Mapping[str, torch.Tens
     }
     norms = [_norm_moved(name, roles, held) for name in held if _is_norm_scale(roles[name])]
     maps = [n for n in held if held[n].dim() > 1 and "weight" in roles[n].slot]
-    weights = [found for name in _some(maps) if (found := is_no_fill(held[name])) is not None]
+    weights = _no_fills([held[name] for name in _some(maps)])
     said = []
     if written := optimized(held):
         said.append(
@@ -112,6 +112,17 @@ def _norm_moved(name: str, roles: Mapping[str, Role], held: Mapping[str, torch.T
         if role.slot == "shift" and other in held and other.rpartition(".")[0] == place
     ]
     return abs(float(scale.mean()) - 1) < 0.5 and all(map(_is_spread, [scale, *shifts]))
+
+
+def _no_fills(weights: Sequence[torch.Tensor]) -> list[bool]:
+    """Return which weights are no known random fill, as far as it can still be most of them."""
+    found: list[bool] = []
+    for weight in weights:
+        if 2 * found.count(False) >= len(weights):
+            break
+        if (answer := is_no_fill(weight)) is not None:
+            found.append(answer)
+    return found
 
 
 def is_no_fill(weight: torch.Tensor) -> bool | None:

@@ -144,13 +144,17 @@ def _in_order(some: Array, values: Array) -> str:
     """Return in words in which order the values stand; "" if they are in none."""
     if some.size < 3:
         return ""
-    ends = f"{_short(float(some[0]))} to {_short(float(some[-1]))}"
-    if _has_equal_steps(some):
-        return f"the numbers {ends} in equal steps"
-    if (some > 0).all() and _has_equal_steps(np.log(some)):
-        return f"the numbers {ends} in equal ratios"
-    if float(np.ptp(some)) < LARGEST_LOG and _has_equal_steps(np.exp(some - some.min())):
-        return f"the logarithms of numbers in equal steps, {ends}"
+    steps = np.diff(some)
+    if (steps > 0).all() or (steps < 0).all():
+        ends = f"{_short(float(some[0]))} to {_short(float(some[-1]))}"
+        if _has_equal_steps(some):
+            return f"the numbers {ends} in equal steps"
+        if (some > 0).all() and _has_equal_steps(np.log(some)):
+            return f"the numbers {ends} in equal ratios"
+        if float(np.ptp(some)) < LARGEST_LOG and _has_equal_steps(np.exp(some - some.min())):
+            return f"the logarithms of numbers in equal steps, {ends}"
+        if some.size >= FEW - 1:
+            return f"the numbers {ends} in order"
     rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, -1)
     for table, axis in ((rows, "each row"), (rows.T, "each column")):
         if table.shape[1] < FEW - 1 or values.ndim < 2:
@@ -158,9 +162,6 @@ def _in_order(some: Array, values: Array) -> str:
         ups = np.diff(np.asarray(table[:CORNER, : SAMPLE // CORNER], np.float64), axis=1)
         if (ups > 0).all() or (ups < 0).all():
             return f"numbers in order along {axis}"
-    steps = np.diff(some)
-    if some.size >= FEW - 1 and ((steps > 0).all() or (steps < 0).all()):
-        return f"the numbers {ends} in order"
     return ""
 
 
