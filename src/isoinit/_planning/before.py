@@ -26,6 +26,7 @@ from isoinit.initializers.scale import fans
 
 KEEP = ("own", "frozen", "nothing")
 UNWRITTEN = Values("unwritten")
+EXACT = 1e-6  # relative, of a type that tells random numbers apart
 FARTHEST = 6.0  # standard deviations, which a normal number exceeds once in 500 million times
 # What makes a tensor, and what writes values into one.
 MAKES = frozenset(
@@ -153,9 +154,12 @@ def _may_be_drawn(parameter: nn.Parameter, values: Values) -> bool:
     """Return whether only a layer's constructor can tell if it drew a few numbers.
 
     Nobody writes down numbers of so many digits. Small vectors of them are taken for drawn anyway.
+    A short type rounds all numbers to a few digits.
     """
     if values.sample is None or values.size >= FEW or values.kind not in ("random", "constant"):
         return False
+    if torch.finfo(parameter.dtype).eps > EXACT:
+        return values.kind == "random" or values.size == 1
     some = values.sample.ravel().tolist()
     small = parameter.dim() == 1 and all(abs(value) < 1 for value in some)
     return not small and (values.kind == "random" or values.size == 1) and is_unround(some[0])

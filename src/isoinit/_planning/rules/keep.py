@@ -100,7 +100,10 @@ def _may_be_drawn(role: Role, before: Values) -> bool:
     """Return whether a few biases may be what a layer of a few units draws: small, and unround."""
     if role.slot != "bias" or before.sample is None or before.sample.size >= FEW:
         return False
-    return all(abs(value) < 1 and is_unround(value) for value in before.sample.ravel().tolist())
+    values = before.sample.ravel().tolist()
+    return all(abs(value) < 1 for value in values) and 2 * sum(map(is_unround, values)) > len(
+        values
+    )
 
 
 def _is_neutral(role: Role, before: Values) -> bool:
