@@ -1,6 +1,7 @@
 """A model that looks trained is named before it is drawn anew; a new one never is."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -57,6 +58,7 @@ def warnings_of(model, batch, **more):
 
 
 def trained(name, *, planned=False, steps=100):
+    """A trained model and an example; those who write into it train one of their own."""
     torch.manual_seed(0)
     build, x, y = MODELS[name]
     model = build()
@@ -73,11 +75,14 @@ def trained(name, *, planned=False, steps=100):
     return model, x[:8]
 
 
+known = functools.cache(trained)
+
+
 class TestTrained:
     @pytest.mark.parametrize("planned", [False, True], ids=["torch's", "planned"])
     @pytest.mark.parametrize("name", MODELS)
     def test_a_hundred_steps_are_seen_in_the_same_process(self, name, planned):
-        model, x = trained(name, planned=planned)
+        model, x = known(name, planned=planned)
         (said,) = warnings_of(model, x)
         assert "written 32 times or more" in said
         assert "only=" in said
@@ -85,17 +90,17 @@ class TestTrained:
 
     @pytest.mark.parametrize("name", MODELS)
     def test_they_are_seen_in_the_values_of_a_copy(self, name):
-        model, x = trained(name)
+        model, x = known(name, planned=False)
         (said,) = warnings_of(copy.deepcopy(model), x)
         assert "norm layers" in said if name != "mlp" else "no known random fill" in said
 
     def test_norm_layers_tell_of_it_whatever_the_weights_came_from(self):
-        model, x = trained("transformer", planned=True)
+        model, x = known("transformer", planned=True)
         (said,) = warnings_of(copy.deepcopy(model), x)
         assert "4 of 4 norm layers scale and shift each unit otherwise" in said
 
     def test_init_warns_before_it_writes(self):
-        model, x = trained("transformer")
+        model, x = known("transformer", planned=False)
         before = model.head.weight.clone()
         with pytest.raises(IsoinitWarning, match=SAID):  # as pytest is told to
             isoinit.init(model, x)
@@ -107,7 +112,7 @@ class TestTrained:
         ids=["only", "only missing", "nothing"],
     )
     def test_who_says_what_to_keep_is_not_warned(self, more):
-        model, x = trained("transformer")
+        model, x = known("transformer", planned=False)
         assert warnings_of(model, x, **more) == []
 
     def test_what_was_trained_can_be_drawn_anew(self):
@@ -117,12 +122,12 @@ class TestTrained:
         assert not model[4].bias.any()
 
     def test_nor_is_one_whose_model_is_not_trained_on(self):
-        model, x = trained("transformer")
+        model, x = trained("mlp", steps=40)
         model.requires_grad_(False)
         assert warnings_of(model, x) == []
 
     def test_a_plan_starts_anew(self):
-        model, x = trained("transformer")
+        model, x = trained("mlp", steps=40)
         isoinit.init(model, x, keep="nothing")
         assert warnings_of(model, x) == []
 
@@ -187,7 +192,7 @@ class TestNew:
     def test_initialized_time_and_again(self):
         model = mlp()
         plan = isoinit.plan(model, ROWS)
-        for seed in range(100):
+        for seed in range(40):
             plan.apply(model, seed)
         assert warnings_of(model, ROWS) == []
 
