@@ -111,6 +111,12 @@ def test_nothing_is_known_of_what_is_not_finite():
     assert look(np.empty((0, 3))).kind == "unwritten"
 
 
+def test_few_small_values_are_centred_by_the_benefit_of_the_doubt():
+    drawn = np.random.default_rng(0).uniform(-0.4, 0.4, (5_000, 8)).astype(np.float32)
+    assert all(look(values).centred_on(0) for values in drawn)
+    assert not look(np.random.default_rng(0).uniform(-7, -2, 8)).centred_on(0)
+
+
 def test_few_numbers_of_many_digits_are_nobodys_choice():
     assert look(np.array([0.12345678, -0.3456789])).kind == "random"
     assert look(np.array([0.125, -0.5])).kind == "few"

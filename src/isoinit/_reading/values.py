@@ -26,7 +26,8 @@ LARGEST_LOG = 50.0  # of numbers whose logarithms a constructor may give
 SHOWN = 4  # numbers that are named one by one
 # Independent values exceed six standard errors once in 500 million times.
 ERRORS = 6.0
-FEW_ERRORS = 10.0  # three values do once in a hundred times (Student's t)
+FEW_ERRORS = 10.0  # three values do once in a hundred times
+SMALL = 64  # values, up to which the standard error is known but roughly
 # Of continuous values almost none are equal: of 2,048 float32 numbers about one.
 DISTINCT = 0.9
 EPSILON = 2.0**-23  # of float32
@@ -68,8 +69,14 @@ class Values:
         return SAMPLE if self.sample is None else self.sample.size
 
     def centred_on(self, value: float) -> bool:
-        """Return whether random values vary about a number, as far as chance lets one see."""
-        errors = ERRORS if self.size >= FEW else FEW_ERRORS
+        """Return whether random values vary about a number, as far as chance lets one see.
+
+        A few values are often all on one side of their mean (Student's t). Small ones, as layers draw
+        for biases, get the benefit of the doubt.
+        """
+        errors = FEW_ERRORS if self.size < FEW else ERRORS
+        if self.size < SMALL and self.sample is not None and bool((abs(self.sample) < 1).all()):
+            errors = ERRORS * (1 + 20 / self.size)  # once in 10⁷ times for eight values, or rarer
         return abs(self.mean - value) * math.sqrt(self.size) <= errors * self.std
 
 
