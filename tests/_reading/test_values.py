@@ -65,7 +65,7 @@ MEANT = {
     "powers": ((N / 16) ** 0.3, "in order"),
     "signs": (torch.randn(6, 9).sign(), "the numbers −1 and 1"),
     "identity": (torch.eye(9), "the numbers 0 and 1"),
-    "identity and noise": (torch.eye(16) + 1e-3 * torch.randn(16, 16), "a diagonal of about 1"),
+    "identity and noise": (torch.eye(16) + 1e-4 * torch.randn(16, 16), "a diagonal of about 1"),
     "a kernel that passes on": (nn.init.dirac_(torch.empty(8, 8, 3, 3)), "the numbers 0 and 1"),
     "two constants": (torch.cat([torch.ones(9), torch.zeros(9)]), "the numbers 0 and 1"),
     "one gate": (torch.tensor([0.0] * 11 + [1.5]), "0 in every element but one, which is 1.5"),
