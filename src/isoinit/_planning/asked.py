@@ -13,6 +13,7 @@ from torch import nn
 from isoinit._planning.before import has_values, values_before
 from isoinit._planning.doubts import TRAINED
 from isoinit._planning.overrides import match_patterns
+from isoinit._planning.recipes.values import is_constant
 from isoinit._planning.trained import is_no_fill, looks_trained, optimized
 from isoinit._reading.roles import Role
 from isoinit._reading.torch.names import named_modules, named_parameters
@@ -141,8 +142,7 @@ def _unmarked(
 def _is_copy(parameter: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two parameters hold the same values, and not one number alone."""
     same = parameter.dtype == other.dtype and parameter.device == other.device
-    flat = parameter.detach().reshape(-1)
-    return same and bool((flat != flat[:1]).any()) and torch.equal(parameter, other)
+    return same and not is_constant(parameter) and torch.equal(parameter, other)
 
 
 def nothing_planned(entries: Mapping[str, Entry]) -> tuple[str, ...]:

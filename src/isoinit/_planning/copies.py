@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 
+from isoinit._planning.recipes.values import is_constant
+
 
 def copies_of(parameters: Mapping[str, nn.Parameter], frozen: Collection[str]) -> dict[str, str]:
     """Return for each frozen copy the trained parameter that it is a copy of.
@@ -30,13 +32,13 @@ def copies_of(parameters: Mapping[str, nn.Parameter], frozen: Collection[str]) -
     places = {
         place
         for name, others in equal.items()
-        if others and not _is_constant(parameters[name])
+        if others and not is_constant(parameters[name])
         for other in others
         for place in [_places(name, other)]
     }
     found: dict[str, str] = {}
     for name, others in equal.items():
-        random = not _is_constant(parameters[name])
+        random = not is_constant(parameters[name])
         for other in others:
             if random or any(_lies_in(name, other, place) for place in places):
                 found.setdefault(name, other)
@@ -50,11 +52,6 @@ def _has_values(parameter: torch.Tensor) -> bool:
 
 def _kind(parameter: torch.Tensor) -> tuple[object, ...]:
     return tuple(parameter.shape), parameter.dtype, parameter.device
-
-
-def _is_constant(parameter: torch.Tensor) -> bool:
-    flat = parameter.detach().reshape(-1)
-    return bool((flat == flat[0]).all())
 
 
 def _places(name: str, other: str) -> tuple[str, str]:
