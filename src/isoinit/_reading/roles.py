@@ -28,7 +28,8 @@ class Role:
             signal; "unknown" if no operation that used it is understood.
         layout: what its axes mean.
         op: the name of the operation that uses it.
-        activation: for a weight, the function that follows; None where none does.
+        activation: for a weight, or a scale that ends a residual branch, the function that follows;
+            None where none does.
         end: for a weight, the operation that its signal goes to next.
         branches: where it ends a residual branch, how many that stream collects.
         norm: whether a norm layer stands between the weight and what follows.
@@ -206,6 +207,8 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         divides=any(_divides(*other) for other in graph.uses_of(name)),
         parts=_tells_apart(graph, name, op),
     )
+    if use.slot == "scale" and join is not None:
+        return replace(role, activation=following(graph, op.outputs[0]).activation)
     if use.slot != "weight":
         return role
     what_follows = following(graph, op.outputs[0])

@@ -10,6 +10,9 @@ from typing import Any
 
 from isoinit.errors import UnhealthyError
 
+SEVERITIES = ("error", "warning", "remark")  # the worst first
+ANNOTATED = {"error": "error", "warning": "warning", "remark": "notice"}  # GitHub's words
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -17,7 +20,8 @@ class Finding:
 
     Attributes:
         name: a short handle, such as "vanishing signal".
-        severity: "error" makes a model unhealthy; "warning" does not.
+        severity: "error" makes a model unhealthy; "warning" does so only where one is strict;
+            "remark" tells of a measurement that is no fault of the model.
         where: the names of the layers, parameters or buffers.
         value: what was measured.
         threshold: the limit that it broke.
@@ -51,7 +55,8 @@ class Verdict:
 
     def failures(self, *, strict: bool = False) -> list[Finding]:
         """The findings that fail a model: the errors, and the warnings too where one is strict."""
-        return [f for f in self.findings if strict or f.severity == "error"]
+        failing = SEVERITIES[:2] if strict else SEVERITIES[:1]
+        return [f for f in self.findings if f.severity in failing]
 
     def raise_if_unhealthy(self, *, strict: bool = False) -> None:
         """Raise `UnhealthyError`, listing the `failures`, if there are any."""
@@ -78,7 +83,7 @@ class Verdict:
             True
         """
         return "\n".join(
-            f"::{f.severity} title={_property(f'isoinit: {f.name}')}::"
+            f"::{ANNOTATED[f.severity]} title={_property(f'isoinit: {f.name}')}::"
             + _data(f"{f.sentence}; {f.advice}")
             for f in self.findings
         )
@@ -91,8 +96,8 @@ class Verdict:
 
 
 def errors_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings with the errors before the warnings, otherwise in their order."""
-    return sorted(findings, key=lambda finding: finding.severity != "error")
+    """Return findings with the errors first and the remarks last, otherwise in their order."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

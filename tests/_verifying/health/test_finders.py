@@ -226,8 +226,14 @@ def test_a_plan_that_is_not_what_was_applied():
         if isinstance(layer, nn.Linear):
             layer.weight.data.mul_(0.3)
     finding = said(model, plan=plan)["not as planned"]
-    assert finding.severity == "error"
+    assert finding.severity == "remark"  # what is measured trains, if slowly
     assert len(finding.where) >= 5
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            layer.weight.data.mul_(0.3)
+    found = said(model, plan=plan)
+    assert found["not as planned"].severity == "error"
+    assert found["vanishing signal"].severity == "error"
 
 
 def test_memory_that_nothing_wrote():

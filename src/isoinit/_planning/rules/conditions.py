@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
+from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
 
 Condition = Callable[[Role], bool]
 
 # Functions that are linear around 0 and flat on both sides.
 SATURATING = ("tanh", "sigmoid", "softsign", "erf", "hardtanh", "hardsigmoid")
+STEP = 1e-3  # from zero, to tell a function's slopes there
 
 
 def slot(*slots: str) -> Condition:
@@ -39,9 +43,18 @@ def ends_branch_as_scale(role: Role) -> bool:
     """Return whether it is a scale that a residual branch ends with, and nothing else.
 
     Where it is divided by, or takes part in another weight, zero would undo more than the branch.
+    Before a ReLU, which is flat at zero, it would stay zero: no gradient comes back to it.
     """
     scales = role.slot == "scale" and role.ends_branch and not role.through
-    return scales and role.alone and not role.divides
+    return scales and role.alone and not role.divides and not _is_flat_at_zero(role.activation)
+
+
+def _is_flat_at_zero(activation: Activation | None) -> bool:
+    """Return whether a function has no slope on one side of zero: torch's gradient there is none."""
+    if activation is None:
+        return False
+    low, middle, high = activation.function(np.array([-STEP, 0.0, STEP]))
+    return bool(min(abs(middle - low), abs(high - middle)) < STEP / 100)
 
 
 def is_divisor(role: Role) -> bool:

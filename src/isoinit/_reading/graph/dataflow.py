@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,6 +64,17 @@ class Dataflow:
                 reached.update(new)
                 waiting.extend(new)
         return reached
+
+    def leading_to(self, values: Iterable[int]) -> set[int]:
+        """Every value that one of these was computed from, themselves included."""
+        found = set(values)
+        waiting = list(found)
+        while waiting:
+            op = self.producers.get(waiting.pop())
+            new = [v for v in op.inputs if v not in found] if op else []
+            found.update(new)
+            waiting.extend(new)
+        return found
 
     def is_part(self, op: Op) -> bool:
         """Whether an operation gives parts of its input: `x[:, 0]`, but not `x[None]`."""

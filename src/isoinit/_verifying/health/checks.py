@@ -20,6 +20,7 @@ from isoinit._showing.findings import Finding, Verdict
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.sparkline import sparkline
 from isoinit._showing.table import render
+from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
@@ -224,8 +225,9 @@ def check(
     made = weights_made(model, measured.graph, whole)
     weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)
     examples, identical = _examples(batch)
+    ahead = look_ahead(model, parameters, batch, loss, optimizer, measured, weights, roles)
     facts = Facts(
-        measured, weights, roles, parameters, examples, identical, _resting(model), optimizer
+        measured, weights, roles, parameters, examples, identical, _resting(model), optimizer, ahead
     )
     spectrum = singular_values(model, batch) if jacobian else ()
     return Health(

@@ -11,14 +11,22 @@ from torch import nn
 from isoinit._planning.choose import choose_all
 from isoinit._planning.measured import readers
 from isoinit._planning.propagation import Moments
+from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role
+from isoinit._verifying.health.ahead import Ahead
 from isoinit._verifying.health.measure import Measurement
+from isoinit._verifying.health.series import Series, find_series
 from isoinit._verifying.health.weights import WeightHealth
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer
 
 APPLY = "apply isoinit.plan(model, batch), which scales each layer for the activation beside it"
-ENDS = ("weight", "scale")  # what a branch is multiplied by at its end
+# What stands between a map and the signal that it gates or moves: a squashing function, a constant.
+SQUASHING = "sigmoid tanh softmax hardsigmoid softplus exp"
+BETWEEN = frozenset(
+    f"{SQUASHING} mul div add sub neg rsub affine_grid affine_grid_generator".split()
+)
+JOINED = frozenset("cat concat stack hstack vstack".split())  # side by side, and no more
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Facts:
         identical: whether they are all the same.
         resting: the layers that behave otherwise in training than in the mode the model is in.
         optimizer: what the first step of training was reckoned for.
+        ahead: what is zero or alike, and stays so when training begins.
     """
 
     measured: Measurement
@@ -44,6 +53,12 @@ class Facts:
     identical: bool
     resting: tuple[str, ...]
     optimizer: str
+    ahead: Ahead
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """The layers that are compared by depth."""
+        return find_series(self.measured.graph, self.measured.layers, self.roles)
 
     @cached_property
     def planned(self) -> dict[str, Initializer | None]:
@@ -59,29 +74,20 @@ class Facts:
         unknown = {n for value in moments.unknown for n in readers(self.measured.graph, value)}
         return {name: c.initializer for name, c in chosen.items() if name not in unknown}
 
-    @cached_property
-    def silent(self) -> frozenset[str]:
-        """The parameters that a residual branch ends with and that are zero, as recipes have it."""
-        graph = self.measured.graph
-        ends = {
-            use.parameter
-            for join in graph.joins.values()
-            for index in join.ends
-            for use in graph.ops[index].uses
-            if self.roles[use.parameter].slot in ENDS
-        }
-        return frozenset(name for name in ends if self.weights[name].largest == 0)
+    def is_meant(self, name: str) -> bool:
+        """Whether recipes start with zero at the place of a parameter.
 
-    @cached_property
-    def shut(self) -> frozenset[int]:
-        """The values in residual branches that end with zero: by design no gradient comes there."""
-        graph = self.measured.graph
-        found: set[int] = set()
-        for join in graph.joins.values():
-            ends = {use.parameter for index in join.ends for use in graph.ops[index].uses}
-            if ends & self.silent:
-                found.update(v for index in graph.inside(join) for v in graph.ops[index].outputs)
-        return frozenset(found)
+        At the end of a residual branch, of an adapter or of the model, or where what it makes is
+        added to another signal or multiplies one: a gate, a shift, a modulation.
+        """
+        graph, role = self.measured.graph, self.roles[name]
+        uses = graph.uses_of(name)
+        if role.slot == "weight" and (role.end == "output" or not role.must_differ):
+            return True
+        return any(
+            op.index in graph.ending or (role.slot == "weight" and _meets_another(graph, op))
+            for op, _ in uses
+        )
 
     def planned_std(self, name: str) -> float:
         """The standard deviation that a plan would give a parameter; zero where it gives none."""
@@ -112,3 +118,24 @@ class Facts:
                 far[name] = max(now / planned, planned / now)
         worst = max(far, key=far.__getitem__, default="")
         return self.would_set(worst) if worst and far[worst] > 1.1 else ""
+
+
+def _meets_another(graph: Graph, op: Op) -> bool:
+    """Whether what a map makes is added to another signal or multiplies one, perhaps in parts."""
+    waiting, seen = [op.outputs[0]], set()
+    while waiting:
+        value = waiting.pop()
+        seen.add(value)
+        for step in graph.consumers.get(value, ()):
+            others = [v for v in step.inputs if v not in seen and _is_signal(graph, v)]
+            if others and step.kind in ("other", "attention") and step.name not in JOINED:
+                return True
+            if not others and (step.kind == "move" or step.name in BETWEEN):
+                waiting.extend(v for v in step.outputs if v not in seen)
+    return False
+
+
+def _is_signal(graph: Graph, value: int) -> bool:
+    """Whether a value is no table's row, such as a position."""
+    maker = graph.producers.get(graph.trunk(value))
+    return maker is None or maker.kind != "lookup"

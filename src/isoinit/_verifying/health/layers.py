@@ -148,6 +148,8 @@ def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
         return 0.0, 0.0, 0.0, 0.0
     least, most = torch.aminmax(tensor)
     largest = max(-least.item(), most.item()) if least.item() == least.item() else math.nan
+    if least.item() == most.item():
+        return most.item(), 0.0, largest, largest
     if not math.isfinite(largest):
         return math.nan, math.nan, largest, largest
     scale = largest if largest > 1e15 or 0 < largest < 1e-15 else 1.0  # squares within float32
@@ -156,6 +158,14 @@ def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
     square = torch.linalg.vector_norm(values).item() ** 2 / tensor.numel()
     std = math.sqrt(max(square - mean**2, 0.0))
     return mean * scale, std * scale, math.sqrt(square) * scale, largest
+
+
+def is_zero(tensor: torch.Tensor) -> bool:
+    """Whether all elements are zero; most tensors tell by a few of them that they are not."""
+    some = tensor.detach()
+    while some.dim():
+        some = some[len(some) // 2] if len(some) else some.new_zeros(())
+    return bool(some == 0) and tensor.numel() > 0 and not bool(tensor.detach().any())
 
 
 def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:

@@ -1,10 +1,10 @@
-"""Measures the signal and the parameters in one forward and one backward pass."""
+"""Measures the signal and the gradients in one forward and one backward pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +14,14 @@ from isoinit._reading.graph import Array, Graph, Kind, Op
 from isoinit._reading.pointwise import following
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
-from isoinit._verifying.health.layers import LayerHealth, Probe, Ranges, dead_and_saturated, ranges
+from isoinit._verifying.health.layers import (
+    LayerHealth,
+    Probe,
+    Ranges,
+    dead_and_saturated,
+    is_zero,
+    ranges,
+)
 from isoinit._verifying.health.nonfinite import Trouble, find_trouble
 from isoinit._verifying.health.passes import Loss, run_passes
 from isoinit._verifying.sharded import whole
@@ -36,8 +43,11 @@ class Measurement:
         chance: the loss of a model that knows nothing, ln C; None where that is not known.
         began: whether the forward returned anything that depends on a trained parameter.
         outputs: how many tensors it returned.
+        read: the values of those that the loss is worked out from; without a loss, of all.
         graph: the operations that ran.
         trouble: what first was not finite, and the operation that made it; None where all is.
+        zeros: the values of the graph that are zero for every example, at every place.
+        kept: the gradients themselves, where they were asked for or anything was zero.
     """
 
     layers: list[LayerHealth]
@@ -46,8 +56,11 @@ class Measurement:
     chance: float | None
     began: bool
     outputs: int
+    read: frozenset[int]
     graph: Graph
     trouble: Trouble | None
+    zeros: frozenset[int] = frozenset()
+    kept: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
 class _Watcher:
@@ -56,11 +69,16 @@ class _Watcher:
     Attributes:
         layers: in the order in which they ran.
         ranges: of the outputs of layers and norms, by their values in the graph.
+        zeros: the values that are zero throughout.
+        kept: the gradients, if they are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool, among: Collection[str] | None) -> None:
         self.layers: list[LayerHealth] = []
         self.ranges: dict[int, Ranges] = {}
+        self.zeros: set[int] = set()
+        self.kept: dict[str, torch.Tensor] = {}
+        self._keep, self._among = keep, among
         self._squares: dict[str, float] = {}
 
     def watch(self, op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
@@ -68,9 +86,13 @@ class _Watcher:
         numbers = made[0].is_floating_point() or made[0].is_complex()
         if not numbers or not made[0].numel():
             return
+        pairs = zip(op.outputs[-len(made) :], made, strict=False)
+        self.zeros.update(value for value, tensor in pairs if is_zero(tensor))
         output = whole(made[0])
         axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
         weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
+        if self._among is not None and (weight not in self._among or op.kind not in SIGNALS):
+            return
         if op.kind in SIGNALS and weight is not None:
             self.layers.append(LayerHealth(weight.removesuffix(".weight") or weight, op.outputs[0]))
             Probe(self.layers[-1], axis).forward(output)
@@ -79,6 +101,8 @@ class _Watcher:
 
     def take(self, name: str, gradient: torch.Tensor) -> None:
         """Add a parameter's gradient: it may come in parts, where segments are computed again."""
+        if self._keep or self.zeros:
+            self.kept[name] = self.kept[name] + gradient if name in self.kept else gradient
         values = in_reals(whole(gradient))
         size = torch.linalg.vector_norm(values, dtype=torch.float64).item()
         self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(values.numel(), 1)
@@ -93,14 +117,28 @@ class _Watcher:
 
 
 def measure(
-    model: nn.Module, parameters: dict[str, nn.Parameter], batch: Any, loss: Loss | None
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    batch: Any,
+    loss: Loss | None,
+    *,
+    keep: bool = False,
+    among: Collection[str] | None = None,
 ) -> Measurement:
     """Run the model forward and backward and record the signal at each layer.
 
     Takes and raises what `passes.run_passes` does. Where something is not finite, the passes
     are run once more to find the operation that made it so.
+
+    Args:
+        model: left as it was.
+        parameters: its parameters, by name.
+        batch: an example.
+        loss: as for `passes.run_passes`.
+        keep: whether to keep the gradients, also where nothing is zero.
+        among: the weights whose layers are measured; None for all.
     """
-    watcher = _Watcher()
+    watcher = _Watcher(keep, among)
     passes = run_passes(model, parameters, batch, loss, watcher.watch, watcher.take)
     layers, gradients = watcher.layers, watcher.gradients(parameters)
     for layer in layers:
@@ -121,8 +159,11 @@ def measure(
         chance,
         passes.began,
         passes.outputs,
+        passes.read,
         passes.graph,
         trouble,
+        frozenset(watcher.zeros),
+        watcher.kept,
     )
 
 

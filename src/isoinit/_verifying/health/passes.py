@@ -37,7 +37,8 @@ class Passes:
         classes: how many classes the loss tells apart; None where it is not the mean cross-entropy
             over classes, or not that alone.
         began: whether there was anything to send a gradient back from.
-        outputs: the tensors that the forward returned, detached: how many, and whether all finite.
+        outputs, finite: how many tensors the forward returned, and whether all are finite.
+        read: the values of those that the loss is worked out from; without a loss, of all.
     """
 
     graph: Graph
@@ -46,6 +47,7 @@ class Passes:
     began: bool
     outputs: int
     finite: bool
+    read: frozenset[int]
 
 
 def run_passes(
@@ -90,6 +92,12 @@ def run_passes(
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
         graph = recorder.graph(output, "real")
+        read = frozenset(
+            number
+            for tensor in tensors_in(output)
+            if value is None or tensor is target[0] or id(tensor) in losses.read
+            if (number := recorder.value(tensor)) is not None
+        )
         made = [t.detach() for t in tensors_in(output)]
         finite = all(bool(t.isfinite().all()) for t in made)
         count = len(made)
@@ -97,7 +105,7 @@ def run_passes(
         if target and trained:
             with _taking(trained, take), _unmarked(_leaves(target)):
                 torch.autograd.backward(target, weights)
-    return Passes(graph, value, losses.classes(value), bool(target), count, finite)
+    return Passes(graph, value, losses.classes(value), bool(target), count, finite, read)
 
 
 def _leaves(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -220,8 +228,10 @@ class _Losses(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[int, float]] = []
+        self.read: set[int] = set()  # the tensors that a loss was given, by identity
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.read.update(id(tensor) for tensor in tensors_in((args, kwargs)))
         result = func(*args, **(kwargs or {}))
         self.note(function_name(func), args, kwargs or {}, tuple(tensors_in(result)))
         return result

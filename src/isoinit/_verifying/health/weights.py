@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,13 +14,13 @@ from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._showing.page import Histogram
 from isoinit._verifying.health.layers import moments
+from isoinit._verifying.health.units import all_identical, maps, share_of_twins
 from isoinit._verifying.sharded import whole
 from isoinit.initializers.scale.fans import Layout
 
 PROBES = 16  # random vectors that the effective rank is estimated with
 BINS = 32  # of a histogram
 COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
-BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
 EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
 
 
@@ -136,13 +136,6 @@ def _update(gradient: float | None, rms: float, lr: float, optimizer: str) -> fl
     return lr * step / rms
 
 
-def maps(values: torch.Tensor, layout: Layout) -> Iterator[torch.Tensor]:
-    """The matrices (units, inputs) that a weight holds: its gates, its groups, or the one."""
-    order = layout.stack + layout.out + layout.in_ + layout.taps
-    stack, out, _, _ = layout.maps_shape
-    yield from values.reshape(layout.grid).permute(order).reshape(stack, out, -1)
-
-
 def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
     """The mean effective rank of the matrices in a weight, and that of independent entries.
 
@@ -166,33 +159,3 @@ def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
             break
     rank = sum(ranks) / len(ranks) if ranks else math.nan
     return rank, sum(fulls) / len(fulls) if fulls else math.nan
-
-
-def all_identical(values: torch.Tensor, layout: Layout) -> bool:
-    """Whether all units of a weight are the same: then they stay so."""
-    if not layout.out or math.prod(layout.grid[axis] for axis in layout.out) < 2:
-        return False
-    axes = tuple(range(len(layout.out)))
-    units = values.reshape(layout.grid).movedim(layout.out, axes).flatten(0, len(axes) - 1)
-    return torch.equal(units[0], units[-1]) and bool((units == units[:1]).all())
-
-
-def share_of_twins(values: torch.Tensor, layout: Layout) -> float:
-    """The share of units, in any of the matrices of a weight, whose weights another unit has too."""
-    stack, out, in_, taps = layout.maps_shape
-    digits = 1 - math.log2(torch.finfo(values.dtype).eps)
-    if out < 2 or in_ * taps * digits < BITS:
-        return 0.0
-    twins = 0
-    for matrix in maps(values, layout):
-        matrix = in_reals(matrix)  # of complex numbers a row of as many more
-        mixed = matrix.float() @ torch.linspace(1, 2, matrix.shape[1], device=matrix.device).sin()
-        order = mixed.argsort()
-        ordered = mixed[order]
-        near = (ordered.diff().abs() <= 1e-5 * ordered.abs().amax()).nonzero().flatten()
-        same = (matrix[order[near]] == matrix[order[near + 1]]).all(1)
-        paired = torch.zeros(out, dtype=torch.bool, device=matrix.device)
-        paired[near[same]] = True
-        paired[near[same] + 1] = True
-        twins += int(paired.sum().item())
-    return twins / (stack * out)

@@ -33,25 +33,34 @@ GAIN_TOLERANCE = 0.02
 
 
 def stands_out(facts: Facts) -> Iterator[Finding]:
-    """A weight whose scale is far from that of its siblings or, without any, from every recipe."""
-    for name, ratio, words in _outliers(facts):
+    """A weight whose scale is far from that of its siblings or, without any, from every recipe.
+
+    An error only beside siblings: a lone weight may be meant so, and what it does to the signal is
+    measured.
+    """
+    for name, ratio, siblings, words in _outliers(facts):
+        far = siblings and max(ratio, 1 / ratio) > WIDE
         yield Finding(
             "scale stands out",
-            "error" if max(ratio, 1 / ratio) > WIDE else "warning",
+            "error" if far else "warning",
             (name,),
             ratio,
-            WIDE if max(ratio, 1 / ratio) > WIDE else APART,
+            WIDE if far else APART,
             "layers of one kind and shape are drawn alike in every published recipe",
             facts.would_set(name) or APPLY,
-            f"{name}: its standard deviation {facts.weights[name].std:.3g} is {words}",
+            f"{name}: its standard deviation {facts.weights[name].std:.3g} is {_size(ratio)} {words}",
         )
 
 
-def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
+def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
+    """The weights that stand out: by how much, whether among siblings, and beside what."""
     stds = {
         name: facts.weights[name].std
         for name, role in facts.roles.items()
-        if "weight" in role.slot and not role.made and math.prod(role.layout.shape) >= ENOUGH
+        if "weight" in role.slot
+        and not role.made
+        and math.prod(role.layout.shape) >= ENOUGH
+        and not facts.weights[name].identical  # a constant has no scale
     }
     stds = {name: std for name, std in stds.items() if std > 0 and math.isfinite(std)}
     groups: dict[object, list[str]] = {}
@@ -66,14 +75,15 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, str]]:
                 nearest = min(others, key=lambda std: abs(math.log(std / stds[name])))
                 ratio = stds[name] / nearest
                 if max(ratio, 1 / ratio) > APART and _is_minority(name, group, stds):
-                    size = f"{ratio:.3g}×" if ratio > 1 else f"1/{1 / ratio:.3g}"
-                    yield name, ratio, f"{size} that of {len(others)} layers of the same kind"
+                    yield name, ratio, True, f"that of {len(others)} layers of the same kind"
             elif (far := _implausible(facts, name, stds)) is not None:
-                size = f"{far:.3g}×" if far > 1 else f"1/{1 / far:.3g}"
-                yield name, far, f"{size} what its fan-in and activation ask for"
+                yield name, far, False, "what its fan-in and activation ask for"
             elif (odd := _odd_one_out(facts, name, stds)) is not None:
-                size = f"{odd:.3g}×" if odd > 1 else f"1/{1 / odd:.3g}"
-                yield name, odd, f"{size} that of the nearest other layer, for the same fans too"
+                yield name, odd, False, "that of the nearest other layer, for the same fans too"
+
+
+def _size(ratio: float) -> str:
+    return f"{ratio:.3g}×" if ratio > 1 else f"1/{1 / ratio:.3g}"
 
 
 def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> bool:
@@ -88,7 +98,7 @@ def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
     if planned <= 0:
         return None
     ratio = stds[name] / planned
-    if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1]:
+    if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1] or (ratio < 1 and _may_be_small(facts, name)):
         return None
     for other, std in stds.items():
         if other != name and max(std / stds[name], stds[name] / std) <= ALIKE:
@@ -99,8 +109,7 @@ def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
 def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
     """How far a weight is from all others of the model, by any rule that they may follow.
 
-    A recipe makes standard deviations alike as they are, or by the fan-in, the fan-out, or both. An
-    output layer may start small: what it gives is a guess (Zhang et al. 2019, section 3).
+    A recipe makes standard deviations alike as they are, or by the fan-in, the fan-out, or both.
     """
     others = [other for other in stds if other != name]
     if len(others) < FEWEST:
@@ -111,14 +120,22 @@ def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
         ratios = [sizes[name] / sizes[other] for other in others]
         nearest.append(min(ratios, key=lambda ratio: abs(math.log(ratio))))
     odd = min(nearest, key=lambda ratio: abs(math.log(ratio)))
-    small = odd < 1 and facts.roles[name].end == "output"
-    if small or 1 / APART <= odd <= APART:
+    if (odd < 1 and _may_be_small(facts, name)) or 1 / APART <= odd <= APART:
         return None
     if name not in facts.planned:  # scaled for a signal that only a run tells
         return None
     planned = facts.planned_std(name)
     as_planned = planned > 0 and 1 / CLOSE <= stds[name] / planned <= CLOSE
     return None if as_planned else odd
+
+
+def _may_be_small(facts: Facts, name: str) -> bool:
+    """Whether a weight may start as small as one likes.
+
+    An output layer may, since what it gives is a guess (Zhang et al. 2019, section 3), and so may
+    what starts at zero in other recipes.
+    """
+    return facts.roles[name].end == "output" or facts.is_meant(name)
 
 
 def wrong_gain(facts: Facts) -> Iterator[Finding]:
@@ -165,27 +182,3 @@ def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
     planned = facts.planned_std(name)  # which it may be by chance, for the signal that feeds it
     as_planned = planned > 0 and abs(weight.std / planned - 1) < tolerance
     return None if as_planned else (drawn, role.activation.name)
-
-
-def unexpected(facts: Facts) -> Iterator[Finding]:
-    """Layers whose first output is of another size than the plan expects."""
-    off: dict[str, float] = {}
-    for layer in facts.measured.layers:
-        if layer.expected and math.isfinite(layer.rms) and layer.rms > 0:
-            off.setdefault(layer.name, layer.rms / layer.expected)
-    for severity, limit in (("error", WIDE), ("warning", 2.0)):
-        far = {n: r for n, r in off.items() if max(r, 1 / r) > limit}
-        if far:
-            name = max(far, key=lambda n: abs(math.log(far[n])))
-            yield Finding(
-                "not as planned",
-                severity,
-                tuple(far),
-                far[name],
-                limit,
-                "the plan expects a size for each layer's output from the weights before it",
-                "apply the plan to this model, or plan with a batch like this one; "
-                "Plan.calibrate(model, batch) measures",
-                f"{listed(list(far))}: the output is up to {far[name]:.3g}× what the plan expects",
-            )
-            return

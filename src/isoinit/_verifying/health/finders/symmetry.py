@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from isoinit._reading.roles import Role
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import APPLY, Facts
 
@@ -19,12 +18,8 @@ LOW = 0.1
 
 
 def symmetry(facts: Facts) -> Iterator[Finding]:
-    """Weight matrices whose units are all identical."""
-    names = [
-        name
-        for name, role in facts.roles.items()
-        if _matters(facts, role) and facts.weights[name].identical
-    ]
+    """Weight matrices whose units are all identical, and get identical gradients."""
+    names = [name for name in facts.weights if _stays_one(facts, name)]
     if names:
         yield Finding(
             "symmetry",
@@ -34,55 +29,56 @@ def symmetry(facts: Facts) -> Iterator[Finding]:
             0.0,
             SAME,
             "draw weights at random: " + APPLY,
-            f"{listed(names)}: all units of the layer have the same weights, so symmetry stays "
-            "unbroken and the layer learns no more than one unit",
+            f"{listed(names)}: all units of the layer have the same weights and get the same "
+            "gradient, so symmetry stays unbroken and the layer learns no more than one unit",
         )
 
 
 def twins(facts: Facts) -> Iterator[Finding]:
     """Units that have the same weights as another of their layer."""
-    for name, role in facts.roles.items():
-        share = facts.weights[name].twins
-        if not _matters(facts, role) or share <= FEW or facts.weights[name].identical:
+    for name, weight in facts.weights.items():
+        role, lasting = facts.roles[name], facts.ahead.alike.get(name, 0.0) > MANY
+        share = max(weight.twins, float(weight.identical))
+        if not role.must_differ or share <= FEW or weight.largest == 0 or _stays_one(facts, name):
             continue
         if role.motif is not None and role.motif.name == "sub-pixel":
             continue  # ICNR starts the pixels of one place alike (Aitken et al. 2017)
+        what = (
+            "and get the same gradient"
+            if lasting
+            else "though not the same gradient: training parts them, from one function"
+        )
         yield Finding(
             "duplicated units",
-            "error" if share > MANY else "warning",
+            "error" if lasting else "warning",
             (name,),
             share,
-            MANY if share > MANY else FEW,
+            MANY if lasting else FEW,
             "units with the same weights compute the same function",
             "draw each unit's weights independently: " + (facts.would_set(name) or APPLY),
-            f"{name}: {share:.0%} of the units have the same weights as another one",
+            f"{name}: {share:.0%} of the units have the same weights as another one, {what}",
         )
 
 
 def same_function(facts: Facts) -> Iterator[Finding]:
     """Units with other weights that still give the same output and get the same gradient."""
-    named = {finding.where[0] for finder in (symmetry, twins) for finding in finder(facts)}
-    named |= {name for finding in symmetry(facts) for name in finding.where}
-    found = [
-        layer
-        for layer in facts.measured.layers
-        if layer.twins > MANY
-        and layer.rms > 0
-        and f"{layer.name}.weight" not in named
-        and layer.name not in named
-    ]
+    named = {name for finder in (symmetry, twins) for f in finder(facts) for name in f.where}
+    found = {
+        layer: share
+        for layer, share in facts.ahead.twins.items()
+        if share > MANY and not {layer, f"{layer}.weight"} & named
+    }
     if found:
-        worst = max(layer.twins for layer in found)
-        names = [layer.name for layer in found]
+        worst = max(found.values())
         yield Finding(
             "same function",
             "error",
-            tuple(names),
+            tuple(found),
             worst,
             MANY,
             SAME,
             "look for weights before or behind these layers that are constant; " + APPLY,
-            f"{listed(names)}: {worst:.0%} of the units give the same output and get the same "
+            f"{listed(list(found))}: {worst:.0%} of the units give the same output and get the same "
             "gradient as another one, at every place of the batch",
         )
 
@@ -109,5 +105,12 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _matters(facts: Facts, role: Role) -> bool:
-    return role.must_differ and role.parameter not in facts.silent
+def _stays_one(facts: Facts, name: str) -> bool:
+    """Whether all units of a weight start the same, and training leaves them so.
+
+    Outputs that get the same gradient, as those of classes that the batch does not have, are told
+    apart by other examples, and gates that do may gate the same. Only if all do, it is a fault.
+    """
+    share = facts.ahead.alike.get(name, 0.0)
+    some = not facts.is_meant(name)
+    return facts.weights[name].identical and share > (MANY if some else 1 - 1e-9)

@@ -11,6 +11,9 @@ from isoinit._verifying.health.layers import LayerHealth
 
 # Half of a layer's units dead at the start is a waste; nine in ten and little passes.
 DEAD = (0.5, 0.9)
+MANY = (
+    8  # units: fewer may all be dead by chance, each with a probability of a half in a small batch
+)
 SATURATED = (0.5, 0.9)
 # A model that knows nothing has a loss of ln C; logits of unit size add a half.
 ABOVE = (1.0, 0.5)  # the larger of: in nats, and as a share of ln C
@@ -22,12 +25,12 @@ SMALL_STEP = 1e-7
 
 
 def unused(facts: Facts) -> Iterator[Finding]:
-    """Trained parameters that the forward used, but that no gradient came to; and idle ones."""
+    """Trained parameters without a gradient: cut off on the way to the loss, or not used by it."""
     if not facts.measured.began:
         return
     none = [name for name, size in facts.measured.gradients.items() if size is None]
     graph = facts.measured.graph
-    idle = set(graph.unused)
+    idle = {name for name in none if not _is_read(facts, name)}
 
     def place(name: str) -> tuple[int, bool]:
         last = max(op.index for op, _ in graph.uses_of(name))
@@ -56,22 +59,44 @@ def unused(facts: Facts) -> Iterator[Finding]:
             float(len(left)),
             0.0,
             "a parameter without a gradient is never trained",
-            "check that the forward uses them, or set requires_grad to False",
-            f"{listed(left)}: no gradient reaches these parameters",
+            "check that the forward uses them and the loss what is made of them, or set "
+            "requires_grad to False",
+            f"{listed(left)}: no gradient reaches these parameters, since the loss does not use them",
         )
 
 
+def _is_read(facts: Facts, name: str) -> bool:
+    """Whether what is made of a parameter leads to the loss, or may lead there unseen."""
+    measured, uses = facts.measured, facts.measured.graph.uses_of(name)
+    if name in measured.graph.unused:
+        return False
+    leading = measured.graph.leading_to(measured.read)
+    return measured.graph.missed or not uses or any(leading & {*op.outputs} for op, _ in uses)
+
+
 def no_gradient(facts: Facts) -> Iterator[Finding]:
-    """Weights whose gradient is exactly zero though they are trained, and not by design."""
-    shut = {layer.name for layer in facts.measured.layers if layer.value in facts.shut}
+    """Parameters whose gradient is zero, and stays so once training has begun."""
+    cut = [name for name in facts.measured.gradients if name in facts.ahead.cut]
+    if cut:
+        zero = [name for name in cut if facts.weights[name].largest == 0]
+        yield Finding(
+            "dead part",
+            "error",
+            tuple(zero + [name for name in cut if name not in zero]),
+            0.0,
+            0.0,
+            "a product of two factors that are both zero has no gradient by either",
+            "of factors that multiply each other let one start at zero, and not two: " + APPLY,
+            f"{listed(zero or cut)}: no gradient comes to {len(cut)} parameter"
+            f"{'s' * (len(cut) > 1)}, now or after the first steps: what is made of them is zero on "
+            "every way to the output",
+        )
     gone = [
         name
-        for name, size in facts.measured.gradients.items()
-        if size == 0
-        and facts.roles[name].slot == "weight"
-        and name.removesuffix(".weight") not in shut
+        for name in facts.measured.gradients
+        if name in facts.ahead.dead - facts.ahead.cut and facts.roles[name].slot == "weight"
     ]
-    if gone and facts.measured.began:
+    if gone:
         yield Finding(
             "zero gradient",
             "warning",
@@ -79,38 +104,36 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a weight whose gradient is zero for every example does not move",
-            "look at what is zero or flat behind it; " + APPLY,
-            f"{listed(gone)}: the gradient is exactly zero over the whole batch",
+            "look at what is flat behind it; " + APPLY,
+            f"{listed(gone)}: the gradient is exactly zero over the whole batch, and after the first "
+            "steps",
         )
 
 
-def starved(facts: Facts) -> Iterator[Finding]:
-    """Scales and weights that multiply by zero, and do not end a residual branch."""
+def starts_at_zero(facts: Facts) -> Iterator[Finding]:
+    """Weights and scales that are zero where no recipe has it, though training will move them."""
     names = [
         name
-        for name, role in facts.roles.items()
-        if (role.slot == "scale" or (role.must_differ and not facts.weights[name].identical))
-        and name not in facts.silent
-        and facts.weights[name].largest == 0
-        and not role.through
-        and not _in_shut(facts, name)
+        for name, weight in facts.weights.items()
+        if weight.largest == 0
+        and weight.gradient is not None
+        and name not in facts.ahead.dead | facts.ahead.alike.keys()
+        and (facts.roles[name].must_differ or facts.roles[name].slot == "scale")
+        and not facts.roles[name].through
+        and not facts.is_meant(name)
     ]
     if names:
         yield Finding(
-            "no signal",
-            "error",
+            "starts at zero",
+            "warning",
             tuple(names),
+            float(len(names)),
             0.0,
-            0.0,
-            "a layer multiplied by zero tells no two examples apart",
-            "give a scale one and a weight random numbers: " + APPLY,
-            f"{listed(names)}: all of it is zero, so that nothing passes",
+            "what is behind a zero tells no two examples apart before the first step",
+            "where that is not meant, give a scale one and a weight random numbers: " + APPLY,
+            f"{listed(names)}: all of it is zero, so that nothing passes until the first step has "
+            "moved it",
         )
-
-
-def _in_shut(facts: Facts, name: str) -> bool:
-    graph = facts.measured.graph
-    return any(value in facts.shut for op, _ in graph.uses_of(name) for value in op.outputs)
 
 
 def dead(facts: Facts) -> Iterator[Finding]:
@@ -120,7 +143,7 @@ def dead(facts: Facts) -> Iterator[Finding]:
     yield from _share(
         facts,
         "dead units",
-        {x.name: x.dead for x in _reached(facts)},
+        {x.name: x.dead if x.units >= MANY else min(x.dead, DEAD[1]) for x in _reached(facts)},
         DEAD,
         "of the units are in a flat part of the activation for every example, and get no gradient",
         "a unit that no example activates gets no gradient (Maas et al. 2013, section 2)",

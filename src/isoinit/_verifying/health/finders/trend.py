@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from statistics import median
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from isoinit._showing.findings import Finding
 from isoinit._verifying.health.facts import APPLY, Facts
 from isoinit._verifying.health.finders.scale import drawn_for
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.series import FEWEST, Layer, slope
 
 # A signal that changes a thousandfold between the first layer and the last leaves float16's range
 # of useful gradients and stalls any optimizer with one learning rate (Glorot & Bengio 2010, figures
 # 6 and 7; He et al. 2015, figure 3). Thirtyfold trains, but slowly.
+# Weights that a norm layer stands behind grow under their gradient, at a right angle to it, and so
+# their own step evens out in time (Arora, Li & Lyu 2019, section 2): gradients count by the root.
 ERROR, WARNING = 1e3, 30.0
 SOURCE = "Glorot & Bengio 2010, figures 6 and 7; He et al. 2015, figure 3"
 
 
 def signal(facts: Facts) -> Iterator[Finding]:
     """The forward signal shrinks or grows with depth."""
-    layers = facts.measured.layers
-    yield from _trend(facts, layers, lambda x: x.rms, "signal", "activations", back=False)
+    gone = facts.ahead.silent
+    yield from _trend(facts, lambda x: x.uses[0].rms, gone, "signal", "activations", back=False)
 
 
 def distinction(facts: Facts) -> Iterator[Finding]:
     """The outputs of different examples become the same with depth."""
-    if facts.identical:
+    if facts.identical or facts.examples == 1:
         return
-    known = [layer for layer in facts.measured.layers if not math.isnan(layer.spread)]
-    found = _trend(
-        facts, known, lambda x: x.spread, "distinction", "differences between examples", back=False
-    )
+    gone, things = facts.ahead.blind, "differences between examples"
+    found = _trend(facts, lambda x: x.uses[0].spread, gone, "distinction", things, back=False)
     for finding in found:
         if "exploding" not in finding.name:  # the size itself says so already
             yield finding
@@ -39,59 +38,48 @@ def distinction(facts: Facts) -> Iterator[Finding]:
 
 def gradient(facts: Facts) -> Iterator[Finding]:
     """The backward signal shrinks or grows on its way from the output."""
-    came = [
-        layer
-        for layer in facts.measured.layers
-        if not math.isnan(layer.gradient)
-        and not (layer.gradient == 0 and layer.value in facts.shut)
-    ]
-
-    def norm(layer: LayerHealth) -> float:
-        # What an orthogonal layer keeps is the length of the gradient, however many elements its
-        # input has and its output.
-        return layer.gradient * math.sqrt(layer.elements)
-
-    yield from _trend(facts, came, norm, "gradient", "gradients", back=True)
+    gone = facts.ahead.stuck
+    yield from _trend(facts, lambda x: x.gradient, gone, "gradient", "gradients", back=True)
 
 
 def _trend(
     facts: Facts,
-    layers: Sequence[LayerHealth],
-    size: Callable[[LayerHealth], float],
+    size: Callable[[Layer], float],
+    gone: Collection[str],
     what: str,
     things: str,
     *,
     back: bool,
 ) -> Iterator[Finding]:
-    """Judge how a size changes with depth, by the median slope of its logarithm (Theil–Sen).
-
-    The median slope follows a steady change over the layers and not a few layers of another kind.
-    """
-    sized = [(layer.name, size(layer)) for layer in layers if math.isfinite(size(layer))]
-    gone = [name for name, s in sized if s == 0]
-    alive = [(name, math.log(s)) for name, s in sized if s > 0]
-    if gone and (not alive or len(gone) > len(sized) / 2):
-        yield _finding(facts, f"no {what}", "error", gone, 0.0, f"{things} are exactly zero")
+    """Judge how a size changes along each series of layers; tell the one that changes most."""
+    every = list(dict.fromkeys(layer.name for layer in facts.measured.layers))
+    zero = [name for name in every if name in gone]
+    if zero and len(zero) > len(every) / 2:
+        words = f"{things} are exactly zero, and stay so after the first steps"
+        yield _finding(facts, f"no {what}", "error", zero, 0.0, words)
         return
-    if len(alive) < 2:
+    found = []
+    for series in facts.series:
+        sizes = series.sizes(size)
+        if len(sizes) >= FEWEST:
+            rate, power = slope(sizes), 0.5 if back and series.normed else 1.0
+            found.append((power * abs(rate) * (len(sizes) - 1), rate, len(sizes), series))
+    found = [one for one in found if one[0] > math.log(WARNING)]
+    if not found:
         return
-    slopes = [
-        (alive[j][1] - alive[i][1]) / (j - i)
-        for i in range(len(alive))
-        for j in range(i + 1, len(alive))
-    ]
-    rate = median(slopes) * (-1 if back else 1)
-    total = math.exp(min(rate * (len(sized) - 1), 700))
-    change = max(total, 1 / total if total > 0 else math.inf)
-    if change > WARNING:
-        verb, name = ("grow", f"exploding {what}") if rate > 0 else ("shrink", f"vanishing {what}")
-        direction = "a layer on their way back" if back else "a layer with depth"
-        words = (
-            f"{things} {verb} by {math.exp(abs(rate)):.3g}× {direction}, {change:.2g}× over "
-            f"{len(sized)} layers"
-        )
-        severity = "error" if change > ERROR else "warning"
-        yield _finding(facts, name, severity, [name for name, _ in sized], total, words)
+    weight, rate, depth, series = max(found, key=lambda one: one[0])
+    grows = (rate > 0) is not back
+    verb, name = ("grow", f"exploding {what}") if grows else ("shrink", f"vanishing {what}")
+    direction = "a layer on their way back" if back else "a layer with depth"
+    change = math.exp(min(abs(rate) * (depth - 1), 700))
+    each = f"{math.exp(abs(rate)):.3g}× {direction}"
+    words = f"{things} {verb} by {each}, {change:.2g}× over {depth} layers"
+    others = len(found) - 1
+    if others:
+        words += f", and so in {others} other kind{'s' * (others > 1)} of layers"
+    severity = "error" if weight > math.log(ERROR) else "warning"
+    value = change if grows else 1 / change
+    yield _finding(facts, name, severity, series.names, value, words)
 
 
 def _finding(
