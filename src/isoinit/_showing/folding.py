@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import median
 from typing import Generic, TypeVar
 
@@ -63,6 +62,8 @@ def together(texts: Sequence[str]) -> str:
 def headed(rows: Sequence[tuple[str, int, tuple[str, ...]]]) -> list[tuple[str, ...]]:
     """Return rows of a table, the repeated beginning of their names said once above them.
 
+    Rows below one heading stand together, at the place of the first.
+
     Args:
         rows: name, how many it stands for, and the other cells. A row below a heading stands for as
             many as that says, unless it says otherwise.
@@ -75,11 +76,13 @@ def headed(rows: Sequence[tuple[str, int, tuple[str, ...]]]) -> list[tuple[str, 
         ('  ln_1…2 (8)', 'y')
         ('g', 'z')
     """
+    groups: dict[str, list[tuple[str, int, tuple[str, ...]]]] = {}
+    for row in rows:
+        groups.setdefault(_repeated(row[0]) or row[0], []).append(row)
     found: list[tuple[str, ...]] = []
-    for start, run in groupby(rows, key=lambda row: _repeated(row[0])):
-        group = [*run]
+    for start, group in groups.items():
         least = 1
-        if start and len(group) > 1:
+        if len(group) > 1 and start != group[0][0]:
             least = min(count for _, count, _ in group)
             found.append((start + _times(least), *[""] * len(group[0][2])))
             group = [(f"  {name.removeprefix(start)}", n, cells) for name, n, cells in group]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 LEAST = 20  # room for names beside the other cells: with less, every name gets a line of its own
+FEW = 8  # one row in so many may take a line more for its name
 Cells: TypeAlias = "tuple[Sequence[str], Sequence[tuple[str, ...]]]"
 COLOURS = {
     "unhealthy|forgotten|errors?:|failed": "red",
@@ -78,7 +79,7 @@ def render(
         console.print()
         room = console.width - 1
         tables = [(columns, rows), *narrower]
-        chosen = next((cells for cells in tables if _width(*cells) <= room), tables[-1])
+        chosen = next((cells for cells in tables if _fits(*cells, room)), tables[-1])
         header, body = _layout(*chosen, room)
         words = [text for column, text in (legend or {}).items() if column in chosen[0]]
         for lines, style in ((header, "bold"), (body, None)):
@@ -114,6 +115,13 @@ def _widths(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[int
 def _width(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> int:
     widths = _widths(columns, rows)
     return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _fits(columns: Sequence[str], rows: Sequence[tuple[str, ...]], room: int) -> bool:
+    """Whether nearly all rows take one line."""
+    left = room - (_width(columns, rows) - _widths(columns, rows)[0])
+    over = sum(len(row[0]) > left for row in rows if not _is_heading(row))
+    return not over or (left >= LEAST and over * FEW <= len(rows))
 
 
 def _is_heading(row: Sequence[str]) -> bool:

@@ -131,12 +131,13 @@ def plan(
     seed: Seed = 0,
     html: Html = None,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
     _write_page(chosen, html)
-    print(chosen.to_json() if as_json else chosen)
+    print(chosen.to_json() if as_json else chosen.show(verbose=verbose))
 
 
 @app.command()
