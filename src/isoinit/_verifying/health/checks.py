@@ -99,9 +99,9 @@ class Health(Tabled, Shown, Verdict):
         """Return the check as a table: one row a kind of layer, and below it what was found.
 
         Layers are of one kind if their names differ in numbers alone (`h.0…11.attn`) and their weights
-        have the same role. A row tells the least, the median and the largest of a kind over depth
-        (in a narrow terminal the least and the largest), a curve through depth, and the worst of what
-        is left. Where there are more than 24 kinds, those that findings name come first.
+        have the same role. A row tells the least, the median and the largest of a kind over depth, a
+        curve through depth, and the worst of what is left. A narrow terminal lacks room for ranks, or
+        for medians. Where there are more than 24 kinds, those that findings name come first.
 
         Args:
             verbose: a row for every layer.
