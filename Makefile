@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs bench evidence peers families slow audits signal training health variational sparse clean
+.PHONY: demo test lint format docs bench evidence peers families slow audits signal training health tables variational sparse clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -53,6 +53,10 @@ signal: $(VENV)/dev.stamp
 # Models broken on purpose, and what the check says of them; writes docs/health.md.
 health: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.health
+
+# The printed tables of GPT-2 small as pictures, docs/pictures/*-gpt2.svg.
+tables: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.tables
 
 # A quarter of an hour: small models trained from a plan and from their own recipe; docs/training.md.
 training: $(VENV)/dev.stamp

@@ -68,7 +68,7 @@ def test_the_table_of_layers_stands_beneath(shown, name):
     assert "unhealthy: the signal through 20 layers" in table
     assert "shrink by" in table
     assert "output rms" in table
-    assert " 38 " in table
+    assert " 0…38 (20) " in table
 
 
 def test_other_failures_are_left_alone(shown):

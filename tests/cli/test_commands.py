@@ -348,3 +348,11 @@ def test_rules(folder, status, capsys):
     assert status("rules", "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert {"name", "when", "formula", "reason", "source"} == set(data[0])
+
+
+def test_verbose_folds_nothing(status, capsys):
+    folded = []
+    for words in (("plan",), ("plan", "--verbose"), ("check",), ("check", "--verbose")):
+        assert status(words[0], "models.py:healthy", *words[1:]) == 0
+        folded.append(" 0…38" in capsys.readouterr().out)
+    assert folded == [True, False, True, False]

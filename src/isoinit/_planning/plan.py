@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning import saved, shown
+from isoinit._planning import saved
 from isoinit._planning.differences import Differences, compare
 from isoinit._planning.overrides import overridden
-from isoinit._showing.page import Page, Shown
+from isoinit._planning.printing import Readable
 from isoinit._system.files import whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from isoinit._writing.stored import Given
 
 
-@dataclass
-class Plan(Shown):
+@dataclass(repr=False)
+class Plan(Readable):
     """The initializer of every parameter of a model, as plain data.
 
     Iterate over a plan for its entries, in the order of the model. Read one with `plan[name]`.
@@ -61,9 +61,6 @@ class Plan(Shown):
     notes: tuple[str, ...] = ()
     emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
     seed: int | None = field(default=None, repr=False, compare=False)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries.values())
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -114,38 +111,6 @@ class Plan(Shown):
     def kept(self) -> dict[str, str]:
         """The parameters that keep the values that they have, by name, each with the reason."""
         return {entry.name: entry.reason for entry in self if entry.kept}
-
-    def explain(self, name: str) -> str:
-        """Return the whole chain of one choice, as text.
-
-        What feeds the parameter and what it feeds, which rule decided and which came close, the
-        formula with its numbers, the signal that is expected before and after, and the gradient.
-
-        Args:
-            name: the parameter's name, or another name of a tied one.
-
-        Raises:
-            UnknownParameterError: if the plan has no such parameter.
-
-        Example:
-            >>> import isoinit, torch
-            >>> nn = torch.nn
-            >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
-            >>> print(isoinit.plan(model, torch.randn(256, 8)).explain("2.weight"))
-            2.weight: weight of the output, float32 of 2×32
-              is fed   relu of weight
-              feeds    output
-              gets     HeNormal(gain=1.414), standard deviation 0.25
-              by rule  "ReLU": a weight fed by ReLU or leaky ReLU of slope a
-              formula  Var = 2/((1 + a²) fan_in)
-              where    fan_in = 32, fan_out = 2, E[x²] = 0.5
-              because  fed by relu, which takes part of the second moment; gain 1.414 restores it
-                       (He et al. 2015, eq. 10 and 15)
-              signal   root mean square 0.707 before, 1 after (for a standardized input)
-              gradient root mean square 1 expected (for 1 at the model's output)
-              close    "any activation", "measured signal"
-        """
-        return shown.explained(self[name])
 
     def apply(
         self,
@@ -376,9 +341,3 @@ class Plan(Shown):
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (PlanError, UnicodeDecodeError) as error:
             raise PlanError(f"{os.fspath(path)}: {error}") from None
-
-    def _page(self) -> Page:
-        return shown.page(self.entries, self.method, self.how, self.warnings)
-
-    def __str__(self) -> str:
-        return shown.table(self.entries, self.method, self.warnings)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from isoinit._planning.rules import RULES
+from isoinit._showing.findings import listed
+from isoinit._showing.folding import headed, kinds, spread, together
 from isoinit._showing.page import Chart, Curve, Page, Remark, Table
-from isoinit._showing.table import fold, render
+from isoinit._showing.table import Cells, render
+from isoinit._showing.terminal import Printed
 from isoinit._writing.entry import Entry
 
+Beside: TypeAlias = "dict[str, dict[str, float | None]]"
+
+ROWS = 24  # of a folded table: more do not fit a screen
 READ = {  # what `how` says, in words
     "fake": "its own forward, on fake tensors",
     "real": "its own forward, on the example",
@@ -19,17 +26,89 @@ READ = {  # what `how` says, in words
 }
 
 
-def table(entries: Mapping[str, Entry], method: str, warnings: Sequence[str]) -> str:
-    """Return a plan as a table for the terminal, its reasons numbered below."""
-    said = {name: why(entry) for name, entry in entries.items()}
-    reasons = {reason: str(n) for n, reason in enumerate(dict.fromkeys(said.values()), start=1)}
-    return render(
-        f"plan of {len(entries)} parameters, method {method!r}",
-        ("parameter", "shape", "initializer", "std", "role", "why"),
-        fold([(name, *cells(entry), reasons[said[name]]) for name, entry in entries.items()]),
-        notes=[f"{number} {reason}" for reason, number in reasons.items()],
-        warnings=warnings,
+def table(
+    title: str,
+    entries: Mapping[str, Entry],
+    beside: Beside,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+    verbose: bool,
+) -> Printed:
+    """Return a plan as a table for the terminal, its reasons numbered below.
+
+    Args:
+        title: above it.
+        entries: the plan's.
+        beside: further standard deviations, by column and parameter.
+        notes: what is said of these.
+        warnings: what is doubtful.
+        verbose: whether every parameter gets a row.
+    """
+    roles: dict[str, list[str]] = {}
+    for entry in entries.values():
+        roles.setdefault(why(entry), []).append(entry.role)
+    numbers = {reason: str(n) for n, reason in enumerate(roles, start=1)}
+    columns = ("parameter", "shape", "initializer", "std", *beside, "role", "why")
+    if verbose:
+        rows = [
+            (name, *cells(e), *_stds([e], beside), e.role, numbers[why(e)])
+            for name, e in entries.items()
+        ]
+        reasons = [f"{number} {reason}" for reason, number in numbers.items()]
+        return render(title, columns, rows, [*reasons, *notes], warnings)
+    found = kinds(entries.values(), lambda e: e.name, lambda e: (e.shape, *_kind(e)))
+    if len(found) > ROWS:  # then shapes fold, too
+        found = kinds(entries.values(), lambda e: e.name, _kind)
+    wide = headed([(k.name, len(k.items), _row(k.items, beside, numbers)) for k in found])
+    # The role, which stands beside the reason, too, is the first to go in a narrow terminal.
+    narrower = [_without(gone, columns, wide) for gone in (("role",), ("role", "shape"))]
+    reasons = [
+        f"{numbers[reason]} {listed(list(dict.fromkeys(said)))}: {reason}"
+        for reason, said in roles.items()
+    ]
+    return render(title, columns, wide, [*reasons, *notes], warnings, narrower=narrower)
+
+
+def _without(
+    gone: Collection[str], columns: Sequence[str], rows: Sequence[tuple[str, ...]]
+) -> Cells:
+    """A table without some of its columns."""
+    left = [i for i, column in enumerate(columns) if column not in gone]
+    return [columns[i] for i in left], [tuple(row[i] for i in left) for row in rows]
+
+
+def _kind(entry: Entry) -> tuple[object, ...]:
+    """What agrees in one row."""
+    return (
+        len(entry.shape),
+        entry.shape[2:],
+        type(entry.initializer),
+        entry.kept,
+        entry.role,
+        why(entry),
     )
+
+
+def _row(alike: Sequence[Entry], beside: Beside, numbers: Mapping[str, str]) -> tuple[str, ...]:
+    """The cells of parameters of one kind, behind their name."""
+    shapes, initializers = zip(*map(cells, alike), strict=True)
+    initializer = initializers[0]
+    if any(entry.initializer != alike[0].initializer for entry in alike) or alike[0].std:
+        initializer = initializer.partition("(")[0]  # the standard deviation tells the rest
+    return (
+        together(shapes),
+        initializer,
+        *_stds(alike, beside),
+        alike[0].role,
+        numbers[why(alike[0])],
+    )
+
+
+def _stds(alike: Sequence[Entry], beside: Beside) -> Iterator[str]:
+    """The standard deviations of parameters of one kind: planned, and beside."""
+    yield spread([entry.std for entry in alike], middle=False, digits=3)
+    for stds in beside.values():
+        yield spread([stds.get(entry.name) for entry in alike], middle=False)
 
 
 def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence[str]) -> Page:
@@ -41,7 +120,7 @@ def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence
     columns += ", rule, dtype"
     rows = [
         (
-            *(e.name, *cells(e)[:2], e.std, e.role, e.expected, e.expected_gradient),
+            *(e.name, *cells(e), e.std, e.role, e.expected, e.expected_gradient),
             *(e.reason, e.source, e.rule, e.dtype),
         )
         for e in entries.values()
@@ -118,9 +197,7 @@ def why(entry: Entry) -> str:
     return f"{reason} ({entry.source})" if entry.source else reason
 
 
-def cells(entry: Entry) -> tuple[str, ...]:
-    """Return shape, initializer, standard deviation and role as a table shows them."""
+def cells(entry: Entry) -> tuple[str, str]:
+    """Return shape and initializer as a table shows them."""
     shape = "×".join(map(str, entry.shape)) or "scalar"
-    initializer = str(entry.initializer or _left(entry)).removesuffix("()")
-    std = "" if entry.std is None else f"{entry.std:.4g}"
-    return shape, initializer, std, entry.role
+    return shape, str(entry.initializer or _left(entry)).removesuffix("()")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from isoinit._showing.folding import together
+from isoinit._showing.terminal import Printed
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 GAP = 2
+LEAST = 20  # room for names beside the other cells: with less, every name gets a line of its own
+FEW = 8  # one row in so many may take a line more for its name
+Cells: TypeAlias = "tuple[Sequence[str], Sequence[tuple[str, ...]]]"
 COLOURS = {
     "unhealthy|forgotten|errors?:|failed": "red",
     "healthy|nothing forgotten": "green",
@@ -32,20 +38,9 @@ def fold(rows: Sequence[tuple[str, ...]], free: Sequence[int] = (0,)) -> list[tu
         groups.setdefault(key, []).append(row)
     folded = []
     for group in groups.values():
-        first, *others = (_range(list(column)) for column in zip(*group, strict=True))
+        first, *others = (together(column) for column in zip(*group, strict=True))
         folded.append((first + (f" ({len(group)})" if len(group) > 1 else ""), *others))
     return folded
-
-
-def _range(texts: list[str]) -> str:
-    """`a.0.b`, `a.2.b`, `a.4.b` as `a.0…4.b`."""
-    parts = re.split(r"\d+", texts[0])
-    numbers = [re.findall(r"\d+", text) for text in texts]
-    shown = [
-        column[0] if len(set(column)) == 1 else f"{column[0]}…{column[-1]}"
-        for column in zip(*numbers, strict=True)
-    ]
-    return "".join(part + number for part, number in zip(parts, [*shown, ""], strict=True))
 
 
 def render(
@@ -54,11 +49,25 @@ def render(
     rows: Sequence[tuple[str, ...]],
     notes: Sequence[str] = (),
     warnings: Sequence[str] = (),
-) -> str:
+    remarks: Sequence[str] = (),
+    narrower: Sequence[Cells] = (),
+    legend: Mapping[str, str] | None = None,
+) -> Printed:
     """A titled table as text, no wider than the terminal, with notes and warnings beneath it.
 
     Where a row does not fit on one line, its first cell gets a line of its own, so that names stay
-    whole to be read and copied.
+    whole to be read.
+
+    Args:
+        title: in bold above it.
+        columns: their names.
+        rows: cells as text; one with a first cell alone is a heading, and may run over the others.
+        notes: dim below it, one paragraph each.
+        warnings: below these, with a mark.
+        remarks: last, as they are.
+        narrower: the same table with less in it, columns and rows, for terminals in which it does not
+            fit: the first that fits is shown, else the last.
+        legend: what columns say, by column; said in one note of those that are shown.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -68,17 +77,23 @@ def render(
     with console.capture() as capture:
         console.print(_coloured(title, "bold"), highlight=False)
         console.print()
-        header, body = _layout(columns, rows, console.width - 1)
+        room = console.width - 1
+        tables = [(columns, rows), *narrower]
+        chosen = next((cells for cells in tables if _fits(*cells, room)), tables[-1])
+        header, body = _layout(*chosen, room)
+        words = [text for column, text in (legend or {}).items() if column in chosen[0]]
         for lines, style in ((header, "bold"), (body, None)):
             for line in lines:
                 shown = f" {line}"
                 console.print(_coloured(shown, style or ""), highlight=False, soft_wrap=True)
         console.print()
-        for note in notes:
+        for note in [*notes, *["; ".join(words)] * bool(words)]:
             console.print(Padding(escape(note), (0, 0, 0, 1)), highlight=False, style="dim")
         for warning in warnings:
             console.print(Padding(_coloured(f"! {warning}"), (0, 0, 0, 1)), highlight=False)
-    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines())
+        for remark in remarks:
+            console.print(Padding(escape(remark), (0, 0, 0, 1)), highlight=False)
+    return Printed("\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines()))
 
 
 def _coloured(text: str, style: str = "") -> Text:
@@ -91,25 +106,56 @@ def _coloured(text: str, style: str = "") -> Text:
     return coloured
 
 
+def _widths(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[int]:
+    """How wide each column is, headings left out."""
+    table = [tuple(columns), *(row for row in rows if not _is_heading(row))]
+    return [max(map(len, column)) for column in zip(*table, strict=True)]
+
+
+def _width(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> int:
+    widths = _widths(columns, rows)
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _fits(columns: Sequence[str], rows: Sequence[tuple[str, ...]], room: int) -> bool:
+    """Whether nearly all rows take one line."""
+    left = room - (_width(columns, rows) - _widths(columns, rows)[0])
+    over = sum(len(row[0]) > left for row in rows if not _is_heading(row))
+    return not over or (left >= LEAST and over * FEW <= len(rows))
+
+
+def _is_heading(row: Sequence[str]) -> bool:
+    return len(row) > 1 and not any(row[1:])
+
+
 def _layout(
     columns: Sequence[str], rows: Sequence[tuple[str, ...]], room: int
 ) -> tuple[list[str], list[str]]:
     """The lines of a table's header, and of its body; none longer than `room`."""
     table = [tuple(columns), *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    whole = sum(widths) + GAP * (len(widths) - 1)
-    if whole <= room:
-        header, *body = [_row(row, widths) for row in table]
+    widths, whole = _widths(columns, rows), _width(columns, rows)
+    left = room - (whole - widths[0])
+    if whole <= room or left >= LEAST:
+        widths[0] = min(widths[0], left)
+        header, *body = [_beside(row, widths, room) for row in table]
     else:
         words = [
             max(map(len, " ".join(cells).split() or [""])) for cells in zip(*table, strict=True)
         ]
         widths = _narrowed(widths[1:], words[1:], room - GAP * len(widths[1:]))
         header, *body = [
-            [*_wrap(first, room), *(" " * GAP + line for line in _row(rest, widths))]
+            [*_wrap(first, room), *(" " * GAP + line for line in _row(rest, widths) if line)]
             for first, *rest in table
         ]
     return header, ["─" * min(whole, room), *(line for lines in body for line in lines)]
+
+
+def _beside(row: Sequence[str], widths: list[int], room: int) -> list[str]:
+    """One row as lines: a name that is too long for its column stands above the other cells."""
+    if len(row[0]) <= widths[0]:
+        return _row(row, widths)
+    rest = [] if _is_heading(row) else _row(("", *row[1:]), widths)
+    return [*_wrap(row[0], room), *rest]
 
 
 def _narrowed(widths: list[int], words: list[int], room: int) -> list[int]:

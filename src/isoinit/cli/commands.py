@@ -73,6 +73,7 @@ Html = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="A row for every one, none folded.")]
 Method = Annotated[
     str,
     typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
@@ -130,12 +131,13 @@ def plan(
     seed: Seed = 0,
     html: Html = None,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
     _write_page(chosen, html)
-    print(chosen.to_json() if as_json else chosen)
+    print(chosen.to_json() if as_json else chosen.show(verbose=verbose))
 
 
 @app.command()
@@ -185,6 +187,7 @@ def check(
         float | None, typer.Option(help="Compare the first step with the weights.")
     ] = None,
     optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
+    verbose: Verbose = False,
 ) -> None:
     """Measure the signal through a model as the function returns it.
 
@@ -195,7 +198,8 @@ def check(
         raise _no_batch(target, "check")
     health = isoinit.check(model, batch, loss=loss, lr=lr, optimizer=optimizer)
     _write_page(health, html)
-    _answer(health, as_json=as_json, github=github, strict=strict)
+    text = health.to_json() if as_json else health.show(verbose=verbose)
+    _answer(health, text, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -262,7 +266,8 @@ def audit(
     function = find_target(target)
     found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
     _write_page(found, html)
-    _answer(found, as_json=as_json, github=github, strict=strict)
+    text = found.to_json() if as_json else str(found)
+    _answer(found, text, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -336,7 +341,8 @@ def verify(
     """Compare a checkpoint with what its plan draws, bit for bit. Exits with 1 if they differ."""
     chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
     found = isoinit.verify_checkpoint(directory, chosen, seed)
-    _answer(found, as_json=as_json, github=github, strict=strict)
+    text = found.to_json() if as_json else str(found)
+    _answer(found, text, as_json=as_json, github=github, strict=strict)
 
 
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
@@ -360,11 +366,11 @@ def _write_page(shown: Shown, path: Path | None) -> None:
         shown.to_html(path)
 
 
-def _answer(verdict: Verdict, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
-    """Print a verdict, and exit with the status that it deserves."""
+def _answer(verdict: Verdict, text: str, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
+    """Print a verdict as text, and exit with the status that it deserves."""
     if as_json and github:
         raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
-    print(verdict.to_json() if as_json else verdict)
+    print(text)
     if github and verdict.findings:
         print(verdict.annotations())
     raise typer.Exit(1 if verdict.failures(strict=strict) else 0)

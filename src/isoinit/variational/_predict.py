@@ -14,8 +14,10 @@ from torch.nn.utils import parametrize
 
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import unwrap
+from isoinit._showing.terminal import Printed, Tabled, counted
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitWarning
+from isoinit.variational._shown import table
 from isoinit.variational.gaussian import GaussianWeight, distribution_of
 from isoinit.variational.loss import at_prior, converted
 from isoinit.variational.noise import new_index
@@ -24,8 +26,8 @@ from isoinit.variational.priors import require_number
 Likelihood = Literal["values", "logits", "normal"]
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Tabled):
     """The model's answer over draws of its weights, and how its variance is made up.
 
     The total variance of an answer is the mean over draws of its variance within a draw (aleatoric:
@@ -54,6 +56,54 @@ class Prediction:
     def std(self) -> torch.Tensor:
         """The standard deviation of the total."""
         return self.total.sqrt()
+
+    def show(self, *, verbose: bool = False) -> Printed:
+        """Return the prediction as a table: the least, the median and the largest of each quantity.
+
+        Of values these are the mean, and the standard deviations whose squares are `total`,
+        `epistemic` and `aleatoric`; of classes the probability of the likeliest one, `entropy` and
+        `mutual_information`.
+
+        Args:
+            verbose: a row for every answer: for each example and output, or each example and place
+                of classes.
+
+        Returns:
+            Text, no wider than the terminal. `print(prediction)` prints it, too.
+
+        Example:
+            >>> import torch
+            >>> from isoinit import variational
+            >>> model = variational.convert(torch.nn.Linear(4, 2))
+            >>> prediction = variational.predict(model, torch.ones(3, 4))
+            >>> prediction
+            <Prediction: 3 examples, 2 outputs each, 32 draws>
+            >>> prediction.show().splitlines()[2].split()
+            ['of', 'all', 'answers', 'least', 'median', 'largest']
+        """
+        return table(f"prediction of {self._size()}", self._quantities(), verbose)
+
+    def _quantities(self) -> dict[str, torch.Tensor]:
+        """What the table shows, by name."""
+        if self.entropy is None or self.mutual_information is None:
+            parts = {"epistemic": self.epistemic, "aleatoric": self.aleatoric}
+            roots = {name: part.sqrt() for name, part in parts.items()}
+            return {"mean": self.mean, "std": self.std, **roots}
+        axis = 1 if self.mean.ndim > 2 else -1
+        return {
+            "probability": self.mean.amax(axis),
+            "entropy": self.entropy,
+            "information": self.mutual_information,
+        }
+
+    def _size(self) -> str:
+        examples = len(self.mean) if self.mean.ndim else 1
+        each = self.mean.numel() // max(examples, 1)
+        outputs = counted(each, "output")
+        return f"{counted(examples, 'example')}, {outputs} each, {counted(len(self.draws), 'draw')}"
+
+    def __repr__(self) -> str:
+        return f"<Prediction: {self._size()}>"
 
 
 def predict(

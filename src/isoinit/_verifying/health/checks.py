@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,10 +16,9 @@ from isoinit._reading.torch import as_arguments, require_parameters, structure
 from isoinit._reading.torch.charts import weights_made
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._showing import tensorboard as board
-from isoinit._showing.findings import Finding, Verdict
+from isoinit._showing.findings import SEVERITIES, Finding, Verdict
 from isoinit._showing.page import Page, Shown
-from isoinit._showing.sparkline import sparkline
-from isoinit._showing.table import render
+from isoinit._showing.terminal import Printed, Tabled, counted
 from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.jacobian import singular_values
@@ -28,19 +27,18 @@ from isoinit._verifying.health.layers import LayerHealth, backward_signal, forwa
 from isoinit._verifying.health.measure import measure
 from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.passes import Loss
+from isoinit._verifying.health.table import kinds_of, table
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
 from isoinit._verifying.sharded import local, whole
 from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_unready
 from isoinit.errors import ArgumentError, PlanError
 
-DEEP = 4  # layers from which on a curve tells more than the table
-SHOWN = 16  # rows of a printed table; deeper models show layers at even distances
 OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
-class Health(Shown, Verdict):
+class Health(Tabled, Shown, Verdict):
     """What a check measured and found.
 
     Attributes:
@@ -51,6 +49,7 @@ class Health(Shown, Verdict):
         chance: the loss of a model that knows nothing, ln C; None where the loss is not the mean
             cross-entropy over classes alone.
         jacobian: singular values of the input–output Jacobian, largest first; empty if not asked for.
+        kinds: what makes layers of one kind, by the layer's name: the role of its weight.
     """
 
     findings: list[Finding]
@@ -58,7 +57,8 @@ class Health(Shown, Verdict):
     weights: list[WeightHealth]
     loss: float | None
     chance: float | None
-    jacobian: tuple[float, ...] = field(default=(), repr=False)
+    jacobian: tuple[float, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def forward(self) -> list[float | None]:
@@ -96,55 +96,41 @@ class Health(Shown, Verdict):
         """
         board.log(writer, self.findings, self.layers, step)
 
-    def __str__(self) -> str:
-        step = max(1, math.ceil(len(self.layers) / SHOWN))
-        columns = self._columns()
-        rows = [
-            (layer.name, *(cell(layer) for cell in columns.values()))
-            for index, layer in enumerate(self.layers)
-            if index % step == 0 or index == len(self.layers) - 1
-        ]
+    def show(self, *, verbose: bool = False) -> Printed:
+        """Return the check as a table: one row a kind of layer, and below it what was found.
+
+        Layers are of one kind if their names differ in numbers alone (`h.0…11.attn`) and their weights
+        have the same role. A row tells the least, the median and the largest of a kind over depth, a
+        curve through depth, and the worst of what is left. A narrow terminal lacks room for ranks, or
+        for medians. Where there are more than 24 kinds, those that findings name come first.
+
+        Args:
+            verbose: a row for every layer.
+
+        Returns:
+            Text, no wider than the terminal. `print(health)` prints it, too.
+
+        Example:
+            >>> import isoinit, torch
+            >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
+            >>> batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+            >>> _ = isoinit.init(model, batch, seed=0)
+            >>> health = isoinit.check(model, batch)
+            >>> health
+            <Health: healthy, 20 layers>
+            >>> len(health.show().splitlines()) < len(health.show(verbose=True).splitlines())
+            True
+        """
         verdict = "healthy" if self.ok else "unhealthy"
-        every = f" (one in {step} shown)" if step > 1 else ""
-        return render(
-            f"{verdict}: the signal through {len(self.layers)} layers{every}{self._summary()}",
-            ("layer", *columns),
-            rows,
-            notes=self._curves(),
-            warnings=[str(finding) for finding in self.findings],
-        )
+        through = counted(len(self.layers), "layer")
+        title = f"{verdict}: the signal through {through}{self._summary()}"
+        return table(title, self.layers, self.kinds, self.findings, verbose)
 
-    def _curves(self) -> list[str]:
-        """The signal by depth, each direction in a line; nothing of a network that has no depth."""
-        if len(self.layers) < DEEP:
-            return []
-        return [
-            f"{name:<9}{sparkline(sizes, SHOWN)}  {what}, {least:.2g} to {largest:.2g}, log scale"
-            for name, what, sizes in (
-                ("forward", "differences between examples", self.forward),
-                ("backward", "gradients", self.backward),
-            )
-            if (there := [size for size in sizes if size is not None])
-            for least, largest in [(min(there), max(there))]
-        ]
-
-    def _columns(self) -> dict[str, Callable[[LayerHealth], str]]:
-        """What the table shows of each layer: what is measured anywhere."""
-        chosen: dict[str, Callable[[LayerHealth], str]] = {
-            "output rms": lambda x: _number(x.rms),
-            "expected": lambda x: _number(x.expected),
-            "alike": lambda x: _number(x.correlation, "{:.2f}"),
-            "rank": lambda x: _number(x.rank, "{:.0f}"),
-            "dead": lambda x: _number(x.dead, "{:.0%}"),
-            "saturated": lambda x: _number(x.saturated, "{:.0%}"),
-            "gradient rms": lambda x: _number(x.gradient),
-        }
-        always = ("output rms", "gradient rms")
-        return {
-            name: cell
-            for name, cell in chosen.items()
-            if name in always or any(cell(layer) not in ("", "0%") for layer in self.layers)
-        }
+    def __repr__(self) -> str:
+        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
+        parts = [counted(len(self.layers), "layer")]
+        parts += [counted(count, severity) for severity, count in counts.items() if count]
+        return f"<Health: {', '.join(['healthy' if self.ok else 'unhealthy', *parts])}>"
 
     def _summary(self) -> str:
         parts = []
@@ -159,10 +145,6 @@ class Health(Shown, Verdict):
 
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != name}
-
-
-def _number(value: float | None, form: str = "{:.3g}") -> str:
-    return "" if value is None or math.isnan(value) else form.format(value)
 
 
 def check(
@@ -237,6 +219,7 @@ def check(
         measured.loss,
         measured.chance,
         spectrum,
+        kinds_of(roles),
     )
 
 

@@ -1,0 +1,143 @@
+"""A plan to be read: the table, the page, and one entry in full, as a mixin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING
+
+from isoinit._planning import shown
+from isoinit._showing.page import Page, Shown
+from isoinit._showing.terminal import Printed, Tabled, counted, rough
+from isoinit._system.packages import needs
+from isoinit._writing.entry import Entry
+from isoinit.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Readable(Tabled, Shown):
+    """A plan to be read, in a terminal, a notebook or a browser."""
+
+    entries: dict[str, Entry]
+    aliases: dict[str, str]
+    method: str
+    how: str
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about the plan, one sentence each; empty if nothing is."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def __getitem__(self, name: str) -> Entry:
+        raise NotImplementedError
+
+    def show(
+        self, *, now: nn.Module | None = None, own: bool = False, verbose: bool = False
+    ) -> Printed:
+        """Return the plan as a table: one row a kind of parameter, and below it the reasons.
+
+        Parameters are of one kind if their names differ in numbers alone (`h.0…11.attn.weight`), and
+        shape, role, reason and kind of initializer agree. Where standard deviations differ, a row
+        tells the least and the largest. The column `why` points at the numbered reasons below.
+        In a narrow terminal roles stand beside the reasons alone, and shapes may be left out.
+
+        Args:
+            now: a model with the plan's parameters, or some of them. A column tells the standard
+                deviation of the values that each has now.
+            own: whether a column tells the standard deviation that the model's own initialization
+                gives, as `isoinit.plan(model, recipe="own")` finds it. It needs `now`.
+            verbose: a row for every parameter.
+
+        Returns:
+            Text, no wider than the terminal. `print(plan)` prints it, too.
+
+        Raises:
+            ArgumentError: if `own` comes without `now`, or `now` is no model with parameters.
+            PlanError: if names or shapes of model and plan differ, or the model has no initialization
+                of its own.
+
+        Example:
+            >>> import isoinit, torch
+            >>> model = torch.nn.Linear(64, 2)
+            >>> plan = isoinit.plan(model, torch.zeros(1, 64))
+            >>> plan
+            <Plan: 2 tensors, 130 parameters, 2 rules>
+            >>> print(plan.show(now=model.requires_grad_(), own=True).splitlines()[2])
+             parameter  shape  initializer  std    now    own    role                  why
+        """
+        beside, notes = self._beside(now, own)
+        title = f"plan of {self._size()}, method {self.method!r}"
+        return shown.table(title, self.entries, beside, notes, self.warnings, verbose)
+
+    def _beside(self, now: nn.Module | None, own: bool) -> tuple[shown.Beside, list[str]]:
+        """The columns beside the plan's, and what is to be said of them."""
+        if now is None:
+            if own:
+                raise ArgumentError(
+                    "show(own=True) runs the model's own initialization, so it needs the model: "
+                    "show(now=model, own=True)"
+                )
+            return {}, []
+        with needs("torch", "Plan.show(now=...)"):
+            from isoinit._planning import today
+
+        stds, unknown = today.present(now, self.entries, self.aliases)
+        beside: shown.Beside = {"now": stds}
+        notes = [
+            f"now: {counted(unknown, 'tensor')} without values here (on the meta device, postponed or "
+            "sharded)"
+        ]
+        if own:
+            beside["own"] = today.own(now, self.entries, self.aliases)
+        return beside, notes if unknown else []
+
+    def _size(self) -> str:
+        elements = sum(prod(entry.shape) for entry in self)
+        words = "parameter" if elements == 1 else "parameters"
+        return f"{counted(len(self.entries), 'tensor')}, {rough(elements)} {words}"
+
+    def explain(self, name: str) -> str:
+        """Return the whole chain of one choice, as text.
+
+        What feeds the parameter and what it feeds, which rule decided and which came close, the
+        formula with its numbers, the signal that is expected before and after, and the gradient.
+
+        Args:
+            name: the parameter's name, or another name of a tied one.
+
+        Raises:
+            UnknownParameterError: if the plan has no such parameter.
+
+        Example:
+            >>> import isoinit, torch
+            >>> nn = torch.nn
+            >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+            >>> print(isoinit.plan(model, torch.randn(256, 8)).explain("2.weight"))
+            2.weight: weight of the output, float32 of 2×32
+              is fed   relu of weight
+              feeds    output
+              gets     HeNormal(gain=1.414), standard deviation 0.25
+              by rule  "ReLU": a weight fed by ReLU or leaky ReLU of slope a
+              formula  Var = 2/((1 + a²) fan_in)
+              where    fan_in = 32, fan_out = 2, E[x²] = 0.5
+              because  fed by relu, which takes part of the second moment; gain 1.414 restores it
+                       (He et al. 2015, eq. 10 and 15)
+              signal   root mean square 0.707 before, 1 after (for a standardized input)
+              gradient root mean square 1 expected (for 1 at the model's output)
+              close    "any activation", "measured signal"
+        """
+        return shown.explained(self[name])
+
+    def _page(self) -> Page:
+        return shown.page(self.entries, self.method, self.how, self.warnings)
+
+    def __repr__(self) -> str:
+        rules = len({entry.rule for entry in self if entry.rule})
+        counts = {"rule": rules, "warning": len(self.warnings)}
+        parts = [self._size(), *(counted(n, what) for what, n in counts.items() if n)]
+        return f"<Plan: {', '.join(parts)}>"
