@@ -19,7 +19,7 @@ from torch import nn
 import isoinit
 
 STAGE_S = 60  # a check, a plan, a training run
-LARGEST = 60_000_000  # parameters; two models at a time have to fit
+LARGEST = 65_000_000  # parameters; two models at a time have to fit
 FACTOR = 2.0  # between a layer's measured size and the expected: beyond, the reading is wrong
 SEED = 0
 

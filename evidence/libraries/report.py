@@ -79,7 +79,7 @@ def _summary(rows: list[Row], ran: list[Row]) -> Iterator[str]:
         checked, wrong, training = _counts(ran, stage)
         yield (
             f"- Initialized by {by}: {wrong} of {checked} models have an error; "
-            f"{training} of them train."
+            f"{training} of them train, of {_untold(ran, stage)} it is not known."
         )
     yield f"- Plans that failed: {sum('plan_error' in row for row in ran)}."
     known = sum(row.get("expected", 0) for row in ran)
@@ -95,6 +95,13 @@ def _counts(rows: list[Row], stage: str) -> tuple[int, int, int]:
     wrong = [row for row in rows if errors(row, stage)]
     training = sum(learns(row["trains"].get(stage, "")) for row in wrong)
     return sum(stage in row for row in rows), len(wrong), training
+
+
+def _untold(rows: list[Row], stage: str) -> int:
+    """The models with an error whose training did not run, or took too long."""
+    return sum(
+        bool(errors(row, stage)) and not isinstance(row["trains"].get(stage), list) for row in rows
+    )
 
 
 def errors(row: Row, stage: str) -> list[str]:

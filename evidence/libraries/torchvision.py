@@ -12,8 +12,8 @@ from torchvision import models as library
 
 # Too large for two processors, quantized, or with boxes and pairs of images as arguments.
 LEFT = re.compile(
-    r"rcnn|retina|fcos|ssd|quant|raft|vit_[lh]|_128gf|_(16|32)gf|_l(arge)?$|swin3d_[bs]|b[4-7]$|"
-    r"swin(_v2)?_b|convnext_base|wide|152|x101|vgg1[369]|v2_m$"
+    r"rcnn|retina|fcos|ssd|quant|raft|vit_[blh]|_128gf|_(16|32)gf|_l(arge)?$|swin3d_[bs]|b[4-7]$|"
+    r"swin(_v2)?_b|convnext_base|wide|152|x101|vgg|v2_m$"
 )
 VIDEO = re.compile(r"r3d|mc3|r2plus|s3d|mvit|swin3d")
 

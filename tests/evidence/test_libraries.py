@@ -180,8 +180,10 @@ FOUND = [
 def test_the_page_says_what_was_found():
     page = report.document(FOUND, 60)
     assert "- 2 models of 1 libraries; 1 more did not run." in page
-    assert "- Initialized by its library: 1 of 2 models have an error; 1 of them train." in page
-    assert "- Initialized by the plan: 1 of 1 models have an error; 0 of them train." in page
+    assert (
+        "- Initialized by its library: 1 of 2 models have an error; 1 of them train, of 0" in page
+    )
+    assert "- Initialized by the plan: 1 of 1 models have an error; 0 of them train, of 0" in page
     assert "- Of 4 layers with an expected size, 2 (50.0%) are" in page
     assert "| one |  | 2 | 1 | 1 | 1 | 1 | 1 | 0 | 4 | 2 | 1.5 |" in page
     assert "| no gradient | yes | 1 → 0.5 | 1 → 0.5 | 75% |" in page
@@ -189,6 +191,12 @@ def test_the_page_says_what_was_found():
     assert "| 4 | 2 | `layer` | 1 | 8 |" in page
     assert "| one: broken | plan | IndexError: none |" in page
     assert "| two: stopped | took more than 600 s |" in page
+
+
+def test_a_training_that_took_too_long_is_not_known():
+    page = report.document([FOUND[0] | {"trains": {"own": "took more than 120 s"}}], 60)
+    assert "1 of 1 models have an error; 0 of them train, of 1 it is not known." in page
+    assert "| no gradient | not known: took more than 120 s | | |  |" in page
 
 
 def test_a_page_of_nothing_found_has_no_empty_tables():
