@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs bench evidence peers families slow audits signal training health tables variational sparse clean
+.PHONY: demo test lint format docs bench evidence peers families slow audits signal training health tables variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -70,6 +71,11 @@ families: $(VENV)/dev.stamp
 audits: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.audits
 
+# One to two hours, and 6 GB for an environment of its own: whole libraries, checked and planned; writes
+# docs/libraries.md. Started again after a break, it goes on where it stopped.
+libraries: $(LIBRARIES)/made.stamp
+	OMP_NUM_THREADS=1 $(LIBRARIES)/bin/python -m evidence.libraries --rows $(LIBRARIES)/rows.jsonl
+
 # What is claimed of each method, tried: under twenty minutes on two cores; writes docs/evidence.md.
 evidence: $(VENV)/dev.stamp peers
 	$(BIN)/python -m evidence.claims
@@ -80,7 +86,7 @@ slow: $(VENV)/dev.stamp
 	$(BIN)/python evidence/dieharder.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIBRARIES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -91,3 +97,9 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/demo.stamp
+
+$(LIBRARIES)/made.stamp: pyproject.toml evidence/libraries/requirements.txt
+	test -x $(LIBRARIES)/bin/python || $(PYTHON) -m venv $(LIBRARIES)
+	$(LIBRARIES)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	  -r evidence/libraries/requirements.txt -e .
+	touch $@

@@ -1,11 +1,14 @@
-"""Looks at each family of `transformers` in a process of its own, which may crash or be stopped."""
+"""Looks at each of many models in a process of its own, which may crash or be stopped."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rich.progress import track
@@ -15,7 +18,15 @@ LIMIT_S = 240
 Look = Callable[[str], dict[str, Any]]
 
 
-def sweep(look: Look, families: list[str], jobs: int, doing: str) -> list[dict[str, Any]]:
+def sweep(
+    look: Look,
+    families: list[str],
+    jobs: int,
+    doing: str,
+    *,
+    limit_s: float = LIMIT_S,
+    rows: Path | None = None,
+) -> list[dict[str, Any]]:
     """What became of each family, some at a time.
 
     Args:
@@ -23,14 +34,51 @@ def sweep(look: Look, families: list[str], jobs: int, doing: str) -> list[dict[s
         families: their names.
         jobs: how many at a time.
         doing: what to say on the way.
+        limit_s: how long one look may take.
+        rows: a file that each row is added to as it is made. A family that has its row there is not
+            looked at again: an interrupted sweep goes on where it stopped.
     """
-    import transformers  # noqa: F401  # once, and not in each process
+    _load()
+    kept = rows_of(rows) if rows else {}
+    writing = Lock()
 
-    import isoinit  # noqa: F401
+    def row_of(family: str) -> dict[str, Any]:
+        if family in kept:
+            return kept[family]
+        row = _apart(look, family, limit_s)
+        if rows:
+            with writing, rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        return row
 
     with ThreadPoolExecutor(jobs) as pool:
-        found = pool.map(lambda family: _apart(look, family), families)
-        return list(track(found, doing, total=len(families)))
+        return list(track(pool.map(row_of, families), doing, total=len(families)))
+
+
+def _load() -> None:
+    """Load what a look needs, once and not in each process: some of it loads when it first runs.
+
+    Nothing is sent back through a model here: after that torch refuses to do so in a forked process.
+    """
+    import torch
+    import transformers  # noqa: F401
+
+    import isoinit
+    from isoinit import audit, check  # noqa: F401
+
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        isoinit.init(torch.nn.Linear(2, 2), torch.randn(4, 2))
+
+
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows that a file holds, by family; the last line may be torn."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if line.endswith("}"):
+            row = json.loads(line)
+            found[row["family"]] = row
+    return found
 
 
 def words(error: Any) -> str:
@@ -39,16 +87,16 @@ def words(error: Any) -> str:
     return text.replace("|", "/")[:600]
 
 
-def _apart(look: Look, family: str) -> dict[str, Any]:
+def _apart(look: Look, family: str, limit_s: float) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(look, family, sender))
     process.start()
     sender.close()
     try:
-        if receiver.poll(LIMIT_S):
+        if receiver.poll(limit_s):
             return dict(receiver.recv())
-        return {"family": family, "runs": False, "why": f"took more than {LIMIT_S} s"}
+        return {"family": family, "runs": False, "why": f"took more than {limit_s:g} s"}
     except EOFError:
         process.join()
         return {"family": family, "runs": False, "why": f"its process ended: {process.exitcode}"}

@@ -1,0 +1,1 @@
+"""Checks and plans whole public libraries of models, and writes docs/libraries.md."""
