@@ -16,7 +16,8 @@ from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.layers import LayerHealth, Probe, Ranges, dead_and_saturated, ranges
 from isoinit._verifying.health.nonfinite import Trouble, find_trouble
-from isoinit._verifying.health.passes import Loss, run_passes
+from isoinit._verifying.health.passes import run_passes
+from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
 # The operations whose output is a layer's signal.

@@ -14,7 +14,8 @@ from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.run import OURS
 from isoinit._reading.torch.trees import tensors_in
-from isoinit._verifying.health.passes import Loss, run_passes
+from isoinit._verifying.health.passes import run_passes
+from isoinit._verifying.losses import Loss
 
 # Minus infinity is what they are given of what is masked; what they make of it is finite.
 NORMALIZING = frozenset("softmax log_softmax logsumexp scaled_dot_product_attention".split())

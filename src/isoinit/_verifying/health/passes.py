@@ -17,9 +17,9 @@ from isoinit._reading.torch import as_arguments, explained, recording
 from isoinit._reading.torch.calls import function_name
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._verifying.losses import Loss
 from isoinit.errors import ArgumentError
 
-Loss = Callable[[Any], torch.Tensor]
 Watcher = Callable[[Op, tuple[torch.Tensor, ...], Recorder], None]
 
 # Losses of a mean over classes, of which a model that knows nothing gets ln C, or ln 2 of two.
