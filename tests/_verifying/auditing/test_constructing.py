@@ -190,6 +190,24 @@ def put_back(model):
     model.dt.bias.data.copy_(kept)
 
 
+def drawn_again(model):
+    model.dt.bias.data.copy_(time_steps())
+
+
+def one_unit(model):
+    """Of one bias it cannot be told whether it was drawn, and torch's layers draw theirs."""
+    model.one = nn.Linear(4, 1)
+    model.apply(sweep)
+    nn.init.uniform_(model.one.bias)
+
+
+def scale_about_one(model):
+    """A norm that adds one to its weight: a sweep writes ones, and a later branch zeros."""
+    model.gain = nn.Parameter(torch.zeros(8))
+    for value in (1.0, 0.0):
+        nn.init.constant_(model.gain, value)
+
+
 def another_choice(model):
     model.apply(sweep)
     model.dt.bias.data.fill_(-3)
@@ -205,6 +223,9 @@ def another_choice(model):
         (smaller, Steps.write),
         (moved, Steps.write),
         (twin, Steps.write),
+        (drawn_again, Steps.write),
+        (one_unit, nothing),
+        (scale_about_one, nothing),
         (put_back, Steps.write),
         (another_choice, Steps.write),
     ],

@@ -6,6 +6,7 @@ anybody may write over. Anything else stands for something: a table, a constant,
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from isoinit._reading.torch.look import look_at
+from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._reading.values import Values
 from isoinit._verifying.auditing.lines import Asked, asked
@@ -29,6 +31,7 @@ MAKE_RANDOM = frozenset(
     "rand randn rand_like randn_like normal randint randint_like bernoulli poisson".split()
 )
 PASS_ON = frozenset("clone to contiguous float double half bfloat16 type cpu reshape".split())
+ERRORS = 5.0  # standard errors, beyond which two draws of one distribution differ once in a million
 Kind = Literal["empty", "drawn", "layer's", "written"]
 
 
@@ -57,6 +60,7 @@ class Lost:
 
     Attributes:
         values: as they were.
+        kind: what kind of values they were, as in `Values`.
         said: what they were, in words.
         first: the line that wrote them.
         second: the line that wrote over them.
@@ -65,6 +69,7 @@ class Lost:
     """
 
     values: torch.Tensor
+    kind: str
     said: str
     first: str
     second: str
@@ -132,6 +137,9 @@ class Constructing(TorchFunctionMode):
                     continue  # a step of the same computation, or an exception
                 if last and self._meant(tensor, last) and not self._sweeps(last.asked.line):
                     continue  # something else is meant now, by a line for this one alone
+                redrawn = lost.kind == "random" and not lost.changed
+                if redrawn and _is_drawn_alike(lost.values, tensor):
+                    continue
                 if not _is_same(lost.values, tensor):
                     found[name] = lost
                     break
@@ -166,7 +174,14 @@ class Constructing(TorchFunctionMode):
     ) -> None:
         if (values := self._meant(target, start)) is not None:
             self._lost[key].append(
-                Lost(target.detach().clone(), values.said, start.asked.line, *by, changed)
+                Lost(
+                    target.detach().clone(),
+                    values.kind,
+                    values.said,
+                    start.asked.line,
+                    *by,
+                    changed,
+                )
             )
 
     def _after(
@@ -197,7 +212,8 @@ class Constructing(TorchFunctionMode):
         number = {"zero_": 0.0, "zeros_": 0.0, "ones_": 1.0}.get(name, given)
         if start.kind != "layer's" or not isinstance(number, (int, float)):
             return False
-        return not torch.equal(target.detach(), torch.full_like(target, number))
+        before = target.detach().reshape(-1)[0].item()  # in each element
+        return before in (0, 1) and number != before
 
     def _replaced(self, old: Any, new: Any, law: str) -> None:
         """Note that other memory stands for a parameter from now on."""
@@ -306,6 +322,18 @@ def _is_same(before: torch.Tensor, now: torch.Tensor) -> bool:
     return torch.allclose(
         before.to(exact), now.detach().to(exact), rtol=eps, atol=0, equal_nan=True
     )
+
+
+def _is_drawn_alike(before: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether two tensors may be draws from one distribution, by mean and standard deviation."""
+    x, y = (in_reals(t.detach()).double().reshape(-1) for t in (before, now))
+    if len(x) != len(y) or len(x) < 2:
+        return False
+    sx, sy, error = float(x.std()), float(y.std()), ERRORS / math.sqrt(len(x))
+    if not (math.isfinite(sx * sy) and sx * sy):
+        return False
+    near = abs(float(x.mean() - y.mean())) <= error * math.hypot(sx, sy)
+    return near and abs(math.log(sx / sy)) <= error
 
 
 def _law(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
