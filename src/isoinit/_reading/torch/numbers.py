@@ -39,6 +39,16 @@ def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
     return tensor.double()
 
 
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor as numbers: of a nested one that of its longest rows."""
+    if not tensor.is_nested:
+        return tuple(tensor.shape)
+    if tensor.is_meta:  # whose rows have no lengths
+        return tuple(tensor.values().shape)
+    parts = tensor.unbind()
+    return (len(parts), *(max(sizes) for sizes in zip(*(p.shape for p in parts), strict=True)))
+
+
 def rows_of(tensor: torch.Tensor) -> torch.Tensor:
     """Return the rows of a nested tensor one behind the other; other tensors as they are."""
     return torch.cat(tensor.unbind()) if tensor.is_nested else tensor

@@ -82,7 +82,7 @@ class _Watcher:
         """Add a parameter's gradient: it may come in parts, where segments are computed again."""
         values = in_reals(whole(gradient))
         size = torch.linalg.vector_norm(values, dtype=torch.float64).item()
-        self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(values.numel(), 1)
+        self._squares[name] = self._squares.get(name, 0.0) + size * size / max(values.numel(), 1)
 
     def gradients(self, parameters: dict[str, nn.Parameter]) -> dict[str, float | None]:
         """Return the root mean square of each trained parameter's gradient; None where none came."""

@@ -87,6 +87,7 @@ def measure_weights(
             twins, identical = 0.0, False
             weight = made.get(name, values)
             is_map = "weight" in role.slot and weight.dim() > 1 and not why_not_drawn(values)
+            is_map = is_map and weight.numel() > 0
             if is_map and math.isfinite(rms):
                 rank, full = effective_rank(weight, role.layout)
                 twins = share_of_twins(weight, role.layout)
@@ -170,7 +171,11 @@ def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
 
 def all_identical(values: torch.Tensor, layout: Layout) -> bool:
     """Whether all units of a weight are the same: then they stay so."""
-    if not layout.out or math.prod(layout.grid[axis] for axis in layout.out) < 2:
+    if (
+        not values.numel()
+        or not layout.out
+        or math.prod(layout.grid[axis] for axis in layout.out) < 2
+    ):
         return False
     axes = tuple(range(len(layout.out)))
     units = values.reshape(layout.grid).movedim(layout.out, axes).flatten(0, len(axes) - 1)
