@@ -98,6 +98,16 @@ def test_what_lies_between_two_layers(make):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_layer_of_rows_without_sizes():
+    def nested(model, x):
+        made = model.a(torch.nested.as_nested_tensor([x[:3], x[:5]], layout=torch.strided))
+        return model.b(torch.nested.to_padded_tensor(made, 0.0))
+
+    health = shown(Calls(nested), X)
+    assert [(layer.name, layer.units) for layer in health.layers] == [("a", 8), ("b", 8)]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_layer_of_rows_of_unequal_length_is_measured_as_its_rows():
     rows = torch.cat([X[:3], X[:5]])
 
@@ -202,6 +212,11 @@ def test_an_operation_without_a_derivative_ends_the_gradient():
 
     health = shown(Calls(stops), X)
     assert health.weights[0].gradient is None
+
+
+def test_examples_without_an_element_are_not_identical():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
+    assert "identical examples" not in names(shown(model, torch.zeros(4, 0, dtype=torch.long)))
 
 
 def test_a_loss_of_complex_numbers_is_refused():

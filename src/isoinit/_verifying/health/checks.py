@@ -270,7 +270,8 @@ def _examples(batch: Any) -> tuple[int | None, bool]:
     if len(counts) != 1:
         return None, False
     count = counts.pop()
-    return count, count > 1 and all(bool((t == t[:1]).all()) for t in tensors)
+    several = count > 1 and any(t.numel() for t in tensors)
+    return count, several and all(bool((t == t[:1]).all()) for t in tensors)
 
 
 def _resting(model: nn.Module) -> tuple[str, ...]:

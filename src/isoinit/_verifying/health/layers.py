@@ -13,7 +13,7 @@ import torch
 
 from isoinit._reading.graph import Array
 from isoinit._reading.pointwise import GRID
-from isoinit._reading.torch.numbers import in_reals, rows_of
+from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Probe:
         """Measure the output, and wait for its gradient."""
         layer = self.layer
         layer.elements = output.numel()
-        layer.units = output.shape[self.axis] if output.dim() else 1
+        layer.units = shape_of(output)[self.axis] if output.dim() else 1
         signal = in_reals(output.detach(), self.axis)
         layer.mean, layer.std, layer.rms, layer.largest = moments(signal)
         if signal.dim() > 1 and len(signal) > 1 and math.isfinite(layer.rms):
