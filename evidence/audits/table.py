@@ -96,12 +96,17 @@ def _row(result: dict[str, Any], finding: dict[str, Any]) -> str:
 
 
 def _by_hand(family: str, finding: dict[str, Any]) -> tuple[str, str]:
-    where = " ".join(finding["where"])
+    """The verdict on a finding: of several rows that fit its names, the first, with all reasons."""
+    names = set(finding["where"]) or {""}
+    fitting: dict[str, str] = {}
     for families, name, pattern, verdict, reason in VERDICTS:
         meant = name == finding["name"] and (not families or family in families.split())
-        if meant and re.search(pattern, where):
-            return verdict, reason
-    return "not looked at", ""
+        if meant and (found := {n for n in names if re.search(pattern, n)}):
+            fitting.setdefault(reason, verdict)
+            names -= found
+    if not fitting:
+        return "not looked at", ""
+    return next(iter(fitting.values())), "; ".join(fitting)
 
 
 def _verdicts(run: list[dict[str, Any]]) -> list[tuple[str, int]]:

@@ -71,6 +71,28 @@ VERDICTS: tuple[tuple[str, str, str, str, str], ...] = (
         "fault",
         f"{FORGOTTEN} (355-360); the constructor gives 10⁻⁵ (157)",
     ),
+    (
+        "edgetam_video sam2_video sam3_tracker_video sam3_video",
+        "written over",
+        r"memory_fuser\.layers\.\d\.scale",
+        "fault",
+        "the constructor gives `memory_fuser_layer_scale_init_value`, 10⁻⁶ (sam2_video 1086, "
+        "edgetam_video 99), and `_init_weights` zeros (737, 879): the setting has no effect",
+    ),
+    (
+        "mllama",
+        "written over",
+        r"gate_(attn|ffn)",
+        "fault",
+        "the constructor gives π/4 (298), and `_init_weights` draws with std 0.02 (796)",
+    ),
+    (
+        "zamba",
+        "written over",
+        r"dt_proj_weight",
+        "legitimate",
+        "the constructor's number is a placeholder (459); `_init_weights` draws what is meant (814)",
+    ),
     ("groupvit", "never written", r"group_token", "fault", f"{FORGOTTEN} (725-747)"),
     ("levit", "never written", r"attention_biases", "fault", f"{FORGOTTEN} (475-485)"),
     (

@@ -34,6 +34,7 @@ from isoinit._drawing.streams import Stream
 from isoinit._writing.fill import fill_tensor
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import draw_seed
+from isoinit._writing.torch_init import asks_first
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers.scale import Layout, activation_gain, fans
 
@@ -75,6 +76,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _TORCH_GAINS.get(nonlinearity) or activation_gain(nonlinearity, param)
 
 
+@asks_first
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
@@ -90,6 +92,7 @@ def uniform_(
     return _fill(tensor, initializer, _stream(tensor, "uniform_", generator))
 
 
+@asks_first
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
@@ -102,6 +105,7 @@ def normal_(
     return _fill(tensor, methods.Normal(mean, std), _stream(tensor, "normal_", generator))
 
 
+@asks_first
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -132,6 +136,7 @@ def trunc_normal_(
     return _fill(tensor, initializer, _stream(tensor, "trunc_normal_", generator))
 
 
+@asks_first
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with `val`, as `torch.nn.init` does, which takes infinities and NaN too.
 
@@ -142,18 +147,21 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     return _fill(tensor, methods.Constant(val))
 
 
+@asks_first
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1, as `torch.nn.init` does."""
     _check(tensor)
     return _fill(tensor, methods.Ones())
 
 
+@asks_first
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0, as `torch.nn.init` does."""
     _check(tensor)
     return _fill(tensor, methods.Zeros())
 
 
+@asks_first
 def eye_(tensor: Tensor) -> Tensor:
     """Fill a matrix with the identity, as `torch.nn.init` does.
 
@@ -164,6 +172,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return _fill(tensor, methods.Identity())
 
 
+@asks_first
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Fill a kernel with the identity at its centre tap, group by group, as `torch.nn.init` does.
 
@@ -174,6 +183,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _fill(tensor, methods.Dirac(), layout=fans.conv(tensor.shape, groups))
 
 
+@asks_first
 def xavier_uniform_(
     tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
@@ -187,6 +197,7 @@ def xavier_uniform_(
     return _fill(tensor, initializer, _stream(tensor, "xavier_uniform_", generator))
 
 
+@asks_first
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with N(0, gain² · 2/(fan_in + fan_out)); the rest is as for `xavier_uniform_`."""
     _check(tensor, 2)
@@ -194,6 +205,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     return _fill(tensor, initializer, _stream(tensor, "xavier_normal_", generator))
 
 
+@asks_first
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0,
@@ -214,6 +226,7 @@ def kaiming_uniform_(
     return _fill(tensor, initializer, _stream(tensor, "kaiming_uniform_", generator))
 
 
+@asks_first
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0,
@@ -227,6 +240,7 @@ def kaiming_normal_(
     return _fill(tensor, initializer, _stream(tensor, "kaiming_normal_", generator))
 
 
+@asks_first
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """Fill with `gain` times a (semi-)orthogonal matrix, the trailing axes taken as one.
 
@@ -241,6 +255,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     return _fill(tensor, initializer, _stream(tensor, "orthogonal_", generator))
 
 
+@asks_first
 def sparse_(
     tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
 ) -> Tensor:

@@ -353,3 +353,12 @@ def test_meta_and_whole_numbers_are_left_alone():
         lazy = nn.LazyLinear(4)
     assert numbers.min() >= 1
     assert lazy(torch.ones(2, 3)).isfinite().all()
+
+
+def test_fills_by_the_librarys_own_functions_wait_too():
+    with isoinit.deferred():
+        layer = nn.Linear(4, 4)
+        isoinit.functional.kaiming_normal_(layer.weight)
+        isoinit.functional.zeros_(layer.bias)
+    assert set(unfilled(named_parameters(layer)[0])) == {"weight"}
+    assert torch.equal(layer.bias, torch.zeros(4))

@@ -1,5 +1,7 @@
 """What the command line is pointed at."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -27,6 +29,14 @@ def test_what_a_function_may_return(made, batch, loss):
     assert loaded[1:] == (batch, loss)
 
 
+def test_targets_go_to_the_loss_and_inputs_to_the_model():
+    x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    made = nn.Linear(2, 2), (x, y), nn.CrossEntropyLoss()
+    loaded = call_target(lambda: made, "m:f")
+    assert loaded.batch is x
+    assert loaded.loss(torch.zeros(3, 2)).item() == pytest.approx(math.log(2))
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
@@ -34,8 +44,9 @@ def test_what_a_function_may_return(made, batch, loss):
         ((nn.Linear(2, 2),), "returned a tuple"),
         ((nn.Linear(2, 2), None, None, None), "returned a tuple"),
         ((nn.Linear(2, 2), None, "mse"), "returned a str as its third"),
+        ((nn.Linear(2, 2), torch.zeros(3, 2), nn.MSELoss()), "TARGET 'm:f'.*holds no targets"),
     ],
-    ids=["a number", "one in a tuple", "four", "a loss that is a word"],
+    ids=["a number", "one in a tuple", "four", "a loss that is a word", "no targets"],
 )
 def test_what_is_refused(made, said):
     with pytest.raises(ArgumentError, match=said):

@@ -38,7 +38,7 @@ ARITHMETIC = frozenset(
     __isub__""".split()
 )
 # Writes that leave nothing of the old values.
-OVERWRITES = frozenset("fill_ zero_ constant_ copy_".split())
+OVERWRITES = frozenset("fill_ zero_ constant_ zeros_ ones_ eye_ dirac_ copy_".split())
 # What reads no values: views of the same memory, and facts about it. All else counts as reading.
 BLIND = frozenset(
     """__get__ __set__ __hash__ __len__ view detach detach_ t t_ transpose transpose_ permute narrow

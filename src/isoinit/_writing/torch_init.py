@@ -7,14 +7,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 # Functions of `torch.nn.init` that work on the tensor without asking a `TorchFunctionMode` first.
 UNASKED = ("trunc_normal_", "orthogonal_", "sparse_")
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _lock = threading.Lock()
 _installed = 0
 
@@ -51,14 +54,21 @@ def _swap(swaps: Sequence[tuple[Any, Any]]) -> None:
                     space[name] = new
 
 
-def _door(function: Callable[..., Any]) -> Callable[..., Any]:
+def asks_first(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a function of a tensor that asks the active `TorchFunctionMode` before it works.
+
+    So the mode sees one call with its numbers, as of torch's own functions, and not what it writes.
+    """
+
     @functools.wraps(function)
-    def asks_first(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        if has_torch_function_variadic(tensor):
-            return handle_torch_function(function, (tensor,), tensor, *args, **kwargs)
-        return function(tensor, *args, **kwargs)
+    def asking(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        tensor: Any = args[0] if args else kwargs.get("tensor")
+        if has_torch_function_variadic(tensor) and not is_lazy(tensor):  # it would refuse
+            asked: Any = handle_torch_function(function, (tensor,), *args, **kwargs)
+            return asked  # type: ignore[no-any-return]
+        return function(*args, **kwargs)
 
-    return asks_first
+    return asking
 
 
-_DOORS = [(f, _door(f)) for f in (getattr(nn.init, name) for name in UNASKED)]
+_DOORS = [(f, asks_first(f)) for f in (getattr(nn.init, name) for name in UNASKED)]

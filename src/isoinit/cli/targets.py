@@ -15,11 +15,14 @@ from isoinit.errors import ArgumentError, IsoinitError
 if TYPE_CHECKING:
     from torch import nn
 
-    from isoinit._verifying.health.passes import Loss
+    from isoinit._verifying.losses import Loss
 
 
 class Loaded(NamedTuple):
-    """What a target's function returns; None for what it leaves out."""
+    """What a target's function returns; None for what it leaves out.
+
+    The batch holds what the model takes, and the loss is of its output alone.
+    """
 
     model: nn.Module
     batch: Any = None
@@ -91,6 +94,13 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
             f"TARGET {target!r}: {name}() returned a {type(loaded.loss).__name__} as its third; "
             "expected a function from the model's output to its loss"
         )
+    if loaded.loss is not None and loaded.batch is not None:
+        from isoinit._verifying.losses import inputs_and_loss
+
+        try:
+            return Loaded(loaded.model, *inputs_and_loss(loaded.batch, loaded.loss))
+        except ArgumentError as error:
+            raise ArgumentError(f"TARGET {target!r}: {error}") from None
     return loaded
 
 

@@ -295,6 +295,40 @@ class ByHand(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
 
+FUNCTIONAL = [  # of a weight of 8 × 4: fan_in 4, fan_out 8
+    ("kaiming_normal_", {"nonlinearity": "relu"}, Normal(std=math.sqrt(2 / 4))),
+    ("kaiming_normal_", {"mode": "fan_avg", "nonlinearity": "linear"}, Normal(std=6**-0.5)),
+    ("kaiming_uniform_", {"a": math.sqrt(5)}, Uniform(-0.5, 0.5)),
+    ("xavier_uniform_", {}, Uniform(-math.sqrt(6 / 12), math.sqrt(6 / 12))),
+    ("trunc_normal_", {"a": -1.0, "b": 1.0}, isoinit.TruncatedNormal(0.0, 1.0, -1.0, 1.0)),
+    ("trunc_normal_", {"std": 0.0}, Zeros()),
+    ("orthogonal_", {"gain": 2.0}, isoinit.Orthogonal(2.0)),
+    ("uniform_", {"a": -0.1, "b": 0.3}, Uniform(-0.1, 0.3)),
+    ("eye_", {}, isoinit.Identity()),
+    ("constant_", {"val": 0.3}, Constant(0.3)),
+]
+
+
+@pytest.mark.parametrize(("name", "numbers", "law"), FUNCTIONAL)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_module_that_draws_by_the_librarys_own_functions(name, numbers, law, device):
+    class Fills(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.empty(8, 4))
+            self.reset_parameters()
+
+        def reset_parameters(self):
+            getattr(isoinit.functional, name)(self.w, **numbers)
+
+    with torch.device(device):
+        model = Fills()
+    got = isoinit.plan(model, recipe="own")["w"].initializer
+    assert type(got) is type(law)
+    assert vars(got) == pytest.approx(vars(law), rel=1e-5)
+    assert isoinit.audit(Fills).findings == []
+
+
 def test_a_constructor_that_fills_cannot_be_seen():
     plan = isoinit.plan(nn.Sequential(ByHand()), recipe="own")
     assert any("constructor of ByHand" in w and "kaiming_normal_" in w for w in plan.warnings)

@@ -128,16 +128,14 @@ def test_the_poison_has_a_form_for_every_type():
             written = tensor.view(-1)[:4]
             written.copy_(torch.zeros(written.shape).to(tensor.dtype))
 
-    audit = isoinit.audit(Typed, lambda model: None)
-    assert sum(len(f.where) for f in audit.findings) == 2 * len(TYPES)
-    assert {f.name for f in audit.findings} == {"never written"}
-    audit = isoinit.audit(Typed, write)
-    parts = [f for f in audit.findings if f.name == "partly written"]
-    assert len(parts) == len(TYPES)
-    assert all((f.value, f.severity) == (2.0, "error") for f in parts)
-    assert all(
-        "2 of 6 elements are never written, the first at [2, 0]" in f.sentence for f in parts
-    )
+    finding = only(isoinit.audit(Typed, lambda model: None))
+    assert (finding.name, len(finding.where)) == ("never written", 2 * len(TYPES))
+    (finding,) = (f for f in isoinit.audit(Typed, write).findings if f.name == "partly written")
+    assert finding.severity == "error"
+    assert len(finding.where) == len(TYPES)
+    assert finding.value == 2.0 * len(TYPES)
+    assert finding.sentence.count("2 of 6 elements are never written, the first at [2, 0]") == 3
+    assert finding.sentence.endswith(f"; and {len(TYPES) - 3} more")
 
 
 TYPES = [
@@ -145,6 +143,23 @@ TYPES = [
     torch.float8_e5m2, torch.complex64, torch.complex128, torch.int64, torch.int32, torch.int16,
     torch.int8, torch.uint8, torch.bool,
 ]  # fmt: skip
+
+
+def test_a_model_that_fills_itself_in_its_constructor_gets_one_finding():
+    class ByHand(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for k in range(20):
+                setattr(self, f"constant{k}", nn.Parameter(torch.full((4,), 0.1 * k)))
+                setattr(self, f"table{k}", nn.Parameter(torch.arange(4.0) + k))
+                setattr(self, f"drawn{k}", nn.Parameter(torch.randn(4)))
+
+    audit = isoinit.audit(ByHand)
+    finding = only(audit)
+    assert finding.name == "never written"
+    assert set(finding.where) == {name for name, _ in ByHand().named_parameters()}
+    assert "the constructor alone gives 0: constant0" in finding.sentence
+    assert len(finding.sentence) < 600
 
 
 # Faults, one each.
@@ -283,6 +298,12 @@ def draw(model):
         nn.init.normal_(parameter)
 
 
+def by_the_librarys_own_functions(model):
+    for parameter in model.parameters():
+        isoinit.functional.zeros_(parameter)
+        isoinit.functional.normal_(parameter)
+
+
 def in_a_row(model):
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
@@ -295,7 +316,9 @@ def padding_first(model):
         parameter.normal_()
 
 
-@pytest.mark.parametrize("initialize", [visited_twice, in_a_row, padding_first])
+@pytest.mark.parametrize(
+    "initialize", [visited_twice, in_a_row, padding_first, by_the_librarys_own_functions]
+)
 def test_written_twice(initialize):
     audit = isoinit.audit(Net, initialize)
     assert audit.ok

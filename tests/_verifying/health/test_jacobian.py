@@ -66,7 +66,7 @@ def test_it_is_worked_out_only_on_demand():
 
 def test_tokens_cannot_be_varied():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
-    with pytest.raises(ArgumentError, match="no floating-point tensor to vary"):
+    with pytest.raises(ArgumentError, match="no dense floating-point tensor of examples to vary"):
         isoinit.check(model, torch.tensor([[1, 2], [3, 4]]), jacobian=True)
 
 

@@ -34,7 +34,7 @@ from isoinit._writing.poison import poison
 from isoinit._writing.postponed import Write
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer, Normal, Orthogonal, TruncatedNormal, Uniform
-from isoinit.initializers.scale import fans
+from isoinit.initializers.scale import activation_gain, fans
 
 # Six standard errors: a true law is refused once in 500 million times.
 ERRORS = 6.0
@@ -179,7 +179,7 @@ def _law_of(write: Write, shape: tuple[int, ...]) -> Initializer | None:
     numbers.update((k, v) for k, v in given.items() if k in numbers)
     try:
         return _LAWS[name](numbers, shape)
-    except (IsoinitError, ValueError, TypeError):  # no such law, or not of ours
+    except (IsoinitError, ValueError, TypeError, ArithmeticError):  # no such law, or not of ours
         return None
 
 
@@ -202,9 +202,19 @@ def _xavier(n: dict[str, Any], shape: tuple[int, ...], *, uniform: bool) -> Init
 
 def _kaiming(n: dict[str, Any], shape: tuple[int, ...], *, uniform: bool) -> Initializer:
     fan_in, fan_out = _fans(shape)
-    fan = fan_in if n["mode"].lower() == "fan_in" else fan_out
-    gain = nn.init.calculate_gain(n["nonlinearity"], n["a"])
+    means = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    fan = means.get(n["mode"].lower(), 0.0)
+    gain = _gain(n["nonlinearity"], n["a"])
     return _of_std(gain / math.sqrt(fan), uniform=uniform)
+
+
+def _gain(name: str, slope: float) -> float:
+    """The gain of a nonlinearity: as in torch's table, or that of `isoinit.functional` beside it."""
+    known: Any = name
+    try:
+        return nn.init.calculate_gain(known, slope)
+    except ValueError:
+        return activation_gain(name)
 
 
 _LAWS: dict[str, Callable[[dict[str, Any], tuple[int, ...]], Initializer]] = {

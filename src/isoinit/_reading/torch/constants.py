@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from isoinit._reading.graph import Array, ReplayError, first_line
 from isoinit._reading.torch.calls import BESIDE, INDEXED, draws
 from isoinit._reading.torch.chance import DRAWN, drawer, seeded
+from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
@@ -200,7 +201,7 @@ def constant(
     real = _is_plain(made)
     if real and not (wave or causal or draw or (moved and before)):
         return None  # so that its memory is not kept
-    make = Constant(made)._read if real else _maker(call, known, tuple(made.shape))
+    make = Constant(made)._read if real else _maker(call, known, shape_of(made))
     held = before[0].tensor if moved and before else made
     return Constant(held, wave, causal, make=make, moved=moved, draw=draw)
 

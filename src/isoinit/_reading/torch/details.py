@@ -250,8 +250,11 @@ def _is_places(index: Any) -> bool:
 def axes_along(shape: Sequence[int], view: torch.Tensor) -> tuple[tuple[int, ...], ...]:
     """The axes of a contiguous tensor of a shape that each axis of a view of it runs along.
 
-    An axis of the view may merge several axes, or parts of them.
+    An axis of the view may merge several axes, or parts of them. What is sparse has no strides: its
+    axes are those of the tensor.
     """
+    if view.layout is not torch.strided:
+        return tuple((axis,) for axis in range(view.dim()))
     strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
     real = [axis for axis, size in enumerate(shape) if size > 1]
     found: list[tuple[int, ...]] = []

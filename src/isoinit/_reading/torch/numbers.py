@@ -37,3 +37,50 @@ def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
     if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
         return tensor
     return tensor.double()
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor as numbers: of a nested one that of its longest rows."""
+    if not tensor.is_nested:
+        return tuple(tensor.shape)
+    if tensor.is_meta:  # whose rows have no lengths
+        return tuple(tensor.values().shape)
+    parts = tensor.unbind()
+    return (len(parts), *(max(sizes) for sizes in zip(*(p.shape for p in parts), strict=True)))
+
+
+def rows_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a nested tensor one behind the other; other tensors as they are."""
+    return torch.cat(tensor.unbind()) if tensor.is_nested else tensor
+
+
+def stored(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Return the numbers that a tensor holds in memory, of a type that torch can ask for NaN.
+
+    Args:
+        tensor: of any type and layout, with values here. Of a sparse one its elements are stored.
+
+    Returns:
+        Floating-point or complex numbers; None for types that hold neither NaN nor infinity.
+
+    Example:
+        >>> import torch
+        >>> stored(torch.eye(3).to_sparse()).tolist(), stored(torch.arange(3))
+        ([1.0, 1.0, 1.0], None)
+    """
+    if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
+        return None
+    tensor = tensor.detach()
+    if tensor.is_nested:
+        return rows_of(tensor)
+    if tensor.layout is torch.sparse_coo:
+        tensor = tensor._values()
+    elif tensor.layout is not torch.strided:
+        tensor = tensor.values()
+    return tensor.float() if tensor.dtype.itemsize == 1 else tensor
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether no number that a tensor holds is a NaN or an infinity."""
+    numbers = stored(tensor)
+    return numbers is None or bool(numbers.isfinite().all())

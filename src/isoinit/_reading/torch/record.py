@@ -36,6 +36,7 @@ from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import called, refuse_endless, refuse_mixed_types
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
+from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.readers.call import Call, Weight
 from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
@@ -330,9 +331,8 @@ class Recorder(TorchFunctionMode):
         return self._count - 1
 
     def _new_value(self, tensor: torch.Tensor) -> int:
-        value = self._number()
-        self._values[tensor] = value
-        self._sizes[value] = tuple(tensor.shape)
+        value = self._values[tensor] = self._number()
+        self._sizes[value] = shape_of(tensor)
         return value
 
     def value(self, tensor: Any) -> int | None:

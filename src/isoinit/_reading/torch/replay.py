@@ -110,8 +110,12 @@ def replay_of(
         inputs: the numbers that arrays will be given for; by default each in the order of the call.
     """
     call = _plain(call, made)
-    if any(tensor.is_complex() for tensor in (*tensors_in((call.args, call.kwargs)), *made)):
+    tensors = [*tensors_in((call.args, call.kwargs)), *made]
+    if any(tensor.is_complex() for tensor in tensors):
         return Played(None, None, "computes with complex numbers")
+    sparse = any(tensor.layout not in (torch.strided, torch.jagged) for tensor in made)
+    if sparse or any(tensor.is_nested and tensor.layout is torch.strided for tensor in tensors):
+        return Played(None, None, "works on a tensor that is not dense")
     holder = _Holder(call, number_of, known, inputs)
     try:
         args, kwargs = map_leaves(holder.held, (list(call.args), dict(call.kwargs)))

@@ -269,7 +269,8 @@ def _refusal(model: nn.Module, batch: Any) -> str:
         f"the model's forward does not take this batch ({fault}): it takes ({', '.join(takes)}), and "
         f"was given {_told(args, kwargs)}{_whole(batch) if whole else ''}. Leave targets out of the "
         "batch: a plan needs none, and check and compare take them in loss=, a function of the "
-        "output; nothing was changed"
+        "output, or beside a loss that takes both, such as loss=torch.nn.CrossEntropyLoss(); nothing "
+        "was changed"
     )
 
 

@@ -15,6 +15,7 @@ from isoinit._showing.page import Page, Shown, Table, remarks
 from isoinit._showing.table import fold, render
 from isoinit._system.processes import gathered
 from isoinit._verifying.auditing.compare import missing
+from isoinit._verifying.auditing.constructing import Constructing
 from isoinit._verifying.auditing.facts import Facts, differing
 from isoinit._verifying.auditing.judge import judge
 from isoinit._verifying.auditing.poisoned import (
@@ -175,7 +176,11 @@ def audit(
 
 
 def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: int) -> Audit:
-    straight = on_cpu(build, seed)
+    seen = Constructing()
+    straight = on_cpu(build, seed, seen)
+    made = {} if straight is None else _parameters(straight)
+    lost, meant = seen.lost(made), seen.meant(made)
+    seen.close()
     next_seed = (seed + OTHER) % 2**63
     beside = None if straight is None else on_cpu(build, next_seed)
     met: list[nn.Module] = []
@@ -202,11 +207,15 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
     again = run()[0] if any(gathered(doubtful)) else None
     pair = None if straight is None or beside is None else (straight, beside)
     own = initialize is None
-    facts = Facts(first, second, other, again, pair, writes, Parts(), own, reasons[0])
+    facts = Facts(first, second, other, again, pair, writes, lost, meant, Parts(), own, reasons[0])
     facts = replace(facts, parts=compare_ranks(first, facts.random))
     findings = _on_all_ranks(judge(facts))
     what = "its own initialization" if own else "initialize"
     return Audit(type(met[0]).__name__, what, findings, _tensors(facts, findings))
+
+
+def _parameters(held: Held) -> dict[str, torch.Tensor]:
+    return {name: t for name, t in held.whole.items() if held.kinds[name] == "parameter"}
 
 
 def _on_all_ranks(mine: list[Finding]) -> list[Finding]:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from isoinit._verifying.auditing import compare
+from isoinit._verifying.auditing.constructing import Lost
 from isoinit._verifying.auditing.poisoned import Held, Writes
 from isoinit._verifying.auditing.ranks import Parts
 
@@ -22,6 +23,8 @@ class Facts:
         again: after the first run once more, where it was needed to tell memory from chance.
         straight: what it holds when built on the processor, under two seeds; None if it cannot be.
         writes: what was seen of the single writes.
+        lost: what the constructor meant and something wrote over, by name.
+        meant: the tensors that hold what the constructor means something by, when it is done.
         parts: what is wrong between ranks.
         own: whether it was the model's own initialization.
         no_meta: why the model could not be built on the meta device; empty if it could.
@@ -33,6 +36,8 @@ class Facts:
     again: Held | None
     straight: tuple[Held, Held] | None
     writes: Writes
+    lost: dict[str, Lost]
+    meant: frozenset[str]
     parts: Parts
     own: bool
     no_meta: str

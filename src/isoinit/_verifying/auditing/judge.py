@@ -32,6 +32,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     alike.identical_slices,
     alike.copies,
     ranks.ranks,
+    constructor.written_over,
     constructor.differs,
     constructor.other_law,
     twice.twice,

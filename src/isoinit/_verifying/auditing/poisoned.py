@@ -19,7 +19,8 @@ from isoinit._reading.torch.names import (
     named_parameters,
     refuse_keras,
 )
-from isoinit._verifying.auditing.writes import Twice, Watch
+from isoinit._verifying.auditing.constructing import Constructing
+from isoinit._verifying.auditing.writes import OwnFills, Twice, Watch
 from isoinit._verifying.sharded import local
 from isoinit._writing.own_init import calls_on_empty, forget_marks, seed_generators
 from isoinit._writing.poison import FINITE, NAN, poison
@@ -60,17 +61,24 @@ class Writes:
     twice: dict[str, Twice] = field(default_factory=dict)
 
 
-def on_cpu(build: Build, seed: int) -> Held | None:
+def on_cpu(build: Build, seed: int, seen: Constructing | None = None) -> Held | None:
     """Build a model straight on the processor; None if it comes without values all the same.
 
     What its constructors leave unwritten is NaN, as far as torch knows of it.
+
+    Args:
+        build: the function that builds it.
+        seed: for the generators.
+        seen: what is to see the single writes.
 
     Raises:
         ArgumentError: if building fails, or leaves nothing that can be looked at.
     """
     seed_generators(seed)
     with CPU, _empty_is_nan():
-        held = look(_built(build, "on the processor"))
+        with seen or nullcontext():
+            model = _built(build, "on the processor")
+        held = look(model)
     return None if any(t.is_meta for t in held.whole.values()) else held
 
 
@@ -133,7 +141,7 @@ def initialized(
     # Memory that the initialization takes itself is told from written one in the same way.
     with CPU, torch.no_grad(), _empty_is_nan() if nan else nullcontext():
         if watch:
-            with seen:
+            with seen, OwnFills(seen):
                 _initialize(model, initialize)
         else:
             _initialize(model, initialize)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoinit._verifying.auditing.lines import asked
 from isoinit._verifying.sharded import local
 from isoinit._writing.deferred import DRAWS
+from isoinit._writing.deferred import RANDOM as OWN_RANDOM
 
 RANDOM = frozenset(f"aten::{name}" for name in DRAWS)
 # Writes that leave nothing of the old values.
 FILLS = RANDOM | {"aten::fill_", "aten::zero_", "aten::copy_"}
-# Whose frames stand between a write and the line that asked for it. torch's layers are no such thing.
-TOOLS = ("torch.", "transformers.initialization", __name__)
-TORCH_LAYERS = "torch.nn.modules."
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,16 @@ class Watch(TorchDispatchMode):
         for read in args[1:] if writes else args:
             if (owner := self._owner(read)) is not None:
                 self._last.pop(owner, None)  # what was written came to something
-        owner = self._owner(args[0]) if writes and args else None
-        if owner is None or name not in FILLS:
+        if writes and args and name in FILLS:
+            self.filled(name, args, kwargs)
+
+    def filled(self, name: str, args: Sequence[Any], kwargs: Any) -> None:
+        """Note that something writes over a region of a tensor, whatever was there."""
+        if (owner := self._owner(args[0])) is None:
             return
         numbers = [repr(a) for a in args[1:] if not isinstance(a, torch.Tensor)]
         numbers += [f"{k}={v!r}" for k, v in kwargs.items() if k != "generator"]
-        fill = Fill(_region(args[0]), f"{name}({', '.join(numbers)})", *_asked())
+        fill = Fill(_region(args[0]), f"{name}({', '.join(numbers)})", *asked())
         self._remember(owner, fill, name, args)
         self._fill(owner, fill)
 
@@ -101,7 +104,7 @@ class Watch(TorchDispatchMode):
             self.copied.discard(owner)
             if self.drawn.get(owner) is not fill.tool or fill.tool is None:
                 self.drawn.pop(owner, None)
-        if name in RANDOM:
+        if name in RANDOM or name in OWN_RANDOM:
             self.drawn[owner] = fill.tool
         if name == "aten::copy_" and self._owner(args[1]) not in (None, owner):
             self.copied.add(owner)
@@ -133,6 +136,24 @@ class Watch(TorchDispatchMode):
         return None if key is None else self._names.get(key)
 
 
+class OwnFills(TorchFunctionMode):
+    """Tells a watch of the calls of `isoinit.functional`, which write into memory behind torch."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if getattr(func, "__module__", "") == "isoinit.functional":
+            rest = {name: number for name, number in kwargs.items() if name != "tensor"}
+            self._watch.filled(func.__name__, args or (kwargs["tensor"],), rest)
+        return made
+
+
 def _storage(tensor: torch.Tensor) -> int | None:
     tensor = local(tensor)
     if tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
@@ -145,16 +166,3 @@ def _region(tensor: torch.Tensor) -> object:
     if tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes():
         return None
     return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
-
-
-def _asked() -> tuple[FrameType | None, str, FrameType | None]:
-    """The function that asked for a write, its file and line, and the tool that it used."""
-    tool, frame = None, sys._getframe(1)
-    while frame.f_back is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(TOOLS) or name.startswith(TORCH_LAYERS):
-            break
-        tool = None if name == __name__ else frame
-        frame = frame.f_back
-    file = frame.f_code.co_filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return frame, f"{file}:{frame.f_lineno} in {frame.f_code.co_name}", tool

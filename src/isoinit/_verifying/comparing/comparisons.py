@@ -23,7 +23,7 @@ from isoinit._verifying.comparing.results import Compared, Spread
 from isoinit._verifying.comparing.training import Data
 from isoinit._verifying.comparing.trials import Given, Trial
 from isoinit._verifying.health.checks import refuse_optimizer
-from isoinit._verifying.health.passes import Loss
+from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 from isoinit.errors import ArgumentError
 
 WIDTH = 10  # of the curves in the printed tables
@@ -159,7 +159,7 @@ def compare(
     methods: Iterable[str] | Mapping[str, str | Start] = METHODS,
     steps: int = 200,
     *,
-    loss: Loss | None = None,
+    loss: GivenLoss | None = None,
     data: Data | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     optimizer: str = "adam",
@@ -181,12 +181,13 @@ def compare(
         methods: names of "default" (what the constructor gives), "plan" (what `isoinit.plan` chooses)
             and the eight methods of `isoinit.plan`; or a mapping from names of your own to these, or
             to functions `start(model, batch, seed)` that initialize the model in place, or return
-            another. All ten by default. A method that cannot initialize the model is listed with
-            its error.
+            another; they get what the model takes of the batch. All ten by default. A method that
+            cannot initialize the model is listed with its error.
         steps: of each training.
-        loss: a function from the model's output to a scalar loss, as for `isoinit.check`. Without one,
-            the output's own `loss` is used if it has one; else the model learns fixed noise by
-            heart: the mean square distance of its output from normal numbers.
+        loss: as for `isoinit.check`: of the model's output, or of the output and the targets of a
+            batch `(inputs, targets)`. Without one, the output's own `loss` is used if it has one;
+            else the model memorizes fixed noise: the mean square distance of its output from normal
+            numbers.
         data: a function from a step's number, counted from 0, to the batch of that step and its loss
             (None as above): real training data, the same for every method and seed.
         seeds: one training each, of initialization and dropout; the first also decides `health`.
@@ -216,6 +217,7 @@ def compare(
         ('plan', False, True)
     """
     _refuse(steps, seeds, optimizer, lr)
+    batch, loss = inputs_and_loss(batch, loss)
     as_arguments(batch)
     given = Given(build_model, batch, loss, data, optimizer, lr, only)
     trials = {name: Trial(name, start, given) for name, start in resolve_methods(methods).items()}

@@ -13,10 +13,11 @@ from torch import nn
 
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.trees import drawn_out, tensors_in
-from isoinit._verifying.health.passes import Loss, chosen_loss, unit_noise
+from isoinit._verifying.health.passes import chosen_loss, unit_noise
+from isoinit._verifying.losses import GivenLoss, Loss
 from isoinit.errors import ArgumentError
 
-Data = Callable[[int], tuple[Any, Loss | None]]
+Data = Callable[[int], tuple[Any, GivenLoss | None]]
 """The batch of a step, counted from 0, and its loss, as `isoinit.check` takes both."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

@@ -18,7 +18,7 @@ from isoinit._verifying.comparing.methods import Start, built, start
 from isoinit._verifying.comparing.results import Compared, Run
 from isoinit._verifying.comparing.training import Data, Steps, Training, objective
 from isoinit._verifying.health import Health, check
-from isoinit._verifying.health.passes import Loss
+from isoinit._verifying.losses import Loss, inputs_and_loss
 from isoinit.errors import TraceError, UnknownParameterError
 
 Advance = Callable[[str, int], None]
@@ -38,7 +38,7 @@ class Given:
 
     def at(self, step: int) -> tuple[Any, Loss | None]:
         """The batch of a step, and its loss."""
-        return (self.batch, self.loss) if self.data is None else self.data(step)
+        return (self.batch, self.loss) if self.data is None else inputs_and_loss(*self.data(step))
 
     @property
     def task(self) -> str:

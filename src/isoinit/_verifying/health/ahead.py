@@ -19,9 +19,9 @@ from torch import nn
 from isoinit._reading.roles import Role
 from isoinit._verifying.health.layers import LayerHealth
 from isoinit._verifying.health.measure import Measurement, measure
-from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.units import ROUNDING, agreeing
 from isoinit._verifying.health.weights import EPSILON, WeightHealth
+from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
 ROUNDS = 4  # steps at most: zeros in zeros open one at a time

@@ -26,9 +26,9 @@ from isoinit._verifying.health.judge import judge
 from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal
 from isoinit._verifying.health.measure import measure
 from isoinit._verifying.health.pages import health_page
-from isoinit._verifying.health.passes import Loss
 from isoinit._verifying.health.table import kinds_of, table
 from isoinit._verifying.health.weights import WeightHealth, measure_weights
+from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 from isoinit._verifying.sharded import local, whole
 from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_unready
@@ -151,7 +151,7 @@ def check(
     model: nn.Module,
     batch: Any,
     *,
-    loss: Loss | None = None,
+    loss: GivenLoss | None = None,
     plan: Plan | None = None,
     lr: float | None = None,
     optimizer: str = "adam",
@@ -167,9 +167,10 @@ def check(
     Args:
         model: an initialized model.
         batch: real examples, as for `isoinit.plan`; more than a few, since sizes are averages.
-        loss: a function from the model's output to a scalar loss. Without one, the output's own
-            `loss` is used if it has one (as `transformers` models have, given labels); else a
-            random gradient of unit size is sent back from the output.
+        loss: a function from the model's output to a scalar loss, or one of the output and the
+            targets, such as `torch.nn.CrossEntropyLoss()`, with a batch `(inputs, targets)`. Without
+            one, the output's own `loss` is used if it has one (as `transformers` models have, given
+            labels); else a random gradient of unit size is sent back from the output.
         plan: the plan that the model was initialized with, made with a batch like this one: what it
             expects of each layer's output then stands beside what was measured, and is judged.
         lr: the learning rate that training will start with: the first step is then compared with
@@ -179,9 +180,9 @@ def check(
             for one example. Takes a backward pass for each output; up to 2²⁴ numbers.
 
     Raises:
-        ArgumentError: for a batch of another kind, a model without parameters, a loss that is not
-            one number or does not depend on the parameters, a learning rate that is not above zero,
-            an unknown optimizer, or a Jacobian that is too large.
+        ArgumentError: for a batch of another kind, a model without parameters, a loss without
+            its targets, or that is not one number or does not depend on the parameters, a learning
+            rate that is not above zero, an unknown optimizer, or a Jacobian that is too large.
         PlanError: for parameters on the meta device, of a type that cannot be trained, or built
             under `isoinit.deferred` and not filled since.
         TraceError: if the forward fails, with the model's own error.
@@ -195,7 +196,11 @@ def check(
         >>> _ = isoinit.init(model, batch, seed=0)
         >>> isoinit.check(model, batch).ok
         True
+        >>> labels = torch.arange(32) % 64
+        >>> isoinit.check(model, (batch, labels), loss=torch.nn.CrossEntropyLoss()).chance
+        4.1588...
     """
+    batch, loss = inputs_and_loss(batch, loss)
     parameters, _ = require_parameters(model, "check")
     _refuse_unready(parameters, lr, optimizer)
     measured = measure(model, parameters, batch, loss)
@@ -250,7 +255,8 @@ def _examples(batch: Any) -> tuple[int | None, bool]:
     if len(counts) != 1:
         return None, False
     count = counts.pop()
-    return count, count > 1 and all(bool((t == t[:1]).all()) for t in tensors)
+    several = count > 1 and any(t.numel() for t in tensors)
+    return count, several and all(bool((t == t[:1]).all()) for t in tensors)
 
 
 def _resting(model: nn.Module) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,11 +35,11 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
         TraceError: if the forward fails.
     """
     args, kwargs = as_arguments(batch)
-    inputs = [t for t in tensors_in((args, kwargs)) if t.is_floating_point() and t.dim()]
+    inputs = [t for t in tensors_in((args, kwargs)) if _can_vary(t)]
     if not inputs:
         raise ArgumentError(
-            "jacobian=True, but the batch holds no floating-point tensor to vary: pass embedded "
-            "inputs (inputs_embeds) in place of tokens"
+            "jacobian=True, but the batch holds no dense floating-point tensor of examples to vary: "
+            "pass embedded inputs (inputs_embeds) in place of tokens"
         )
     given = inputs[0].detach()
 
@@ -58,19 +59,49 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
             return (output[0] if len(output) == len(given) else output).flatten()
 
         try:
-            output, back = vjp(first, given[0].clone())[:2]
-            size = output.numel() * given[0].numel()
-            if size > LARGEST:
-                raise ArgumentError(
-                    f"jacobian=True, but the Jacobian of {output.numel():,} outputs by "
-                    f"{given[0].numel():,} inputs has more than {LARGEST:,} numbers; pass a smaller "
-                    "example, or leave it out"
-                )
-            rows = torch.eye(output.numel(), dtype=output.dtype, device=output.device)
-            parts = [vmap(back)(part)[0].flatten(1) for part in rows.split(ROWS)]
+            matrix = _jacobian(first, given[0])
         except ArgumentError:
             raise
         except Exception as failure:
-            raise explained(failure, "under torch.func", model, batch) from failure
-    values = torch.linalg.svdvals(torch.cat(parts).detach().double())
+            try:  # sparse products have a gradient, and no rule for many at a time
+                matrix = _row_by_row(first, given[0])
+            except Exception:
+                raise explained(failure, "under torch.func", model, batch) from failure
+    values = torch.linalg.svdvals(matrix.detach().double())
     return tuple(value for value in values.tolist() if math.isfinite(value))
+
+
+def _can_vary(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor holds examples along its first axis, as dense real numbers."""
+    dense = tensor.layout in (torch.strided, torch.jagged)
+    return dense and tensor.is_floating_point() and tensor.dim() > 0 and len(tensor) > 0
+
+
+def _jacobian(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+    """Return the Jacobian of a function to a vector, many rows at a time."""
+    output, back = vjp(function, at.clone())[:2]
+    rows = _unit_rows(output, at)
+    return torch.cat([vmap(back)(part)[0].reshape(len(part), -1) for part in rows.split(ROWS)])
+
+
+def _row_by_row(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+    """Return the Jacobian of a function to a vector by one backward pass for each of its elements."""
+    given = at.clone().requires_grad_()
+    output = function(given)
+    rows = _unit_rows(output, at)
+    found = [torch.autograd.grad(output, given, row, retain_graph=True)[0] for row in rows]
+    return torch.stack(found).reshape(len(found), -1)
+
+
+def _unit_rows(output: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Return the gradients to send back from an output.
+
+    Raises:
+        ArgumentError: if the Jacobian is too large.
+    """
+    if output.numel() * at.numel() > LARGEST:
+        raise ArgumentError(
+            f"jacobian=True, but the Jacobian of {output.numel():,} outputs by {at.numel():,} inputs "
+            f"has more than {LARGEST:,} numbers; pass a smaller example, or leave it out"
+        )
+    return torch.eye(output.numel(), dtype=output.dtype, device=output.device)

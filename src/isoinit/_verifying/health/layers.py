@@ -13,7 +13,7 @@ import torch
 
 from isoinit._reading.graph import Array
 from isoinit._reading.pointwise import GRID
-from isoinit._reading.torch.numbers import in_reals
+from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Probe:
         """Measure the output, and wait for its gradient."""
         layer = self.layer
         layer.elements = output.numel()
-        layer.units = output.shape[self.axis] if output.dim() else 1
+        layer.units = shape_of(output)[self.axis] if output.dim() else 1
         signal = in_reals(output.detach(), self.axis)
         layer.mean, layer.std, layer.rms, layer.largest = moments(signal)
         if signal.dim() > 1 and len(signal) > 1 and math.isfinite(layer.rms):
@@ -130,8 +130,10 @@ class Probe:
         if output.requires_grad:
             output.register_hook(self.backward)
 
-    def backward(self, gradient: torch.Tensor) -> None:
-        """Measure the gradient."""
+    def backward(self, gradient: torch.Tensor | None) -> None:
+        """Measure the gradient, if the operations behind have one."""
+        if gradient is None:
+            return
         layer = self.layer
         signal = in_reals(gradient.detach(), self.axis)
         came = moments(signal)
@@ -171,11 +173,12 @@ def is_zero(tensor: torch.Tensor) -> bool:
 def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
     """The spread between examples, and the correlation of two of them."""
     count = len(signal)
-    values = signal.float()
+    scale = 1.0 if not rms or 1e-15 < rms < 1e15 else rms  # squares within float32
+    values = signal.float() if scale == 1.0 else signal.double() / scale
     spread = torch.linalg.vector_norm(values - values.mean(0)).item() / math.sqrt(signal.numel())
     if rms == 0:
         return spread, math.nan
-    return spread, 1 - spread**2 / rms**2 * count / (count - 1)
+    return spread * scale, 1 - (spread * scale / rms) ** 2 * count / (count - 1)
 
 
 def _some_rows(tensor: torch.Tensor, axis: int) -> torch.Tensor:
@@ -236,7 +239,7 @@ def _share_of_twins(outputs: torch.Tensor, gradients: torch.Tensor) -> float:
 
 def ranges(output: torch.Tensor, axis: int) -> Ranges:
     """What is to be kept of a value."""
-    signal = output.detach()
+    signal = rows_of(output.detach())
     if signal.dim() < 2:
         low = high = signal.reshape(-1)
     else:

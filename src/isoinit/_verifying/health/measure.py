@@ -23,7 +23,8 @@ from isoinit._verifying.health.layers import (
     ranges,
 )
 from isoinit._verifying.health.nonfinite import Trouble, find_trouble
-from isoinit._verifying.health.passes import Loss, run_passes
+from isoinit._verifying.health.passes import run_passes
+from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
 # The operations whose output is a layer's signal.
@@ -105,7 +106,7 @@ class _Watcher:
             self.kept[name] = self.kept[name] + gradient if name in self.kept else gradient
         values = in_reals(whole(gradient))
         size = torch.linalg.vector_norm(values, dtype=torch.float64).item()
-        self._squares[name] = self._squares.get(name, 0.0) + size**2 / max(values.numel(), 1)
+        self._squares[name] = self._squares.get(name, 0.0) + size * size / max(values.numel(), 1)
 
     def gradients(self, parameters: dict[str, nn.Parameter]) -> dict[str, float | None]:
         """Return the root mean square of each trained parameter's gradient; None where none came."""

@@ -11,10 +11,12 @@ from torch import nn
 
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.torch import as_arguments
+from isoinit._reading.torch.numbers import is_finite, stored
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.run import OURS
 from isoinit._reading.torch.trees import tensors_in
-from isoinit._verifying.health.passes import Loss, run_passes
+from isoinit._verifying.health.passes import run_passes
+from isoinit._verifying.losses import Loss
 
 # Minus infinity is what they are given of what is masked; what they make of it is finite.
 NORMALIZING = frozenset("softmax log_softmax logsumexp scaled_dot_product_attention".split())
@@ -57,8 +59,7 @@ def find_trouble(
     model: nn.Module, parameters: dict[str, nn.Parameter], batch: Any, loss: Loss | None
 ) -> Trouble | None:
     """Run the passes again and look at every value; None if all that matters is finite."""
-    tensors = tensors_in(as_arguments(batch))
-    given = [t for t in tensors if t.is_floating_point() or t.is_complex()]
+    given = [n for t in tensors_in(as_arguments(batch)) if (n := stored(t)) is not None]
     nan = "NaN" * any(bool(t.isnan().any()) for t in given)
     infinite = "infinity" * any(bool(t.isinf().any()) for t in given)
     bad = _Bad(set(), set(), {}, set(), set(), nan or infinite)
@@ -66,23 +67,26 @@ def find_trouble(
     def watch(op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
         bad.lines[op.index] = _line()
         for value, tensor in zip(op.outputs[-len(made) :], made, strict=False):
-            if tensor.is_floating_point() or tensor.is_complex():
-                _look(value, tensor, bad)
+            _look(value, tensor, bad)
 
     passes = run_passes(model, parameters, batch, loss, watch, lambda *_: None)
     return _forward(passes.graph, bad) or _backward(passes.graph, bad)
 
 
 def _look(value: int, tensor: torch.Tensor, bad: _Bad) -> None:
-    if bool(tensor.isnan().any()):
+    if (numbers := stored(tensor)) is None:
+        return
+    if bool(numbers.isnan().any()):
         bad.nan.add(value)
-    if bool(tensor.isinf().any()):
+    if bool(numbers.isinf().any()):
         bad.infinite.add(value)
     if tensor.requires_grad:
 
-        def returned(gradient: torch.Tensor) -> None:
+        def returned(gradient: torch.Tensor | None) -> None:
+            if gradient is None:  # of an operation that has no derivative
+                return
             bad.came.add(value)
-            if not bool(gradient.isfinite().all()):
+            if not is_finite(gradient):
                 bad.back.add(value)
 
         tensor.register_hook(returned)

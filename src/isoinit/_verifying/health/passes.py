@@ -15,11 +15,12 @@ from isoinit._drawing.streams import Stream
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.torch import as_arguments, explained, recording
 from isoinit._reading.torch.calls import function_name
+from isoinit._reading.torch.numbers import is_finite, rows_of
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._verifying.losses import Loss
 from isoinit.errors import ArgumentError
 
-Loss = Callable[[Any], torch.Tensor]
 Watcher = Callable[[Op, tuple[torch.Tensor, ...], Recorder], None]
 
 # Losses of a mean over classes, of which a model that knows nothing gets ln C, or ln 2 of two.
@@ -99,7 +100,7 @@ def run_passes(
             if (number := recorder.value(tensor)) is not None
         )
         made = [t.detach() for t in tensors_in(output)]
-        finite = all(bool(t.isfinite().all()) for t in made)
+        finite = all(map(is_finite, made))
         count = len(made)
         del output, made
         if target and trained:
@@ -178,7 +179,7 @@ def _start(
     chosen = chosen_loss(output, loss)
     if chosen is not None:
         return [chosen], [None], chosen.item()
-    outputs = [t for t in tensors_in(output) if t.requires_grad]
+    outputs = [rows_of(t) for t in tensors_in(output) if t.requires_grad]
     return outputs, [unit_noise(tensor, index) for index, tensor in enumerate(outputs)], None
 
 
@@ -191,9 +192,9 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
     chosen = loss(output) if loss is not None else _own_loss(output)
     if chosen is None:
         return None
-    if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1:
+    if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1 or chosen.is_complex():
         found = (
-            f"a tensor of shape {tuple(chosen.shape)}"
+            f"a {'complex ' * chosen.is_complex()}tensor of shape {tuple(chosen.shape)}"
             if isinstance(chosen, torch.Tensor)
             else f"a {type(chosen).__name__}"
         )

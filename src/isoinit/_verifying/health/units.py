@@ -23,7 +23,11 @@ def maps(values: torch.Tensor, layout: Layout) -> Iterator[torch.Tensor]:
 
 def all_identical(values: torch.Tensor, layout: Layout) -> bool:
     """Whether all units of a weight are the same: then they stay so."""
-    if not layout.out or math.prod(layout.grid[axis] for axis in layout.out) < 2:
+    if (
+        not values.numel()
+        or not layout.out
+        or math.prod(layout.grid[axis] for axis in layout.out) < 2
+    ):
         return False
     axes = tuple(range(len(layout.out)))
     units = values.reshape(layout.grid).movedim(layout.out, axes).flatten(0, len(axes) - 1)

@@ -87,6 +87,7 @@ def measure_weights(
             twins, identical = 0.0, False
             weight = made.get(name, values)
             is_map = "weight" in role.slot and weight.dim() > 1 and not why_not_drawn(values)
+            is_map = is_map and weight.numel() > 0
             if is_map and math.isfinite(rms):
                 rank, full = effective_rank(weight, role.layout)
                 twins = share_of_twins(weight, role.layout)

@@ -44,23 +44,25 @@ def identical(facts: Facts) -> Iterator[Finding]:
 
 def identical_slices(facts: Facts) -> Iterator[Finding]:
     """Stacks of random matrices, such as experts, that are all the same."""
-    for name in facts.first.tensors:
-        values = facts.first.tensors[name]
+    counts: dict[str, int] = {}
+    for name, values in facts.first.tensors.items():
         conv = isinstance(facts.first.owners.get(name), nn.modules.conv._ConvNd)
         if name not in facts.random or conv or values.dim() < 3 or len(values) < 2:
             continue
         if _tells(values[0]) and all(compare.same(values[0], each) for each in values[1:]):
-            yield Finding(
-                "identical slices",
-                "error",
-                (name,),
-                float(len(values)),
-                1.0,
-                "experts or heads that start identical receive identical gradients and stay so",
-                DRAW,
-                f"{name}: its {len(values)} slices along the first axis hold the same bits, though "
-                "drawn",
-            )
+            counts[name] = len(values)
+    if counts:
+        told = [f"{name} ({count} slices)" for name, count in counts.items()]
+        yield Finding(
+            "identical slices",
+            "error",
+            tuple(counts),
+            float(max(counts.values())),
+            1.0,
+            "experts or heads that start identical receive identical gradients and stay so",
+            DRAW,
+            f"{listed(told)}: the slices along the first axis hold the same bits, though drawn",
+        )
 
 
 def copies(facts: Facts) -> Iterator[Finding]:

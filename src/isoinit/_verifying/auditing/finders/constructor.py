@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
@@ -12,13 +13,39 @@ from isoinit._verifying.auditing import compare
 from isoinit._verifying.auditing.facts import Facts
 
 
+def written_over(facts: Facts) -> Iterator[Finding]:
+    """Values that the constructor means, and that a later part of it writes over."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, lost in facts.lost.items():
+        groups[lost.said, lost.first, lost.law, lost.second].append(name)
+    told = [
+        f"{listed(names)} ({said}, written at {first}, then {law} at {second})"
+        for (said, first, law, second), names in groups.items()
+    ]
+    if told:
+        yield Finding(
+            "written over",
+            "warning",
+            tuple(facts.lost),
+            float(len(facts.lost)),
+            0.0,
+            "a later pass over all modules also overwrites what the constructor of one of them chose",
+            "leave these parameters out of the later pass, or write them after it",
+            f"{listed(told)}: the constructor's own values are overwritten before the model is "
+            "complete",
+        )
+
+
 def differs(facts: Facts) -> Iterator[Finding]:
     """Tensors that hold other numbers than the constructor gives them."""
     far: dict[str, float] = {}
     for name, values, there in _pairs(facts):
         if not _comparable(values, there):
             far[name] = math.inf
-        elif name not in facts.chance and (gap := compare.farthest(values, there)):
+        elif name in facts.chance:
+            if name in facts.meant and compare.is_constant(values):
+                far[name] = compare.farthest(values, there)
+        elif gap := compare.farthest(values, there):
             far[name] = gap
     if far:
         yield Finding(
@@ -38,7 +65,8 @@ def other_law(facts: Facts) -> Iterator[Finding]:
     """Random tensors that the model's own initialization draws from another law."""
     ratios: dict[str, float] = {}
     for name, values, there in _pairs(facts) if facts.own else ():
-        if name in facts.chance and _comparable(values, there):
+        told = name in facts.meant and compare.is_constant(values)  # by `differs`
+        if name in facts.chance and not told and _comparable(values, there):
             ratio = compare.other_law(values, there)
             if ratio is not None:
                 ratios[name] = ratio

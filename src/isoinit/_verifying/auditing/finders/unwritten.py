@@ -9,6 +9,7 @@ from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.auditing.facts import Facts
 
 WRITE = "write it in init_weights, _init_weights or reset_parameters"
+MOST = 3  # kinds that are told one by one
 EMPTY = "torch.nn.Module.to_empty leaves memory as it is; no constructor runs after it"
 
 
@@ -18,7 +19,10 @@ def never_written(facts: Facts) -> Iterator[Finding]:
     for name, missing in facts.missing.items():
         if missing.never == facts.first.tensors[name].numel():
             groups[_origin(facts, name)].append(name)
-    for words, names in groups.items():
+    if names := [name for some in groups.values() for name in some]:
+        several = len(groups) > 1
+        told = [f"{words}: {listed(groups[words])}" if several else words for words in groups]
+        more = f"; and {len(told) - MOST} kinds more" if len(told) > MOST else ""
         yield Finding(
             "never written",
             "error",
@@ -28,26 +32,30 @@ def never_written(facts: Facts) -> Iterator[Finding]:
             EMPTY,
             WRITE,
             f"{listed(names)}: no initialization writes {_it(names)}, and {_holds(names)} whatever "
-            f"the memory held ({words})",
+            f"the memory held ({'; '.join(told[:MOST])}{more})",
         )
 
 
 def partly_written(facts: Facts) -> Iterator[Finding]:
     """Tensors of which a part holds what its memory held."""
-    for name, missing in facts.missing.items():
-        size = facts.first.tensors[name].numel()
-        if 0 < missing.never < size:
-            yield Finding(
-                "partly written",
-                "error",
-                (name,),
-                float(missing.never),
-                0.0,
-                EMPTY,
-                WRITE,
-                f"{name}: {missing.never:,} of {size:,} elements are never written, the first at "
-                f"{list(missing.first)}",
-            )
+    parts = {
+        name: f"{name}: {missing.never:,} of {facts.first.tensors[name].numel():,} elements are never "
+        f"written, the first at {list(missing.first)}"
+        for name, missing in facts.missing.items()
+        if 0 < missing.never < facts.first.tensors[name].numel()
+    }
+    if parts:
+        yield Finding(
+            "partly written",
+            "error",
+            tuple(parts),
+            float(sum(facts.missing[name].never for name in parts)),
+            0.0,
+            EMPTY,
+            WRITE,
+            "; ".join([*parts.values()][:MOST])
+            + (f"; and {len(parts) - MOST} more" if len(parts) > MOST else ""),
+        )
 
 
 def computed(facts: Facts) -> Iterator[Finding]:

@@ -1,0 +1,109 @@
+"""What a caller gives as `loss`: a function of the output, or one of the output and the targets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoinit._reading.torch.names import unwrap
+from isoinit.errors import ArgumentError
+
+Loss = Callable[[Any], torch.Tensor]
+GivenLoss = Callable[..., torch.Tensor]
+FREE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def inputs_and_loss(batch: Any, loss: GivenLoss | None) -> tuple[Any, Loss | None]:
+    """Return what the model takes of a batch, and the loss as a function of its output alone.
+
+    A loss that needs two arguments gets the output and the second part of a batch `(inputs, targets)`;
+    the model gets the first. Any other loss, and one that does not tell what it takes, gets the output
+    alone, and the model the whole batch. Arguments with defaults do not count.
+
+    Args:
+        batch: as for `isoinit.check`; the inputs of a pair may be a tuple or a mapping of arguments.
+        loss: a function, a module such as `torch.nn.CrossEntropyLoss()`, or None.
+
+    Raises:
+        ArgumentError: if the loss cannot be called so; it says how to give the targets.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+        >>> inputs, loss = inputs_and_loss((x, y), torch.nn.CrossEntropyLoss())
+        >>> inputs is x, loss(torch.zeros(4, 3)).item() == torch.tensor(3.0).log().item()
+        (True, True)
+    """
+    if loss is None:
+        return batch, None
+    if isinstance(loss, type) or not callable(loss):
+        raise ArgumentError(_no_function(loss))
+    needed = _needed(loss)
+    if len(needed) < 2:
+        return batch, loss
+    names = [parameter.name for parameter in needed]
+    name = f"{type(loss).__name__}()" if isinstance(loss, nn.Module) else _name(loss)
+    said = f"loss={name} takes {len(names)} arguments ({', '.join(names)})"
+    alone = f"give a function of the output alone: loss=lambda output: {_call(loss, names)}"
+    if len(names) > 2 or any(p.kind is p.KEYWORD_ONLY for p in needed):
+        raise ArgumentError(
+            f"{said}, and gets two: the model's output and the targets of a batch (inputs, targets); "
+            f"{alone}"
+        )
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        parts = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise ArgumentError(
+            f"{said}, and the batch is a {type(batch).__name__}{parts}, which holds no targets; "
+            f"give the batch as a pair (inputs, targets), or {alone}"
+        )
+    inputs, targets = batch
+    return inputs, lambda output: loss(output, targets)
+
+
+def _needed(loss: Any) -> list[inspect.Parameter]:
+    """The arguments that a loss cannot do without; none where it does not tell."""
+    function = unwrap(loss).forward if isinstance(loss, nn.Module) else loss
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of a builtin
+        return []
+    return [p for p in parameters if p.default is p.empty and p.kind not in FREE]
+
+
+def _no_function(loss: Any) -> str:
+    """What to give instead of a name, a class or anything else that is no function."""
+    if isinstance(loss, type):
+        said, better = f"loss is the class {loss.__name__}", f"an instance, loss={loss.__name__}(),"
+    else:
+        known = isinstance(loss, str) and callable(getattr(nn.functional, loss, None))
+        name = loss if known else "cross_entropy"
+        said = f"loss={loss!r} is a {type(loss).__name__}"
+        if isinstance(loss, torch.Tensor):
+            said = "loss is a tensor"
+        better = f"a function, loss=torch.nn.functional.{name},"
+        loss = getattr(nn.functional, name)
+    return (
+        f"{said}; expected {better} with the batch as a pair (inputs, targets), or a function of the "
+        f"model's output alone, loss=lambda output: {_call(loss, ['output', 'targets'])}"
+    )
+
+
+def _call(loss: Any, names: list[str]) -> str:
+    """How a loss is called on an output, in words."""
+    rest = ", ".join(["output", "targets"] if len(names) == 2 else ["output", *names[1:]])
+    if isinstance(loss, (nn.Module, type)):
+        kind = loss if isinstance(loss, type) else type(loss)
+        return f"{kind.__name__}()({rest})"
+    return f"{_name(loss)}({rest})"
+
+
+def _name(loss: Any) -> str:
+    """What a function goes by."""
+    name = str(getattr(loss, "__name__", type(loss).__name__))
+    if getattr(nn.functional, name, None) is loss:
+        return f"torch.nn.functional.{name}"
+    return "your_loss" if name == "<lambda>" else name
