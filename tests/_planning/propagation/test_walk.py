@@ -77,6 +77,11 @@ def test_concatenation_mixes_its_parts():
     assert found == pytest.approx((0.5 + 4) / 2, rel=0.02)
 
 
+def test_empty_parts_are_no_part():
+    found = second(lambda a, b: torch.cat([torch.cat([a[:0], a[:0]]), 2 * b]), n_in=64)
+    assert found == pytest.approx(4, rel=0.02)
+
+
 def test_a_split_gives_independent_parts():
     found = second(lambda a, _: a.chunk(2, -1)[0] * a.chunk(2, -1)[1], n_in=32)
     assert found == pytest.approx(1.0, rel=0.02)

@@ -100,6 +100,8 @@ def joined(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     if len(inputs) == 1:
         return inputs[0]
     sizes = [math.prod(context.graph.sizes.get(value, (1,))) for value in op.inputs]
+    if not any(sizes):  # empty tensors have no elements to take samples of
+        return inputs[0]
     ends = np.round(np.cumsum([0, *sizes]) / sum(sizes) * SAMPLES).astype(int)
     order = context.rng.permutation(SAMPLES)
     rows = np.empty_like(inputs[0].rows)

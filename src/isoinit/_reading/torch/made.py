@@ -19,7 +19,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, ReplayError, first_line
-from isoinit._reading.torch.calls import MOVES
+from isoinit._reading.torch.calls import MOVES, function_name
 from isoinit._reading.torch.chance import seeded
 from isoinit._reading.torch.replay import Recorded
 from isoinit._reading.torch.trees import map_leaves, map_tensors, tensors_in
@@ -184,14 +184,28 @@ def remade(root: Node, given: Mapping[str, Array]) -> Array:
                 return read[leaf.position].clone() if isinstance(leaf, _Slot) else leaf
 
             try:
-                result = list(tensors_in(node.call.again(filled)))
+                result = list(tensors_in(_again(node.call, filled)))
             except Exception as error:  # whatever torch raises on other types
                 raise ReplayError(
                     f"{node.name} cannot be made again: {first_line(error)}"
                 ) from error
+            if node.place >= len(result):
+                raise ReplayError(f"{node.name} gives nothing when it is made again")
             done[id(node)] = result[node.place]
         made = done[id(root)].resolve_conj().resolve_neg().numpy()
         return np.asarray(made, np.complex128 if np.iscomplexobj(made) else np.float64)
+
+
+def _again(call: Recorded, filled: Callable[[Any], Any]) -> Any:
+    """Make a call once more; what is written to is what `target[index] = value` gives."""
+    if function_name(call.function) != "setitem":
+        return call.again(filled)
+    target, *others = map_leaves(filled, list(call.args))
+    if target is call.args[0]:  # a constant, which the next replay meets as it was
+        kind = torch.float64 if target.is_floating_point() else target.dtype
+        target = target.to(kind, copy=True)
+    call.function(target, *others)
+    return target
 
 
 def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
