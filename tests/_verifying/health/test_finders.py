@@ -55,7 +55,9 @@ def test_a_weight_unlike_its_siblings(factor):
     assert finding.severity == "error"
     assert finding.where == ("4.weight",)
     assert finding.value == pytest.approx(factor, rel=0.5)
-    assert "plan.apply would set 4.weight to std 0.177 (HeNormal)" in finding.advice
+    assert finding.advice.startswith(
+        "isoinit.init(model, batch, only=['4.weight']) would mend it; 4.weight to std 0.177 (HeNormal)"
+    )
 
 
 def test_depth_scaled_weights_do_not_stand_out():
@@ -86,7 +88,7 @@ def test_a_trend_says_for_what_its_weights_were_drawn():
                 nn.init.normal_(layer.weight, 0, nn.init.calculate_gain("tanh") / math.sqrt(64))
     finding = said(model)["exploding signal"]
     assert "weights were drawn for tanh but feed relu" in finding.sentence
-    assert finding.advice.startswith("plan.apply would set ")
+    assert finding.advice.startswith("30 weights are off: isoinit.init(model, batch); ")
     assert ", now 0.2" in finding.advice
 
 

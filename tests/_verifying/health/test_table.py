@@ -1,5 +1,7 @@
 """A check in the terminal: one row a kind of layer, no wider and no longer than a screen."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -120,7 +122,7 @@ def test_repr_is_one_line():
     batch = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     isoinit.init(model, batch, seed=0)
     assert repr(isoinit.check(model, batch)) == "<Health: healthy, 2 layers>"
-    nn.init.zeros_(model[0].weight)
+    model[0].weight.data[0, 0] = math.nan
     text = repr(isoinit.check(model, batch))
     assert text.startswith("<Health: unhealthy, 2 layers, ")
     assert "error" in text

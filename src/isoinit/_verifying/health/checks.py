@@ -214,7 +214,17 @@ def check(
     examples, identical = _examples(batch)
     ahead = look_ahead(model, parameters, batch, loss, optimizer, measured, weights, roles)
     facts = Facts(
-        measured, weights, roles, parameters, examples, identical, _resting(model), optimizer, ahead
+        measured,
+        weights,
+        roles,
+        parameters,
+        examples,
+        identical,
+        _resting(model),
+        optimizer,
+        ahead,
+        model,
+        plan,
     )
     spectrum = singular_values(model, batch) if jacobian else ()
     return Health(

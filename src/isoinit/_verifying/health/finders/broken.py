@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
-from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.remedy import mend
 
 # No initializer draws beyond it, and no training starts from it; memory that nothing has written
 # holds numbers of any size.
@@ -85,7 +86,7 @@ def trouble(facts: Facts) -> Iterator[Finding]:
         math.nan,
         math.inf,
         "a value that is not finite makes every later one so",
-        "look at what this operation is given; " + APPLY,
+        "look at what this operation is given; " + mend(facts, [near]),
         made,
     )
 

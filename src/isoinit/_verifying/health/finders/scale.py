@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from isoinit._showing.findings import Finding, listed
-from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.remedy import mend
 from isoinit.initializers.scale.fans import Layout
 
 # Depth-scaled recipes change from a layer to the next by less than 1.5; three times is another scale.
@@ -47,7 +48,7 @@ def stands_out(facts: Facts) -> Iterator[Finding]:
             ratio,
             WIDE if far else APART,
             "layers of one kind and shape are drawn alike in every published recipe",
-            facts.would_set(name) or APPLY,
+            mend(facts, [name]),
             f"{name}: its standard deviation {facts.weights[name].std:.3g} is {_size(ratio)} {words}",
         )
 
@@ -74,7 +75,8 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
             if len(others) >= 2:
                 nearest = min(others, key=lambda std: abs(math.log(std / stds[name])))
                 ratio = stds[name] / nearest
-                if max(ratio, 1 / ratio) > APART and _is_minority(name, group, stds):
+                apart = max(ratio, 1 / ratio) > APART and _is_minority(name, group, stds)
+                if apart and not _is_as_planned(facts, name):
                     yield name, ratio, True, f"that of {len(others)} layers of the same kind"
             elif (far := _implausible(facts, name, stds)) is not None:
                 yield name, far, False, "what its fan-in and activation ask for"
@@ -94,7 +96,7 @@ def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> boo
 
 def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
     """How far a lone weight is from its plan; None where that or another weight bears it out."""
-    planned = facts.planned_std(name)
+    planned = facts.choices.std(name)
     if planned <= 0:
         return None
     ratio = stds[name] / planned
@@ -122,11 +124,15 @@ def _odd_one_out(facts: Facts, name: str, stds: dict[str, float]) -> float | Non
     odd = min(nearest, key=lambda ratio: abs(math.log(ratio)))
     if (odd < 1 and _may_be_small(facts, name)) or 1 / APART <= odd <= APART:
         return None
-    if name not in facts.planned:  # scaled for a signal that only a run tells
+    if facts.choices.of(name) is None:  # scaled for a signal that only a run tells
         return None
-    planned = facts.planned_std(name)
-    as_planned = planned > 0 and 1 / CLOSE <= stds[name] / planned <= CLOSE
-    return None if as_planned else odd
+    return None if _is_as_planned(facts, name) else odd
+
+
+def _is_as_planned(facts: Facts, name: str) -> bool:
+    """Whether a weight has the scale that the plan gives it."""
+    planned = (facts.given or facts.choices).std(name)
+    return planned > 0 and 1 / CLOSE <= facts.weights[name].std / planned <= CLOSE
 
 
 def _may_be_small(facts: Facts, name: str) -> bool:
@@ -152,7 +158,7 @@ def wrong_gain(facts: Facts) -> Iterator[Finding]:
             GAINS[drawn],
             GAIN_TOLERANCE,
             "Glorot & Bengio 2010, section 4.2.1; He et al. 2015, eq. 10",
-            facts.would_set(names[0]) or APPLY,
+            mend(facts, names),
             f"{listed(names)}: weights were drawn for {drawn} but feed {feeds}",
         )
 
@@ -179,6 +185,6 @@ def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
     size = weight.std * math.sqrt(role.layout.fan_in)
     if abs(size / GAINS[drawn] - 1) >= tolerance:
         return None
-    planned = facts.planned_std(name)  # which it may be by chance, for the signal that feeds it
+    planned = facts.choices.std(name)  # which it may be by chance, for the signal that feeds it
     as_planned = planned > 0 and abs(weight.std / planned - 1) < tolerance
     return None if as_planned else (drawn, role.activation.name)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
-from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.remedy import mend
 
 SAME = "units that start identical receive identical gradients and stay so"
 # Two units in a thousand with the same weights are no chance, but do little harm; beyond one in
@@ -28,7 +29,7 @@ def symmetry(facts: Facts) -> Iterator[Finding]:
             float(len(names)),
             0.0,
             SAME,
-            "draw weights at random: " + APPLY,
+            mend(facts, names),
             f"{listed(names)}: all units of the layer have the same weights and get the same "
             "gradient, so symmetry stays unbroken and the layer learns no more than one unit",
         )
@@ -55,7 +56,7 @@ def twins(facts: Facts) -> Iterator[Finding]:
             share,
             MANY if lasting else FEW,
             "units with the same weights compute the same function",
-            "draw each unit's weights independently: " + (facts.would_set(name) or APPLY),
+            mend(facts, [name]),
             f"{name}: {share:.0%} of the units have the same weights as another one, {what}",
         )
 
@@ -77,7 +78,8 @@ def same_function(facts: Facts) -> Iterator[Finding]:
             worst,
             MANY,
             SAME,
-            "look for weights before or behind these layers that are constant; " + APPLY,
+            "look for weights before or behind these layers that are constant; "
+            + mend(facts, found),
             f"{listed(list(found))}: {worst:.0%} of the units give the same output and get the same "
             "gradient as another one, at every place of the batch",
         )
@@ -98,8 +100,7 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
                 weight.rank,
                 LOW * weight.full,
                 "Roy & Vetterli 2007; a direction without a singular value carries nothing",
-                "draw its entries independently or orthogonally: "
-                + (facts.would_set(name) or APPLY),
+                "draw its entries independently or orthogonally: isoinit.init(model, batch)",
                 f"{name}: signals pass through {weight.rank:.1f} directions of it, where independent "
                 f"entries would give {weight.full:.0f}",
             )

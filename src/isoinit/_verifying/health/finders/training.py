@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
-from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.remedy import mend
 
 # Half of a layer's units dead at the start is a waste; nine in ten and little passes.
 DEAD = (0.5, 0.9)
@@ -86,7 +87,8 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a product of two factors that are both zero has no gradient by either",
-            "of factors that multiply each other let one start at zero, and not two: " + APPLY,
+            "of factors that multiply each other let one start at zero, and not two; "
+            + mend(facts, cut),
             f"{listed(zero or cut)}: no gradient comes to {len(cut)} parameter"
             f"{'s' * (len(cut) > 1)}, now or after the first steps: what is made of them is zero on "
             "every way to the output",
@@ -104,7 +106,7 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a weight whose gradient is zero for every example does not move",
-            "look at what is flat behind it; " + APPLY,
+            "look at what is flat behind it",
             f"{listed(gone)}: the gradient is exactly zero over the whole batch, and after the first "
             "steps",
         )
@@ -130,7 +132,7 @@ def starts_at_zero(facts: Facts) -> Iterator[Finding]:
             float(len(names)),
             0.0,
             "what is behind a zero tells no two examples apart before the first step",
-            "where that is not meant, give a scale one and a weight random numbers: " + APPLY,
+            "where that is not meant: " + mend(facts, names),
             f"{listed(names)}: all of it is zero, so that nothing passes until the first step has "
             "moved it",
         )
@@ -191,8 +193,7 @@ def _share(
                 worst,
                 low,
                 source,
-                "look at the bias and the scale before the activation; "
-                + (facts.furthest(found) or APPLY),
+                "look at the bias and the scale before the activation; " + mend(facts, found),
                 f"{listed(found)}: up to {worst:.0%} {words}",
             )
 
@@ -251,7 +252,7 @@ def chance(facts: Facts) -> Iterator[Finding]:
             loss,
             FAR_ABOVE * limit if far else limit,
             "a model that knows nothing gives each of C classes 1/C, and a loss of ln C",
-            "make the last layer's weights smaller: " + (facts.furthest(head) or APPLY),
+            "make the last layer's weights smaller: " + mend(facts, head),
             f"the loss starts at {loss:.3g}, where guessing gives {level:.3g}: the outputs are large "
             "before anything was learned",
         )

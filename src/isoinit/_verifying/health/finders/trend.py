@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from isoinit._showing.findings import Finding
-from isoinit._verifying.health.facts import APPLY, Facts
+from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.finders.scale import drawn_for
+from isoinit._verifying.health.remedy import mend
 from isoinit._verifying.health.series import FEWEST, Layer, slope
 
 # A signal that changes a thousandfold between the first layer and the last leaves float16's range
 # of useful gradients and stalls any optimizer with one learning rate (Glorot & Bengio 2010, figures
 # 6 and 7; He et al. 2015, figure 3). Thirtyfold trains, but slowly.
-# Weights that a norm layer stands behind grow under their gradient, at a right angle to it, and so
-# their own step evens out in time (Arora, Li & Lyu 2019, section 2): gradients count by the root.
+# Weights that a norm layer stands behind grow under their gradient, which is at a right angle to
+# them, and so their steps even out (Arora, Li & Lyu 2019; Yang et al. 2019 see it after one step):
+# their gradients count by the root.
 ERROR, WARNING = 1e3, 30.0
 SOURCE = "Glorot & Bengio 2010, figures 6 and 7; He et al. 2015, figure 3"
 
@@ -87,7 +89,6 @@ def _finding(
 ) -> Finding:
     span = f"layer {where[0]}" if len(where) == 1 else f"layers {where[0]} to {where[-1]}"
     why = drawn_for(facts, where)
-    would = facts.furthest(where)
     return Finding(
         name,
         severity,
@@ -95,6 +96,6 @@ def _finding(
         value,
         ERROR if severity == "error" else WARNING,
         SOURCE,
-        would or APPLY,
+        mend(facts, where),
         f"{span}: {words}" + (f"; {why}" if why else ""),
     )

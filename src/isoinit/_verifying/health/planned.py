@@ -1,0 +1,82 @@
+"""What a plan gives the parameters that a check looks at: the plan it was given, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from isoinit._planning.before import values_before
+from isoinit._planning.choose import choose_all
+from isoinit._planning.measured import readers
+from isoinit._planning.plan import Plan
+from isoinit._planning.propagation import Moments
+from isoinit._reading.graph import Graph
+from isoinit._reading.roles import Role
+from isoinit.errors import IsoinitError
+from isoinit.initializers import Initializer
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What each parameter gets.
+
+    Attributes:
+        initializers: by name; of those that the plan fills.
+        roles: what each is for.
+        kept: the parameters that the plan leaves as they are.
+        lost: those whose signal cannot be worked out without a run of the planned model.
+    """
+
+    initializers: Mapping[str, Initializer]
+    roles: Mapping[str, Role]
+    kept: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+
+    def of(self, name: str) -> Initializer | None:
+        """What fills a parameter; None where nothing does, or where it is not known."""
+        return self.initializers.get(name)
+
+    def std(self, name: str) -> float:
+        """The standard deviation that a parameter gets; zero where it gets none."""
+        initializer = self.of(name)
+        try:
+            return initializer.std_for(self.roles[name].layout) if initializer else 0.0
+        except IsoinitError:
+            return 0.0
+
+    def is_zero(self, name: str) -> bool:
+        """Whether a parameter is to start at zero."""
+        initializer = self.of(name)
+        return initializer is not None and initializer.mean_for(self.roles[name].layout) == 0
+
+
+def given(plan: Plan, roles: Mapping[str, Role]) -> Planned:
+    """Return what a plan has for each parameter."""
+    fills = {e.name: e.initializer for e in plan if e.initializer is not None and not e.kept}
+    return Planned({n: i for n, i in fills.items() if n in roles}, roles, frozenset(plan.kept))
+
+
+def worked_out(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], graph: Graph, roles: dict[str, Role]
+) -> Planned:
+    """Return what `isoinit.plan` would choose now, as far as that is known without another run.
+
+    Args:
+        model: the model, whose own values a plan may keep.
+        parameters: its parameters, by name.
+        graph: what ran.
+        roles: what they are for.
+    """
+    values, _ = values_before(model, parameters, "own")
+    known = {n: replace(role, before=values.get(n)) for n, role in roles.items()}
+    moments = Moments()
+    try:
+        chosen = choose_all(graph, known, moments=moments)
+    except IsoinitError:  # such as an unusual shape: then no number is told
+        return Planned({}, roles)
+    kept = frozenset(name for name, choice in chosen.items() if choice.kept)
+    lost = frozenset(n for value in moments.unknown for n in readers(graph, value))
+    fills = {n: c.initializer for n, c in chosen.items() if c.initializer is not None}
+    return Planned({n: i for n, i in fills.items() if n not in kept | lost}, roles, kept, lost)

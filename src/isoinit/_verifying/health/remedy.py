@@ -1,0 +1,84 @@
+"""What to do about weights: the shortest call that mends them, or why no plan would change them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from isoinit._showing.findings import listed
+from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.planned import Planned
+
+OFF = 1.1  # a factor between standard deviations that no noise of a few hundred values makes
+
+
+def mend(facts: Facts, where: Iterable[str]) -> str:
+    """Return what to do about some layers or parameters, all at once.
+
+    Never the plan that the weights have already.
+
+    Args:
+        facts: of the check.
+        where: names of layers or parameters. What a plan keeps or cannot follow is named, if no plan
+            changes anything else.
+    """
+    names = [n for x in where for n in (f"{x}.weight", x) if n in facts.weights]
+    names = list(dict.fromkeys(n for n in names if facts.parameters[n].requires_grad))
+    if facts.given is not None and (changed := _off(facts, facts.given, names)):
+        return f"{_count(changed)} not as in the plan: plan.apply(model); " + _furthest(
+            facts, facts.given, changed
+        )
+    changed = _off(facts, facts.choices, names)
+    if not changed:
+        return _no_plan(facts, names)
+    to = _furthest(facts, facts.choices, changed)
+    if len(changed) == 1:
+        return f"isoinit.init(model, batch, only=[{changed[0]!r}]) would mend it; {to}"
+    return f"{_count(changed)} off: isoinit.init(model, batch); {to}"
+
+
+def _off(facts: Facts, plan: Planned, names: Iterable[str]) -> list[str]:
+    """The parameters that a plan would change: their scale, or that their units are the same."""
+    return [name for name in names if _is_off(facts, plan, name)]
+
+
+def _is_off(facts: Facts, plan: Planned, name: str) -> bool:
+    if plan.of(name) is None:
+        return False
+    weight, planned = facts.weights[name], plan.std(name)
+    if planned == 0:
+        return facts.roles[name].slot == "scale" and weight.largest == 0 and not plan.is_zero(name)
+    return bool(weight.identical or weight.twins) or _factor(facts, plan, name) > OFF
+
+
+def _furthest(facts: Facts, plan: Planned, names: Iterable[str]) -> str:
+    """What a plan does with the parameter that is furthest from it."""
+    name = max(names, key=lambda name: _factor(facts, plan, name))
+    kind = type(plan.of(name)).__name__
+    return f"{name} to std {plan.std(name):.3g} ({kind}), now {facts.weights[name].std:.3g}"
+
+
+def _factor(facts: Facts, plan: Planned, name: str) -> float:
+    """How far the scale of a parameter is from a plan's."""
+    planned, now = plan.std(name), facts.weights[name].std
+    if planned == 0 or now != now:
+        return 1.0
+    return max(planned / now, now / planned) if now else float("inf")
+
+
+def _no_plan(facts: Facts, names: Iterable[str]) -> str:
+    """Why no plan mends some parameters: which it keeps, and which it cannot follow."""
+    kept = [name for name in names if name in facts.choices.kept]
+    lost = [name for name in names if name in facts.choices.lost]
+    said = [
+        *([f"it keeps {listed(kept)} unless keep='nothing'"] if kept else []),
+        *([f"it cannot follow the signal to {listed(lost)}"] if lost else []),
+    ]
+    but = f" ({' and '.join(said)})" if said else ""
+    return (
+        f"no plan sets these weights otherwise{but}: a norm layer, a residual branch or another "
+        "activation would help"
+    )
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} weights are" if len(names) > 1 else f"{names[0]} is"
