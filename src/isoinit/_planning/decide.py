@@ -14,6 +14,7 @@ from isoinit._planning.expectations import Expected, expected
 from isoinit._planning.measured import lost_notes, measure, reread
 from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
+from isoinit._planning.rules.keep import TRAINED
 from isoinit._planning.starving import fed_again
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
@@ -73,13 +74,39 @@ def by_rules(model: nn.Module, batch: Any, graph: Graph, method: str, roles_of: 
 
 def _chosen(model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, method: str) -> Decided:
     """Return what `by_rules` does, for one reading of the model."""
-    roles, moments = roles_of(graph), Moments()
-    choices = choose_all(graph, roles, method, moments)
-    if (fed := fed_again(graph, roles, choices)) != roles:
-        roles, moments = fed, Moments()
-        choices = choose_all(graph, roles, method, moments)
+    roles, choices, moments = chosen_for(graph, roles_of(graph), method)
     decided = Decided(graph, roles, choices, doubts=doubts(roles))
     return _measured(model, batch, decided, moments, method)
+
+
+def chosen_for(
+    graph: Graph, roles: dict[str, Role], method: str = "auto"
+) -> tuple[dict[str, Role], dict[str, Choice], Moments]:
+    """Return what each parameter gets as far as it follows from a graph, without another run.
+
+    Args:
+        graph: what the model does.
+        roles: what each parameter is for, and what is known of its values.
+        method: as for `choose`.
+
+    Returns:
+        The roles, without what is known of values that are not kept; the choices; and the moments
+        that they were made for.
+    """
+    # What is kept as it is may be of any size: whether zeros starve it shows in a plan for all.
+    loose = {
+        n: replace(role, before=None) if role.before and role.before.kept in TRAINED else role
+        for n, role in roles.items()
+    }
+    moments = Moments()
+    choices = choose_all(graph, loose, method, moments)
+    fed = fed_again(graph, loose, choices)
+    if loose != roles or fed != loose:
+        drawn = {n for n, role in fed.items() if role.before is None and loose[n].before}
+        roles = {n: replace(r, before=None) if n in drawn else r for n, r in roles.items()}
+        moments = Moments()
+        choices = choose_all(graph, roles, method, moments)
+    return roles, choices, moments
 
 
 @np.errstate(all="ignore")

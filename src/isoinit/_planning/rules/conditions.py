@@ -46,10 +46,10 @@ def ends_branch_as_scale(role: Role) -> bool:
     Before a ReLU, which is flat at zero, it would stay zero: no gradient comes back to it.
     """
     scales = role.slot == "scale" and role.ends_branch and not role.through
-    return scales and role.alone and not role.divides and not is_flat_at_zero(role.activation)
+    return scales and role.alone and not role.divides and not _is_flat_at_zero(role.activation)
 
 
-def is_flat_at_zero(activation: Activation | None) -> bool:
+def _is_flat_at_zero(activation: Activation | None) -> bool:
     """Return whether a function has no slope on one side of zero: torch's gradient there is none."""
     if activation is None:
         return False

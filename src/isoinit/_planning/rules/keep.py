@@ -14,7 +14,6 @@ import numpy as np
 
 from isoinit._drawing.streams import Stream
 from isoinit._planning.rules.choice import Choice
-from isoinit._planning.rules.conditions import is_flat_at_zero
 from isoinit._planning.rules.sizes import neutral
 from isoinit._planning.rules.table import RULES
 from isoinit._reading.roles import Role
@@ -117,8 +116,7 @@ def _is_neutral(role: Role, before: Values) -> bool:
     if role.slot in VECTORS:
         start = 1.0 if role.slot == "slope" else neutral(role).mean_for(role.layout)
         return value == start or _may_be_drawn(role, before)
-    # Units that are all alike learn no more than one; zeros train, but not before a ReLU.
-    return role.must_differ and (value != 0 or is_flat_at_zero(role.activation))
+    return bool(value) and role.must_differ  # units that are all alike learn no more than one
 
 
 def _is_drawn_alike(initializer: Initializer | None, role: Role, before: Values) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from isoinit._planning.before import values_before
-from isoinit._planning.choose import choose_all
+from isoinit._planning.decide import chosen_for
 from isoinit._planning.measured import readers
 from isoinit._planning.plan import Plan
-from isoinit._planning.propagation import Moments
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit.errors import IsoinitError
@@ -71,9 +70,8 @@ def worked_out(
     """
     values, _ = values_before(model, parameters, "own")
     known = {n: replace(role, before=values.get(n)) for n, role in roles.items()}
-    moments = Moments()
     try:
-        chosen = choose_all(graph, known, moments=moments)
+        _, chosen, moments = chosen_for(graph, known)
     except IsoinitError:  # such as an unusual shape: then no number is told
         return Planned({}, roles)
     kept = frozenset(name for name, choice in chosen.items() if choice.kept)
