@@ -224,6 +224,23 @@ def test_equal_weights_whose_gradients_differ_are_a_warning():
     assert {finding.severity for finding in found.values()} == {"warning"}
 
 
+def test_a_depthwise_weight_of_one_number_is_a_warning():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.GELU(), nn.Conv2d(8, 4, 1))
+    nn.init.constant_(model[0].weight, 0.2)
+    finding = said(model, normal(4, 8, 8, 8))["constant weight"]
+    assert (finding.severity, finding.where) == ("warning", ("0.weight",))
+
+
+def test_a_gelu_spelled_out_is_no_gate():
+    class Gelu(nn.Module):
+        def forward(self, x):
+            return 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.0447 * torch.pow(x, 3))))
+
+    model = nn.Sequential(nn.Linear(32, 32), Gelu(), nn.Linear(32, 32), Gelu(), nn.Linear(32, 5))
+    nn.init.zeros_(model[2].weight)
+    assert said(model)["starts at zero"].where == ("2.weight",)
+
+
 def test_a_zero_where_no_recipe_has_it_is_a_warning():
     model = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
     model.append(nn.Linear(32, 5))

@@ -88,11 +88,12 @@ class Facts:
 def _meets_another(graph: Graph, op: Op) -> bool:
     """Whether what a map makes is added to another signal or multiplies one, perhaps in parts."""
     waiting, seen = [op.outputs[0]], set()
+    own = graph.reached_from(op.outputs[0])  # such as the two sides of x·sigmoid(x)
     while waiting:
         value = waiting.pop()
         seen.add(value)
         for step in graph.consumers.get(value, ()):
-            others = [v for v in step.inputs if v not in seen and _is_signal(graph, v)]
+            others = [v for v in step.inputs if v not in own and _is_signal(graph, v)]
             if others and step.kind in ("other", "attention") and step.name not in JOINED:
                 return True
             if not others and (step.kind == "move" or step.name in BETWEEN):

@@ -30,6 +30,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     broken.nothing_to_train,
     symmetry.symmetry,
     symmetry.twins,
+    symmetry.constant,
     symmetry.same_function,
     symmetry.low_rank,
     copies.copies,

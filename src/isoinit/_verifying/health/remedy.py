@@ -47,7 +47,10 @@ def _is_off(facts: Facts, plan: Planned, name: str) -> bool:
     weight, planned = facts.weights[name], plan.std(name)
     if planned == 0:
         return facts.roles[name].slot == "scale" and weight.largest == 0 and not plan.is_zero(name)
-    return bool(weight.identical or weight.twins) or _factor(facts, plan, name) > OFF
+    return (
+        bool(weight.identical or weight.twins or weight.std == 0)
+        or _factor(facts, plan, name) > OFF
+    )
 
 
 def _furthest(facts: Facts, plan: Planned, names: Iterable[str]) -> str:

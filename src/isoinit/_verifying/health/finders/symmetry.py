@@ -61,6 +61,29 @@ def twins(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def constant(facts: Facts) -> Iterator[Finding]:
+    """Weights of one number that is not zero, where each unit reads inputs of its own."""
+    names = [
+        name
+        for name, weight in facts.weights.items()
+        if weight.std == 0 < weight.largest
+        and facts.roles[name].must_differ
+        and math.prod(facts.roles[name].layout.maps_shape[2:]) > 1
+        and not weight.identical
+    ]
+    if names:
+        yield Finding(
+            "constant weight",
+            "warning",
+            tuple(names),
+            float(len(names)),
+            0.0,
+            "a filter of equal entries sees nothing but the mean of what it reads",
+            mend(facts, names),
+            f"{listed(names)}: all entries are the same number",
+        )
+
+
 def same_function(facts: Facts) -> Iterator[Finding]:
     """Units with other weights that still give the same output and get the same gradient."""
     named = {name for finder in (symmetry, twins) for f in finder(facts) for name in f.where}
