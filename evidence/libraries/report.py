@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from evidence.libraries.training import FALL, MOST, STEPS, learns
+from evidence.libraries.verdicts import verdict
 
 Row = dict[str, Any]
 STAGES = {"own": "its library", "planned": "the plan"}
@@ -25,6 +26,7 @@ without opinion, a model with an error is trained from there: {steps} steps of A
 toward fixed noise of unit size (a flow: on its likelihood), at two learning rates, without weight
 decay. "Trains" says that the loss fell below {fall:.0%} of its start at one of them, and at least
 {most:.0%} of the parameters with a gradient moved. "Moved" is that share, the smaller of the two.
+Each error was then looked at by hand ([verdicts](../evidence/libraries/verdicts.py)).
 """
 
 
@@ -46,6 +48,7 @@ def document(found: list[Row], limit: int) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_of_library(library, ran) for library in dict.fromkeys(r["library"] for r in ran)),
         *_section("Errors", ERRORS, _errors(ran)),
+        *_section("Errors, by hand", "| model | the error is | since |", _by_hand(ran)),
         *_section("Where the measured size is far from the expected", OFF, _off(ran)),
         *_section("Steps that failed or took too long", "| model | step | why |", _failed(ran)),
         *_section("Models that did not run", "| model | why |", _not_run(rows)),
@@ -79,7 +82,9 @@ def _summary(rows: list[Row], ran: list[Row]) -> Iterator[str]:
         checked, wrong, training = _counts(ran, stage)
         yield (
             f"- Initialized by {by}: {wrong} of {checked} models have an error; "
-            f"{training} of them train, of {_untold(ran, stage)} it is not known."
+            f"{training} of them train, of {_untold(ran, stage)} it is not known. "
+            f"By hand {_false(ran, stage)} of {checked} are false "
+            f"({_false(ran, stage) / max(checked, 1):.1%})."
         )
     yield f"- Plans that failed: {sum('plan_error' in row for row in ran)}."
     known = sum(row.get("expected", 0) for row in ran)
@@ -95,6 +100,19 @@ def _counts(rows: list[Row], stage: str) -> tuple[int, int, int]:
     wrong = [row for row in rows if errors(row, stage)]
     training = sum(learns(row["trains"].get(stage, "")) for row in wrong)
     return sum(stage in row for row in rows), len(wrong), training
+
+
+def _false(rows: list[Row], stage: str) -> int:
+    """The models whose errors are false, or that nobody looked at."""
+    judged = [verdict(row["family"]) for row in rows if errors(row, stage)]
+    return sum(found is None or not found[0] for found in judged)
+
+
+def _by_hand(ran: list[Row]) -> Iterator[str]:
+    for row in ran:
+        if errors(row, "own") or errors(row, "planned"):
+            right, why = verdict(row["family"]) or (False, "nobody looked")
+            yield f"| {row['family']} | {'right' if right else '**false**'} | {why} |"
 
 
 def _untold(rows: list[Row], stage: str) -> int:

@@ -1,7 +1,9 @@
 """Constants that a constructor gave and that would leave the weights behind them nothing to read.
 
 A last layer of zeros starts a branch or an output at nothing, on purpose. Zeros in the middle of a
-path are what memory holds before anybody fills it: no signal passes, and no gradient comes back.
+path are what memory holds before anybody fills it: no signal passes, and no gradient comes back. Nor
+does any where a scale that starts at zero multiplies what a layer of zeros makes: of two factors that
+are both zero neither has a gradient.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ def fed_again(
         if op.kind == "map" and any(_reads_nothing(choices.get(use.parameter)) for use in op.uses)
     ]
     found = dict(roles)
+    for name in _shut_twice(graph, choices).intersection(kept):
+        found[name] = replace(roles[name], before=None)
     for name in kept if starved else ():
         behind = [
             graph.reached_from(op.outputs[0]) - {*op.outputs} for op, _ in graph.uses_of(name)
@@ -47,3 +51,26 @@ def fed_again(
 def _reads_nothing(choice: Choice | None) -> bool:
     """Return whether a weight gets no signal at all."""
     return choice is not None and dict(choice.numbers).get("E[x²]") == 0
+
+
+def _shut_twice(graph: Graph, choices: Mapping[str, Choice]) -> set[str]:
+    """Return the weights of zeros whose output a scale multiplies that is to start at zero, too."""
+    found = set()
+    for op in graph.ops:
+        scales = [use for use in op.uses if use.slot == "scale" and not use.through]
+        if any(_is_zero(choices.get(use.parameter)) for use in scales):
+            value, maker = op.inputs[0], None
+            while (step := graph.producers.get(graph.trunk(value))) is not None:
+                maker = step
+                if not step.is_neutral:
+                    break
+                value = step.inputs[0]
+            uses = maker.uses if maker is not None and maker.kind == "map" else ()
+            found |= {u.parameter for u in uses if _is_zero(choices.get(u.parameter))}
+    return found
+
+
+def _is_zero(choice: Choice | None) -> bool:
+    """Return whether a parameter is to start with zeros alone."""
+    initializer = choice.initializer if choice is not None else None
+    return isinstance(initializer, Zeros) or initializer == Constant(0.0)

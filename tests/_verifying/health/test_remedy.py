@@ -120,3 +120,24 @@ def test_a_last_norm_before_a_relu_does_not_start_at_zero():
         isoinit.init(model, batch, seed=0)
         assert model[1].norm.weight.unique().tolist() == [starts]
         assert isoinit.check(model, batch).ok
+
+
+def test_no_plan_gives_zero_to_two_factors():
+    """A constructor's last layer of zeros (Fixup) before a scale that starts a block as the identity."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(64, 64), nn.Linear(64, 64)
+            self.scale, self.shift = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
+            nn.init.zeros_(self.b.weight)
+
+        def forward(self, x):
+            return x + self.scale * self.b(torch.relu(self.a(x))) + self.shift
+
+    model = nn.Sequential(*(Block() for _ in range(4)), nn.Linear(64, 5))
+    assert isoinit.check(model, X).findings == []
+    isoinit.init(model, X, seed=0)
+    assert isoinit.check(model, X).findings == []
+    assert model[0].scale.item() == 0
+    assert model[0].b.weight.std() > 0

@@ -79,9 +79,9 @@ class Facts:
         uses = graph.uses_of(name)
         if role.slot == "weight" and (role.end == "output" or not role.must_differ):
             return True
+        acts = role.slot in ("weight", "scale")
         return any(
-            op.index in graph.ending or (role.slot == "weight" and _meets_another(graph, op))
-            for op, _ in uses
+            op.index in graph.ending or (acts and _meets_another(graph, op)) for op, _ in uses
         )
 
 
