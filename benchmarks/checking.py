@@ -26,10 +26,19 @@ def models() -> dict[str, tuple[nn.Module, Any, Callable[[Any], torch.Tensor] | 
     sizes = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
     resnet = ResNetForImageClassification(ResNetConfig(num_labels=10, **sizes))
     images = {"pixel_values": torch.randn(8, 3, 96, 96), "labels": torch.randint(10, (8,))}
+    zeros = GPT2LMHeadModel(gpt2.config)
+    for name, parameter in zeros.named_parameters():
+        if name.endswith("c_proj.weight"):  # the ends of branches: some steps more are tried
+            nn.init.zeros_(parameter)
     mlp = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(1024, 1024), nn.ReLU())])
     return {
         "GPT-2, 4 layers of 256, 1024 tokens": (
             gpt2,
+            {"input_ids": tokens, "labels": tokens},
+            None,
+        ),
+        "the same, branches that end with zero": (
+            zeros,
             {"input_ids": tokens, "labels": tokens},
             None,
         ),

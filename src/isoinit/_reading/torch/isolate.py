@@ -225,6 +225,22 @@ def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+@contextmanager
+def other_chance() -> Iterator[Callable[[int], None]]:
+    """Inside, random numbers may be seeded by what is yielded; at the end they go on as before."""
+    states = _generator_states()
+    try:
+        yield _seed_generators
+    finally:
+        _restore_generators(states)
+
+
+def _seed_generators(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+
+
 def _generator_states() -> dict[str, Any]:
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.roles import Role
+from isoinit._reading.torch.isolate import other_chance
 from isoinit._verifying.health.layers import LayerHealth
 from isoinit._verifying.health.measure import Measurement, measure
 from isoinit._verifying.health.units import ROUNDING, agreeing
@@ -146,11 +147,11 @@ def look_ahead(
         nothing: frozenset[str] = frozenset()
         doubts = _Doubts(doubts.dead, doubts.alike, nothing, nothing, nothing, {})
     if doubts:
-        with _restored(parameters), torch.random.fork_rng(devices=[]):
+        with _restored(parameters), other_chance() as seed:
             for number in range(ROUNDS + 1):
                 if number:
                     _step(parameters, now.kept, optimizer)
-                    torch.manual_seed(number)  # a branch that was dropped by chance comes back
+                    seed(number)  # a branch that was dropped by chance comes back
                 elif start.kept:
                     continue  # there is no need to look at the start again
                 among = {n for x in doubts.layers() for n in (x, f"{x}.weight")}
