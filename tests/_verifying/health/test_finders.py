@@ -230,6 +230,7 @@ def test_a_plan_that_is_not_what_was_applied():
     finding = said(model, plan=plan)["not as planned"]
     assert finding.severity == "remark"  # what is measured trains, if slowly
     assert len(finding.where) >= 5
+    assert finding.advice.startswith("7 weights are not as in the plan: plan.apply(model); ")
     for layer in model:
         if isinstance(layer, nn.Linear):
             layer.weight.data.mul_(0.3)

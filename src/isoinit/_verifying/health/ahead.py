@@ -233,7 +233,8 @@ def _step(
         if optimizer == "sgd":
             moved = [parameters[name] for name in gradients]
             slopes = sum(_square(g) for g in gradients.values())
-            rate *= (sum(map(_square, moved)) / slopes) ** 0.5 if slopes else 0.0
+            sizes = sum(map(_square, moved)) or sum(p.numel() for p in moved)  # of unit size
+            rate *= (sizes / slopes) ** 0.5 if slopes else 0.0
         for name, gradient in gradients.items():
             step = _dense(gradient)
             size = _square(step) ** 0.5 / max(step.numel(), 1) ** 0.5

@@ -23,10 +23,8 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
     """
     names = [n for x in where for n in (f"{x}.weight", x) if n in facts.weights]
     names = list(dict.fromkeys(n for n in names if facts.parameters[n].requires_grad))
-    if facts.given is not None and (changed := _off(facts, facts.given, names)):
-        return f"{_count(changed)} not as in the plan: plan.apply(model); " + _furthest(
-            facts, facts.given, changed
-        )
+    if not_applied := apply_plan(facts, names):
+        return not_applied
     changed = _off(facts, facts.choices, names)
     if not changed:
         return _no_plan(facts, names)
@@ -34,6 +32,14 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
     if len(changed) == 1:
         return f"isoinit.init(model, batch, only=[{changed[0]!r}]) would mend it; {to}"
     return f"{_count(changed)} off: isoinit.init(model, batch); {to}"
+
+
+def apply_plan(facts: Facts, names: Iterable[str]) -> str:
+    """Return what to do where parameters are not as in the plan that was given; empty if all are."""
+    if facts.given is None or not (changed := _off(facts, facts.given, names)):
+        return ""
+    to = _furthest(facts, facts.given, changed)
+    return f"{_count(changed)} not as in the plan: plan.apply(model); {to}"
 
 
 def _off(facts: Facts, plan: Planned, names: Iterable[str]) -> list[str]:

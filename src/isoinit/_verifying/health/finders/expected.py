@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.finders import training, trend
+from isoinit._verifying.health.remedy import apply_plan
 
 FAR = 5.0
 OFF = 2.0  # a factor that no usual noise of a batch and of the weights makes
@@ -37,7 +38,6 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
         }
         if far:
             name = max(far, key=lambda n: abs(math.log(far[n])))
-            at_fault = severity == "error"
             yield Finding(
                 "not as planned",
                 severity,
@@ -45,10 +45,9 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
                 far[name],
                 limit,
                 "the plan expects a size for each layer's output from the weights before it",
-                "apply the plan to this model, or plan with a batch like this one"
-                if at_fault
-                else "if the plan was applied and the batch is like the plan's, the plan reads the "
-                "model wrong there, and Plan.calibrate(model, batch) measures",
+                apply_plan(facts, facts.weights)
+                or "with a batch like the plan's, the plan reads the model wrong there, and "
+                "Plan.calibrate(model, batch) measures",
                 f"{listed(list(far))}: the output is {far[name]:.3g}× what the plan expects"
                 + ("" if len(far) == 1 else " at most" if far[name] > 1 else " at least"),
             )
