@@ -123,7 +123,7 @@ def test_a_last_norm_before_a_relu_does_not_start_at_zero():
 
 
 def test_no_plan_gives_zero_to_two_factors():
-    """A constructor's last layer of zeros (Fixup) before a scale that starts a block as the identity."""
+    """A last layer of zeros (Fixup) before a scale at which a block starts as the identity."""
 
     class Block(nn.Module):
         def __init__(self):
