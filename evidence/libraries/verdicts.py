@@ -29,15 +29,16 @@ VERDICTS: dict[str, tuple[bool, str]] = {
     ),
     "torchaudio: HDemucs": (
         True,
-        "all weights are divided by the root of their scale, which loses the signal ninefold a layer, and "
-        "so are the biases of `query_decay`: set to -2, they become -20, and the sigmoid behind them is "
-        "flat; a plan mends the first and keeps the second, which the constructor chose",
+        "all weights are divided by the root of their scale, which loses the signal ninefold a "
+        "layer, and so are the biases of `query_decay`: set to -2, they become -20, and the sigmoid "
+        "behind them is flat; a plan mends the first and keeps the second, which the constructor "
+        "chose",
     ),
     "timm: efficientvim": (
         False,
-        "the output of its mixers is a product of four projections of a batch of two: another draw makes "
-        "it six times as large as the plan has measured, and the gradient of the ends of its branches "
-        "changes 1,100-fold over six of them; it trains",
+        "the output of its mixers is a product of four projections of a batch of two: another draw "
+        "makes it six times as large as the plan has measured, and the gradient of the ends of its "
+        "branches changes 1,100-fold over six of them; it trains",
     ),
     "torchaudio: Wav2Letter": (
         True,
