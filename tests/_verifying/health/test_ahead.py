@@ -179,6 +179,19 @@ class TestWhatTrains:
         model = nn.Sequential(*(Dropped() for _ in range(8)), nn.Linear(32, 5))
         assert errors(model, X[:2]) == set()
 
+    def test_a_table_of_which_only_padding_is_looked_up(self):
+        class Shaped(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.words = nn.Embedding(20, 32)
+                self.shapes = nn.Embedding(9, 32, padding_idx=0)
+                self.head = nn.Linear(32, 5)
+
+            def forward(self, x):
+                return self.head(self.words(x) + self.shapes(torch.zeros_like(x)))
+
+        assert said(Shaped(), torch.arange(20).reshape(4, 5)) == {}
+
 
 class TestWhatDoesNot:
     """An error that names it."""

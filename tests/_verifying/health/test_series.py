@@ -146,8 +146,11 @@ def test_the_one_way_through():
     assert [name for name, value in weights.items() if value in way] == ["a.weight", "c.weight"]
 
 
-def test_slope_is_the_median():
+def test_slope_is_the_median_and_no_jump():
     assert slope([1, 2, 4, 8, 1e6]) == pytest.approx(0.6931, abs=1e-3)
+    assert slope([1, 2, 4, 8, 16]) == pytest.approx(0.6931, abs=1e-3)
+    assert slope([1, 1, 1e6, 1e6]) == pytest.approx(0, abs=1e-6)
+    assert slope([2, 4, 8, 1, 2]) == pytest.approx(0, abs=0.24)
 
 
 def test_gradients_before_norm_layers_count_by_their_root():
@@ -199,3 +202,25 @@ def test_a_pooler_that_the_loss_does_not_read_is_a_warning():
     assert "unused parameter" not in found(lambda out: out[1].square().mean() + out[0].mean())
     detached = found(lambda out: out[1].detach().mean() + out[0].mean())["detached"]
     assert detached.severity == "error"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_what_no_gradient_comes_to_is_tried(used):
+    """Of what leaves torch only a trial tells whether it comes back: dropout draws the same in it."""
+
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.scores = nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x):
+            best = self.scores(x).detach().numpy().argsort(1)[:, :4]
+            hidden = nn.functional.dropout(self.body(x), 0.5)
+            return hidden.gather(1, torch.from_numpy(best if used else best * 0))
+
+    model = Chosen()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    found = {f.name: f for f in isoinit.check(model, X).findings}
+    assert ("detached" in found) is used
+    assert ("unused parameter" in found) is not used
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())

@@ -147,7 +147,7 @@ def look_ahead(
         nothing: frozenset[str] = frozenset()
         doubts = _Doubts(doubts.dead, doubts.alike, nothing, nothing, nothing, {})
     if doubts:
-        with _restored(parameters), other_chance() as seed:
+        with restored(parameters), other_chance() as seed:
             for number in range(ROUNDS + 1):
                 if number:
                     _step(parameters, now.kept, optimizer)
@@ -211,7 +211,7 @@ def _is_shared_out() -> bool:
 
 
 @contextmanager
-def _restored(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
+def restored(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
     """Inside, parameters may be changed in place; at the end each holds what it held."""
     trained = [p for p in parameters.values() if p.requires_grad]
     with torch.no_grad():
@@ -270,15 +270,17 @@ def _leads_on(now: Measurement, parameter: str) -> bool:
 
 
 def _closed(now: Measurement) -> set[int]:
-    """The values that are zero since a factor is, and not for a function that is flat there.
+    """The values that are zero since a factor is.
 
-    Units that rest for all of a batch, as those of a ReLU may, are told as dead units.
+    Not those behind a function that is flat there: units that rest for all of a batch, as those of a
+    ReLU may, are told as dead units. Nor rows for padding, which the batch alone looks up.
     """
     found: set[int] = set()
     for op in now.graph.ops:
         for value in now.zeros.intersection(op.outputs):
             given = now.zeros.intersection(op.inputs)
             flat = op.kind == "other" and not op.uses and len(op.inputs) == 1
+            flat = flat or op.kind == "lookup"  # of rows that stand for nothing
             if given & found or not (given or flat):
                 found.add(value)
     return found

@@ -21,6 +21,7 @@ from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted
 from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
+from isoinit._verifying.health.influence import has_influence
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
 from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal
@@ -225,6 +226,7 @@ def check(
         ahead,
         model,
         plan,
+        lambda names: has_influence(model, parameters, batch, loss, names),
     )
     spectrum = singular_values(model, batch) if jacobian else ()
     return Health(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +41,7 @@ class Facts:
         ahead: what is zero or alike, and stays so when training begins.
         model: the model itself.
         plan: the plan that it was initialized with, if that was given.
+        influence: whether the loss changes with some parameters; runs the model.
     """
 
     measured: Measurement
@@ -53,6 +55,7 @@ class Facts:
     ahead: Ahead
     model: nn.Module
     plan: Plan | None
+    influence: Callable[[Collection[str]], bool]
 
     @cached_property
     def series(self) -> list[Series]:

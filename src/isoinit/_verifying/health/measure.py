@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoinit._reading.graph import Array, Graph, Kind, Op
+from isoinit._reading.graph import STATISTICS, Array, Graph, Kind, Op
 from isoinit._reading.pointwise import following
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
@@ -171,8 +171,8 @@ def measure(
 def _activation_behind(graph: Graph, value: int) -> tuple[int, Callable[[Array], Array]] | None:
     """The activation behind a layer, and the value that it works on: the layer's, or a norm's."""
     way = following(graph, value)
-    if not way.names:
-        return None
+    if not way.names or (way.end is not None and way.end.name in STATISTICS):
+        return None  # a square whose mean a norm layer takes is no activation
     if way.norm:
         norm = next((i for i in sorted(graph.norms) if graph.depends(graph.norms[i], value)), None)
         return None if norm is None else (graph.ops[norm].outputs[0], way.function)

@@ -189,7 +189,7 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
     Raises:
         ArgumentError: if it is not one number that depends on the parameters.
     """
-    chosen = loss(output) if loss is not None else _own_loss(output)
+    chosen = loss(output) if loss is not None else own_loss(output)
     if chosen is None:
         return None
     if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1 or chosen.is_complex():
@@ -209,7 +209,7 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
     return chosen
 
 
-def _own_loss(output: Any) -> Any:
+def own_loss(output: Any) -> Any:
     """The loss that the model worked out itself, as `transformers` models do given labels."""
     return output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
 

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from statistics import median
 
 from isoinit._reading.graph import Graph, Op
@@ -171,9 +172,21 @@ def _levels(graph: Graph, group: Sequence[Layer]) -> tuple[tuple[Layer, ...], ..
 def slope(sizes: Sequence[float]) -> float:
     """The median slope of the logarithm from a depth to the next (Theil–Sen).
 
-    It follows a steady change over the layers and not a few layers of another kind.
+    It follows a steady change over the layers and not a few layers of another kind. Nor is one jump a
+    trend, as behind a norm layer that is fed something small: of the slopes with the largest step
+    and with an ordinary one in its place, the lesser counts.
     """
     logs = [math.log(size) for size in sizes]
+    steps = [after - before for before, after in pairwise(logs)]
+    largest = max(range(len(steps)), key=lambda i: abs(steps[i]))
+    others = [*steps[:largest], *steps[largest + 1 :]]
+    ordinary = [*steps[:largest], median(others or steps), *steps[largest + 1 :]]
+    return min(_theil_sen(logs), _theil_sen([*accumulate(ordinary, initial=0.0)]), key=abs)
+
+
+def _theil_sen(values: Sequence[float]) -> float:
     return median(
-        (logs[j] - logs[i]) / (j - i) for i in range(len(logs)) for j in range(i + 1, len(logs))
+        (values[j] - values[i]) / (j - i)
+        for i in range(len(values))
+        for j in range(i + 1, len(values))
     )

@@ -32,6 +32,8 @@ def unused(facts: Facts) -> Iterator[Finding]:
     none = [name for name, size in facts.measured.gradients.items() if size is None]
     graph = facts.measured.graph
     idle = {name for name in none if not _is_read(facts, name)}
+    if (doubtful := [name for name in none if name not in idle]) and not facts.influence(doubtful):
+        idle.update(doubtful)
 
     def place(name: str) -> tuple[int, bool]:
         last = max(op.index for op, _ in graph.uses_of(name))
