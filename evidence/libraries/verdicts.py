@@ -45,6 +45,21 @@ VERDICTS: dict[str, tuple[bool, str]] = {
         "eleven convolutions with torch's default under ReLU lose nine tenths of the differences in "
         "every second layer",
     ),
+    "transformers: canary": (
+        True,
+        "the convolutions in front, at std 0.02, leave the encoder's stream at 10⁻⁵, below the epsilon "
+        "of its norm layers; the first block lifts it to one, and the gradient falls as much",
+    ),
+    "transformers: rt_detr_v2": (
+        True,
+        "its backbone has frozen norm layers with the statistics of no data, so that nothing is "
+        "normed and the gradient grows by a quarter in each of thirty layers: it is meant to be loaded",
+    ),
+    "transformers: table-transformer": (
+        True,
+        "the last norm of each block of its backbone starts at zero and is then frozen: until weights "
+        "are loaded no gradient comes to any convolution in a branch",
+    ),
 }
 
 
