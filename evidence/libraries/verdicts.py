@@ -47,13 +47,13 @@ VERDICTS: dict[str, tuple[bool, str]] = {
     ),
     "transformers: canary": (
         True,
-        "the convolutions in front, at std 0.02, leave the encoder's stream at 10⁻⁵, below the epsilon "
-        "of its norm layers; the first block lifts it to one, and the gradient falls as much",
+        "the convolutions in front, at std 0.02, leave the encoder's stream at 10⁻⁵, below the "
+        "epsilon of its norm layers; the first block lifts it to one, and the gradient falls as much",
     ),
     "transformers: rt_detr_v2": (
         True,
         "its backbone has frozen norm layers with the statistics of no data, so that nothing is "
-        "normed and the gradient grows by a quarter in each of thirty layers: it is meant to be loaded",
+        "normed and the gradient grows by a quarter in each of thirty layers; weights are to be loaded",
     ),
     "transformers: table-transformer": (
         True,
