@@ -53,7 +53,7 @@ VERDICTS: dict[str, tuple[bool, str]] = {
     "transformers: rt_detr_v2": (
         True,
         "its backbone has frozen norm layers with the statistics of no data, so that nothing is "
-        "normed and the gradient grows by a quarter in each of thirty layers, until weights are loaded",
+        "normed and the gradient grows by a quarter in each of thirty layers: it needs loaded weights",
     ),
     "transformers: table-transformer": (
         True,
