@@ -34,12 +34,6 @@ VERDICTS: dict[str, tuple[bool, str]] = {
         "behind them is flat; a plan mends the first and keeps the second, which the constructor "
         "chose",
     ),
-    "timm: efficientvim": (
-        False,
-        "the output of its mixers is a product of four projections of a batch of two: another draw "
-        "makes it six times as large as the plan has measured, and the gradient of the ends of its "
-        "branches changes 1,100-fold over six of them; it trains",
-    ),
     "torchaudio: Wav2Letter": (
         True,
         "eleven convolutions with torch's default under ReLU lose nine tenths of the differences in "
@@ -49,11 +43,6 @@ VERDICTS: dict[str, tuple[bool, str]] = {
         True,
         "the convolutions in front, at std 0.02, leave the encoder's stream at 10⁻⁵, below the "
         "epsilon of its norm layers; the first block lifts it to one, and the gradient falls as much",
-    ),
-    "transformers: rt_detr_v2": (
-        True,
-        "its backbone has frozen norm layers with the statistics of no data, so that nothing is "
-        "normed and the gradient grows by a quarter in each of thirty layers: it needs loaded weights",
     ),
     "transformers: table-transformer": (
         True,
