@@ -82,7 +82,7 @@ class Facts:
         uses = graph.uses_of(name)
         if role.slot == "weight" and (role.end == "output" or not role.must_differ):
             return True
-        acts = role.slot in ("weight", "scale")
+        acts = role.slot == "weight" or (role.slot == "scale" and not role.of_norm)
         return any(
             op.index in graph.ending or (acts and _meets_another(graph, op)) for op, _ in uses
         )
