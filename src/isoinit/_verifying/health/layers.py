@@ -163,16 +163,16 @@ def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
 
 
 def is_zero(tensor: torch.Tensor) -> bool:
-    """Whether all elements are zero; most tensors tell by a few of them that they are not.
+    """Whether all elements are zero; most tensors tell by one row of them that they are not.
 
     Not asked of sparse and nested tensors, whose zeros are no numbers.
     """
     if tensor.layout is not torch.strided or tensor.is_nested:
         return False
     some = tensor.detach()
-    while some.dim():
-        some = some[len(some) // 2] if len(some) else some.new_zeros(())
-    return bool(some == 0) and tensor.numel() > 0 and not bool(tensor.detach().any())
+    while some.dim() > 1 and len(some):
+        some = some[len(some) // 2]
+    return tensor.numel() > 0 and not bool(some.any()) and not bool(tensor.detach().any())
 
 
 def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
