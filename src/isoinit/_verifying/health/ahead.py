@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit._reading.torch.isolate import other_chance
 from isoinit._verifying.health.layers import LayerHealth
@@ -51,27 +52,15 @@ class Ahead:
     stuck: frozenset[str] = frozenset()
     twins: Mapping[str, float] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class _Doubts:
-    """What is zero or alike at one moment."""
-
-    dead: frozenset[str]
-    alike: Mapping[str, float]
-    silent: frozenset[str]
-    blind: frozenset[str]
-    stuck: frozenset[str]
-    twins: Mapping[str, float]
-
-    def left(self, now: _Doubts) -> _Doubts:
-        """Those of these doubts that are still there."""
-        return _Doubts(
-            self.dead & now.dead,
-            {name: share for name, share in now.alike.items() if name in self.alike},
-            self.silent & now.silent,
-            self.blind & now.blind,
-            self.stuck & now.stuck,
-            {name: share for name, share in now.twins.items() if name in self.twins},
+    def left(self, now: Ahead) -> Ahead:
+        """What of it is still so."""
+        return Ahead(
+            dead=self.dead & now.dead,
+            alike={name: share for name, share in now.alike.items() if name in self.alike},
+            silent=self.silent & now.silent,
+            blind=self.blind & now.blind,
+            stuck=self.stuck & now.stuck,
+            twins={name: share for name, share in now.twins.items() if name in self.twins},
         )
 
     def layers(self) -> set[str]:
@@ -144,8 +133,7 @@ def look_ahead(
     units = _Units(originals, roles, twins)
     doubts, now = _doubts(start, units), start
     if _is_shared_out():  # ranks that saw other examples must take as many steps
-        nothing: frozenset[str] = frozenset()
-        doubts = _Doubts(doubts.dead, doubts.alike, nothing, nothing, nothing, {})
+        doubts = Ahead(dead=doubts.dead, alike=doubts.alike)
     if doubts:
         with restored(parameters), other_chance() as seed:
             for number in range(ROUNDS + 1):
@@ -162,16 +150,9 @@ def look_ahead(
                 before, doubts = doubts, doubts.left(_doubts(now, units))
                 if not doubts or (number > 1 and doubts.names() == before.names()):
                     break
-    cut = frozenset(name for name in doubts.dead if not _leads_on(now, name))
-    return Ahead(
-        doubts.dead,
-        cut,
-        doubts.alike,
-        doubts.silent,
-        doubts.blind,
-        doubts.stuck,
-        doubts.twins,
-    )
+    closed = _closed(now)
+    cut = frozenset(name for name in doubts.dead if not _leads_on(now.graph, name, closed))
+    return replace(doubts, cut=cut)
 
 
 def _with_equal_units(
@@ -187,7 +168,7 @@ def _with_equal_units(
     }
 
 
-def _doubts(now: Measurement, units: _Units) -> _Doubts:
+def _doubts(now: Measurement, units: _Units) -> Ahead:
     uses: dict[str, list[LayerHealth]] = {}
     for layer in now.layers:
         uses.setdefault(layer.name, []).append(layer)
@@ -195,13 +176,13 @@ def _doubts(now: Measurement, units: _Units) -> _Doubts:
     def those(is_so: Any) -> frozenset[str]:
         return frozenset(name for name, layers in uses.items() if all(map(is_so, layers)))
 
-    return _Doubts(
-        frozenset(name for name, size in now.gradients.items() if size == 0),
-        units.alike(now.kept),
-        those(lambda x: x.rms == 0),
-        those(lambda x: x.spread == 0),
-        those(lambda x: x.gradient == 0),
-        {x.name: x.twins for x in now.layers if x.twins and x.rms > 0},
+    return Ahead(
+        dead=frozenset(name for name, size in now.gradients.items() if size == 0),
+        alike=units.alike(now.kept),
+        silent=those(lambda x: x.rms == 0),
+        blind=those(lambda x: x.spread == 0),
+        stuck=those(lambda x: x.gradient == 0),
+        twins={x.name: x.twins for x in now.layers if x.twins and x.rms > 0},
     )
 
 
@@ -252,9 +233,8 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_dense() if tensor.layout is not torch.strided else tensor
 
 
-def _leads_on(now: Measurement, parameter: str) -> bool:
-    """Whether a way from a parameter to an output passes no zero that a factor of zero makes."""
-    graph, closed = now.graph, _closed(now)
+def _leads_on(graph: Graph, parameter: str, closed: Collection[int]) -> bool:
+    """Whether a way from a parameter to an output passes none of these values."""
     waiting = [value for op, _ in graph.uses_of(parameter) for value in op.outputs]
     seen: set[int] = set()
     while waiting:
