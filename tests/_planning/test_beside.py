@@ -263,3 +263,65 @@ def test_several_seeds_are_not_one():
     plan = isoinit.init(model, batch, seed=0)
     size = model(batch).detach().square().mean().sqrt().item()
     assert plan["last.weight"].expected == pytest.approx(size, rel=0.25)
+
+
+class Summed(nn.Module):
+    """Tokens, positions and types, added in an order."""
+
+    def __init__(self, order, scale=1.0, tied=False):
+        super().__init__()
+        self.order, self.scale = order, scale
+        self.tokens, self.types = nn.Embedding(100, D), nn.Embedding(2, D)
+        self.places, self.norm = nn.Embedding(PLACES, D), nn.LayerNorm(D)
+        self.out = nn.Linear(D, 100, bias=False)
+        if tied:
+            self.out.weight = self.tokens.weight
+
+    def forward(self, tokens, types):
+        part = {
+            "k": lambda: self.tokens(tokens) * self.scale,
+            "p": lambda: self.places(torch.arange(PLACES)),
+            "t": lambda: self.types(types),
+        }
+        sides = []  # each side of a plus is added up first
+        for side in self.order.split("+"):
+            first, *others = (part[letter]() for letter in side)
+            sides.append(sum(others, first))
+        return self.out(self.norm(sum(sides[1:], sides[0])))
+
+
+ORDERS = ["kpt", "ktp", "pkt", "ptk", "tkp", "tpk", "k+pt", "pt+k", "kt+p", "p+kt", "kp+t", "t+kp"]
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [({}, 1.0), ({"scale": math.sqrt(D)}, math.sqrt(D)), ({"tied": True}, 1 / math.sqrt(D))],
+)
+def test_neither_the_order_of_lookups_nor_that_of_sums_decides(made, size):
+    tokens = torch.randint(0, 100, (4, PLACES))
+    for order in ORDERS:
+        plan = isoinit.plan(Summed(order, **made), (tokens, tokens % 2))
+        for name in ("places.weight", "types.weight"):
+            assert plan[name].std == pytest.approx(size, rel=0.02), (order, name)
+
+
+def test_rows_are_as_large_as_a_signal_that_they_are_added_to():
+    class Timed(nn.Module):
+        def __init__(self, first):
+            super().__init__()
+            self.first, self.inner = first, nn.Linear(6, D)
+            self.hours, self.places = nn.Embedding(24, D), nn.Embedding(PLACES, D)
+            self.norm, self.out = nn.LayerNorm(D), nn.Linear(D, 1)
+
+        def forward(self, x, hour):
+            place = self.places(torch.arange(PLACES))
+            signal = self.inner(x) * 3
+            if self.first:
+                return self.out(self.norm(signal + place + self.hours(hour)))
+            return self.out(self.norm(place + self.hours(hour) + signal))
+
+    given = torch.randn(4, PLACES, 6), torch.randint(0, 24, (4, PLACES))
+    for first in (True, False):
+        plan = isoinit.plan(Timed(first), given)
+        assert plan["hours.weight"].std == pytest.approx(3, rel=0.1)
+        assert plan["places.weight"].std == pytest.approx(3, rel=0.1)

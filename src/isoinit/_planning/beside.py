@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,15 @@ from isoinit._planning.propagation import Signal
 from isoinit._reading.graph import PRODUCTS, SUMS, Graph, Op
 
 JOINING = frozenset({"add", "sub", "cat", "concat", "stack", "where"})
+ONE_ROW = 1e-9  # a variance of indices below which all are the same
 FAR = 32  # operations that are searched for what a vector joins
+
+
+class _Term(NamedTuple):
+    """One of all that is summed up, and what that multiplies its second moment by."""
+
+    value: int
+    share: float
 
 
 class _Arriving(NamedTuple):
@@ -31,11 +39,12 @@ class _Arriving(NamedTuple):
 def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float | None:
     """Return the second moment that a looked-up vector needs; None where it joins nothing known.
 
-    Where it joins the signal, in a sum or side by side, it is then as large as what stands there.
-    It may be moved, normalized, multiplied by constants and added to other learned vectors first
-    (positions by row and by column): constants are divided out, and a sum of vectors shares the
-    size. What goes to layers of its own first has unit size, as rows of other tables do. None also
-    for what joins attention scores.
+    Where it joins the signal, in a sum or side by side, it is then as large as what stands there: in
+    a sum of more than two, as the largest of the others, in whatever order they are added. It may be
+    moved, normalized, multiplied by constants and added to other learned vectors first (positions
+    by row and by column): constants are divided out, and learned vectors share the size. What goes
+    to layers of its own first has unit size, as rows of other tables do. None also for what joins
+    attention scores.
 
     Args:
         graph: what the model does.
@@ -56,9 +65,128 @@ def second_beside(graph: Graph, op: Op, signals: Mapping[int, Signal]) -> float 
             if beside is not None and reader.name in JOINING and beside in signals:
                 if _is_score(graph, beside):
                     return None
-                return signals[beside].second / (at.scale * at.parts * _share(reader, at.value))
+                if reader.name in SUMS:
+                    return _in_sum(graph, reader, op.outputs[0], at, signals)
+                return signals[beside].second / (at.scale * at.parts)
             if beside is None:
-                waiting += _onward(graph, reader, at, sum(learned))
+                shared = sum(_sharing(graph, found) for found in learned)
+                waiting += _onward(graph, reader, at, shared)
+    return None
+
+
+def second_of_table(
+    graph: Graph, op: Op, signals: Mapping[int, Signal], size: Callable[[Op], float]
+) -> float | None:
+    """Return the second moment that rows need which are looked up by the example (types, segments).
+
+    It is one, unless they are added to what the forward scales (token rows times √width), what is
+    also an output layer, or a signal: then they are as large, in whatever order they are added. None
+    where nothing of that kind is known, and for rows that the forward scales themselves.
+
+    Args:
+        graph: what the model does.
+        op: the lookup.
+        signals: the signals known so far.
+        size: gives the second moment of the rows of a lookup, whatever they are added to.
+    """
+    value, own = op.outputs[0], size(op)
+    while len(readers := graph.consumers.get(value, [])) == 1:
+        reader = readers[0]
+        if reader.name in SUMS and len(reader.inputs) > 1:
+            break
+        passes = reader.kind == "move" or reader.is_neutral
+        scale = 1.0 if passes else _scale(reader)
+        if scale is None:
+            return None
+        value, own = reader.outputs[0], own * scale
+    else:
+        return None
+    if not _is_unit(own):
+        return None
+    share, others = 1.0, list[float]()
+    for term in _terms(graph, reader):
+        if term.value == value:
+            share = term.share
+        elif (table := _table_under(graph, term.value)) is not None:
+            second = size(table[0]) * table[1] * term.share
+            others += [] if _is_unit(second) else [second]
+        elif term.value in signals and not _learned(graph, term.value):
+            others.append(signals[term.value].second * term.share)
+    return max(others) / share if others else None
+
+
+def _is_unit(second: float) -> bool:
+    return abs(second - 1) < 1e-6
+
+
+def _in_sum(
+    graph: Graph, join: Op, vector: int, at: _Arriving, signals: Mapping[int, Signal]
+) -> float | None:
+    """Return the second moment that a vector needs in a sum, as the largest of all that it joins."""
+    share, parts, largest = 1.0, at.parts, 0.0
+    shares = _sharing(graph, [vector]) > 0
+    for term in _terms(graph, join):
+        learned = _learned(graph, term.value)
+        if vector in learned:
+            share = term.share
+        elif learned:
+            parts += _sharing(graph, learned)
+        elif term.value in signals:
+            largest = max(largest, signals[term.value].second * term.share)
+    return largest / (at.scale * (parts if shares else 1) * share)
+
+
+def _terms(graph: Graph, join: Op) -> list[_Term]:
+    """Return all that ends up in one sum with the inputs of an addition."""
+    root = join
+    while (above := _only_sum_of(graph, root.outputs[0])) is not None:
+        root = above
+    return list(_below(graph, root, 1.0))
+
+
+def _only_sum_of(graph: Graph, value: int) -> Op | None:
+    """Return the addition that alone reads a value, perhaps moved; None for any other reader."""
+    while len(readers := graph.consumers.get(value, [])) == 1:
+        (reader,) = readers
+        if reader.name in SUMS and len(reader.inputs) > 1:
+            return reader
+        if reader.kind != "move":
+            break
+        value = reader.outputs[0]
+    return None
+
+
+def _below(graph: Graph, join: Op, share: float) -> Iterator[_Term]:
+    """Yield what an addition adds up, and what other additions of looked-up vectors add to that."""
+    for value in dict.fromkeys(join.inputs):
+        part = share * _share(join, value)
+        maker = graph.producers.get(value)
+        while maker is not None and maker.kind == "move" and len(maker.inputs) == 1:
+            maker = graph.producers.get(maker.inputs[0])
+        if maker is not None and maker.name in SUMS and len(maker.inputs) > 1:
+            alone = _only_sum_of(graph, maker.outputs[0]) is join and not _learned(graph, value)
+            if alone and any(_is_looked_up(graph, of) for of in maker.inputs):
+                yield from _below(graph, maker, part)
+                continue
+        yield _Term(value, part)
+
+
+def _is_looked_up(graph: Graph, value: int) -> bool:
+    """Return whether a value is a learned vector, or a row of a table, perhaps scaled."""
+    return bool(_learned(graph, value)) or _table_under(graph, value) is not None
+
+
+def _table_under(graph: Graph, value: int) -> tuple[Op, float] | None:
+    """Return the lookup by the example behind a value, and what scaled its second moment since."""
+    total = 1.0
+    while (maker := graph.producers.get(value)) is not None:
+        if maker.kind == "lookup":
+            return (maker, total) if maker.inputs else None
+        passes = maker.kind == "move" or maker.is_neutral
+        scale = 1.0 if passes else _scale(maker)
+        if scale is None or len(maker.inputs) != 1:
+            return None
+        total, value = total * scale, maker.inputs[0]
     return None
 
 
@@ -112,21 +240,27 @@ def _scale(op: Op) -> float | None:
     return found if 0 < found < np.inf else None
 
 
-def _learned(graph: Graph, value: int) -> int:
-    """Return how many learned vectors a value is made of, if of nothing else; 0 for any other."""
-    found, waiting, seen = 0, [value], set[int]()
+def _learned(graph: Graph, value: int) -> list[int]:
+    """Return the learned vectors that a value is made of, if of nothing else; none for any other."""
+    found, waiting, seen = list[int](), [value], set[int]()
     while waiting:
         op = graph.producers.get(waiting.pop())
         if op is None:
-            return 0
+            return []
         if op.kind == "lookup" and not op.inputs:
-            found += 1
+            found += op.outputs
         elif op.kind not in ("move", "other", "norm") or not op.inputs:
-            return 0
+            return []
         elif op.index not in seen:
             seen.add(op.index)
             waiting.extend(op.inputs)
     return found
+
+
+def _sharing(graph: Graph, vectors: Sequence[int]) -> int:
+    """Return how many learned vectors are not the same row at all places, as the only type is."""
+    indices = [graph.producers[value].detail.constant for value in vectors]
+    return sum(at is None or at[1] - at[0] ** 2 >= ONE_ROW for at in indices)
 
 
 def _is_score(graph: Graph, value: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from isoinit._planning.beside import second_beside
+from isoinit._planning.beside import second_beside, second_of_table
 from isoinit._planning.charts import carried, companions
 from isoinit._planning.digits import rounded
 from isoinit._planning.effective import solve
@@ -121,6 +121,9 @@ class _Chooser:
     def _informed(self, op: Op, role: Role, fed: Signal | None) -> Role:
         """Return a role with the second moment that reaches it, if that is known."""
         second = fed.second if fed is not None else None
+        if role.slot == "table":
+            second = second_of_table(self.graph, op, self.signals, self._size_of_rows)
+            return role if second is None else replace(role, second=rounded(second))
         if op.kind == "lookup" or not op.inputs:
             second = second_beside(self.graph, op, self.signals)
         beside = role.slot in ("position", "token")
@@ -135,6 +138,16 @@ class _Chooser:
         if (join := self.graph.ending.get(op.index)) is not None:
             role = replace(role, start=self._starts.get(join.stream, 1.0))
         return role
+
+    def _size_of_rows(self, op: Op) -> float:
+        """Return the second moment of the rows of a lookup, whatever they are added to."""
+        for use in op.uses:
+            role = self.roles[use.parameter]
+            filled = choose(role, self.method).meant
+            if use.slot == "table" and filled is not None:
+                mean, std = filled.mean_for(role.layout), filled.std_for(role.layout)
+                return (mean**2 + std**2) * role.layout.fan_in
+        return 1.0
 
     def _made_of(self, op: Op, use: Use, role: Role, fed: Signal | None) -> dict[str, Choice]:
         """Return what the parameters get that make the tensor that an operation uses."""

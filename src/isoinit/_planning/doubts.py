@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isoinit._planning.rules import sine_frequency
+from isoinit._planning.rules import before_sine
 from isoinit._reading.graph import Graph, Use
 from isoinit._reading.plain_stacks import Chain
 from isoinit._reading.roles import Role
@@ -15,7 +15,7 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     """Return where no choice can keep signal and gradient alive: why, and what would."""
     found: dict[Chain, list[str]] = {}
     for role in roles.values():
-        if role.slot != "weight" or role.chain is None or sine_frequency(role):
+        if role.slot != "weight" or role.chain is None or before_sine(role):
             continue  # fast sines have weights of their own
         if role.chain.hopeless:
             found.setdefault(role.chain, []).append(role.parameter)

@@ -111,10 +111,12 @@ class Role:
     def must_differ(self) -> bool:
         """Whether it is a weight whose units would stay identical if they started so.
 
-        Those at the end of a residual branch or an adapter may: what feeds them tells them apart. Of
-        several that make a weight together one may, if the others differ.
+        Those at the end of a residual branch or an adapter may, and those that scale another signal:
+        what feeds them tells them apart. Of several that make a weight together one may, if the
+        others differ.
         """
-        apart = self.ends_branch or (self.motif is not None and self.motif.name == "adapter out")
+        motif = self.motif is not None and self.motif.name in ("adapter out", "modulation")
+        apart = self.ends_branch or motif
         return "weight" in self.slot and not (apart or self.composed)
 
     def __str__(self) -> str:

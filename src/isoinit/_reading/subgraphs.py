@@ -14,6 +14,7 @@ import numpy as np
 
 from isoinit._reading.generated import generated_weights
 from isoinit._reading.graph import SUMS, Graph, Join, Op
+from isoinit._reading.modulations import modulating_weights
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
 
@@ -24,7 +25,8 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step", "time step bias", "forget gate" or "generated weight".
+            "state decay", "time step", "time step bias", "forget gate", "generated weight" or
+            "modulation".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
             inputs that a generated weight sums over, gates that a bias is stacked of.
@@ -51,6 +53,8 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
                 found.setdefault(name, motif)
     for name, terms in generated_weights(graph):
         found.setdefault(name, Motif("generated weight", terms))
+    for name in modulating_weights(graph):
+        found.setdefault(name, Motif("modulation"))
     return found
 
 

@@ -8,20 +8,20 @@ rule is one row.
 
 from isoinit._planning.rules.choice import Choice, left
 from isoinit._planning.rules.chosen import choose
+from isoinit._planning.rules.conditions import before_sine
 from isoinit._planning.rules.keep import kept
 from isoinit._planning.rules.methods import METHODS
 from isoinit._planning.rules.page import to_json, to_markdown
-from isoinit._planning.rules.sizes import sine_frequency
 from isoinit._planning.rules.table import RULES
 
 __all__ = [
     "METHODS",
     "RULES",
     "Choice",
+    "before_sine",
     "choose",
     "kept",
     "left",
-    "sine_frequency",
     "to_json",
     "to_markdown",
 ]

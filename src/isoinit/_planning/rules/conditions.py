@@ -39,6 +39,29 @@ def after(*names: str) -> Condition:
     return lambda role: role.slot == "weight" and role.fed is not None and role.fed.name in names
 
 
+def sine_frequency(activation: Activation | None) -> float:
+    """Return ω₀ of sin(ω₀ z), or 0 for anything else and for sines of slow phases."""
+    if activation is None or "sin" not in activation.name:
+        return 0.0
+    function, step = activation.function, 1e-6
+    low, high = function(np.array([-step, step]))
+    frequency = float(high - low) / (2 * step)
+    z = np.linspace(-1.0, 1.0, 41)
+    same = frequency >= 2 and np.allclose(function(z), np.sin(frequency * z), atol=1e-4)
+    return frequency if same else 0.0
+
+
+def before_sine(role: Role) -> float:
+    """Return ω₀ of the sine sin(ω₀ ·) that follows a weight; 0 where none does."""
+    return sine_frequency(role.activation) if role.slot == "weight" else 0.0
+
+
+def behind_sine(role: Role) -> float:
+    """Return ω₀ of the sine of another weight's output that feeds a weight; 0 where none does."""
+    alone = role.slot == "weight" and role.source == "weight"
+    return sine_frequency(role.fed) if alone else 0.0
+
+
 def ends_branch_as_scale(role: Role) -> bool:
     """Return whether it is a scale that a residual branch ends with, and nothing else.
 

@@ -92,6 +92,16 @@ OTHERS: tuple[Rule, ...] = (
         "Vaswani et al. 2017, section 3.4",
     ),
     Rule(
+        "embedding beside others",
+        lambda role: role.slot == "table" and role.second != 1,
+        lambda role: Normal(std=math.sqrt(role.second / role.layout.fan_in)),
+        "a lookup table whose rows are added to scaled rows of another, or to a signal",
+        "Var = E[x²] of what they join",
+        "its rows are added to others that are scaled, or to a signal: as large as these ({second} in "
+        "variance), so that neither drowns the other",
+        "Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2",
+    ),
+    Rule(
         "embedding",
         slot("table"),
         lambda role: Normal(std=1 / math.sqrt(role.layout.fan_in)),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from isoinit._planning.rules.conditions import SATURATING, after
 from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
@@ -83,18 +81,6 @@ def layer_scale(branches: int) -> float:
     return 0.1 if blocks <= 18 else 1e-5 if blocks <= 24 else 1e-6
 
 
-def sine_frequency(role: Role) -> float:
-    """Return ω₀ of a following sin(ω₀ z), or 0 for anything else and for sines of slow phases."""
-    if role.slot != "weight" or role.activation is None or "sin" not in role.activation.name:
-        return 0.0
-    function, step = role.activation.function, 1e-6
-    low, high = function(np.array([-step, step]))
-    frequency = float(high - low) / (2 * step)
-    z = np.linspace(-1.0, 1.0, 41)
-    same = frequency >= 2 and np.allclose(function(z), np.sin(frequency * z), atol=1e-4)
-    return frequency if same else 0.0
-
-
 # Initializers
 
 
@@ -139,9 +125,9 @@ def branch_end(role: Role) -> Initializer:
     return HeNormal(gain=forward_gain(role) * math.sqrt(role.start / role.branches))
 
 
-def siren(role: Role) -> Initializer:
+def siren(role: Role, frequency: float) -> Initializer:
     """Return the uniform distribution after which sin(ω₀ z) has a standard normal phase."""
-    bound = math.sqrt(6 / role.layout.fan_in) / round(sine_frequency(role), 6)
+    bound = math.sqrt(6 / role.layout.fan_in) / round(frequency, 6)
     return Uniform(-bound, bound)
 
 

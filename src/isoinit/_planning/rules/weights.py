@@ -11,6 +11,8 @@ from isoinit._planning.rules.conditions import (
     SATURATING,
     after,
     before,
+    before_sine,
+    behind_sine,
     in_centred_chain,
     in_critical_chain,
     in_mirrored_chain,
@@ -27,7 +29,6 @@ from isoinit._planning.rules.sizes import (
     isometric,
     looks_linear,
     motif_size,
-    sine_frequency,
     siren,
     two_way_gain,
 )
@@ -61,6 +62,17 @@ WEIGHTS: tuple[Rule, ...] = (
         "W = 0",
         "the second factor of a low-rank adapter: the model starts as it was without the adapter",
         "Hu et al. 2021, section 4.1",
+    ),
+    Rule(
+        "modulation",
+        motif("modulation"),
+        lambda _: Zeros(),
+        "a weight whose outputs scale and shift another signal: g(s) x + t with g(0) about one, or "
+        "the gate that ends a residual branch",
+        "W = 0",
+        "its outputs scale or shift another signal: at zero that signal starts as it is, and what "
+        "feeds the weight tells its units apart",
+        "Kingma & Dhariwal 2018, section 3.3; Peebles & Xie 2023, section 3.2",
     ),
     Rule(
         "router",
@@ -123,7 +135,7 @@ WEIGHTS: tuple[Rule, ...] = (
     # By the function that follows, where its paper says how
     Rule(
         "SIREN, first layer",
-        lambda role: sine_frequency(role) > 0 and role.source == "input",
+        lambda role: before_sine(role) > 0 and role.source == "input",
         lambda role: Uniform(-1 / role.layout.fan_in, 1 / role.layout.fan_in),
         "a weight between the input and sin(ω₀ ·), ω₀ of 2 or more",
         "U(±1/fan_in)",
@@ -132,12 +144,21 @@ WEIGHTS: tuple[Rule, ...] = (
     ),
     Rule(
         "SIREN",
-        lambda role: sine_frequency(role) > 0,
-        siren,
+        lambda role: before_sine(role) > 0,
+        lambda role: siren(role, before_sine(role)),
         "any other weight before sin(ω₀ ·), ω₀ of 2 or more",
         "U(±√(6/fan_in)/ω₀)",
         "a sine of standard normal phases follows: the same law in every layer",
         "Sitzmann et al. 2020, section 3.2",
+    ),
+    Rule(
+        "SIREN, output",
+        lambda role: role.activation is None and behind_sine(role) > 0,
+        lambda role: siren(role, behind_sine(role)),
+        "a weight behind the last sin(ω₀ ·) of a layer, ω₀ of 2 or more",
+        "U(±√(6/fan_in)/ω₀)",
+        "reads sines of a layer: the law of the layers before, so that the output starts near zero",
+        "Sitzmann et al. 2020, section 3.2 and its code",
     ),
     Rule(
         "SELU",
