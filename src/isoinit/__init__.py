@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         HeUniform,
         Identity,
         Initializer,
+        KinkBias,
         LeCunNormal,
         LeCunUniform,
         LogFrequencies,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         PriorBias,
         Sparse,
         SparseOrthogonal,
+        Spherical,
         TimeSteps,
         TruncatedNormal,
         Uniform,
@@ -96,9 +98,9 @@ _ROOMS = {
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
     "initializers": """ICNR Assigned Centred Constant DecayRates DeltaOrthogonal Dirac Directions
-        GateBias HeNormal HeUniform Identity Initializer LeCunNormal LeCunUniform
+        GateBias HeNormal HeUniform Identity Initializer KinkBias LeCunNormal LeCunUniform
         LogFrequencies LooksLinear Normal Norms Ones Orthogonal PriorBias Sparse
-        SparseOrthogonal TimeSteps TruncatedNormal Uniform Variational XavierNormal
+        SparseOrthogonal Spherical TimeSteps TruncatedNormal Uniform Variational XavierNormal
         XavierUniform Zeros""",
     "variational": "FromPosterior",
 }
@@ -130,6 +132,7 @@ __all__ = [
     "Identity",
     "Initializer",
     "IsoinitError",
+    "KinkBias",
     "LayerHealth",
     "LeCunNormal",
     "LeCunUniform",
@@ -144,6 +147,7 @@ __all__ = [
     "Reading",
     "Sparse",
     "SparseOrthogonal",
+    "Spherical",
     "TimeSteps",
     "TruncatedNormal",
     "Uniform",

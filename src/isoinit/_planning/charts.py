@@ -19,6 +19,7 @@ from isoinit.initializers import (
     Assigned,
     Directions,
     Initializer,
+    KinkBias,
     LeCunNormal,
     Normal,
     Norms,
@@ -248,6 +249,8 @@ def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
             directed = Directions(base, made.axis)
             if vanishing_rows(base, made.layout, made.axis):
                 found[of.name] = replace(of, initializer=directed)
+        elif isinstance(made, KinkBias):
+            found[name] = replace(entry, initializer=replace(made, base=of.initializer))
         elif isinstance(made, Assigned) and isinstance(of.initializer, Assigned):
             found[name] = replace(entry, initializer=replace(of.initializer, part=made.part))
     return found

@@ -6,6 +6,7 @@ alternate: each layer is chosen for the second moment that reaches it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,8 +18,10 @@ from isoinit._planning.expectations import outputs
 from isoinit._planning.propagation import Moments, Signal, Walk, walking
 from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose
+from isoinit._reading.few_inputs import features
+from isoinit._reading.few_inputs import rounded as rounded_features
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
-from isoinit._reading.roles import Role
+from isoinit._reading.roles import Beside, Role
 from isoinit._reading.subgraphs import skip_scale
 from isoinit.initializers import Initializer
 
@@ -135,9 +138,25 @@ class _Chooser:
         elif second is not None and (role.slot == "weight" or (beside and second > 0)):
             measured = fed is not None and fed.measured
             role = replace(role, second=rounded(second), measured=measured)
+        if role.few:
+            role = self._with_few(op, role, fed)
         if (join := self.graph.ending.get(op.index)) is not None:
             role = replace(role, start=self._starts.get(join.stream, 1.0))
         return role
+
+    def _with_few(self, op: Op, role: Role, fed: Signal | None) -> Role:
+        """Return the role of a layer of few inputs with what is known of these, and of its weight."""
+        known = features(self.graph, op.inputs[0])
+        variance = 0.0 if fed is None else fed.second - fed.mean**2
+        if not known and fed is not None and variance > 0:
+            known = ((fed.mean, math.sqrt(variance)),) * len(role.few)
+        if role.slot == "bias":
+            use = next(use for use in op.uses if use.slot == "weight")
+            drawn = self.chosen.get(use.parameter)
+            if drawn is not None and drawn.initializer is not None:
+                layout = self.roles[use.parameter].layout
+                role = replace(role, beside=Beside(use.parameter, layout, drawn.initializer))
+        return replace(role, few=rounded_features(known) if known else role.few)
 
     def _size_of_rows(self, op: Op) -> float:
         """Return the second moment of the rows of a lookup, whatever they are added to."""

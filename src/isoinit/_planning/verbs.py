@@ -13,7 +13,7 @@ from isoinit._planning.doubts import TRAINED, unlike_parts
 from isoinit._planning.entries import entries_of
 from isoinit._planning.expectations import Expected
 from isoinit._planning.plan import Plan
-from isoinit._planning.propagation import hardly_meant
+from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._planning.rules import kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
@@ -117,7 +117,7 @@ def plan(
     roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, roles_of)
-        notes += hardly_meant(graph) + unlike_parts(graph)
+        notes += hardly_meant(graph) + unusual(graph) + unlike_parts(graph)
     else:
         decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
         if recipe == "own" and graph.how == "structure":

@@ -61,6 +61,9 @@ def _parts(graph: Graph, op: Op) -> Iterator[_Part]:
         part = _of_layer(graph, factor)
         if part is None or (op.name == "div" and factor == op.inputs[0]):
             continue
+        beside = _of_layer(graph, main)
+        if beside is not None and beside.value == part.value:  # one function: x (1 + erf(x))
+            continue
         if LEAST < abs(part.at_zero) < MOST:
             yield part
             yield from _shifts(graph, op, main)

@@ -6,15 +6,26 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Activation, feeding, following
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
+from isoinit.initializers import Initializer
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
 DIVIDING = frozenset({"div", "reciprocal", "rsqrt", "log"})
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The weight of a layer, for its bias: its name, its layout, and what it gets."""
+
+    weight: str
+    layout: Layout
+    initializer: Initializer
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class Role:
         slope: for a slope of a function that the model writes itself, the value that it starts at.
         parts: whether it alone tells apart what lies along an axis, as the centres of radial functions
             do: filled with one number, it would make all of that alike.
+        few: the mean and deviation of each input of a layer of few inputs that a function follows, for
+            its weight and its bias; () for any other.
+        beside: of such a bias, the weight and what it gets.
         before: what is known of the values that it has before a plan; None where nothing is asked.
     """
 
@@ -92,6 +106,8 @@ class Role:
     composed: bool = False
     slope: float | None = None
     parts: bool = False
+    few: tuple[Feature, ...] = ()
+    beside: Beside | None = None
     before: Values | None = None
 
     @property
@@ -211,6 +227,8 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     )
     if use.slot == "scale" and join is not None:
         return replace(role, activation=following(graph, op.outputs[0]).activation)
+    if use.slot == "bias" and op.kind == "map":
+        return replace(role, few=_few(graph, op))
     if use.slot != "weight":
         return role
     what_follows = following(graph, op.outputs[0])
@@ -223,7 +241,23 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         activation=what_follows.activation,
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
+        few=_few(graph, op),
     )
+
+
+def _few(graph: Graph, op: Op) -> tuple[Feature, ...]:
+    """Standard inputs for a layer that reads few and bends them; () for any other.
+
+    A gate bends, but chooses among what others read.
+    """
+    weights = [use for use in op.uses if use.slot == "weight"]
+    if len(weights) != 1 or not reads_few(op, weights[0]):
+        return ()
+    follows = following(graph, op.outputs[0])
+    gates = follows.end is not None and follows.end.name == "mul"
+    if follows.activation is None or follows.norm or gates:
+        return ()
+    return ((0.0, 1.0),) * weights[0].layout.shape[-1]
 
 
 def _tells_apart(graph: Graph, name: str, op: Op) -> bool:

@@ -10,6 +10,7 @@ from isoinit.initializers.base import Initializer
 from isoinit.initializers.centred import Centred
 from isoinit.initializers.he import HeNormal, HeUniform
 from isoinit.initializers.icnr import ICNR
+from isoinit.initializers.kinks import KinkBias, Spherical
 from isoinit.initializers.lecun import LeCunNormal, LeCunUniform
 from isoinit.initializers.looks_linear import LooksLinear
 from isoinit.initializers.norms import Directions, Norms
@@ -37,6 +38,7 @@ __all__ = [
     "HeUniform",
     "Identity",
     "Initializer",
+    "KinkBias",
     "LeCunNormal",
     "LeCunUniform",
     "LogFrequencies",
@@ -49,6 +51,7 @@ __all__ = [
     "Sparse",
     "SparseInitializer",
     "SparseOrthogonal",
+    "Spherical",
     "TimeSteps",
     "TruncatedNormal",
     "Uniform",

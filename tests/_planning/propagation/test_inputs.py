@@ -95,12 +95,12 @@ def test_columns_of_different_sizes_meet_each_its_own_constant(name, examples):
     assert plan["map.weight"].expected == pytest.approx(rms(model.made), rel=0.25)
 
 
-def test_an_input_without_scaling_counts_as_standardized():
+def test_an_input_without_scaling_counts_as_standardized_unless_it_is_large():
     x = PIXELS.float()
     stds = [
         isoinit.plan(Scaled(lambda _, x: x * 1.0), x * k)["map.weight"].std for k in (1, 1 / 255)
     ]
-    assert stds == [27**-0.5] * 2
+    assert stds == [27**-0.5 / 128, 27**-0.5]  # pixels of 0 to 255 have the root mean square 147
 
 
 @pytest.mark.parametrize(
@@ -195,3 +195,48 @@ def test_buffers_beside_the_signal_count_as_what_they_hold():
     # The grid is linear, so a channel's mean square has a spread of √2: over 256 of them 9 %.
     assert rms(model.first) == pytest.approx(1, rel=0.4)
     assert rms(model.last) == pytest.approx(1, rel=0.1)
+
+
+def table(count, *sizes):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, len(sizes), generator=generator) * torch.tensor(sizes)
+
+
+def dense(n_in):
+    return nn.Sequential(nn.Linear(n_in, WIDE), nn.ReLU(), nn.Linear(WIDE, 1))
+
+
+@pytest.mark.parametrize("size", [7.0, 50.0, 300.0])
+def test_an_input_of_large_size_counts_by_the_next_power_of_two(size):
+    x = table(200, *[size] * 8)
+    model = dense(8)
+    plan = isoinit.init(model, x, seed=0)
+    # √2 for the rounding, and a relative standard error of about 2 % for the rest.
+    assert 0.65 < rms(model[0](x)) < 1.53
+    assert "0.weight" in plan.warnings[0]
+    assert "depends on the example" in plan.warnings[0]
+    again = isoinit.plan(dense(8), table(100, *[size * 1.1] * 8))
+    assert again["0.weight"].std == plan["0.weight"].std
+
+
+USUAL = [table(64, *[1.0] * 8), torch.rand(64, 8), 3 * table(64, *[1.0] * 8), torch.eye(8)]
+
+
+@pytest.mark.parametrize("x", USUAL)
+def test_inputs_of_usual_sizes_give_one_plan_and_no_warning(x):
+    plan = isoinit.plan(dense(8), x)
+    assert plan["0.weight"].initializer == isoinit.LeCunNormal()
+    assert not plan.warnings
+
+
+def test_a_tiny_input_is_named_and_its_weights_stay_of_a_size_that_steps_change():
+    plan = isoinit.plan(dense(8), table(64, *[1e-3] * 8))
+    assert plan["0.weight"].initializer == isoinit.LeCunNormal()
+    assert "0.001" in plan.warnings[0]
+    assert "'0.weight'" in plan.warnings[0]
+
+
+def test_columns_of_very_different_sizes_are_named():
+    plan = isoinit.plan(dense(5), table(200, 1.0, 2.0, 0.1, 0.01, 3.0))
+    assert any("columns" in note and "'0.weight'" in note for note in plan.warnings)
+    assert plan["0.weight"].initializer == isoinit.LeCunNormal()

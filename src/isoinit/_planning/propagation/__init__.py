@@ -6,9 +6,18 @@ kind of operation (`weights`, `norms`, `recurrent`, `attention`, `places`, `poin
 and `moments` (what was measured where it is lost). Import the names below from here.
 """
 
-from isoinit._planning.propagation.inputs import hardly_meant
+from isoinit._planning.propagation.inputs import hardly_meant, unusual
 from isoinit._planning.propagation.moments import Measured, Moments, Walk
 from isoinit._planning.propagation.samples import Signal
 from isoinit._planning.propagation.walk import propagate, walking
 
-__all__ = ["Measured", "Moments", "Signal", "Walk", "hardly_meant", "propagate", "walking"]
+__all__ = [
+    "Measured",
+    "Moments",
+    "Signal",
+    "Walk",
+    "hardly_meant",
+    "propagate",
+    "unusual",
+    "walking",
+]

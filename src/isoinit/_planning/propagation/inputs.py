@@ -26,6 +26,9 @@ STANDARD = Given(0.0, 1.0, 0.0, 0.0)
 # to 1 and one-hot vectors of up to 400 classes lie between; pixels of 0 to 255 do not, nor do
 # standardized inputs that were divided by 255.
 LEAST, MOST = 0.05, 20.0
+# Where no constant scaling comes first, standardized inputs, pixels of 0 to 1, one-hot vectors and an
+# example of random numbers stand for each other; raw columns and pixels of 0 to 255 do not.
+TINY, LARGE = 0.01, 4.0
 SCALINGS = frozenset({"mul", "div", "add", "sub"})
 Line = tuple[float, float, float, float]  # a·x + b: mean and mean square of a, then of b
 SAME: Line = (1.0, 1.0, 0.0, 0.0)
@@ -156,8 +159,8 @@ def _arrival(graph: Graph, value: int, met: _Met) -> Arrival:
     if met.given is None:
         return Arrival(STANDARD)
     given, rms = met.given, math.sqrt(max(met.given.second, 0.0))
-    if given.second - given.mean**2 <= 1e-9 * given.second:
-        return Arrival(STANDARD, rms)  # zeros, or all the same: an example of shapes alone
+    if not _varies(given):
+        return Arrival(STANDARD, rms)
     layer = "" if LEAST < rms < MOST else _read_by_layer(graph, value)
     return Arrival(STANDARD if layer else given, rms, layer)
 
@@ -173,6 +176,52 @@ def _read_by_layer(graph: Graph, value: int) -> str:
             if op.kind == "move":
                 waiting.extend(op.outputs)
     return ""
+
+
+def nominal_of(given: Given | None) -> Given:
+    """Return the moments that a plan goes by for an input: standardized, or larger if the example is.
+
+    A plan shall be that of any batch of the same data, so only a size that is far from one counts, by
+    the nearest power of two. Small inputs count as standardized: weights that made up for them would
+    be large, and an optimizer whose steps are of one size, such as Adam, moves large weights slowly.
+    """
+    size = 1.0 if given is None else _power_of_two(given)
+    return STANDARD if size == 1 else Given(0.0, size**2, 0.0, 0.0)
+
+
+def _power_of_two(given: Given) -> float:
+    """Return the root mean square of a large example as a power of two; 1 for any other."""
+    rms = math.sqrt(max(given.second, 0.0))
+    return float(2.0 ** round(math.log2(rms))) if _varies(given) and rms > LARGE else 1.0
+
+
+def _varies(given: Given) -> bool:
+    """Return whether an example is more than zeros or ones, which tell shapes alone."""
+    return given.second - given.mean**2 > 1e-9 * given.second
+
+
+def unusual(graph: Graph) -> tuple[str, ...]:
+    """Return where an example is of unusual size, or its units differ, one sentence each."""
+    scaled, notes = arrivals(graph), []
+    for value, given in graph.given.items():
+        layer = "" if given.fixed or given.units else _read_by_layer(graph, value)
+        if not layer or not _varies(given) or value in scaled:
+            continue
+        rms = f"the example reaches {layer!r} with a root mean square of {math.sqrt(given.second):.3g}"
+        if (size := _power_of_two(given)) != 1:
+            notes.append(
+                f"{rms}, so its scale is that for inputs of {size:g}, and depends on the example; "
+                "standardize the inputs for a plan that does not"
+            )
+        elif given.second < TINY**2:
+            notes.append(f"{rms}, and the signal starts as small: standardize the inputs")
+        if given.uneven:
+            notes.append(
+                f"the columns of the example that {layer!r} reads are of very different sizes, and "
+                "the largest drown the others: standardize them (mean 0, deviation 1 each), since no "
+                "initialization makes up for it in training"
+            )
+    return tuple(notes)
 
 
 def hardly_meant(graph: Graph) -> tuple[str, ...]:

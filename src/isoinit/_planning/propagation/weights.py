@@ -19,8 +19,9 @@ from isoinit._planning.propagation.samples import (
     gaussian,
     mirrored,
 )
+from isoinit._reading.few_inputs import features
 from isoinit._reading.graph import Array, Op
-from isoinit.initializers import Initializer
+from isoinit.initializers import Initializer, KinkBias
 from isoinit.initializers.scale.fans import Layout
 
 
@@ -36,6 +37,8 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     layout = use.whole
     rank = len(context.graph.sizes.get(op.outputs[0], ()))
     units = frozenset({max(rank - 1 - len(layout.kernel), 0)})
+    if isinstance(kinks := filled.get("bias"), KinkBias):
+        return gaussian(context.rng, _bent(context, op, fed, kinks), units)
     products = _read_by(context, op, layout, inputs)
     terms = _terms(context, op, layout, weight)
     mirror = getattr(weight, "mirror", "")
@@ -49,6 +52,24 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     draw = mirrored if mirror in ("out", "both") else gaussian
     signal = draw(context.rng, products + variance, units)
     return replace(signal, rows=signal.rows + mean)
+
+
+def _bent(context: Context, op: Op, fed: Signal, kinks: KinkBias) -> Array:
+    """Return the mean products of what a layer of few inputs gives, whose biases follow from them.
+
+    The bias takes out what the weight makes of the inputs' mean, and adds the same to all examples.
+    """
+    count = len(kinks.sizes)
+    known = features(context.graph, op.inputs[0])
+    if known and context.nominal:  # the example that it was chosen for
+        second = kinks.around_centre(kinks.centre, kinks.sizes)
+    else:
+        variance = max(fed.second - fed.mean**2, 0.0)
+        known = known or ((fed.mean, math.sqrt(variance)),) * count
+        second = kinks.around_centre(*zip(*known, strict=True))
+    products = fed.products - fed.mean**2
+    own = products[HERE, HERE]
+    return products / (own if own > 0 else 1.0) * second + kinks.spread**2
 
 
 def looked_up(context: Context, op: Op) -> Signal | None:

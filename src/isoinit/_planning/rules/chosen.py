@@ -87,12 +87,22 @@ def _numbers(role: Role) -> Iterator[tuple[str, float]]:
         yield role.motif.name, role.motif.size
 
 
+def _few_words(role: Role) -> str:
+    """Return what a layer of few inputs reads, with their moments if they are not standard."""
+    words = {0: "few numbers", 1: "one number", 2: "two numbers", 3: "three numbers"}[len(role.few)]
+    if set(role.few) <= {(0.0, 1.0)}:
+        return words
+    means, stds = (", ".join(f"{x:g}" for x in column) for column in zip(*role.few, strict=True))
+    return f"{words} (mean {means}, deviation {stds})"
+
+
 def _facts(role: Role) -> dict[str, str]:
     """Return the words that fill the braces of a rule's reason; `page` has them for any role."""
     return {
         "activation": role.activation.name if role.activation else "",
         "fed": role.fed.name if role.fed else "",
         "source": role.source or "what feeds it",
+        "inputs": _few_words(role),
         "second": f"{role.second:.3g}",
         "lost": f" ({role.lost})" if role.lost else "",
         "length": str(role.chain.length) if role.chain else "",

@@ -9,6 +9,7 @@ import numpy as np
 
 from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
+from isoinit.initializers import Spherical
 
 Condition = Callable[[Role], bool]
 
@@ -94,6 +95,11 @@ def is_forget_gate(role: Role) -> bool:
 def is_single_number(role: Role) -> bool:
     """Return whether the parameter has one element."""
     return math.prod(role.layout.shape) == 1
+
+
+def is_beside_spherical(role: Role) -> bool:
+    """Return whether the weight beside a bias is drawn as a direction for each unit."""
+    return role.beside is not None and isinstance(role.beside.initializer, Spherical)
 
 
 def acts_through_a_function(role: Role) -> bool:

@@ -10,6 +10,7 @@ import math
 from isoinit._planning.rules.conditions import (
     acts_through_a_function,
     ends_branch_as_scale,
+    is_beside_spherical,
     is_divisor,
     is_forget_gate,
     is_single_number,
@@ -17,7 +18,7 @@ from isoinit._planning.rules.conditions import (
     slot,
 )
 from isoinit._planning.rules.rule import Rule
-from isoinit._planning.rules.sizes import chain_bias, forget_gate, layer_scale, neutral
+from isoinit._planning.rules.sizes import chain_bias, forget_gate, kinks, layer_scale, neutral
 from isoinit.initializers import (
     Constant,
     DecayRates,
@@ -229,6 +230,16 @@ OTHERS: tuple[Rule, ...] = (
         "Var = σ_b², see the critical chain",
         "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
         "Schoenholz et al. 2017, section 3",
+    ),
+    Rule(
+        "kinks",
+        lambda role: bool(role.few) and is_beside_spherical(role),
+        kinks,
+        "the bias of a layer of one to three inputs, before an activation",
+        "b = -w·mean + ‖w‖ u, u uniform in ±√3 deviations",
+        "its layer reads {inputs} alone: at zero all units would bend at one point, so that the layer "
+        "spans two functions for each direction, however wide it is",
+        "Steinwart 2019",
     ),
     Rule(
         "divisor",

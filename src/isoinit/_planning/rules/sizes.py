@@ -15,10 +15,12 @@ from isoinit.initializers import (
     GateBias,
     HeNormal,
     Initializer,
+    KinkBias,
     LeCunNormal,
     LooksLinear,
     Ones,
     Orthogonal,
+    Spherical,
     Uniform,
     Zeros,
 )
@@ -129,6 +131,19 @@ def siren(role: Role, frequency: float) -> Initializer:
     """Return the uniform distribution after which sin(ω₀ z) has a standard normal phase."""
     bound = math.sqrt(6 / role.layout.fan_in) / round(frequency, 6)
     return Uniform(-bound, bound)
+
+
+def spherical(role: Role) -> Initializer:
+    """Return directions that make half of a unit variance, whatever the sizes of the inputs."""
+    sizes = tuple(size for _, size in role.few)
+    return Spherical(math.sqrt(0.5), sizes if set(sizes) != {1.0} else ())
+
+
+def kinks(role: Role) -> Initializer:
+    """Return the biases beside them: over a range of ±√3 deviations they make the other half."""
+    assert role.beside is not None, "the rule asks for one"
+    centre, sizes = zip(*role.few, strict=True)
+    return KinkBias(role.beside.initializer, role.beside.weight, role.beside.layout, centre, sizes)
 
 
 def orthogonal(role: Role, gain: float) -> Initializer:

@@ -30,6 +30,7 @@ from isoinit._planning.rules.sizes import (
     looks_linear,
     motif_size,
     siren,
+    spherical,
     two_way_gain,
 )
 from isoinit.initializers import (
@@ -211,6 +212,16 @@ WEIGHTS: tuple[Rule, ...] = (
         "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
         "length, where a random one only keeps their mean",
         "Saxe et al. 2014, section 3",
+    ),
+    Rule(
+        "few inputs",
+        lambda role: role.slot == "weight" and bool(role.few),
+        spherical,
+        "a weight of one to three inputs beside a bias, before an activation",
+        "a direction of length √½ for each unit; inputs divided by their deviation",
+        "reads {inputs} alone: each unit looks in a direction of its own, and half of its variance is "
+        "its bias's, which spreads the places where the units bend over the inputs",
+        "Steinwart 2019",
     ),
     # By the signal that feeds the weight
     Rule(

@@ -28,6 +28,7 @@ class Given:
             axes between the first and the last).
         across: the mean product of elements at one place of two examples.
         uneven: whether its units are of very different sizes, as the columns of a raw table are.
+        units: the mean and the standard deviation of each unit, where they are few; () otherwise.
         fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """
 
@@ -37,6 +38,7 @@ class Given:
     across: float
     fixed: bool = False
     uneven: bool = False
+    units: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from isoinit._reading.torch.numbers import in_reals
 # Of eight standard normal numbers each, a thousand units differ by less than this in mean square; of
 # fewer numbers by more.
 EVEN, ENOUGH = 100.0, 8
+FEW = 3  # units whose moments are told one by one
 
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
@@ -42,9 +43,12 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         nearby = values.mean(between).square().mean().item() if between else second
         examples = values.shape[0] if units else 1
         across = values.mean(0).square().mean().item()
-        uneven = _uneven(values.movedim(units, 0).reshape(values.shape[units], -1))
+        by_unit = values.movedim(units, 0).reshape(values.shape[units], -1)
+        uneven = _uneven(by_unit)
+        few = by_unit if len(by_unit) <= FEW else by_unit[:0]
+        alone = tuple((row.mean().item(), row.std(correction=0).item()) for row in few)
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
-    return Given(mean, second, *pairs, uneven=uneven)
+    return Given(mean, second, *pairs, uneven=uneven, units=alone)
 
 
 def _of_sparse(tensor: torch.Tensor) -> Given | None:

@@ -1,0 +1,82 @@
+"""The features that a layer of few inputs reads, where they are the example's own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from isoinit._reading.graph import Graph, Op, ReplayError, Use
+
+FEW = 3
+JOINS = frozenset({"cat", "concat"})
+Feature = tuple[float, float]
+"""The mean and the standard deviation of one input."""
+
+
+def reads_few(op: Op, use: Use) -> bool:
+    """Return whether a layer is a matrix of few inputs, beside a bias that shifts its units."""
+    biases = [other for other in op.uses if other.slot == "bias" and other.made is None]
+    plain = op.kind == "map" and use.layout.kind == "linear" and use.made is None
+    return plain and len(biases) == 1 and use.layout.shape[-1] <= FEW and len(op.inputs) == 1
+
+
+def features(graph: Graph, value: int) -> tuple[Feature, ...]:
+    """Return the mean and deviation of each of few numbers that the example gives; () if it does not.
+
+    They may be moved, scaled and shifted by constants, and put side by side first. An input that does
+    not vary, as an example of zeros, tells nothing.
+    """
+    steps: list[Op] = []
+    while (op := graph.producers.get(value)) is not None:
+        if op.name in JOINS and op.inputs and not op.uses and _joins_last(graph, op):
+            parts = [features(graph, part) for part in op.inputs]
+            found = tuple(feature for part in parts for feature in part) if all(parts) else ()
+            return _through(steps, found)
+        if len(op.inputs) != 1 or op.uses or graph.is_part(op):
+            return ()
+        if op.kind not in ("move", "other") or (op.kind == "other" and op.replay is None):
+            return ()
+        steps.append(op)
+        value = op.inputs[0]
+    given = graph.given.get(value)
+    return () if given is None else _through(steps, given.units)
+
+
+def _joins_last(graph: Graph, op: Op) -> bool:
+    return op.detail.dims == (len(graph.sizes[op.outputs[0]]) - 1,)
+
+
+def _through(steps: list[Op], found: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    """Return features behind steps that scale and shift; () where one does more, or nothing varies."""
+    means = np.array([mean for mean, _ in found])
+    stds = np.array([std for _, std in found])
+    for op in steps[::-1]:
+        if op.kind == "move":
+            continue
+        rows = np.concatenate([means, means + stds, means + 2 * stds])
+        try:
+            made = np.asarray(op.play([rows])[0], np.float64)
+        except ReplayError:  # no function of single elements
+            return ()
+        if made.shape != rows.shape:
+            return ()
+        means, ends, far = made.reshape(3, -1)
+        if not np.allclose(far - ends, ends - means):  # bent: not a line
+            return ()
+        stds = np.abs(ends - means)
+    if not len(means) or not np.isfinite(means).all() or not (stds > 0).all():
+        return ()
+    return tuple(zip(means.tolist(), stds.tolist(), strict=True))
+
+
+def rounded(found: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    """Return deviations as powers of two, and means in halves of these.
+
+    Another batch of the same data then gives the same numbers, but for one close to a boundary.
+    """
+    made = []
+    for mean, std in found:
+        size = 2.0 ** round(math.log2(std))
+        made.append((round(2 * mean / size) * size / 2, size))
+    return tuple(made)

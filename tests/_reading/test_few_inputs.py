@@ -1,0 +1,156 @@
+"""A layer of one to three inputs gets directions and kinks where the inputs are."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import isoinit
+
+HALF = math.sqrt(0.5)
+
+
+def network(n_in, activation=nn.ReLU, width=64):
+    return nn.Sequential(
+        nn.Linear(n_in, width),
+        activation(),
+        nn.Linear(width, width),
+        activation(),
+        nn.Linear(width, 1),
+    )
+
+
+def uniform(count, *ranges):
+    columns = [torch.linspace(low, high, count)[torch.randperm(count)] for low, high in ranges]
+    return torch.stack(columns, 1)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU, nn.Softplus])
+@pytest.mark.parametrize("n_in", [1, 2, 3])
+def test_few_inputs_get_directions_and_kinks(n_in, activation):
+    plan = isoinit.plan(network(n_in, activation), torch.randn(64, n_in))
+    assert plan["0.weight"].initializer == isoinit.Spherical(HALF)
+    assert isinstance(plan["0.bias"].initializer, isoinit.KinkBias)
+    assert "Steinwart" in plan["0.bias"].source
+    assert plan["2.bias"].std == 0
+
+
+class Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(30 * x)
+
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.value = nn.Linear(2, 8), nn.Linear(2, 8)
+
+    def forward(self, x):
+        return torch.sigmoid(self.gate(x)) * self.value(x)
+
+
+OTHERS = {
+    "four inputs": (network(4), 4),
+    "no function": (nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1)), 2),
+    "a sine of its own rule": (network(2, Sine), 2),
+    "no bias": (nn.Sequential(nn.Linear(2, 8, bias=False), nn.ReLU(), nn.Linear(8, 1)), 2),
+    "a norm between": (
+        nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1)),
+        2,
+    ),
+    "a gate": (Gate(), 2),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_no_other_layer_does(case):
+    model, n_in = OTHERS[case]
+    plan = isoinit.plan(model, torch.randn(16, n_in))
+    assert not [e.name for e in plan if isinstance(e.initializer, isoinit.Spherical)]
+    assert not [e.name for e in plan if isinstance(e.initializer, isoinit.KinkBias)]
+
+
+def test_a_narrow_layer_inside_is_one_too():
+    model = nn.Sequential(nn.Linear(16, 2), nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 16))
+    plan = isoinit.plan(model, torch.randn(8, 16))
+    assert isinstance(plan["1.weight"].initializer, isoinit.Spherical)
+    assert isinstance(plan["1.bias"].initializer, isoinit.KinkBias)
+
+
+@pytest.mark.parametrize("ranges", [[(0, 1)], [(0, 100), (-1, 1)], [(5, 6), (0, 8), (-2, 2)]])
+def test_kinks_lie_where_the_inputs_are_whatever_their_ranges(ranges):
+    torch.manual_seed(0)
+    x = uniform(1000, *ranges)
+    model = network(len(ranges), width=400)
+    plan = isoinit.init(model, x, seed=0)
+    before = model[0](x).detach()
+    share = (before > 0).double().mean(0)
+    # Reach is √3 deviations, by powers of two: a kink is inside the range of the unit's projection
+    # for most units, so that both sides of it are seen.
+    assert ((share > 0) & (share < 1)).double().mean() > 0.6
+    assert before.square().mean().sqrt().item() == pytest.approx(plan["0.weight"].expected, rel=0.1)
+    assert 0.6 < before.square().mean().sqrt().item() < 1.5
+    means = [f"{mean:g}" for mean in plan["0.bias"].initializer.centre]
+    assert ", ".join(means) in plan["0.bias"].reason
+
+
+def test_another_batch_and_another_seed_of_the_data_give_the_same_plan():
+    plans = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        plans.append(isoinit.plan(network(2), torch.rand(256, 2) * 4 - 1))
+    assert len({(p["0.weight"].initializer, p["0.bias"].initializer) for p in plans}) == 1
+
+
+class Physics(nn.Module):
+    """Coordinates and time, scaled by constants and put side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network(2, nn.Tanh)
+
+    def forward(self, x, t):
+        return self.net(torch.cat([2 * x - 1, t / 10], -1))
+
+
+def test_scaled_and_joined_inputs_count_as_they_reach_the_layer():
+    torch.manual_seed(0)
+    plan = isoinit.plan(Physics(), (torch.rand(512, 1), torch.rand(512, 1) * 100))
+    assert plan["net.0.bias"].initializer.sizes == (0.5, 4.0)
+    assert plan["net.0.bias"].initializer.centre[0] == 0
+
+
+@pytest.mark.parametrize("x", [torch.zeros(4, 2), torch.ones(4, 2), None])
+def test_an_example_that_tells_nothing_counts_as_standardized(x):
+    plan = isoinit.plan(network(2), x)
+    assert plan["0.weight"].initializer == isoinit.Spherical(HALF)
+    assert plan["0.bias"].initializer.centre == (0.0, 0.0)
+
+
+def test_a_saved_plan_and_a_changed_weight_keep_the_kinks_in_step(tmp_path):
+    x = uniform(100, (0, 1))
+    plan = isoinit.plan(network(1), x, overrides={"0.weight": isoinit.Normal(std=2.0)})
+    assert isinstance(plan["0.bias"].initializer, isoinit.KinkBias)
+    plan.save(tmp_path / "plan.json")
+    first, second = network(1), network(1)
+    plan.apply(first, seed=3)
+    isoinit.Plan.load(tmp_path / "plan.json").apply(second, seed=3)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+    weight, bias = first[0].weight[:, 0], first[0].bias
+    kinks = plan["0.bias"].initializer
+    assert ((-bias / weight - kinks.centre[0]).abs() <= kinks.reach * kinks.sizes[0] * 1.001).all()
+
+
+def test_kinks_help_where_one_number_is_read():
+    """The mechanism, not a score: with biases of zero the first layer spans two functions."""
+    x = uniform(200, (-1, 1))
+    model = network(1, width=32)
+    plan = isoinit.init(model, x, seed=0)
+    hidden = torch.relu(model[0](x))
+    assert torch.linalg.matrix_rank(hidden.detach(), rtol=1e-4) > 8
+    plan.override({"0.bias": isoinit.Zeros()})
+    plan.apply(model, seed=0)
+    assert torch.linalg.matrix_rank(torch.relu(model[0](x)).detach(), rtol=1e-4) == 2
