@@ -1,4 +1,4 @@
-"""Thirty-nine models of many fields that no rule was ever tuned on."""
+"""Forty models of many fields that no rule was ever tuned on."""
 
 from evidence.contest.fresh.games import GAMES
 from evidence.contest.fresh.generative import GENERATIVE

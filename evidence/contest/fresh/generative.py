@@ -245,7 +245,7 @@ def peebles(model: nn.Module) -> None:
             nn.init.zeros_(module.get_parameter("bias"))
 
 
-def flowing(step: int, seed: int = 73, count: int = 1024, batch: int = 8) -> Step:
+def flowing(step: int, seed: int = 73, count: int = 1024, batch: int = 6) -> Step:
     """Return pictures between noise and shape, time and class, and the distance to their speed."""
     x, y = shapes(seed, count)
     at = rows(step, count, batch)

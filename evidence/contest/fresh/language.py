@@ -261,7 +261,7 @@ def appendix(model: nn.Module) -> None:
             nn.init.normal_(parameter, std=0.001 if name.startswith(("query", "key")) else 0.01)
 
 
-def heard(step: int, held: bool = False, batch: int = 24) -> Step:
+def heard(step: int, held: bool = False, batch: int = 16) -> Step:
     """Return spoken numbers, to be written as digits."""
     x, y = numbers(held)
     at = rows(step, len(x), batch)

@@ -161,7 +161,7 @@ def plates(seed: int, count: int, size: int = 12) -> tuple[torch.Tensor, torch.T
 class DEQ(nn.Module):
     """One residual cell that is run until it rests, with the gradient of its last rounds."""
 
-    def __init__(self, width: int = 16, inner: int = 24) -> None:
+    def __init__(self, width: int = 16, inner: int = 20) -> None:
         super().__init__()
         self.enter = nn.Conv2d(1, width, 3, padding=1)
         self.norm = nn.BatchNorm2d(width)
@@ -194,7 +194,7 @@ def tutorial(model: nn.Module) -> None:
         nn.init.normal_(model.get_parameter(name), std=0.01)
 
 
-def heated(step: int, seed: int = 83, count: int = 1000, batch: int = 8) -> Step:
+def heated(step: int, seed: int = 83, count: int = 1000, batch: int = 6) -> Step:
     """Return sources, the temperature at rest to be told."""
     x, y = plates(seed, count)
     at = rows(step, count, batch)

@@ -10,7 +10,7 @@ import torch
 from evidence.contest.fresh.drawing import HELD, rows, seeded, uniform
 from evidence.contest.task import Step, Task
 from torch import nn
-from torch.nn.functional import cross_entropy, dropout, elu, leaky_relu, mse_loss
+from torch.nn.functional import cross_entropy, dropout, elu, leaky_relu, mse_loss, one_hot, relu
 
 # Attention over a graph of citations
 
@@ -74,6 +74,53 @@ def cited(step: int, held: bool = False) -> Step:
     bags, links, topic, order = papers()
     nodes = order[180:] if held else order[:180][rows(step, 180, 90)]
     return {"x": bags, "links": links}, lambda output: cross_entropy(output[nodes], topic[nodes])
+
+
+# A deep network over a map
+
+
+@cache
+def districts() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return 160 places of a map: blurred hints, normed links to those near, districts, an order."""
+    g = seeded(45)
+    place, centre = uniform(g, 160, 2), uniform(g, 5, 2)
+    district = torch.cdist(place, centre).argmin(1)
+    hints = one_hot(district, 5) + 1.5 * torch.randn(160, 5, generator=g)
+    hints = torch.cat([hints, torch.randn(160, 7, generator=g)], dim=1)
+    gap = torch.cdist(place, place)
+    links = ((gap <= gap.sort(dim=1).values[:, 6:7]) & (district[:, None] == district)).float()
+    links = torch.maximum(links, (gap <= gap.sort(dim=1).values[:, 2:3]).float())
+    links = torch.maximum(links, links.T)
+    size = links.sum(1).rsqrt()
+    return hints, size[:, None] * links * size, district, torch.randperm(160, generator=g)
+
+
+class GCNII(nn.Module):
+    """Graph convolutions that keep a share of the first features and of the identity."""
+
+    def __init__(self, width: int = 20, layers: int = 28) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(12, width), nn.Linear(width, 5)
+        self.weights = nn.ParameterList(torch.empty(width, width) for _ in range(layers))
+        for weight in self.weights:
+            nn.init.uniform_(weight, -(width**-0.5), width**-0.5)
+
+    def forward(self, x: torch.Tensor, links: torch.Tensor) -> torch.Tensor:
+        """Return the logits of each place's district."""
+        x = first = relu(self.enter(dropout(x, 0.2, self.training)))
+        for layer, weight in enumerate(self.weights):
+            beta = math.log(0.5 / (layer + 1) + 1)
+            x = 0.9 * (links @ dropout(x, 0.2, self.training)) + 0.1 * first
+            x = relu(beta * (x @ weight) + (1 - beta) * x)
+        return self.leave(dropout(x, 0.2, self.training))
+
+
+def mapped(step: int, held: bool = False) -> Step:
+    """Return the whole map, a part of its places to be put in their district."""
+    hints, links, district, order = districts()
+    nodes = order[100:] if held else order[:100][rows(step, 100, 50)]
+    inputs = {"x": hints, "links": links}
+    return inputs, lambda output: cross_entropy(output[nodes], district[nodes])
 
 
 # Charged particles
@@ -303,6 +350,13 @@ SETS = {
         lambda: cited(0, held=True),
         None,
         "Velickovic et al. 2018, PyTorch Geometric's GATConv: Glorot, as the constructor leaves it",
+    ),
+    "GCNII, districts of a map": Task(
+        GCNII,
+        mapped,
+        lambda: mapped(0, held=True),
+        None,
+        "Chen et al. 2020, chennnM/GCNII: U(±1 / sqrt(width)), torch's defaults at both ends",
     ),
     "EGNN, charged particles": Task(
         EGNN,

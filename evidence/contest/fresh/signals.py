@@ -82,7 +82,7 @@ def played(step: int, seed: int = 21, count: int = 512, batch: int = 2) -> Step:
 
 # Speech-like tones
 
-BANDS, FRAMES, PHONES = 20, 24, 8
+BANDS, FRAMES, PHONES = 20, 20, 8
 
 
 @cache
@@ -91,11 +91,11 @@ def spoken(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     g, random = seeded(seed), Random(seed)
     formants = uniform(seeded(7), PHONES + 1, BANDS, low=-1.5, high=1.5)
     spectra = 0.5 * torch.randn(count, FRAMES, BANDS, generator=g)
-    phones = torch.zeros(count, 4, dtype=torch.long)
+    phones = torch.zeros(count, 3, dtype=torch.long)
     sizes = torch.zeros(count, dtype=torch.long)
     for row in range(count):
         frame = random.randint(0, 4)
-        while sizes[row] < 4 and frame < FRAMES - 5:
+        while sizes[row] < 3 and frame < FRAMES - 5:
             phone, long = random.randint(1, PHONES), random.randint(3, 6)
             spectra[row, frame : frame + long] += formants[phone]
             phones[row, sizes[row]] = phone
@@ -244,7 +244,7 @@ def sensed(step: int, seed: int = 24, count: int = 1000, batch: int = 16) -> Ste
 
 
 @cache
-def heartbeats(seed: int, count: int, length: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
+def heartbeats(seed: int, count: int, length: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
     """Return single-lead heartbeats, standardized, and the rhythm: even, uneven, skipped or early."""
     g, random = seeded(seed), Random(seed)
     t = torch.arange(length)

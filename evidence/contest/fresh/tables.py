@@ -210,7 +210,7 @@ def clicked(step: int, seed: int = 33, count: int = 20000, batch: int = 256) -> 
 # Knowledge, by complex embeddings
 
 
-TOWNS = 300
+TOWNS = 200
 
 
 @cache
@@ -227,7 +227,7 @@ def facts() -> tuple[torch.Tensor, torch.Tensor]:
     ]
     triples = torch.cat(kinds, dim=1).T
     triples = triples[torch.randperm(len(triples), generator=seeded(34))]
-    return triples[480:], triples[:480]
+    return triples[320:], triples[:320]
 
 
 class ComplEx(nn.Module):
@@ -252,7 +252,7 @@ def lacroix(model: nn.Module) -> None:
         nn.init.normal_(parameter, std=1e-3)
 
 
-def known(step: int, held: bool = False, batch: int = 400) -> Step:
+def known(step: int, held: bool = False, batch: int = 256) -> Step:
     """Return questions of subject and relation, the object to be found."""
     triples = facts()[held]
     at = torch.arange(len(triples)) if held else rows(step, len(triples), batch)
