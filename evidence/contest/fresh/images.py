@@ -94,7 +94,7 @@ def ronneberger(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def marked(step: int, seed: int = 1, count: int = 512, batch: int = 5) -> Step:
+def marked(step: int, seed: int = 1, count: int = 512, batch: int = 4) -> Step:
     """Return micrographs, each pixel to be marked."""
     x, y = cells(seed, count)
     at = rows(step, count, batch)

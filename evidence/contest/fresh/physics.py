@@ -238,7 +238,7 @@ def geometric(model: nn.Module) -> None:
     nn.init.constant_(layers[-1].bias, -1)
 
 
-def measured(step: int, count: int = 256) -> Step:
+def measured(step: int, count: int = 192) -> Step:
     """Return points of the unit cube, half of them near the surface, and their distance to be told."""
     g = seeded(step)
     points = uniform(g, count, 3, low=-1)
