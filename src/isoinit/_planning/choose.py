@@ -138,6 +138,8 @@ class _Chooser:
         elif second is not None and (role.slot == "weight" or (beside and second > 0)):
             measured = fed is not None and fed.measured
             role = replace(role, second=rounded(second), measured=measured)
+        if fed is not None and role.slot == "weight":
+            role = replace(role, mean=fed.mean)
         if role.few:
             role = self._with_few(op, role, fed)
         if (join := self.graph.ending.get(op.index)) is not None:

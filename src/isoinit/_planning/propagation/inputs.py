@@ -29,6 +29,7 @@ LEAST, MOST = 0.05, 20.0
 # Where no constant scaling comes first, standardized inputs, pixels of 0 to 1, one-hot vectors and an
 # example of random numbers stand for each other; raw columns and pixels of 0 to 255 do not.
 TINY, LARGE = 0.01, 4.0
+SEEN = 0.25  # of the columns of an example: fewer drown the others
 SCALINGS = frozenset({"mul", "div", "add", "sub"})
 Line = tuple[float, float, float, float]  # a·x + b: mean and mean square of a, then of b
 SAME: Line = (1.0, 1.0, 0.0, 0.0)
@@ -215,10 +216,10 @@ def unusual(graph: Graph) -> tuple[str, ...]:
             )
         elif given.second < TINY**2:
             notes.append(f"{rms}, and the signal starts as small: standardize the inputs")
-        if given.uneven:
+        if given.uneven and given.seen < SEEN:
             notes.append(
-                f"the columns of the example that {layer!r} reads are of very different sizes, and "
-                "the largest drown the others: standardize them (mean 0, deviation 1 each), since no "
+                f"the columns of the example that {layer!r} reads are of very different sizes, and a "
+                "few drown the others: standardize them (mean 0 and deviation 1 each), since no "
                 "initialization makes up for it in training"
             )
     return tuple(notes)

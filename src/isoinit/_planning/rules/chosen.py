@@ -10,9 +10,10 @@ from isoinit._planning.rules.keep import kept
 from isoinit._planning.rules.methods import METHODS, by_method
 from isoinit._planning.rules.sizes import two_way_gain
 from isoinit._planning.rules.table import RULES, deciding
+from isoinit._planning.rules.usual import reasons
 from isoinit._reading.roles import Role
 from isoinit.errors import ArgumentError
-from isoinit.initializers import HeNormal
+from isoinit.initializers import HeNormal, Initializer
 from isoinit.initializers.base import WholeInitializer
 
 
@@ -46,9 +47,11 @@ def _by_role(role: Role, method: str) -> Choice:
         role = replace(role, chain=None)  # its rules need whole matrices, which are not stored
     rule = deciding(role)
     close = tuple(other.name for other in RULES if other is not rule and other.applies(role))
-    initializer, name, source = rule.initializer(role), rule.name, rule.source
-    gain = getattr(initializer, "gain", None)
-    reason = rule.reason.format(gain=f"{gain:.4g}" if gain else "1", **_facts(role))
+    initializer, name, source = rule.made(role), rule.name, rule.source
+    reason = rule.reason.format(gain=_gain(rule.initializer(role)), **_facts(role))
+    if rule.usual:
+        words, sources = reasons(role)
+        reason, source = reason + words, source + sources
     if (asked := by_method(method, role)) is not None:
         initializer, name = asked, ""
         reason, source = f"method={method!r} was asked for", "your choice"
@@ -69,6 +72,11 @@ def _by_role(role: Role, method: str) -> Choice:
     except ArgumentError as error:  # such as a weight stored as one long vector
         return left(choice, str(error))
     return choice
+
+
+def _gain(initializer: Initializer | None) -> str:
+    gain = getattr(initializer, "gain", None)
+    return f"{gain:.4g}" if gain else "1"
 
 
 def _numbers(role: Role) -> Iterator[tuple[str, float]]:

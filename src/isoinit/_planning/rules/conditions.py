@@ -97,6 +97,14 @@ def is_single_number(role: Role) -> bool:
     return math.prod(role.layout.shape) == 1
 
 
+def is_drowned(role: Role) -> bool:
+    """Return whether the mean of the function that feeds a weight is larger than what varies."""
+    if role.slot != "weight" or role.fed is None or not role.followed:
+        return False
+    maps = role.layout.is_map and role.layout.maps_shape[2] > 1
+    return maps and role.mean**2 > role.second / 2
+
+
 def is_beside_spherical(role: Role) -> bool:
     """Return whether the weight beside a bias is drawn as a direction for each unit."""
     return role.beside is not None and isinstance(role.beside.initializer, Spherical)

@@ -31,7 +31,7 @@ def _sparse(role: Role) -> Initializer:
 
 
 def _variational(role: Role) -> Initializer:
-    base = deciding(role).initializer(role)
+    base = deciding(role).made(role)
     assert base is not None, "the rule book has something for every weight"
     return Variational(base=base)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from isoinit._planning.rules.usual import finished
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer
 
@@ -21,6 +22,7 @@ class Rule:
         formula: what they get, as a formula.
         reason: why, in words; what stands in braces is filled in from the role.
         source: the paper or practice that it comes from.
+        usual: whether it gives a weight the usual variance, by what it reads: see `usual`.
         insists: whether it wants a special value of its own, and so decides over one that the
             constructor gave.
     """
@@ -32,4 +34,10 @@ class Rule:
     formula: str
     reason: str
     source: str
+    usual: bool = False
     insists: bool = False
+
+    def made(self, role: Role) -> Initializer | None:
+        """Return what a role gets, with what all usual weights share."""
+        initializer = self.initializer(role)
+        return finished(role, initializer) if self.usual and initializer else initializer

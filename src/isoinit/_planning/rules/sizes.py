@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from isoinit._planning.digits import rounded
 from isoinit._planning.rules.conditions import SATURATING, after
 from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
@@ -22,6 +23,7 @@ from isoinit.initializers import (
     Orthogonal,
     Spherical,
     Uniform,
+    XavierNormal,
     Zeros,
 )
 
@@ -175,6 +177,23 @@ def centred(role: Role, gain: float) -> Initializer:
     delta = role.layout.kind == "conv" and n_out >= n_in and stack == 1
     taken = Centred(taps="centre" if delta else "all")
     return replace(taken, gain=gain * math.sqrt(n_out / taken.rank(role.layout)))
+
+
+def mean_taken_out(role: Role) -> Initializer:
+    """Return weights that sum to zero, at the gain that what varies asks for."""
+    return centred(role, 1 / math.sqrt(rounded(role.second - role.mean**2)))
+
+
+def saturating(role: Role) -> Initializer:
+    """Return Xavier's initializer where both of its fans are one, and else that of the forward signal.
+
+    Over layers of unequal widths the forward factors 2 fan_in/(fan_in + fan_out) do not cancel, and
+    the factors fan_out/fan_in of the gradient do (He et al. 2015, section 2.2).
+    """
+    gain = two_way_gain(role)
+    if math.isclose(role.layout.fan_in, role.layout.fan_out):
+        return XavierNormal(gain=gain)
+    return LeCunNormal() if gain == 1 else HeNormal(gain=gain)
 
 
 def looks_linear(role: Role) -> Initializer:

@@ -16,6 +16,7 @@ from isoinit._planning.rules.conditions import (
     in_centred_chain,
     in_critical_chain,
     in_mirrored_chain,
+    is_drowned,
     motif,
     slot,
 )
@@ -28,10 +29,11 @@ from isoinit._planning.rules.sizes import (
     he_or_lecun,
     isometric,
     looks_linear,
+    mean_taken_out,
     motif_size,
+    saturating,
     siren,
     spherical,
-    two_way_gain,
 )
 from isoinit.initializers import (
     ICNR,
@@ -102,6 +104,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "writes to a residual stream: with N branches, 1/sqrt(N) of what the stream starts with, so "
         "that the sum at most doubles in variance",
         "Radford et al. 2019, section 2.3; Zhang et al. 2019",
+        usual=True,
     ),
     Rule(
         "generated weight",
@@ -169,6 +172,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 1/fan_in (· 1/E[x²])",
         "SELU pulls mean and variance to 0 and 1 by itself if weights have variance 1/fan_in",
         "Klambauer et al. 2017, section 2",
+        usual=True,
     ),
     # Deep plain chains
     Rule(
@@ -225,13 +229,26 @@ WEIGHTS: tuple[Rule, ...] = (
     ),
     # By the signal that feeds the weight
     Rule(
+        "mean taken out",
+        is_drowned,
+        mean_taken_out,
+        "a weight fed by a function whose mean is more than half of its second moment, such as a "
+        "sigmoid",
+        "W Haar with rows that sum to zero, times 1/√Var[φ]",
+        "fed by {fed}, most of which is a mean that all examples share: weights that sum to zero take "
+        "it out, and what varies is kept at one",
+        "LeCun et al. 1998, section 4.4; Brock et al. 2021, section 3.1; Huang et al. 2017",
+    ),
+    Rule(
         "saturating",
         before(*SATURATING),
-        lambda role: XavierNormal(gain=two_way_gain(role)),
+        saturating,
         "a weight before tanh, sigmoid, softsign, erf, hard tanh or hard sigmoid",
-        "Var = 2/(fan_in + fan_out)",
-        "{activation} is linear around 0: a compromise between forward and backward signal",
-        "Glorot & Bengio 2010, eq. 12",
+        "Var = 2/(fan_in + fan_out) where both are one, 1/fan_in where they differ",
+        "{activation} is linear around 0: what keeps the forward signal keeps the gradient, too, from "
+        "the last layer to the first",
+        "Glorot & Bengio 2010, eq. 12; He et al. 2015, section 2.2",
+        usual=True,
     ),
     Rule(
         "measured on the example",
@@ -242,6 +259,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "what feeds it ({source}) cannot be worked out; in a run on the example with this plan's "
         "values it has the second moment {second}, and gain {gain} makes it one",
         "Mishkin & Matas 2016, algorithm 1; LeCun et al. 1998, section 4.6",
+        usual=True,
     ),
     Rule(
         "ReLU",
@@ -251,6 +269,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 2/((1 + a²) fan_in)",
         "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
         "He et al. 2015, eq. 10 and 15",
+        usual=True,
     ),
     Rule(
         "any activation",
@@ -260,6 +279,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 1/(E[φ(z)²] fan_in)",
         "fed by {fed}, which was measured: gain {gain} keeps its second moment at one",
         "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
+        usual=True,
     ),
     Rule(
         "unknown signal",
@@ -270,6 +290,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "what feeds it ({source}) goes through an operation that is not followed{lost}, and is taken "
         "to be of unit size; Plan.calibrate measures it",
         "LeCun et al. 1998, section 4.6",
+        usual=True,
     ),
     Rule(
         "zero signal",
@@ -280,6 +301,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "what feeds it ({source}) is zero at the start, as behind a scale of zero: it is scaled for "
         "the unit size that training may give it",
         "LeCun et al. 1998, section 4.6",
+        usual=True,
     ),
     Rule(
         "unit signal",
@@ -289,6 +311,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 1/fan_in",
         "what feeds it has unit size already ({source}), and Var(w) = 1/fan_in keeps it",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
+        usual=True,
     ),
     Rule(
         "measured signal",
@@ -298,5 +321,6 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 1/(E[x²] fan_in)",
         "what feeds it ({source}) has the second moment {second}; gain {gain} makes it one",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
+        usual=True,
     ),
 )

@@ -28,6 +28,8 @@ class Given:
             axes between the first and the last).
         across: the mean product of elements at one place of two examples.
         uneven: whether its units are of very different sizes, as the columns of a raw table are.
+        seen: the share of its units that make up its size, (Σ x²)²/(n Σ x⁴) over units: little where
+            few columns of a raw table drown the others.
         units: the mean and the standard deviation of each unit, where they are few; () otherwise.
         fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """
@@ -38,6 +40,7 @@ class Given:
     across: float
     fixed: bool = False
     uneven: bool = False
+    seen: float = 1.0
     units: tuple[tuple[float, float], ...] = ()
 
 

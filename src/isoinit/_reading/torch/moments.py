@@ -45,10 +45,14 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         across = values.mean(0).square().mean().item()
         by_unit = values.movedim(units, 0).reshape(values.shape[units], -1)
         uneven = _uneven(by_unit)
+        squares = by_unit.square().mean(1)
+        seen = (
+            (squares.sum() ** 2 / squares.square().sum() / len(squares)).item() if second else 1.0
+        )
         few = by_unit if len(by_unit) <= FEW else by_unit[:0]
         alone = tuple((row.mean().item(), row.std(correction=0).item()) for row in few)
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
-    return Given(mean, second, *pairs, uneven=uneven, units=alone)
+    return Given(mean, second, *pairs, uneven=uneven, seen=seen, units=alone)
 
 
 def _of_sparse(tensor: torch.Tensor) -> Given | None:

@@ -1,0 +1,56 @@
+"""What all weights of the usual variance share, whichever rule gave them that.
+
+**Outputs start at half size.** What a network answers before it is trained is noise, which training
+takes away first: under a squared error noise of the size of the targets doubles the loss, and a
+quarter of its variance adds a quarter. Smaller still the layers behind would learn more slowly at
+first, since their gradients come back through these weights.
+
+**Few weights are orthogonal.** Rows that are orthogonal tell inputs apart with less chance in it than
+independent ones of the same variance: the inner products that a layer keeps scatter less (Yu et al.
+2016), and no direction of the input is drawn badly. The narrower the layer, the more that matters; and
+where there are few weights it costs no more than to draw them one by one.
+"""
+
+from __future__ import annotations
+
+import math
+
+from isoinit._planning.digits import rounded
+from isoinit._reading.roles import Role
+from isoinit.initializers import Initializer, Orthogonal
+
+OUTPUT = 0.5
+FEW = 2**16  # weights of one map that are drawn orthogonal in less than a millisecond
+
+
+def finished(role: Role, initializer: Initializer) -> Initializer:
+    """Return an initializer of the usual variance with what all such weights share."""
+    made = initializer.scaled(OUTPUT) if role.output else initializer
+    if not is_orthogonal(role):
+        return made
+    layout = role.layout
+    return Orthogonal(gain=rounded(made.std_for(layout) / Orthogonal().std_for(layout)))
+
+
+def is_orthogonal(role: Role) -> bool:
+    """Return whether a weight is one matrix, or several, of few elements each.
+
+    What a model makes of several parameters has no rows of its own, nor has what a sparse weight
+    keeps.
+    """
+    layout = role.layout
+    if not layout.is_map or layout.kind == "kept" or role.made:
+        return False
+    return 1 < math.prod(layout.maps_shape[1:]) <= FEW
+
+
+def reasons(role: Role) -> tuple[str, str]:
+    """Return what is to be said of it beside the rule's own reason, and the sources."""
+    words, sources = "", ""
+    if role.output:
+        words += "; half of that at the output, so that the loss starts near that of no answer"
+        sources += "; Yang et al. 2022, appendix D.2"
+    if is_orthogonal(role):
+        words += "; orthogonal at this variance, which leaves less to chance"
+        sources += "; Saxe et al. 2014; Yu et al. 2016"
+    return words, sources
