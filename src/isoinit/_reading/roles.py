@@ -6,20 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from isoinit._reading.estimates import is_estimate
 from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
-from isoinit._reading.pointwise import Activation, Following, feeding, following
+from isoinit._reading.pointwise import Activation, feeding, following
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
-LOSSES = frozenset(
-    "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy "
-    "binary_cross_entropy_with_logits".split()
-)
 DIVIDING = frozenset({"div", "reciprocal", "rsqrt", "log"})
 
 
@@ -58,7 +55,7 @@ class Role:
         between: the names of the operations between that and the weight.
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
-        output: whether a weight gives the model's output, or what a loss in the model reads.
+        estimate: whether a weight gives the model's output, and that has the form of its input.
         chain: for a weight or bias, the deep plain chain that its layer is part of.
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
@@ -99,7 +96,7 @@ class Role:
     fed: Activation | None = None
     between: tuple[str, ...] = ()
     source: str = ""
-    output: bool = False
+    estimate: bool = False
     chain: Chain | None = None
     motif: Motif | None = None
     second: float = 1.0
@@ -249,16 +246,9 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         activation=what_follows.activation,
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
-        output=join is None and _gives_output(what_follows),
+        estimate=join is None and is_estimate(graph, op, what_follows),
         few=_few(graph, op),
     )
-
-
-def _gives_output(follows: Following) -> bool:
-    """Whether what follows a weight is the end of the model, or a loss in it."""
-    if follows.activation is not None or follows.norm:
-        return False
-    return follows.end is None or follows.end.name in LOSSES
 
 
 def _few(graph: Graph, op: Op) -> tuple[Feature, ...]:

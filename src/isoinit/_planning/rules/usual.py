@@ -1,9 +1,10 @@
 """What all weights of the usual variance share, whichever rule gave them that.
 
-**Outputs start at half size.** What a network answers before it is trained is noise, which training
-takes away first: under a squared error noise of the size of the targets doubles the loss, and a
-quarter of its variance adds a quarter. Smaller still the layers behind would learn more slowly at
-first, since their gradients come back through these weights.
+**Estimates start small.** What a network says before it is trained is noise, which training takes away
+first: under a squared error noise of the size of the targets doubles the loss, and noise of a quarter
+of that size adds a sixteenth. So outputs that have the form of an input start at a quarter. Others,
+which may be logits, start at one: there noise of that size adds next to nothing, and smaller weights
+would send smaller gradients back.
 
 **Few weights are orthogonal.** Rows that are orthogonal tell inputs apart with less chance in it than
 independent ones of the same variance: the inner products that a layer keeps scatter less (Yu et al.
@@ -15,21 +16,20 @@ from __future__ import annotations
 
 import math
 
-from isoinit._planning.digits import rounded
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer, Orthogonal
 
-OUTPUT = 0.5
+ESTIMATE = 0.25
 FEW = 2**16  # weights of one map that are drawn orthogonal in less than a millisecond
 
 
 def finished(role: Role, initializer: Initializer) -> Initializer:
     """Return an initializer of the usual variance with what all such weights share."""
-    made = initializer.scaled(OUTPUT) if role.output else initializer
+    made = initializer.scaled(ESTIMATE) if role.estimate else initializer
     if not is_orthogonal(role):
         return made
     layout = role.layout
-    return Orthogonal(gain=rounded(made.std_for(layout) / Orthogonal().std_for(layout)))
+    return Orthogonal(gain=made.std_for(layout) / Orthogonal().std_for(layout))
 
 
 def is_orthogonal(role: Role) -> bool:
@@ -47,8 +47,11 @@ def is_orthogonal(role: Role) -> bool:
 def reasons(role: Role) -> tuple[str, str]:
     """Return what is to be said of it beside the rule's own reason, and the sources."""
     words, sources = "", ""
-    if role.output:
-        words += "; half of that at the output, so that the loss starts near that of no answer"
+    if role.estimate:
+        words += (
+            "; a quarter of that, since it gives the output, which has the form of an input: its "
+        )
+        words += "error starts near that of zero"
         sources += "; Yang et al. 2022, appendix D.2"
     if is_orthogonal(role):
         words += "; orthogonal at this variance, which leaves less to chance"

@@ -1,0 +1,58 @@
+"""Outputs that are compared with numbers, as far as that shows in the model alone.
+
+Which loss follows is not known when a model is planned. An output of the shape of an input is a
+picture, a sound or a noise that is compared with one; and a network of one to three numbers for each
+example is a function of coordinates. What chooses among classes has the form of neither.
+"""
+
+from __future__ import annotations
+
+from isoinit._reading.few_inputs import FEW
+from isoinit._reading.graph import LAYERS, Graph, Op
+from isoinit._reading.pointwise import Following
+
+LOSSES = frozenset("mse_loss l1_loss smooth_l1_loss huber_loss".split())
+
+
+def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
+    """Return whether a layer is the last of several, and its output has the form of an input.
+
+    Args:
+        graph: what the model does.
+        op: the layer.
+        follows: what follows it.
+    """
+    if follows.activation is not None or follows.norm or not _is_behind_layer(graph, op):
+        return False
+    if follows.end is not None:
+        return follows.end.name in LOSSES
+    shapes = _signals(graph)
+    few = all(len(shape) == 2 and shape[-1] <= FEW for shape in shapes)
+    return bool(shapes) and (few or graph.sizes[op.outputs[0]] in shapes)
+
+
+def _signals(graph: Graph) -> set[tuple[int, ...]]:
+    """Return the shapes of the example's tensors that are no indices of tables."""
+    found = set[tuple[int, ...]]()
+    for op in graph.ops:
+        if op.kind != "lookup":
+            found.update(graph.sizes[v] for v in op.inputs if _is_given(graph, v))
+    return found
+
+
+def _is_given(graph: Graph, value: int) -> bool:
+    given = graph.given.get(value)
+    return value not in graph.producers and not (given is not None and given.fixed)
+
+
+def _is_behind_layer(graph: Graph, op: Op) -> bool:
+    waiting, seen = list(op.inputs), set[int]()
+    while waiting:
+        maker = graph.producers.get(waiting.pop())
+        if maker is None or maker.index in seen:
+            continue
+        if maker.kind in LAYERS and maker.uses:
+            return True
+        seen.add(maker.index)
+        waiting.extend(maker.inputs)
+    return False
