@@ -58,3 +58,33 @@ def test_a_misfit_is_what_apply_refuses():
         if fault:
             with pytest.raises(PlanError, match=re.escape(fault)):
                 plan.apply(model, seed=0)
+
+
+def test_init_can_calibrate_and_says_what_it_saw():
+    batch = 0.02 * torch.randn(128, 12, generator=torch.Generator().manual_seed(0))
+    models = [nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 3)) for _ in range(3)]
+    plan = isoinit.init(models[0], batch, seed=3, calibrate=True)
+    hidden = models[0][0](batch) - models[0][0].bias
+    assert hidden.std().item() == pytest.approx(1, rel=1e-3)
+    assert any("'0.weight' ×" in note for note in plan.notes)
+    again = isoinit.plan(models[1], batch).calibrate(models[1], batch, seed=3)
+    again.apply(models[1], seed=3)
+    plan.apply(models[2], plan.seed)
+    for model in models[1:]:
+        params = model.parameters(), models[0].parameters()
+        assert all(torch.equal(a, b) for a, b in zip(*params, strict=True))
+
+
+def test_init_without_a_seed_calibrates_for_the_one_that_it_draws():
+    torch.manual_seed(0)
+    batch, model = torch.rand(64, 8), nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 2))
+    isoinit.init(model, batch, calibrate=True)
+    assert model[0](batch).std().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_init_refuses_to_calibrate_on_nothing():
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    with pytest.raises(isoinit.errors.ArgumentError, match="batch of real examples"):
+        isoinit.init(model, calibrate=True)
+    assert torch.equal(model.weight, before)

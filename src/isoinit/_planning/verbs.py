@@ -19,7 +19,8 @@ from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
 from isoinit._system.packages import needs
-from isoinit.errors import IsoinitWarning, TraceError
+from isoinit._writing.seeds import resolve_seed
+from isoinit.errors import ArgumentError, IsoinitWarning, TraceError
 from isoinit.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -301,6 +302,7 @@ def init(
     keep: str = "own",
     only: Only | None = None,
     only_missing: Given | None = None,
+    calibrate: bool = False,
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
@@ -317,12 +319,17 @@ def init(
         keep: as for `plan`.
         only: as for `plan`.
         only_missing: as for `plan`.
+        calibrate: whether to correct the scales by what the batch shows, as `Plan.calibrate` does
+            for the same seed; the plan's notes tell the largest corrections. It helps where inputs
+            are not of unit size or layers are not understood, and is no better elsewhere, so it is
+            off by default. Every process needs the same batch.
 
     Returns:
         The plan that was applied; its `seed` is the one that was used.
 
     Raises:
-        IsoinitError: as `plan` and `Plan.apply` do; nothing was changed then.
+        ArgumentError: if `calibrate` is asked for without a batch.
+        IsoinitError: as `plan`, `Plan.calibrate` and `Plan.apply` do; nothing was changed then.
 
     Warns:
         IsoinitWarning: if the model looks trained and its weights are drawn anew, before they are.
@@ -337,6 +344,8 @@ def init(
         >>> torch.equal(plan.apply(second, plan.seed).weight, first.weight)
         True
     """
+    if calibrate and batch is None:
+        raise ArgumentError("init(calibrate=True): expected a batch of real examples to measure on")
     chosen = plan(
         model,
         batch,
@@ -350,5 +359,8 @@ def init(
     for said in chosen.notes:
         if said.startswith(TRAINED):  # who reads it in the plan reads it too late
             warnings.warn(said, IsoinitWarning, stacklevel=2)
+    if calibrate:
+        seed = resolve_seed(seed)
+        chosen = chosen.calibrate(model, batch, seed)
     chosen.apply(model, seed)
     return chosen

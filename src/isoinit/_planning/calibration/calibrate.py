@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,9 @@ from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError
+
+LARGE = 2.0  # a correction that is told
+SHOWN = 4  # names in a sentence
 
 
 def calibrated(
@@ -61,4 +65,14 @@ def calibrated(
         changed[name] = replace(
             entries[name], initializer=initializer, reason=reason, expected=None
         )
-    return in_step(changed), found.notes
+    return in_step(changed), (*found.notes, *_largest(found.factors))
+
+
+def _largest(factors: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence on the largest corrections, if any is large."""
+    order = sorted(factors, key=lambda name: -abs(math.log(factors[name])))
+    large = [name for name in order if abs(math.log(factors[name])) > math.log(LARGE)]
+    if large:
+        said = ", ".join(f"{name!r} ×{factors[name]:.3g}" for name in large[:SHOWN])
+        more = f" and {len(large) - SHOWN} more" if len(large) > SHOWN else ""
+        yield f"calibrated on a batch, with large corrections: {said}{more}"

@@ -1,0 +1,90 @@
+"""Runs the contest, two models at a time, and writes its sections of docs/evidence.md.
+
+    python -m evidence.contest [development | fresh] [MODEL ...] [--rows FOLDER] [--jobs 2] [--no-docs]
+
+With --rows, an interrupted contest goes on where it stopped, a file a set: remove these to begin anew,
+as after a change of a rule. With names of models these alone are run, and what comes out is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from evidence.contest.race import race
+from evidence.contest.report import TITLES, document
+from evidence.contest.task import Task
+from evidence.sweep import sweep
+
+DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
+REMARKS = Path(__file__).parent / "remarks"
+LIMIT_S = 1800
+
+
+def tasks(name: str) -> dict[str, Task]:
+    """Return the models of a set."""
+    found: dict[str, Task] = import_module(f"evidence.contest.{name}").TASKS
+    return found
+
+
+def run(name: str, models: list[str], jobs: int, rows: Path | None) -> list[dict[str, Any]]:
+    """Return what came of the models of a set, some at a time."""
+    known = tasks(name)
+    return sweep(
+        lambda model: race(model, known[model]),
+        models,
+        jobs,
+        f"{name} set",
+        limit_s=LIMIT_S,
+        rows=rows / f"{name}.jsonl" if rows else None,
+    )
+
+
+def write(name: str, section: str) -> None:
+    """Put a section into the page, in place of that of the same set.
+
+    Raises:
+        ValueError: if the page has no place for it.
+    """
+    text = DOCS.read_text(encoding="utf-8")
+    begin, end = f"<!-- contest {name} -->\n", f"<!-- end of contest {name} -->"
+    if begin not in text or end not in text:
+        raise ValueError(
+            f"{DOCS.name} has no place for the {name} set: {begin.strip()} and its end"
+        )
+    before, _, rest = text.partition(begin)
+    DOCS.write_text(f"{before}{begin}{section}{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="SET or MODEL")
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--no-docs", action="store_true")
+    options = parser.parse_args()
+    if options.rows:
+        options.rows.mkdir(parents=True, exist_ok=True)
+    sets = [name for name in options.names if name in TITLES] or list(TITLES)
+    models = [name for name in options.names if name not in TITLES]
+    if unknown := set(models) - {model for name in sets for model in tasks(name)}:
+        parser.error(f"no model is called {', '.join(sorted(unknown))}")
+    for name in sets:
+        chosen = [model for model in tasks(name) if not models or model in models]
+        if not chosen:
+            continue
+        found = run(name, chosen, options.jobs, options.rows)
+        remarks = REMARKS / f"{name}.md"
+        said = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
+        section = document(name, found, said)
+        if models or options.no_docs:
+            print(section)
+        else:
+            write(name, section)
+
+
+if __name__ == "__main__":
+    main()
