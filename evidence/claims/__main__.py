@@ -20,19 +20,16 @@ from evidence.claims.claim import run
 
 DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
 # In the order of the page.
-CLAIMS = "zero random xavier he lecun orthogonal memory sparse variational choice".split()
+CLAIMS = "zero random xavier he lecun orthogonal memory sparse variational".split()
 # The longest first, so that both processes end at about the same time.
 LONGEST = "orthogonal memory sparse he".split()
-WIDE = "choice"  # takes both processes by itself
 
 
 def results(names: list[str]) -> Iterator[tuple[str, str, bool]]:
     """What `run` gives of each claim, as soon as it is there."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run, name) for name in names if name != WIDE]):
+        for future in as_completed([pool.submit(run, name) for name in names]):
             yield future.result()
-    if WIDE in names:
-        yield run(WIDE)
 
 
 def write(sections: dict[str, str]) -> None:

@@ -35,7 +35,7 @@ def test_a_rival_is_ahead_by_more_than_noise_alone():
 
 
 def test_of_many_equals_hardly_one_is_called_ahead():
-    """Holm's correction: of 300 contests of fifteen equals 5 % name one; 9 % is four deviations off."""
+    """Of 300 contests of fifteen equals 5 % name one; 10 % is four deviations off."""
     rng = np.random.default_rng(3)
     called = sum(
         bool(ahead(rng.standard_normal(8), {str(i): rng.standard_normal(8) for i in range(14)}))

@@ -429,3 +429,17 @@ def test_units_in_front_of_a_cut_are_not_called_dead_on_top():
     with torch.no_grad():
         model.a.bias.fill_(-100)
     assert "dead units" in {finding.name for finding in isoinit.check(model, x).findings}
+
+
+def test_columns_that_drown_the_others_are_named_and_counts_are_not():
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(64, 12, generator=generator) * torch.logspace(-3, 3, 12)
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 3))
+    isoinit.init(model, table, seed=0)
+    (finding,) = [f for f in isoinit.check(model, table).findings if f.name == "uneven columns"]
+    assert finding.severity == "warning"
+    assert finding.where == ("0.weight",)
+    even = (table - table.mean(0)) / table.std(0)
+    counts = torch.poisson(torch.logspace(-2, 1, 12).expand(64, 12), generator=generator)
+    for batch in (even, counts):
+        assert not [f for f in isoinit.check(model, batch).findings if f.name == "uneven columns"]

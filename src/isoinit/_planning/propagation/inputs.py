@@ -162,11 +162,11 @@ def _arrival(graph: Graph, value: int, met: _Met) -> Arrival:
     given, rms = met.given, math.sqrt(max(met.given.second, 0.0))
     if not _varies(given):
         return Arrival(STANDARD, rms)
-    layer = "" if LEAST < rms < MOST else _read_by_layer(graph, value)
+    layer = "" if LEAST < rms < MOST else reader(graph, value)
     return Arrival(STANDARD if layer else given, rms, layer)
 
 
-def _read_by_layer(graph: Graph, value: int) -> str:
+def reader(graph: Graph, value: int) -> str:
     """Return the first weight that multiplies a value, perhaps rearranged; "" if none does."""
     waiting = [value]
     while waiting:
@@ -201,11 +201,16 @@ def _varies(given: Given) -> bool:
     return given.second - given.mean**2 > 1e-9 * given.second
 
 
+def is_drowned(given: Given) -> bool:
+    """Return whether a few columns of an example are so large that the others count for nothing."""
+    return given.uneven and given.seen < SEEN
+
+
 def unusual(graph: Graph) -> tuple[str, ...]:
     """Return where an example is of unusual size, or its units differ, one sentence each."""
     scaled, notes = arrivals(graph), []
     for value, given in graph.given.items():
-        layer = "" if given.fixed or given.units else _read_by_layer(graph, value)
+        layer = "" if given.fixed or given.units else reader(graph, value)
         if not layer or not _varies(given) or value in scaled:
             continue
         rms = f"the example reaches {layer!r} with a root mean square of {math.sqrt(given.second):.3g}"
@@ -216,7 +221,7 @@ def unusual(graph: Graph) -> tuple[str, ...]:
             )
         elif given.second < TINY**2:
             notes.append(f"{rms}, and the signal starts as small: standardize the inputs")
-        if given.uneven and given.seen < SEEN:
+        if is_drowned(given):
             notes.append(
                 f"the columns of the example that {layer!r} reads are of very different sizes, and a "
                 "few drown the others: standardize them (mean 0 and deviation 1 each), since no "

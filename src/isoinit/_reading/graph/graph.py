@@ -29,7 +29,7 @@ class Given:
         across: the mean product of elements at one place of two examples.
         uneven: whether its units are of very different sizes, as the columns of a raw table are.
         seen: the share of its units that make up its size, (Σ x²)²/(n Σ x⁴) over units: little where
-            few columns of a raw table drown the others.
+            few columns of a raw table drown the others; 1 where most numbers are zero.
         units: the mean and the standard deviation of each unit, where they are few; () otherwise.
         fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """

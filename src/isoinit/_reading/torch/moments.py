@@ -12,6 +12,7 @@ from isoinit._reading.torch.numbers import in_reals
 # Of eight standard normal numbers each, a thousand units differ by less than this in mean square; of
 # fewer numbers by more.
 EVEN, ENOUGH = 100.0, 8
+SPARSE = 0.5  # of the elements are zero: counts and one-hot vectors, which have no size to even out
 FEW = 3  # units whose moments are told one by one
 
 
@@ -46,9 +47,10 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         by_unit = values.movedim(units, 0).reshape(values.shape[units], -1)
         uneven = _uneven(by_unit)
         squares = by_unit.square().mean(1)
-        seen = (
-            (squares.sum() ** 2 / squares.square().sum() / len(squares)).item() if second else 1.0
+        even = (
+            (squares.sum() ** 2 / squares.square().sum()).item() / len(squares) if second else 1.0
         )
+        seen = 1.0 if (values == 0).double().mean() > SPARSE else even
         few = by_unit if len(by_unit) <= FEW else by_unit[:0]
         alone = tuple((row.mean().item(), row.std(correction=0).item()) for row in few)
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)

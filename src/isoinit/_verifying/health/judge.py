@@ -47,6 +47,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     training.chance,
     training.first_step,
     expected.unexpected,
+    batch.uneven_columns,
     batch.one_example,
     batch.resting,
 )

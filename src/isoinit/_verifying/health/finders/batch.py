@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from isoinit._planning.propagation.inputs import SEEN, is_drowned, reader
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import Facts
+
+
+def uneven_columns(facts: Facts) -> Iterator[Finding]:
+    """Columns of very different sizes, as those of a raw table: few of them are seen."""
+    graph = facts.measured.graph
+    for value, given in graph.given.items():
+        layer = reader(graph, value) if is_drowned(given) and not given.fixed else ""
+        if layer:
+            yield Finding(
+                "uneven columns",
+                "warning",
+                (layer,),
+                given.seen,
+                SEEN,
+                "a weight sums over columns as they are: those of large numbers drown the rest",
+                "standardize the columns of the inputs: mean 0 and deviation 1 each",
+                f"{layer}: reads columns of very different sizes, of which {given.seen:.0%} make up "
+                "nearly all that it sees",
+            )
 
 
 def one_example(facts: Facts) -> Iterator[Finding]:
