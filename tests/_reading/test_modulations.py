@@ -76,6 +76,18 @@ class Deviation(nn.Module):
         return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance), mean, log_variance
 
 
+class Policy(nn.Module):
+    """A head for the mean of an action, and one for its deviation."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.mean, self.deviation = mlp(4, 16), nn.Linear(16, 2), nn.Linear(16, 2)
+
+    def forward(self, x):
+        hidden = torch.relu(self.body(x))
+        return self.mean(hidden), torch.exp(self.deviation(hidden).clamp(-5, 2))
+
+
 class Adaptive(nn.Module):
     """A block of a diffusion transformer: shift, scale and gate by a condition."""
 
@@ -120,6 +132,7 @@ FOUND = {
     Masked: ["scale.2", "shift.2"],
     Inverse: ["scale.2", "shift.2"],
     Deviation: ["log_variance"],
+    Policy: ["deviation"],
     Adaptive: ["modulation.1"],
     Gated: [],
 }

@@ -1,18 +1,18 @@
 """Layers whose outputs scale and shift another signal: couplings of flows, adaptive norms, deviations.
 
 A scale is known by what it does at zero: a factor that is about one there, such as exp(s) or 1 + s, or
-one that ends a residual branch and is zero there.
+one that ends a residual branch and is zero there. A model may also return one: the deviation exp(s).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from isoinit._reading.graph import SUMS, Graph, Op, ReplayError
+from isoinit._reading.graph import SUMS, Array, Graph, Op, ReplayError
 
 FAR = 16  # operations between a layer and the product that its output is a factor of
 ROW = 8  # elements, so that a share of them (softmax) is no factor near one
@@ -42,6 +42,10 @@ def modulating_weights(graph: Graph) -> Iterator[str]:
     for op in graph.ops:
         for part in _parts(graph, op):
             found.setdefault(part.layer.index, set()).add(part.value)
+    for value in graph.outputs:
+        returned = _of_layer(graph, value, bent=True)
+        if returned is not None and LEAST < returned.at_zero < MOST:
+            found.setdefault(returned.layer.index, set()).add(returned.value)
     for op in graph.ops:
         parts = found.get(op.index, set())
         covered = sum(math.prod(graph.sizes[value]) for value in parts)
@@ -93,11 +97,16 @@ def _shifts(graph: Graph, product: Op, main: int) -> Iterator[_Part]:
             yield from known
 
 
-def _of_layer(graph: Graph, value: int) -> _Part | None:
+def _of_layer(graph: Graph, value: int, *, bent: bool = False) -> _Part | None:
     """Return the layer that a value is a function of single elements of; None for any other value.
 
     None also for a layer that is applied more than once, as in a loop over time: its output at one
     step is part of the signal of the next.
+
+    Args:
+        graph: what the model does.
+        value: what may be such a function.
+        bent: whether it must be positive and no line: a deviation, a rate.
     """
     steps: list[Op] = []
     part: int | None = None
@@ -115,13 +124,22 @@ def _of_layer(graph: Graph, value: int) -> _Part | None:
         return None
     if any(len(graph.uses_of(name)) > 1 for name in weights):
         return None
-    at_zero = _at_zero(steps[::-1])
-    return None if at_zero is None else _Part(op, value if part is None else part, at_zero)
+    if bent and not _is_positive_curve(steps[::-1]):
+        return None
+    made = _played(steps[::-1], np.zeros(ROW))
+    if made is None or np.ptp(made) != 0:
+        return None
+    return _Part(op, value if part is None else part, float(made[0]))
 
 
-def _at_zero(steps: Iterable[Op]) -> float | None:
-    """Return what operations on single elements make of zero; None where that is not known."""
-    row = np.zeros(ROW)
+def _is_positive_curve(steps: Sequence[Op]) -> bool:
+    """Return whether operations make positive numbers of all, and not those of a line."""
+    made = _played(steps, np.linspace(-1.0, 1.0, ROW))
+    return made is not None and bool((made > 0).all()) and float(np.ptp(np.diff(made))) > 1e-6
+
+
+def _played(steps: Sequence[Op], row: Array) -> Array | None:
+    """Return what operations on single elements make of a row; None where that is not known."""
     for op in steps:
         if op.kind == "move" or op.is_neutral:
             continue
@@ -133,9 +151,9 @@ def _at_zero(steps: Iterable[Op]) -> float | None:
             row = np.asarray(op.play([row])[0], np.float64)
         except ReplayError:  # no function of single elements
             return None
-        if row.shape != (ROW,) or np.ptp(row) != 0:
+        if row.shape != (ROW,):
             return None
-    return float(row[0])
+    return row
 
 
 def _readers(graph: Graph, value: int) -> Iterator[Op]:

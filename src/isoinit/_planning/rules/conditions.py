@@ -102,7 +102,8 @@ def is_drowned(role: Role) -> bool:
     if role.slot != "weight" or role.fed is None or not role.followed:
         return False
     maps = role.layout.is_map and role.layout.maps_shape[2] > 1
-    return maps and role.mean**2 > role.second / 2
+    varies = role.second - role.mean**2
+    return maps and 1e-9 * role.second < varies < role.second / 2
 
 
 def is_beside_spherical(role: Role) -> bool:
