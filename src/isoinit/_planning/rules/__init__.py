@@ -12,11 +12,12 @@ from isoinit._planning.rules.conditions import before_sine
 from isoinit._planning.rules.keep import kept
 from isoinit._planning.rules.methods import METHODS
 from isoinit._planning.rules.page import to_json, to_markdown
-from isoinit._planning.rules.table import RULES
+from isoinit._planning.rules.table import RULES, USUAL
 
 __all__ = [
     "METHODS",
     "RULES",
+    "USUAL",
     "Choice",
     "before_sine",
     "choose",
