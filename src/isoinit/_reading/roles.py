@@ -238,7 +238,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
 
 
 def _of_weight(graph: Graph, op: Op, role: Role) -> Role:
-    """Return the role of a weight with what feeds it and what follows it."""
+    """The role of a weight with what feeds its layer, and what follows that."""
     what_follows = following(graph, op.outputs[0])
     feed = feeding(graph, op.inputs[0]) if op.inputs else None
     return replace(
