@@ -1,9 +1,9 @@
 """The rule book, and what it gives one parameter.
 
 `table` (the rules in order; rows in `others` and `weights`), `conditions` and `sizes` (what rows are
-made of), `methods` (`method="he"` and the like), `keep` (what keeps the values that it has), `chosen`
-(one parameter's `choice`), `page` (the book to read). The names below may be imported from here; a new
-rule is one row.
+made of), `usual` (what weights of the usual variance share), `methods` (`method="he"` and the like),
+`keep` (what keeps the values that it has), `chosen` (one parameter's `choice`), `page` (the book to
+read). The names below may be imported from here; a new rule is one row.
 """
 
 from isoinit._planning.rules.choice import Choice, left
