@@ -24,6 +24,7 @@ from zoo.models import ZOO
 KNOWN = Path(__file__).with_name("unchanged.json")
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 LINEAR, CONV = fans.linear((24, 10), 4), fans.conv((12, 3, 3, 2), 2)
+FEW, BIAS = fans.linear((24, 3)), fans.vector((24,))
 EACH = [
     (isoinit.Constant(0.1), LINEAR),
     (isoinit.Zeros(), LINEAR),
@@ -57,6 +58,8 @@ EACH = [
     (isoinit.DecayRates(), fans.linear((6, 16))),
     (isoinit.TimeSteps(), fans.vector((40,))),
     (isoinit.Variational(scale=0.2), LINEAR),
+    (isoinit.Spherical(0.7, (2.0, 0.5, 1.0)), FEW),
+    (isoinit.KinkBias(isoinit.Spherical(), "weight", FEW, (0.5, 0.0, 2.0), (1.0, 0.5, 4.0)), BIAS),
 ]
 MODELS = ("U-Net", "LSTM language model", "torch's Transformer")
 

@@ -12,7 +12,8 @@ import isoinit
 from isoinit import sparse, variational
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods" / "index.md"
-X = torch.zeros(4, 64)
+WIDE = 300  # its square is more than 2¹⁶ elements: what is smaller is drawn orthogonal
+X = torch.zeros(4, WIDE)
 
 
 def rows():
@@ -44,12 +45,13 @@ class Bump(nn.Module):
         return torch.exp(-x * x)
 
 
-def between(activation):
-    return nn.Sequential(nn.Linear(64, 64), activation, nn.Linear(64, 64))
+def between(activation, width=WIDE):
+    """Two layers: the first is square, and the second one's output has not the form of the input."""
+    return nn.Sequential(nn.Linear(width, width), activation, nn.Linear(width, width - 1))
 
 
 def stack(activation):
-    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(64, 64), activation())])
+    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(WIDE, WIDE), activation())])
 
 
 def kernels(activation):
@@ -69,10 +71,10 @@ def branch(**parts):
 
     def block():
         made = {name: make() for name, make in parts.items()}
-        layers = {"norm": nn.LayerNorm(64), "up": nn.Linear(64, 64), "down": nn.Linear(64, 64)}
-        return Applied(forward, **layers, **made)
+        layers = {name: nn.Linear(WIDE, WIDE) for name in ("up", "down")}
+        return Applied(forward, norm=nn.LayerNorm(WIDE), **layers, **made)
 
-    return nn.Sequential(*[block() for _ in range(4)], nn.Linear(64, 2))
+    return nn.Sequential(*[block() for _ in range(4)], nn.Linear(WIDE, 2))
 
 
 def embedding(*, tied):
@@ -84,26 +86,40 @@ def embedding(*, tied):
 
 PRODUCT = Applied(
     lambda m, x: m.down(functional.silu(m.gate(x)) * m.up(x)),
-    gate=nn.Linear(64, 64),
-    up=nn.Linear(64, 64),
-    down=nn.Linear(64, 64),
+    gate=nn.Linear(WIDE, WIDE),
+    up=nn.Linear(WIDE, WIDE),
+    down=nn.Linear(WIDE, WIDE - 1),
 )
 SIREN = Applied(
     lambda m, x: m.out(torch.sin(30 * m.hidden(torch.sin(30 * m.first(x))))),
-    first=nn.Linear(64, 64),
-    hidden=nn.Linear(64, 64),
-    out=nn.Linear(64, 1),
+    first=nn.Linear(WIDE, WIDE),
+    hidden=nn.Linear(WIDE, WIDE),
+    out=nn.Linear(WIDE, 1),
 )
 ADAPTER = Applied(
     lambda m, x: m.whole(x) + m.up(m.down(x)),
-    whole=nn.Linear(64, 64),
-    down=nn.Linear(64, 4, bias=False),
-    up=nn.Linear(4, 64, bias=False),
+    whole=nn.Linear(WIDE, WIDE),
+    down=nn.Linear(WIDE, 4, bias=False),
+    up=nn.Linear(4, WIDE, bias=False),
 )
 SHUFFLE = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.PixelShuffle(2))
-NORMED = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64))
+NORMED = nn.Sequential(nn.Linear(WIDE, WIDE), nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE - 1))
 MIRRORED = (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid)
 OWN = Applied(lambda m, x: x + torch.sin(x) ** 2)
+ABSOLUTE = Applied(lambda m, x: x.abs())
+SMALL = between(nn.ReLU(), 64), X[:, :64]
+ESTIMATE = nn.Sequential(nn.Linear(WIDE, WIDE), nn.ReLU(), nn.Linear(WIDE, WIDE))
+CURVE = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 1)), torch.zeros(4, 1)
+
+
+def couple(m, x):
+    """Half of the input scales and shifts the other half."""
+    kept, moved = x.chunk(2, -1)
+    scale, shift = m.last(torch.relu(m.first(kept))).chunk(2, -1)
+    return torch.cat([kept, moved * torch.exp(scale) + shift], -1)
+
+
+COUPLING = Applied(couple, first=nn.Linear(WIDE // 2, WIDE), last=nn.Linear(WIDE, WIDE))
 
 # For the beginning of a row: models (alone, or with a batch) and parameters.
 CASES = {
@@ -119,8 +135,8 @@ CASES = {
         (PRODUCT, "down.weight"),
         (
             (
-                nn.Sequential(nn.ReLU(), nn.AvgPool1d(2), nn.Linear(32, 8)),
-                torch.zeros(2, 3, 64),
+                nn.Sequential(nn.ReLU(), nn.AvgPool1d(2), nn.Linear(WIDE, WIDE)),
+                torch.zeros(2, 3, 2 * WIDE),
             ),
             "2.weight",
         ),
@@ -129,6 +145,21 @@ CASES = {
     "a weight before tanh": [
         (between(f), "0.weight") for f in (nn.Tanh(), nn.Softsign(), nn.Sigmoid())
     ],
+    "the same with more or fewer outputs": [
+        (nn.Sequential(nn.Linear(WIDE, n), nn.Tanh()), "0.weight") for n in (WIDE + 1, WIDE - 1)
+    ],
+    "a weight of one of these rows": [
+        (SMALL, "0.weight"),
+        (SMALL, "2.weight"),
+        ((between(nn.Tanh(), 64), X[:, :64]), "0.weight"),
+    ],
+    "the last weight of a network that estimates": [(ESTIMATE, "2.weight")],
+    "a weight behind a sigmoid": [
+        (between(f), "2.weight") for f in (nn.Sigmoid(), nn.Softplus(), ABSOLUTE)
+    ],
+    "a weight of one to three inputs": [(CURVE, "0.weight")],
+    "the bias beside it": [(CURVE, "0.bias")],
+    "a weight whose outputs scale": [(COUPLING, "last.weight")],
     "13 or more layers": [(stack(f), "8.weight") for f in MIRRORED],
     "the same under tanh": [(stack(nn.Tanh), "8.weight"), (stack(nn.Tanh), "8.bias")],
     "the same under exp(-x²)": [(stack(Bump), "8.weight"), (stack(Bump), "8.bias")],
@@ -144,11 +175,11 @@ CASES = {
     "an embedding that is the output layer too": [(embedding(tied=True), "table.weight")],
     "the end of one of N residual branches": [(branch(), "0.down.weight")],
     "the scale that a residual branch ends with": [
-        (branch(last=lambda: nn.BatchNorm1d(64)), "0.last.weight"),
+        (branch(last=lambda: nn.BatchNorm1d(WIDE)), "0.last.weight"),
         (branch(scale=lambda: nn.Parameter(torch.zeros(1))), "0.scale"),
-        (branch(scale=lambda: nn.Parameter(torch.ones(64))), "0.scale"),
+        (branch(scale=lambda: nn.Parameter(torch.ones(WIDE))), "0.scale"),
     ],
-    "a weight before sin": [(SIREN, "first.weight"), (SIREN, "hidden.weight")],
+    "a weight before sin": [(SIREN, f"{name}.weight") for name in ("first", "hidden", "out")],
     "a convolution before a pixel shuffle": [((SHUFFLE, torch.zeros(1, 3, 8, 8)), "2.weight")],
     "the two factors of a low-rank adapter": [(ADAPTER, "down.weight"), (ADAPTER, "up.weight")],
 }
@@ -192,3 +223,6 @@ def test_numbers_of_rows():
     )
     end = isoinit.plan(branch(), X)["0.down.weight"].initializer
     assert end.gain == pytest.approx(2**0.5 / 4**0.5, rel=0.01)
+    assert isoinit.plan(*SMALL)["2.weight"].std == pytest.approx((2 / 64) ** 0.5)
+    assert isoinit.plan(ESTIMATE, X)["2.weight"].std == pytest.approx((2 / WIDE) ** 0.5 / 4)
+    assert isoinit.plan(between(nn.Tanh()), X)["0.weight"].std == pytest.approx(WIDE**-0.5)

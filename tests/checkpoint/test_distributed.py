@@ -61,7 +61,7 @@ def _differ(rank, folder, model, plan):
         isoinit.write_checkpoint(plan, model, folder, seed=None if rank == 1 else 0)
     other = planned(model)
     if rank == 1:
-        other["2.weight"] = isoinit.Orthogonal()
+        other["2.weight"] = isoinit.Orthogonal(gain=0.7)
     with pytest.raises(RankError, match=r"on rank 1: the plan gives '2\.weight' something else"):
         isoinit.write_checkpoint(other, model, folder, seed=0)
     double = nn.Sequential(nn.Linear(30, 30, dtype=torch.float64 if rank == 1 else torch.float32))

@@ -30,6 +30,7 @@ from isoinit.initializers import (
     HeUniform,
     Identity,
     Initializer,
+    KinkBias,
     LeCunNormal,
     LeCunUniform,
     LogFrequencies,
@@ -42,6 +43,7 @@ from isoinit.initializers import (
     Sparse,
     SparseInitializer,
     SparseOrthogonal,
+    Spherical,
     TimeSteps,
     TruncatedNormal,
     Uniform,
@@ -78,6 +80,7 @@ EACH = [
     (Centred(gain=0.9, taps="centre"), CONV),
     (LeCunUniform(), fans.linear((10, 24), 2, transposed=True)),
     (Orthogonal(gain=1.3), LINEAR),
+    (Spherical(gain=0.7, sizes=(2.0, 0.5, 1.0)), fans.linear((24, 3))),
     (DeltaOrthogonal(gain=0.9), CONV),
     (Sparse(density=0.4, gain=2.0), CONV),
     (Sparse(density=0.4, pattern="random"), LINEAR),
@@ -117,6 +120,7 @@ def test_each_initializer_is_in_the_table():
         # What they draw follows from another parameter: see their own tests.
         Assigned,
         Directions,
+        KinkBias,
         Norms,
         initializers.bare,
     }

@@ -38,9 +38,12 @@ THIN = [*itertools.product([10, 50], [0.05, 0.01]), (10, 0.3), (10, 0.1)]
 
 @pytest.mark.parametrize(("depth", "density"), [*THIN, *DENSE])
 def test_the_signal_lives(depth, density):
-    """Width 1024, all layers within 0.8 and 1.25 (asked by the method's promise)."""
+    """Width 1024, all layers within 0.8 and 1.25 (asked by the method's promise).
+
+    The output has another width than the input: it is no estimate, which would start smaller.
+    """
     with torch.device("meta"):
-        model = mlp(*[1024] * (depth + 1))
+        model = mlp(*[1024] * depth, 512)
     plan = isoinit.plan(model, torch.empty(32, 1024, device="meta"))
     model = sparse.convert(model, plan, density=density, seed=1)
     x = torch.randn(32, 1024, generator=torch.Generator().manual_seed(0))
@@ -129,6 +132,18 @@ def test_orthogonal_and_mirrored_weights_stay_so():
     deep = sparse.convert(deep, isoinit.plan(deep, torch.randn(4, 64)), density=0.1, seed=0)
     weight = deep[4].weight
     assert torch.equal(weight[:32], -weight[32:])
+
+
+def test_a_weight_that_is_orthogonal_since_it_is_small_keeps_as_many_as_a_large_one(tmp_path):
+    """Its rule asks for a variance alone, also when the plan comes from a file."""
+    plan = isoinit.plan(model := mlp(100, 300, 10), torch.randn(8, 100))
+    assert isinstance(plan["0.weight"].initializer, isoinit.Orthogonal)
+    plan.save(tmp_path / "plan.json")
+    loaded = isoinit.Plan.load(tmp_path / "plan.json")
+    model = sparse.convert(model, loaded, density=0.1, seed=0)
+    assert (model[0].places.starts.diff() == 10).all()
+    assert (model[2].places.starts.diff() == 30).all()
+    assert model[2].values.std().item() == pytest.approx((2 / 30) ** 0.5, rel=0.1)
 
 
 def test_a_weight_that_starts_at_zero_does_so_sparsely():

@@ -129,7 +129,7 @@ def test_the_rest_of_the_plan_is_applied():
 
 
 def test_a_variational_entry_is_used_as_it_is():
-    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 32))
     plan = isoinit.plan(model, torch.zeros(1, 64))
     plan["0.weight"] = isoinit.Variational(base=isoinit.Orthogonal(), scale=0.3)
     convert(model, plan, scale=0.05, seed=0)

@@ -304,7 +304,7 @@ class Plan(Readable):
             >>> plan, xavier = (isoinit.plan(model, batch, method=m) for m in ("auto", "xavier"))
             >>> for row in plan.diff(xavier):
             ...     print(row.name, row.what, row.before, row.after)
-            weight initializer LeCunNormal() XavierNormal()
+            weight initializer Orthogonal() XavierNormal()
             weight std 0.5 0.5773502691896257
         """
         if not isinstance(other, Plan):

@@ -121,12 +121,13 @@ class Readable(Tabled, Shown):
             2.weight: weight of the output, float32 of 2×32
               is fed   relu of weight
               feeds    output
-              gets     HeNormal(gain=1.414), standard deviation 0.25
+              gets     Orthogonal(gain=1.414), standard deviation 0.25
               by rule  "ReLU": a weight fed by ReLU or leaky ReLU of slope a
               formula  Var = 2/((1 + a²) fan_in)
               where    fan_in = 32, fan_out = 2, E[x²] = 0.5
-              because  fed by relu, which takes part of the second moment; gain 1.414 restores it
-                       (He et al. 2015, eq. 10 and 15)
+              because  fed by relu, which takes part of the second moment; gain 1.414
+                       restores it; orthogonal at this variance, which leaves less to chance
+                       (He et al. 2015, eq. 10 and 15; Saxe et al. 2014; Yu et al. 2016)
               signal   root mean square 0.707 before, 1 after (for a standardized input)
               gradient root mean square 1 expected (for 1 at the model's output)
               close    "any activation", "measured signal"

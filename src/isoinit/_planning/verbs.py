@@ -92,8 +92,8 @@ def plan(
         >>> for name in ("0.weight", "2.weight"):
         ...     entry = isoinit.plan(model, torch.zeros(1, 8))[name]
         ...     print(entry.initializer, f"{entry.std:.4f}", entry.role)
-        LeCunNormal() 0.3536 weight before relu
-        HeNormal(gain=1.414) 0.2500 weight of the output
+        Orthogonal(gain=2) 0.3536 weight before relu
+        Orthogonal(gain=1.414) 0.2500 weight of the output
         >>> entry = isoinit.plan(model, torch.zeros(1, 8), recipe="own")["0.bias"]
         >>> print(entry.initializer, "|", entry.source)
         Uniform(a=-0.3536, b=0.3536) | Linear's own constructor

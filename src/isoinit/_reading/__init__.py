@@ -2,6 +2,8 @@
 
 `graph/` (operations, what flows between them, their replay on arrays), `pointwise` (functions between
 weights), `subgraphs` (small patterns), `plain_stacks` (deep stacks), `chain_points` (which weights
-keep them alive), `roles`, and `reading` (all of it as text). `torch/` makes the graph from a PyTorch
-model: the only part that imports torch. Planning, writing and verifying import these modules by name.
+keep them alive), `few_inputs`, `modulations` and `estimates` (first layers of few numbers, scales of
+other signals, outputs that are numbers), `roles`, and `reading` (all of it as text). `torch/` makes
+the graph from a PyTorch model: the only part that imports torch. Planning, writing and verifying
+import these modules by name.
 """

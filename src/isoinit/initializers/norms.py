@@ -48,7 +48,7 @@ class Norms(Initializer):
         >>> plan = isoinit.plan(model, torch.zeros(1, 64))
         >>> _ = plan.apply(model, seed=0)
         >>> print(plan["parametrizations.weight.original0"].initializer)
-        Norms(LeCunNormal())
+        Norms(Orthogonal())
         >>> torch.allclose(model.weight, model.parametrizations.weight.original1)
         True
     """

@@ -38,7 +38,8 @@ def convert(
     Each chosen weight keeps a share of its elements, drawn from the streams of its name, and these
     start with the planned scale, corrected by the number of inputs that their unit keeps: the signal
     of the sparse network is that of the planned one. Weights planned as orthogonal or mirrored become
-    sparse matrices that are exactly so (`SparseOrthogonal`). Other parameters are filled as planned.
+    sparse matrices that are exactly so (`SparseOrthogonal`), unless their rule asks for no more than a
+    variance. Other parameters are filled as planned.
 
     A linear layer becomes a `SparseLinear`, a lookup table a `SparseEmbedding`: `values`, a plain
     parameter of the kept weights, which any optimizer takes, and their places. Weights of other layers

@@ -14,6 +14,7 @@ from torch import nn
 
 from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
+from isoinit._planning.rules import USUAL
 from isoinit._planning.selected import (
     Chosen,
     choose_parameters,
@@ -43,7 +44,6 @@ from isoinit.initializers import (
     SparseOrthogonal,
 )
 from isoinit.initializers.patterns import Kept, parse, shape_of
-from isoinit.initializers.scale.fans import Layout
 from isoinit.initializers.sparse import DENSITY
 from isoinit.sparse.budget import spread_budget
 from isoinit.sparse.install import Drawn, require_holders
@@ -206,7 +206,7 @@ def _choose(entry: Entry, density: float, pattern: str, crossover: float) -> Cho
             "spread='erk'"
         )
     try:
-        initializer, constant = _sparse_of(planned, layout, density, pattern)
+        initializer, constant = _sparse_of(entry, planned, density, pattern)
         initializer.std_for(layout)
     except IsoinitError as error:
         raise ArgumentError(f"nothing was changed: {entry.name!r}: {error}") from None
@@ -214,17 +214,26 @@ def _choose(entry: Entry, density: float, pattern: str, crossover: float) -> Cho
 
 
 def _sparse_of(
-    planned: Initializer, layout: Layout, density: float, pattern: str
+    entry: Entry, planned: Initializer, density: float, pattern: str
 ) -> tuple[SparseInitializer, float | None]:
-    """The sparse twin of a dense initializer, and the value of its weights if they are constant."""
+    """The sparse twin of a dense initializer, and the value of its weights if they are constant.
+
+    Where the rule asked for a variance alone, a weight that is orthogonal because it is small gets
+    the twin of an independent one: what is kept does not depend on its size.
+    """
+    layout = entry.layout
     if planned.is_constant:
         return Sparse(density, pattern=pattern), planned.mean_for(layout)
     if pattern == "fixed" and not layout.taps:
-        if isinstance(planned, Orthogonal) and layout.kind != "embedding":
+        if isinstance(planned, Orthogonal) and _is_meant(entry):
             return SparseOrthogonal(density, planned.gain), None
         if isinstance(planned, LooksLinear):
             return SparseOrthogonal(density, planned.gain_for(layout), planned.mirror), None
     return Sparse(density, pattern=pattern, gain=planned.std_for(layout) * layout.fan_in**0.5), None
+
+
+def _is_meant(entry: Entry) -> bool:
+    return entry.layout.kind != "embedding" and entry.rule not in USUAL
 
 
 def draw(choice: Choice, parameter: nn.Parameter, seed: int) -> Drawn:

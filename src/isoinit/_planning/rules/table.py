@@ -13,6 +13,8 @@ from isoinit._reading.roles import Role
 
 # The order in which rules are asked, row by row through the two files.
 RULES: tuple[Rule, ...] = (*OTHERS, *WEIGHTS)
+# Rules that ask for a variance alone: whether a weight is orthogonal is `usual`'s choice, by its size.
+USUAL = frozenset(rule.name for rule in RULES if rule.usual)
 
 
 def deciding(role: Role) -> Rule:
