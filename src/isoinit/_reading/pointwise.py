@@ -27,7 +27,12 @@ from isoinit._reading.graph import (
     run_ops,
 )
 from isoinit.errors import ArgumentError
-from isoinit.initializers.scale.gains import ACTIVATIONS, activation_gain, function_gain
+from isoinit.initializers.scale.gains import (
+    ACTIVATIONS,
+    activation_gain,
+    expectation,
+    function_gain,
+)
 
 # A grid over the inputs that a unit sees, without round numbers: two functions that agree on all of
 # it are the same for every purpose here.
@@ -56,6 +61,11 @@ class Activation:
         if self.name == "relu" or self.name in ACTIVATIONS:
             return activation_gain(self.name)
         return function_gain(self.function, self.name)
+
+    @cached_property
+    def mean(self) -> float:
+        """E[φ(z)], by quadrature."""
+        return expectation(self.function)
 
 
 def identify(names: Sequence[str], function: Callable[[Array], Array]) -> Activation | None:

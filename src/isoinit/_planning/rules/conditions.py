@@ -103,7 +103,10 @@ def is_drowned(role: Role) -> bool:
         return False
     maps = role.layout.is_map and role.layout.maps_shape[2] > 1
     varies = role.second - role.mean**2
-    return maps and 1e-9 * role.second < varies < role.second / 2
+    by_itself = (
+        role.fed.mean**2 * role.fed.gain**2 > 1 / 2
+    )  # and not by what stands between, a pool
+    return maps and by_itself and 1e-9 * role.second < varies < role.second / 2
 
 
 def is_beside_spherical(role: Role) -> bool:

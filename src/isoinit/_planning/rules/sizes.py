@@ -180,8 +180,9 @@ def centred(role: Role, gain: float) -> Initializer:
 
 
 def mean_taken_out(role: Role) -> Initializer:
-    """Return weights that sum to zero, at the gain that what varies asks for."""
-    return centred(role, 1 / math.sqrt(rounded(role.second - role.mean**2)))
+    """Return weights that sum to zero, at the size that what varies asks for."""
+    size = 1 / math.sqrt(rounded(role.second - role.mean**2) * role.layout.fan_in)
+    return Centred(gain=size / Centred().std_for(role.layout))
 
 
 def saturating(role: Role) -> Initializer:
