@@ -234,8 +234,11 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         return replace(role, activation=following(graph, op.outputs[0]).activation)
     if use.slot == "bias" and op.kind == "map":
         return replace(role, few=_few(graph, op))
-    if use.slot != "weight":
-        return role
+    return _of_weight(graph, op, role) if use.slot == "weight" else role
+
+
+def _of_weight(graph: Graph, op: Op, role: Role) -> Role:
+    """The role of a weight with what feeds its layer, and what follows that."""
     what_follows = following(graph, op.outputs[0])
     feed = feeding(graph, op.inputs[0]) if op.inputs else None
     return replace(
@@ -246,7 +249,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         activation=what_follows.activation,
         end=what_follows.end.name if what_follows.end else "output",
         norm=what_follows.norm,
-        estimate=join is None and is_estimate(graph, op, what_follows),
+        estimate=not role.ends_branch and is_estimate(graph, op, what_follows),
         few=_few(graph, op),
     )
 
