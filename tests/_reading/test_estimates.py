@@ -50,11 +50,6 @@ YES = {
     "denoiser": (Applied(denoiser, **NOISE, last=LAST), (IMAGE, torch.randn(2, 5)), "last.weight"),
     "diffusion U-Net": (generative.DiffusionUNet(), (IMAGE, torch.rand(2)), "last.weight"),
     "sequence to sequence": (mlp(6, 32, 6), torch.randn(3, 9, 6), "2.weight"),
-    "turned over at the end": (
-        Applied(lambda m, x: m.net(x.mT).mT, net=mlp(9, 32, 9)),
-        torch.randn(3, 6, 9).mT,
-        "net.2.weight",
-    ),
     "coordinates, one": (mlp(1, 32, 1), torch.rand(64, 1), "2.weight"),
     "coordinates, two to three": (mlp(2, 32, 32, 3), torch.rand(64, 2), "4.weight"),
     "coordinates and time": (
@@ -63,9 +58,7 @@ YES = {
         "net.2.weight",
     ),
     "its own loss": (
-        Applied(
-            lambda m, x, y: functional.mse_loss(m.net(x), y), net=mlp(16, 32, 4)
-        ),
+        Applied(lambda m, x, y: functional.mse_loss(m.net(x), y), net=mlp(16, 32, 4)),
         (torch.randn(5, 16), torch.randn(5, 4)),
         "net.2.weight",
     ),

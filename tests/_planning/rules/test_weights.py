@@ -114,6 +114,74 @@ def test_he_by_the_exact_gain_after_any_other(activation, gain):
     assert entry.std == pytest.approx(gain / math.sqrt(32), rel=1e-6)
 
 
+class Absolute(nn.Module):
+    def forward(self, x):
+        return x.abs()
+
+
+# E[φ]² and E[φ²] of z ~ N(0, 1), by closed forms and fine quadrature outside this library.
+DROWNED = [
+    (nn.Sigmoid(), 1 / 4, 0.293379),
+    (nn.Softplus(), 0.806059**2, 0.921246),
+    (Absolute(), 2 / math.pi, 1.0),
+]
+
+
+def share_of_mean(y):
+    """How much of the second moment is what all examples share, unit by unit."""
+    return (y.mean(0).square().mean() / y.square().mean()).item()
+
+
+@pytest.mark.parametrize(
+    ("activation", "mean", "second"), DROWNED, ids=["sigmoid", "softplus", "|x|"]
+)
+@pytest.mark.parametrize("width", [64, 400])
+def test_a_mean_that_drowns_the_rest_is_taken_out(activation, mean, second, width):
+    model = nn.Sequential(nn.Linear(64, 256), activation, nn.Linear(256, width))
+    torch.manual_seed(0)
+    x = torch.randn(2048, 64)
+    plan = isoinit.init(model, x, seed=0)
+    entry = plan["2.weight"]
+    assert entry.rule == "mean taken out"
+    assert isinstance(entry.initializer, isoinit.Centred)
+    assert entry.std == pytest.approx(1 / math.sqrt(256 * (second - mean)), rel=0.01)
+    assert model[2].weight.sum(1).abs().max() < 1e-5
+    made = model(x).detach()
+    assert made.square().mean().sqrt().item() == pytest.approx(1, rel=0.1)
+    assert entry.expected == pytest.approx(1, rel=0.02)
+    assert share_of_mean(made) < 0.03
+    isoinit.init(model, x, seed=0, method="he")
+    assert share_of_mean(model(x).detach()) > 0.5
+
+
+def test_a_mean_is_taken_out_of_maps_too():
+    model = nn.Sequential(nn.Conv2d(8, 64, 3), nn.Sigmoid(), nn.Conv2d(64, 48, 3))
+    torch.manual_seed(0)
+    x = torch.randn(64, 8, 9, 9)
+    assert isoinit.init(model, x, seed=0)["2.weight"].rule == "mean taken out"
+    made = model(x).detach().movedim(1, -1).reshape(-1, 48)
+    assert made.square().mean().sqrt().item() == pytest.approx(1, rel=0.1)
+    assert share_of_mean(made) < 0.03
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.GELU(), nn.Tanh(), nn.LeakyReLU(0.5), nn.ELU()]
+)
+def test_a_mean_that_drowns_nothing_stays(activation):
+    assert second(activation).rule in ("ReLU", "any activation")
+
+
+def test_a_mean_stays_that_a_norm_takes_out_or_that_is_all_there_is():
+    layers = nn.Linear(16, 32), nn.Sigmoid(), nn.LayerNorm(32), nn.Linear(32, 4)
+    assert (
+        isoinit.plan(nn.Sequential(*layers), torch.randn(2, 16))["3.weight"].rule == "unit signal"
+    )
+    one = nn.Sequential(nn.Linear(16, 1), nn.Sigmoid(), nn.Linear(1, 4))
+    assert isoinit.plan(one, torch.randn(2, 16))["2.weight"].rule == "any activation"
+    gated = isoinit.plan(mlp(nn.Sigmoid()), torch.randn(2, 16))["0.weight"]
+    assert gated.rule == "saturating"  # what feeds it is the input
+
+
 def test_an_activation_of_the_users_own_is_measured():
     class Quick(nn.Module):
         def forward(self, x):
