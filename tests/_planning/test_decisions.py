@@ -12,7 +12,8 @@ import isoinit
 from isoinit import sparse, variational
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods" / "index.md"
-X = torch.zeros(4, 64)
+WIDE = 300  # a layer of more than 2¹⁶ weights, which are drawn one by one
+X = torch.zeros(4, WIDE)
 
 
 def rows():
@@ -44,12 +45,17 @@ class Bump(nn.Module):
         return torch.exp(-x * x)
 
 
-def between(activation):
-    return nn.Sequential(nn.Linear(64, 64), activation, nn.Linear(64, 64))
+class Absolute(nn.Module):
+    def forward(self, x):
+        return x.abs()
+
+
+def between(activation, width=WIDE):
+    return nn.Sequential(nn.Linear(width, width), activation, nn.Linear(width, 2 * width))
 
 
 def stack(activation):
-    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(64, 64), activation())])
+    return nn.Sequential(*[m for _ in range(16) for m in (nn.Linear(WIDE, WIDE), activation())])
 
 
 def kernels(activation):
@@ -69,10 +75,14 @@ def branch(**parts):
 
     def block():
         made = {name: make() for name, make in parts.items()}
-        layers = {"norm": nn.LayerNorm(64), "up": nn.Linear(64, 64), "down": nn.Linear(64, 64)}
+        layers = {
+            "norm": nn.LayerNorm(WIDE),
+            "up": nn.Linear(WIDE, WIDE),
+            "down": nn.Linear(WIDE, WIDE),
+        }
         return Applied(forward, **layers, **made)
 
-    return nn.Sequential(*[block() for _ in range(4)], nn.Linear(64, 2))
+    return nn.Sequential(*[block() for _ in range(4)], nn.Linear(WIDE, 2))
 
 
 def embedding(*, tied):
@@ -84,24 +94,24 @@ def embedding(*, tied):
 
 PRODUCT = Applied(
     lambda m, x: m.down(functional.silu(m.gate(x)) * m.up(x)),
-    gate=nn.Linear(64, 64),
-    up=nn.Linear(64, 64),
-    down=nn.Linear(64, 64),
+    gate=nn.Linear(WIDE, WIDE),
+    up=nn.Linear(WIDE, WIDE),
+    down=nn.Linear(WIDE, WIDE),
 )
 SIREN = Applied(
     lambda m, x: m.out(torch.sin(30 * m.hidden(torch.sin(30 * m.first(x))))),
-    first=nn.Linear(64, 64),
-    hidden=nn.Linear(64, 64),
-    out=nn.Linear(64, 1),
+    first=nn.Linear(WIDE, WIDE),
+    hidden=nn.Linear(WIDE, WIDE),
+    out=nn.Linear(WIDE, 1),
 )
 ADAPTER = Applied(
     lambda m, x: m.whole(x) + m.up(m.down(x)),
-    whole=nn.Linear(64, 64),
-    down=nn.Linear(64, 4, bias=False),
-    up=nn.Linear(4, 64, bias=False),
+    whole=nn.Linear(WIDE, WIDE),
+    down=nn.Linear(WIDE, 4, bias=False),
+    up=nn.Linear(4, WIDE, bias=False),
 )
 SHUFFLE = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.PixelShuffle(2))
-NORMED = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64))
+NORMED = nn.Sequential(nn.Linear(WIDE, WIDE), nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE))
 MIRRORED = (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid)
 OWN = Applied(lambda m, x: x + torch.sin(x) ** 2)
 
@@ -119,15 +129,22 @@ CASES = {
         (PRODUCT, "down.weight"),
         (
             (
-                nn.Sequential(nn.ReLU(), nn.AvgPool1d(2), nn.Linear(32, 8)),
-                torch.zeros(2, 3, 64),
+                nn.Sequential(nn.ReLU(), nn.AvgPool1d(2), nn.Linear(WIDE // 2, 2 * WIDE)),
+                torch.zeros(2, 3, WIDE),
             ),
             "2.weight",
         ),
     ],
     "a weight before SELU": [(between(nn.SELU()), "0.weight"), (stack(nn.SELU), "8.weight")],
-    "a weight before tanh": [
+    "a weight fed by sigmoid": [
+        (between(f), "2.weight") for f in (nn.Sigmoid(), nn.Softplus(), Absolute())
+    ],
+    "a weight before tanh, softsign or sigmoid, as wide": [
         (between(f), "0.weight") for f in (nn.Tanh(), nn.Softsign(), nn.Sigmoid())
+    ],
+    "a weight before tanh, softsign or sigmoid, of other": [
+        (nn.Sequential(nn.Linear(WIDE, 2 * WIDE), f), "0.weight")
+        for f in (nn.Tanh(), nn.Softsign(), nn.Sigmoid())
     ],
     "13 or more layers": [(stack(f), "8.weight") for f in MIRRORED],
     "the same under tanh": [(stack(nn.Tanh), "8.weight"), (stack(nn.Tanh), "8.bias")],
@@ -144,9 +161,9 @@ CASES = {
     "an embedding that is the output layer too": [(embedding(tied=True), "table.weight")],
     "the end of one of N residual branches": [(branch(), "0.down.weight")],
     "the scale that a residual branch ends with": [
-        (branch(last=lambda: nn.BatchNorm1d(64)), "0.last.weight"),
+        (branch(last=lambda: nn.BatchNorm1d(WIDE)), "0.last.weight"),
         (branch(scale=lambda: nn.Parameter(torch.zeros(1))), "0.scale"),
-        (branch(scale=lambda: nn.Parameter(torch.ones(64))), "0.scale"),
+        (branch(scale=lambda: nn.Parameter(torch.ones(WIDE))), "0.scale"),
     ],
     "a weight before sin": [(SIREN, "first.weight"), (SIREN, "hidden.weight")],
     "a convolution before a pixel shuffle": [((SHUFFLE, torch.zeros(1, 3, 8, 8)), "2.weight")],
@@ -185,10 +202,35 @@ def test_no_case_is_left_over():
 
 
 def test_numbers_of_rows():
-    assert isoinit.plan(between(nn.LeakyReLU(0.2)), X)["2.weight"].initializer.a == 0.2
+    assert isoinit.plan(between(nn.LeakyReLU(0.2)), X)["2.weight"].initializer == isoinit.HeNormal(
+        a=0.2
+    )
     assert (
         isoinit.plan(embedding(tied=True)[0], torch.zeros(2, 3).long())["table.weight"].std
         == 64**-0.5
     )
     end = isoinit.plan(branch(), X)["0.down.weight"].initializer
     assert end.gain == pytest.approx(2**0.5 / 4**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.GELU(), nn.SELU(), nn.Tanh()]
+)
+@pytest.mark.parametrize("name", ["0.weight", "2.weight"])
+def test_few_weights_are_orthogonal_at_the_variance_of_their_row(activation, name):
+    few, many = (
+        isoinit.plan(between(activation, width), torch.zeros(4, width))[name]
+        for width in (64, WIDE)
+    )
+    assert few.rule == many.rule
+    assert isinstance(few.initializer, isoinit.Orthogonal)
+    assert not isinstance(many.initializer, isoinit.Orthogonal)
+    assert few.std * 64**0.5 == pytest.approx(many.std * WIDE**0.5, rel=1e-9)
+
+
+def test_what_has_the_form_of_the_input_has_a_quarter_of_its_row():
+    full, same = (
+        isoinit.plan(nn.Sequential(nn.Linear(WIDE, WIDE), nn.ReLU(), nn.Linear(WIDE, n)), X)
+        for n in (2 * WIDE, WIDE)
+    )
+    assert same["2.weight"].std == pytest.approx(full["2.weight"].std / 4, rel=1e-9)

@@ -1,5 +1,7 @@
 """Which layers give an output that is compared with numbers, by the form of that output."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ def estimates(model, batch):
 
 
 def mlp(*sizes):
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = itertools.pairwise(sizes)
     layers = [part for a, b in pairs for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 

@@ -30,6 +30,7 @@ from isoinit.initializers import (
     HeUniform,
     Identity,
     Initializer,
+    KinkBias,
     LeCunNormal,
     LeCunUniform,
     LogFrequencies,
@@ -42,6 +43,7 @@ from isoinit.initializers import (
     Sparse,
     SparseInitializer,
     SparseOrthogonal,
+    Spherical,
     TimeSteps,
     TruncatedNormal,
     Uniform,
@@ -93,6 +95,8 @@ EACH = [
     (PriorBias(0.1), fans.vector((5,))),
     (DecayRates(), fans.vector((5, 4))),
     (TimeSteps(), fans.vector((7,))),
+    (Spherical(gain=0.8), fans.linear((24, 3))),
+    (Spherical(gain=0.8, sizes=(2.0, 0.5)), fans.linear((24, 2))),
 ]
 # What their values are is a law of its own: no other size would mean anything.
 FIXED_SIZE = (DecayRates, LogFrequencies, PriorBias, TimeSteps)
@@ -117,6 +121,7 @@ def test_each_initializer_is_in_the_table():
         # What they draw follows from another parameter: see their own tests.
         Assigned,
         Directions,
+        KinkBias,
         Norms,
         initializers.bare,
     }
