@@ -89,15 +89,16 @@ def on_a_table(m, x):
 
 
 class Buffered(nn.Module):
-    """A buffer of the form of the output."""
+    """A layer reads a buffer of the form of the output."""
 
     def __init__(self):
         super().__init__()
         self.first, self.last = nn.Linear(16, 10), nn.Linear(10, 10)
+        self.code = nn.Linear(10, 10)
         self.register_buffer("places", torch.randn(5, 10))
 
     def forward(self, x):
-        return self.last(self.first(x).relu() + self.places)
+        return self.last((self.first(x) + self.code(self.places)).relu())
 
 
 TEN = {"first": nn.Linear(16, 10), "last": nn.Linear(10, 10)}
@@ -110,6 +111,7 @@ NO = {
         (torch.randn(5, 16), torch.arange(5)),
     ),
     "LSTM language model": (odd.LanguageModel(), torch.randint(50, (2, 7))),
+    "LSTM language model of three tokens": (odd.LanguageModel(), torch.randint(50, (2, 3))),
     "masked language model": (
         Applied(
             lambda m, ids, seen: m.net(m.table(ids) * seen[..., None]),

@@ -57,16 +57,12 @@ def test_what_is_drawn_is_orthogonal_and_of_that_size():
 
 
 def test_each_of_several_maps_counts_by_itself():
-    """A packed weight of three matrices, and a grouped kernel: each map has few weights."""
-    packed = isoinit.plan(nn.MultiheadAttention(144, 4), (torch.randn(5, 2, 144),) * 3)
-    entry = packed["in_proj_weight"]
-    assert entry.shape == (432, 144)
-    assert entry.layout.maps_shape[1] * entry.layout.maps_shape[2] <= FEW
-    assert math.prod(entry.shape) > 0.9 * FEW
-    grouped = nn.Sequential(nn.Conv2d(512, 512, 3, groups=64), nn.ReLU(), nn.Conv2d(512, 8, 1))
-    kernel = isoinit.plan(grouped, torch.randn(2, 512, 5, 5))["0.weight"]
-    assert kernel.initializer == isoinit.Orthogonal(gain=1.0)  # 64 maps of 8 × 72
-    assert kernel.std == pytest.approx(1 / math.sqrt(72), rel=1e-9)
+    """A grouped kernel of 147,456 weights: 64 maps of 16 × 144."""
+    grouped = nn.Sequential(nn.Conv2d(1024, 1024, 3, groups=64), nn.ReLU(), nn.Conv2d(1024, 8, 1))
+    kernel = isoinit.plan(grouped, torch.randn(2, 1024, 5, 5))["0.weight"]
+    assert math.prod(kernel.shape) > FEW
+    assert isinstance(kernel.initializer, isoinit.Orthogonal)
+    assert kernel.std == pytest.approx(1 / math.sqrt(144), rel=1e-9)
 
 
 class Complex(nn.Module):
@@ -88,17 +84,15 @@ def test_complex_weights_are_drawn_one_by_one_at_the_same_size():
     assert b.std == pytest.approx(math.sqrt(2 / 32), rel=0.05)  # measured
 
 
-def test_what_a_sparse_weight_keeps_is_drawn_one_by_one():
-    model = sparse.convert(fed_by(nn.ReLU(), 64, 32), density=0.25, seed=0)
-    first, last = weights_kept(model)
-    assert isinstance(first.initializer, (isoinit.LeCunNormal, isoinit.HeNormal))
-    assert isinstance(last.initializer, isoinit.HeNormal)
-
-
-def weights_kept(model):
+@pytest.mark.parametrize(("n_out", "share"), [(32, 1), (16, 1 / 4)])
+def test_what_a_sparse_weight_keeps_is_drawn_one_by_one(n_out, share):
+    model = sparse.convert(fed_by(nn.ReLU(), 64, n_out), density=0.25, seed=0)
     found = [entry for entry in isoinit.plan(model, X) if entry.layout.kind == "kept"]
     assert len(found) == 2
-    return found
+    for entry in found:
+        assert isinstance(entry.initializer, (isoinit.LeCunNormal, isoinit.HeNormal))
+        assert "orthogonal" not in entry.reason
+    assert found[1].std == pytest.approx(share * math.sqrt(2 / found[1].fan_in), rel=1e-6)
 
 
 class Product(nn.Module):
