@@ -20,9 +20,14 @@ class Apply(nn.Module):
         return self.out(self.function(self.a(x), self.b(x)))
 
 
-def second(function, shape=(4, 8, 64), n_in=64):
-    """The second moment of function(a, b) for unit signals a and b, as the plan of `out` expects."""
+def second(function, shape=(64, 8, 64), n_in=64):
+    """The second moment of function(a, b) for unit signals a and b, as the plan of `out` expects.
+
+    Independent weights give n_in times their variance of it, whatever its mean is. Where it is
+    measured, the half of 64·8·64 elements that a ReLU leaves scatters by 0.6 %.
+    """
     torch.manual_seed(0)
     model = Apply(function, n_in)
-    entry = isoinit.plan(model, torch.randn(shape))["out.weight"]
+    given = {"out.weight": isoinit.LeCunNormal()}
+    entry = isoinit.plan(model, torch.randn(shape), overrides=given)["out.weight"]
     return (entry.expected / entry.std) ** 2 / n_in

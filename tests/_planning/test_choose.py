@@ -192,7 +192,7 @@ def test_what_cannot_be_followed_is_not_claimed_to_have_unit_size():
     class Sorted(nn.Module):
         def __init__(self):
             super().__init__()
-            self.norm, self.a, self.b = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
+            self.norm, self.a, self.b = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 4)
 
         def forward(self, x):
             return self.b(torch.relu(self.a(torch.linalg.svd(self.norm(x))[0])))

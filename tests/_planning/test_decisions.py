@@ -226,3 +226,26 @@ def test_numbers_of_rows():
     assert isoinit.plan(*SMALL)["2.weight"].std == pytest.approx((2 / 64) ** 0.5)
     assert isoinit.plan(ESTIMATE, X)["2.weight"].std == pytest.approx((2 / WIDE) ** 0.5 / 4)
     assert isoinit.plan(between(nn.Tanh()), X)["0.weight"].std == pytest.approx(WIDE**-0.5)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.GELU(), nn.SELU(), nn.Tanh()]
+)
+@pytest.mark.parametrize("name", ["0.weight", "2.weight"])
+def test_few_weights_are_orthogonal_at_the_variance_of_their_row(activation, name):
+    few, many = (
+        isoinit.plan(between(activation, width), torch.zeros(4, width))[name]
+        for width in (64, WIDE)
+    )
+    assert few.rule == many.rule
+    assert isinstance(few.initializer, isoinit.Orthogonal)
+    assert not isinstance(many.initializer, isoinit.Orthogonal)
+    assert few.std * 64**0.5 == pytest.approx(many.std * WIDE**0.5, rel=1e-9)
+
+
+def test_what_has_the_form_of_the_input_has_a_quarter_of_its_row():
+    full, same = (
+        isoinit.plan(nn.Sequential(nn.Linear(WIDE, WIDE), nn.ReLU(), nn.Linear(WIDE, n)), X)
+        for n in (2 * WIDE, WIDE)
+    )
+    assert same["2.weight"].std == pytest.approx(full["2.weight"].std / 4, rel=1e-9)

@@ -105,7 +105,7 @@ def test_parameters_that_only_one_has(plan, monkeypatch):
     assert facts(more.diff(plan))["4.bias", "parameter"] == (more["4.bias"], None)
     text = str(plan.diff(more))
     assert "not there" in text
-    assert "4×4 float32: HeNormal(gain=" in text
+    assert "4×4 float32: Orthogonal(gain=" in text
     row = json.loads(more.diff(plan).to_json())["differences"][-1]
     assert (row["name"], row["after"]) == ("4.bias", None)
     assert row["before"]["initializer"] == {"initializer": "Zeros"}

@@ -45,21 +45,24 @@ def test_a_small_plan():
         "",
         " parameter  shape  initializer        std    role                  why",
         " ─────────────────────────────────────────────────────────────────────",
-        " 0.weight   16×8   LeCunNormal        0.354  weight before relu    1",
+        " 0.weight   16×8   Orthogonal         0.354  weight before relu    1",
         " 0.bias     16     Constant(val=0.5)  0      bias                  2",
-        " 2.weight   4×16   HeNormal           0.354  weight of the output  3",
+        " 2.weight   4×16   Orthogonal         0.354  weight of the output  3",
         " 2.bias     4      Zeros              0      bias                  4",
         "",
         " 1 weight before relu: what feeds it has unit size already (input), and Var(w) =",
-        " 1/fan_in keeps it (LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2)",
+        " 1/fan_in keeps it; orthogonal at this variance, which leaves less to chance",
+        " (LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2; Saxe et al. 2014;",
+        " Yu et al. 2016)",
         " 2 bias: set by hand (your choice)",
         " 3 weight of the output: fed by relu, which takes part of the second moment;",
-        " gain 1.414 restores it (He et al. 2015, eq. 10 and 15)",
+        " gain 1.414 restores it; orthogonal at this variance, which leaves less to",
+        " chance (He et al. 2015, eq. 10 and 15; Saxe et al. 2014; Yu et al. 2016)",
         " 4 bias: adds nothing at first; the weights already differ, so no symmetry is",
         " left to break (Glorot & Bengio 2010, section 2.3; He et al. 2015, section 2.2)",
     ]
     assert str(plan) == plan.show()
-    assert " HeNormal(gain=1.414)  0.354 " in plan.show(verbose=True)
+    assert " Orthogonal(gain=1.414)  0.354 " in plan.show(verbose=True)
 
 
 def test_repr_is_one_line():

@@ -96,6 +96,8 @@ EACH = [
     (PriorBias(0.1), fans.vector((5,))),
     (DecayRates(), fans.vector((5, 4))),
     (TimeSteps(), fans.vector((7,))),
+    (Spherical(gain=0.8), fans.linear((24, 3))),
+    (Spherical(gain=0.8, sizes=(2.0, 0.5)), fans.linear((24, 2))),
 ]
 # What their values are is a law of its own: no other size would mean anything.
 FIXED_SIZE = (DecayRates, LogFrequencies, PriorBias, TimeSteps)

@@ -16,7 +16,7 @@ def test_every_method_can_be_asked_for_by_name(method):
     plan = isoinit.init(model, torch.randn(2, 3, 3, 3), seed=3, method=method)
     where = "3.weight" if method == "auto" else "0.weight"
     kind = {
-        "auto": isoinit.HeNormal,
+        "auto": isoinit.Orthogonal,
         "zero": isoinit.Zeros,
         "random": isoinit.Normal,
         "xavier": isoinit.XavierNormal,
@@ -27,6 +27,7 @@ def test_every_method_can_be_asked_for_by_name(method):
         "variational": isoinit.Variational,
     }[method]
     assert isinstance(plan[where].initializer, kind)
+    assert plan["3.weight"].rule == ("ReLU" if method == "auto" else "")
     assert plan["0.bias"].initializer == isoinit.Zeros()
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert bool(plan.warnings) == (method == "zero")

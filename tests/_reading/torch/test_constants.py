@@ -1,5 +1,7 @@
 """What is known of constants, on real memory and without any."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,24 @@ def test_many_values_are_sampled_or_refused():
     assert few[-1] > 90_000
     with pytest.raises(ReplayError, match="more than"):
         _ = Constant(torch.zeros(MOST + 1)).values
+
+
+@pytest.mark.parametrize("count", [4100, 8191, 64 * 8 * 64])
+def test_what_is_sampled_has_the_moments_of_the_whole(count):
+    ramp = Constant(torch.linspace(0, 1, count)).sampled
+    assert ramp.mean() == pytest.approx(1 / 2, rel=1e-3)
+    assert ramp.var() == pytest.approx(1 / 12, rel=1e-3)
+
+
+@pytest.mark.parametrize("rows", [128, 512, 520, 8000])
+@pytest.mark.parametrize("columns", [2, 3, 8, 64])
+def test_what_is_sampled_keeps_step_with_no_axis(rows, columns):
+    """A mask of one column: a sample of equal steps would see all of it, or none."""
+    mask = torch.zeros(rows * 64 // columns, columns)
+    mask[:, 0] = 1
+    share = 1 / columns
+    chance = math.sqrt(share * (1 - share) / 4096)  # of as many places drawn at random
+    assert Constant(mask).sampled.mean() == pytest.approx(share, abs=chance)
 
 
 def test_a_buffer_that_is_moved_is_known_as_it_stands_then():

@@ -56,7 +56,8 @@ def test_a_weight_unlike_its_siblings(factor):
     assert finding.where == ("4.weight",)
     assert finding.value == pytest.approx(factor, rel=0.5)
     assert finding.advice.startswith(
-        "isoinit.init(model, batch, only=['4.weight']) would mend it; 4.weight to std 0.177 (HeNormal)"
+        "isoinit.init(model, batch, only=['4.weight']) would mend it; "
+        "4.weight to std 0.177 (Orthogonal)"
     )
 
 

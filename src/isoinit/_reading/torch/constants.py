@@ -32,6 +32,7 @@ FILLED = {"full": 1, "full_like": 1, "new_full": 2}
 BLANK = {"zeros": 0.0, "ones": 1.0, "empty": 0.0}
 MOST = 1 << 20  # elements of a constant that are looked at
 SAMPLED = 4096  # values of a constant that the propagation draws from
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Constant:
 
     @cached_property
     def sampled(self) -> Array:
-        """Some of its values, evenly spaced over the tensor.
+        """Some of its values, spread evenly over the tensor.
 
         Raises:
             ReplayError: as `values` does, or if it has none.
@@ -114,8 +115,8 @@ class Constant:
             values = (self.values if self.drawn is None else self.drawn).reshape(-1)
             if not values.numel() or values.is_complex():
                 raise ReplayError("a constant tensor without real values")
-            step = 1 if self.draw else max(1, values.numel() // SAMPLED)
-            few = values if step == 1 else values[::step][:SAMPLED]
+            whole = self.draw or values.numel() < 2 * SAMPLED
+            few = values if whole else values[_places(values.numel())]
             found: Array = few.double().numpy() if few.is_floating_point() else few.numpy()
             return found
 
@@ -140,6 +141,16 @@ class Constant:
         if self.drawn is not None:
             return self.drawn
         return self.values if self.number is None else self.number
+
+
+def _places(count: int) -> torch.Tensor:
+    """Return one place in each of `SAMPLED` equal parts of a flat tensor of `count` elements.
+
+    Where in its part each place lies follows the golden ratio, so that the places keep step with no
+    axis of the tensor: every eighth element of rows of 64 would see eight columns alone.
+    """
+    parts = torch.arange(SAMPLED, dtype=torch.float64)
+    return ((parts + parts * GOLDEN % 1) * (count / SAMPLED)).long()
 
 
 def _typed(number: float, dtype: torch.dtype) -> torch.Tensor:
