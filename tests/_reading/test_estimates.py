@@ -59,6 +59,11 @@ YES = {
         (torch.rand(64, 2), torch.rand(64, 1)),
         "net.2.weight",
     ),
+    "pictures, flattened and back": (
+        nn.Sequential(nn.Flatten(), mlp(192, 16, 192), nn.Unflatten(1, (3, 8, 8))),
+        IMAGE,
+        "1.2.weight",
+    ),
     "its own loss": (
         Applied(lambda m, x, y: functional.mse_loss(m.net(x), y), net=mlp(16, 32, 4)),
         (torch.randn(5, 16), torch.randn(5, 4)),
@@ -119,6 +124,22 @@ NO = {
             net=mlp(16, 32, 9),
         ),
         (torch.randint(9, (2, 7)), torch.ones(2, 7)),
+    ),
+    "masked language model of three tokens": (
+        Applied(
+            lambda m, ids, seen: m.net(m.table(ids) * seen[..., None]),
+            table=nn.Embedding(9, 16),
+            net=mlp(16, 32, 9),
+        ),
+        (torch.randint(9, (2, 3)), torch.ones(2, 3)),
+    ),
+    "LSTM head at all steps, of which the last is taken": (
+        Applied(
+            lambda m, x: m.head(m.rnn(x)[0])[:, -1],
+            rnn=nn.LSTM(3, 16, batch_first=True),
+            head=nn.Linear(16, 3),
+        ),
+        torch.randn(5, 8, 3),
     ),
     "LSTM head": (
         Applied(last_state, rnn=nn.LSTM(3, 16, batch_first=True), head=nn.Linear(16, 3)),

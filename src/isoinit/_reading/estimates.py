@@ -27,8 +27,23 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
     if follows.end is not None:
         return follows.end.name in LOSSES
     shapes = _signals(graph)
-    few = all(len(shape) == 2 and shape[-1] <= FEW for shape in shapes)
-    return bool(shapes) and (few or graph.sizes[op.outputs[0]] in shapes)
+    made = op.outputs[0]
+    outputs = {graph.sizes[v] for v in graph.outputs if _made_by(graph, v) == made}
+    return not shapes.isdisjoint(outputs) or (bool(shapes) and _is_of_coordinates(graph, shapes))
+
+
+def _made_by(graph: Graph, value: int) -> int:
+    """Return the value that another is the whole of, but for biases and constant scales."""
+    while (op := graph.producers.get(value := graph.trunk(value))) is not None and op.is_neutral:
+        value = op.inputs[0]
+    return value
+
+
+def _is_of_coordinates(graph: Graph, shapes: set[tuple[int, ...]]) -> bool:
+    """Return whether all that a model reads are a few numbers for each example, and no tables."""
+    if any(op.kind == "lookup" and op.inputs for op in graph.ops):
+        return False
+    return all(len(shape) == 2 and shape[-1] <= FEW for shape in shapes)
 
 
 def _signals(graph: Graph) -> set[tuple[int, ...]]:

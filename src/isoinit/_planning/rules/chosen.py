@@ -50,7 +50,7 @@ def _by_role(role: Role, method: str) -> Choice:
     initializer, name, source = rule.made(role), rule.name, rule.source
     reason = rule.reason.format(gain=_gain(rule.initializer(role)), **_facts(role))
     if rule.usual:
-        words, sources = reasons(role)
+        words, sources = reasons(role, initializer)
         reason, source = reason + words, source + sources
     if (asked := by_method(method, role)) is not None:
         initializer, name = asked, ""

@@ -18,6 +18,7 @@ import math
 
 from isoinit._reading.roles import Role
 from isoinit.initializers import Initializer, Orthogonal
+from isoinit.initializers.base import IndependentInitializer
 
 ESTIMATE = 0.25
 FEW = 2**16  # weights of one map that are drawn orthogonal in less than a millisecond
@@ -26,7 +27,7 @@ FEW = 2**16  # weights of one map that are drawn orthogonal in less than a milli
 def finished(role: Role, initializer: Initializer) -> Initializer:
     """Return an initializer of the usual variance with what all such weights share."""
     made = initializer.scaled(ESTIMATE) if role.estimate else initializer
-    if not is_orthogonal(role):
+    if not is_orthogonal(role) or not isinstance(made, IndependentInitializer):
         return made
     layout = role.layout
     return Orthogonal(gain=made.std_for(layout) / Orthogonal().std_for(layout))
@@ -44,7 +45,7 @@ def is_orthogonal(role: Role) -> bool:
     return 1 < math.prod(layout.maps_shape[1:]) <= FEW
 
 
-def reasons(role: Role) -> tuple[str, str]:
+def reasons(role: Role, made: Initializer | None) -> tuple[str, str]:
     """Return what is to be said of it beside the rule's own reason, and the sources."""
     words, sources = "", ""
     if role.estimate:
@@ -53,7 +54,7 @@ def reasons(role: Role) -> tuple[str, str]:
         )
         words += "error starts near that of zero"
         sources += "; Yang et al. 2022, appendix D.2"
-    if is_orthogonal(role):
+    if isinstance(made, Orthogonal):
         words += "; orthogonal at this variance, which leaves less to chance"
         sources += "; Saxe et al. 2014; Yu et al. 2016"
     return words, sources

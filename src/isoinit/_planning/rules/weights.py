@@ -238,6 +238,7 @@ WEIGHTS: tuple[Rule, ...] = (
         "fed by {fed}, most of which is a mean that all examples share: weights that sum to zero take "
         "it out, and what varies is kept at one",
         "LeCun et al. 1998, section 4.4; Brock et al. 2021, section 3.1; Huang et al. 2017",
+        usual=True,
     ),
     Rule(
         "saturating",
