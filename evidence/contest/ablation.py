@@ -34,7 +34,7 @@ from isoinit._planning.rules.rule import Rule
 
 DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
 LIMIT_S = 3600
-MOST = 4  # models a rule, so that one that decides everywhere takes no longer than any other
+MOST = 4  # models a rule; what all usual weights share is tried on all
 SHARED = {
     "usual: orthogonal where few": (usual, "FEW", 0),
     "usual: estimates at a quarter": (usual, "ESTIMATE", 1.0),
@@ -82,7 +82,7 @@ def ablate(name: str) -> dict[str, Any]:
     settle()
     models = changed(name)
     results = {}
-    for model in models[:MOST]:
+    for model in models if name in SHARED else models[:MOST]:
         task = TASKS[model]
         own = _losses(task)
         with without(name):
