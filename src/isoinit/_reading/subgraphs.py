@@ -25,11 +25,12 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step", "time step bias", "forget gate", "generated weight" or
-            "modulation".
+            "state decay", "time step", "time step bias", "forget gate", "carry gate", "generated
+            weight" or "modulation".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
-            inputs that a generated weight sums over, gates that a bias is stacked of.
+            inputs that a generated weight sums over, gates that a bias is stacked of, the sign of what
+            opens a carry gate for the skip.
         place: which of these the forget gate is.
     """
 
@@ -196,13 +197,59 @@ def _forget_gate(graph: Graph, op: Op) -> Found:
             yield from ((name, Motif("forget gate", count, place)) for name in biases[:1])
 
 
-def _gated(graph: Graph, value: int) -> list[tuple[int, int]]:
-    """What is gated in a product: for each factor that is a sigmoid, its input, and the other."""
+def _carry_gate(graph: Graph, op: Op) -> Found:
+    """σ(z)·h + (1 - σ(z))·x, where h and z are made of x (highway: Srivastava et al. 2015).
+
+    Also with the sides changed, and as x + σ(z)·(h - x). The size is the sign of what opens the way of
+    x. A gate of a loop over time is none: what it carries is a state.
+    """
+    if op.name != "add" or len(op.inputs) != 2:
+        return
+    for one, other in _both_ways(op.inputs):
+        for gate, logit, work in _by_gate(graph, one):
+            kept = graph.trunk(other)
+            difference = graph.producers.get(work)
+            if difference is not None and difference.name == "sub" and len(difference.inputs) == 2:
+                new, taken = map(graph.trunk, difference.inputs)
+                if taken == kept:
+                    yield from _carried(graph, kept, logit, new, -1.0)
+            for factor, rest in _factors(graph, other):
+                maker = graph.producers.get(factor)
+                if maker is not None and maker.inputs == (gate,) and _is_complement(maker):
+                    yield from _carried(graph, graph.trunk(rest), logit, work, -1.0)
+                    yield from _carried(graph, graph.trunk(work), logit, rest, 1.0)
+
+
+def _carried(graph: Graph, skip: int, logit: int, work: int, sign: float) -> Found:
+    if graph.depends(work, on=skip) and graph.depends(logit, on=skip):
+        biases = [name for name in _biases(graph, logit) if len(graph.uses_of(name)) == 1]
+        yield from ((name, Motif("carry gate", sign)) for name in biases[:1])
+
+
+def _is_complement(op: Op) -> bool:
+    """Whether an operation makes 1 - s of s."""
+    return op.replay is not None and bool(np.allclose(op.play([np.array([0.0, 1.0])])[0], [1, 0]))
+
+
+def _factors(graph: Graph, value: int) -> list[tuple[int, int]]:
+    """Both factors of a product, each with the other; nothing of any other value."""
     product = graph.producers.get(graph.trunk(value))
     if product is None or product.name != "mul" or len(product.inputs) != 2:
         return []
-    makers = [(graph.producers.get(v), other) for v, other in _both_ways(product.inputs)]
-    return [(m.inputs[0], other) for m, other in makers if m is not None and m.name == "sigmoid"]
+    return _both_ways(product.inputs)
+
+
+def _by_gate(graph: Graph, value: int) -> Iterator[tuple[int, int, int]]:
+    """The gate, its input and what it gates, for each factor of a product that is a sigmoid."""
+    for gate, other in _factors(graph, value):
+        maker = graph.producers.get(gate)
+        if maker is not None and maker.name == "sigmoid":
+            yield gate, maker.inputs[0], other
+
+
+def _gated(graph: Graph, value: int) -> list[tuple[int, int]]:
+    """What is gated in a product: for each factor that is a sigmoid, its input, and the other."""
+    return [(logit, other) for _, logit, other in _by_gate(graph, value)]
 
 
 def _both_ways(pair: Sequence[int]) -> list[tuple[int, int]]:
@@ -258,4 +305,5 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _scaled_skip,
     _state_space,
     _forget_gate,
+    _carry_gate,
 )

@@ -18,7 +18,14 @@ from isoinit._planning.rules.conditions import (
     slot,
 )
 from isoinit._planning.rules.rule import Rule
-from isoinit._planning.rules.sizes import chain_bias, forget_gate, kinks, layer_scale, neutral
+from isoinit._planning.rules.sizes import (
+    chain_bias,
+    forget_gate,
+    kinks,
+    layer_scale,
+    motif_size,
+    neutral,
+)
 from isoinit.initializers import (
     Constant,
     DecayRates,
@@ -32,6 +39,8 @@ from isoinit.initializers import (
     Zeros,
 )
 from isoinit.initializers.scale.gains import PRELU_SLOPE
+
+CARRY = 2.0  # σ(2) = 0.88 of what a layer was given passes: the paper's start for moderate depth
 
 OTHERS: tuple[Rule, ...] = (
     # Recurrent layers
@@ -80,6 +89,17 @@ OTHERS: tuple[Rule, ...] = (
         "b_forget = 1",
         "the forget gate starts open (bias one in one of its vectors), so memory lasts",
         "Gers et al. 2000; Jozefowicz et al. 2015",
+        insists=True,
+    ),
+    Rule(
+        "carry gate",
+        lambda role: role.slot == "bias" and motif("carry gate")(role),
+        lambda role: Constant(CARRY * motif_size(role)),
+        "the bias of a gate between what a layer makes and what it was given",
+        "b = ∓2",
+        "the gate starts open for what the layer was given, so that the signal passes through many "
+        "layers and each adds a little",
+        "Srivastava et al. 2015, section 2.2",
         insists=True,
     ),
     # Tables, and vectors that join the signal
