@@ -53,7 +53,7 @@ def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
     The last product that a weight serves in comes first: there it meets the signal.
     """
     for op in reversed(graph.ops):
-        for factor in _factors(graph, op):
+        for factor in factors(graph, op):
             size = graph.sizes[factor.value]
             terms = math.prod(size[axis] for axis in factor.summed)
             for maker, made in _reached(graph, factor):
@@ -78,7 +78,7 @@ def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
     """
     changed: dict[int, Op] = {}
     for op in graph.ops if scales else ():
-        for factor in _factors(graph, op):
+        for factor in factors(graph, op):
             reached = list(_reached(graph, factor))
             whole = any(_generates(graph, *one) for one in reached)
             for maker, made in reached:
@@ -106,7 +106,7 @@ def _as_weight(graph: Graph, op: Op, made: Factor, scale: Scale, whole: bool) ->
     return scale.as_weight(in_, out) if in_ and out and (apart or whole) else ()
 
 
-def _factors(graph: Graph, op: Op) -> Iterator[Factor]:
+def factors(graph: Graph, op: Op) -> Iterator[Factor]:
     """Yield the signals that an operation multiplies with each other and sums over."""
     if _multiplies(op):
         yield from _of_product(op)

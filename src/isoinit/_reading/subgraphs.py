@@ -15,6 +15,7 @@ import numpy as np
 from isoinit._reading.generated import generated_weights
 from isoinit._reading.graph import SUMS, Graph, Join, Op
 from isoinit._reading.modulations import modulating_weights
+from isoinit._reading.scores import row_biases, score_factors
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
 
@@ -26,11 +27,11 @@ class Motif:
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
             "state decay", "time step", "time step bias", "forget gate", "carry gate", "generated
-            weight" or "modulation".
+            weight", "modulation", "score" or "bias of a row".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
             inputs that a generated weight sums over, gates that a bias is stacked of, the sign of what
-            opens a carry gate for the skip.
+            opens a carry gate for the skip, the second moment of a score's vector.
         place: which of these the forget gate is.
     """
 
@@ -56,6 +57,10 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         found.setdefault(name, Motif("generated weight", terms))
     for name in modulating_weights(graph):
         found.setdefault(name, Motif("modulation"))
+    for name, second in score_factors(graph):
+        found.setdefault(name, Motif("score", second))
+    for name in row_biases(graph):
+        found.setdefault(name, Motif("bias of a row"))
     return found
 
 

@@ -113,6 +113,25 @@ OTHERS: tuple[Rule, ...] = (
         "Vaswani et al. 2017, section 3.4",
     ),
     Rule(
+        "bias of a row",
+        lambda role: role.slot == "table" and motif("bias of a row")(role),
+        lambda _: Zeros(),
+        "a lookup table of one number a row, which is added to a signal",
+        "0",
+        "a number for each row that is added to a signal is a bias: it adds nothing at first",
+        "Koren et al. 2009",
+    ),
+    Rule(
+        "embedding of a score",
+        lambda role: role.slot == "table" and motif("score")(role),
+        lambda role: Normal(std=math.sqrt(motif_size(role) / role.layout.fan_in)),
+        "a lookup table whose rows are multiplied with other vectors, and that is the model's output",
+        "Var = d^(-1/2), d the terms of the product; d^(-1) beside a vector that is not its own",
+        "the output is an inner product of its rows and another vector: they share what keeps the "
+        "score at one",
+        "Vaswani et al. 2017, section 3.2.1; Koren et al. 2009",
+    ),
+    Rule(
         "embedding beside others",
         lambda role: role.slot == "table" and role.second != 1,
         lambda role: Normal(std=math.sqrt(role.second / role.layout.fan_in)),

@@ -117,6 +117,18 @@ WEIGHTS: tuple[Rule, ...] = (
         "Ha et al. 2017, section 3; Chang et al. 2020, section 4",
     ),
     Rule(
+        "score",
+        lambda role: role.slot == "weight" and motif("score")(role),
+        lambda role: HeNormal(gain=forward_gain(role) * math.sqrt(motif_size(role))),
+        "a weight that makes one of two vectors whose inner product is the model's output",
+        "Var = d^(-1/2)/(fan_in · E[x²]), d the terms of the product; d^(-1) beside a vector that is "
+        "not its own",
+        "the output is an inner product of what it makes and another vector: they share what keeps "
+        "the score at one",
+        "Vaswani et al. 2017, section 3.2.1; Koren et al. 2009",
+        usual=True,
+    ),
+    Rule(
         "query or key",
         lambda role: role.slot == "weight" and motif("query or key")(role),
         lambda role: HeNormal(gain=forward_gain(role) * motif_size(role) ** -0.25),

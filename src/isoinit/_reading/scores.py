@@ -1,0 +1,104 @@
+"""Scores: inner products of two vectors that a model gives as they are, as of a user and an item.
+
+A sum over d terms of two vectors of unit size has a variance of d, and nothing behind it takes that
+back: the vectors share a factor of 1/d. What is added to a score row by row is a bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from isoinit._reading.generated import factors
+from isoinit._reading.graph import SUMS, Graph, Op
+
+FAR = 24  # operations between a product and the model's end
+ENDS = frozenset(
+    "sigmoid logsigmoid cross_entropy nll_loss binary_cross_entropy mse_loss l1_loss "
+    "binary_cross_entropy_with_logits smooth_l1_loss huber_loss margin_ranking_loss".split()
+)
+
+
+def score_factors(graph: Graph) -> Iterator[tuple[str, float]]:
+    """Yield tables and weights that make the vectors of a score, and the second moment of these.
+
+    A vector that something else makes, such as a norm layer, keeps its size, and the other takes all.
+    """
+    for op in graph.ops:
+        sides = list(factors(graph, op))
+        if len(sides) != 2 or not all(side.summed for side in sides):
+            continue
+        scale = _scale_to_end(graph, op.outputs[0])
+        if scale is None:
+            continue
+        size = graph.sizes[sides[0].value]
+        share = scale**2 * math.prod(size[axis] for axis in sides[0].summed)
+        makers = [names for side in sides if (names := _makers(graph, side.value))]
+        if share > 1:
+            for names in makers:
+                yield from ((name, share ** (-1 / len(makers))) for name in names)
+
+
+def row_biases(graph: Graph) -> Iterator[str]:
+    """Yield tables of one number a row that is added to a signal, perhaps after a sum of rows."""
+    for op in graph.ops:
+        uses = [use for use in op.uses if use.slot == "table" and use.whole.fan_out == 1]
+        if op.kind == "lookup" and op.inputs and uses and _joins_signal(graph, op.outputs[0]):
+            yield from (use.parameter for use in uses)
+
+
+def _scale_to_end(graph: Graph, value: int) -> float | None:
+    """Return what multiplies a value on its way to the model's end; None if it goes elsewhere."""
+    scale = 1.0
+    for _ in range(FAR):
+        readers = graph.consumers.get(value, [])
+        if value in graph.outputs or any(reader.name in ENDS for reader in readers):
+            return scale
+        if len(readers) != 1:
+            return None
+        (reader,) = readers
+        factor = _passes(reader)
+        if factor is None:
+            return None
+        scale, value = scale * factor, reader.outputs[0]
+    return None
+
+
+def _passes(op: Op) -> float | None:
+    """Return what an operation multiplies a score by; None where it does something else with it."""
+    if op.kind == "move" or op.is_neutral or op.name in SUMS:
+        return 1.0
+    if op.name in ("mul", "div") and len(op.inputs) == 1 and op.replay is not None:
+        return abs(float(np.ravel(op.play([np.ones(1)])[0])[0]))
+    return None
+
+
+def _makers(graph: Graph, value: int) -> list[str]:
+    """Return the tables or weights that make a vector; none where something sets its size."""
+    while (op := graph.producers.get(value)) is not None and op.index not in graph.norms:
+        if op.kind in ("lookup", "map"):
+            slot = "table" if op.kind == "lookup" else "weight"
+            return [use.parameter for use in op.uses if use.slot == slot and op.inputs]
+        plain = (op.kind == "move" and not graph.is_part(op)) or op.is_neutral
+        if not plain or len(op.inputs) != 1:
+            return []
+        value = op.inputs[0]
+    return []
+
+
+def _joins_signal(graph: Graph, value: int) -> bool:
+    for _ in range(FAR):
+        readers = graph.consumers.get(value, [])
+        if len(readers) != 1:
+            return False
+        (reader,) = readers
+        if reader.name in SUMS and len(reader.inputs) > 1:
+            others = [graph.producers.get(graph.trunk(v)) for v in reader.inputs if v != value]
+            if any(other is None or other.kind != "lookup" for other in others):
+                return True
+        elif reader.kind != "move" and reader.name not in ("sum", "mean"):
+            return False
+        value = reader.outputs[0]
+    return False
