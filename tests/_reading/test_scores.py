@@ -101,3 +101,16 @@ def test_attention_is_no_score_and_a_table_of_one_number_alone_no_bias():
     assert plan["query.weight"].std == pytest.approx(1 / 4)
     alone = nn.Sequential(nn.Embedding(9, 1), nn.Flatten(), nn.Linear(5, 2))
     assert isoinit.plan(alone, torch.randint(9, (3, 5)))["0.weight"].std == 1
+
+
+def test_a_weighted_sum_of_vectors_is_no_score():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.router, self.up = nn.Linear(8, 4), nn.Parameter(torch.randn(4, 8, 16))
+
+        def forward(self, x):
+            gates = self.router(x).softmax(-1)
+            return torch.einsum("be,bei->bi", gates, torch.einsum("bj,eji->bei", x, self.up))
+
+    assert isoinit.plan(Experts(), torch.randn(5, 8))["up"].rule == "unit signal"

@@ -56,7 +56,7 @@ def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
         for factor in factors(graph, op):
             size = graph.sizes[factor.value]
             terms = math.prod(size[axis] for axis in factor.summed)
-            for maker, made in _reached(graph, factor):
+            for maker, made in reached(graph, factor):
                 if _generates(graph, maker, made):
                     yield from ((u.parameter, terms) for u in maker.uses if u.slot == "weight")
 
@@ -65,7 +65,7 @@ def _generates(graph: Graph, op: Op, made: Factor) -> bool:
     """Whether an operation is a layer whose units are axes of both kinds of a factor."""
     if op.kind != "map" or not op.uses:
         return False
-    units = _units(graph, op)
+    units = units_of_map(graph, op)
     return made.summed <= units and bool(made.free & units)
 
 
@@ -79,9 +79,9 @@ def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
     changed: dict[int, Op] = {}
     for op in graph.ops if scales else ():
         for factor in factors(graph, op):
-            reached = list(_reached(graph, factor))
-            whole = any(_generates(graph, *one) for one in reached)
-            for maker, made in reached:
+            makers = list(reached(graph, factor))
+            whole = any(_generates(graph, *one) for one in makers)
+            for maker, made in makers:
                 if maker.index in scales and made.linear:
                     uses = _as_weight(graph, maker, made, scales[maker.index], whole)
                     if uses:
@@ -137,7 +137,7 @@ def _of_product(op: Op) -> Iterator[Factor]:
         yield Factor(value, summed, free)
 
 
-def _reached(graph: Graph, factor: Factor) -> Iterator[tuple[Op, Factor]]:
+def reached(graph: Graph, factor: Factor) -> Iterator[tuple[Op, Factor]]:
     """Yield what a factor was made by, back to the nearest layers, with the factor as each left it."""
     waiting, seen = [factor], {-1}
     while waiting and len(seen) <= FAR:
@@ -180,7 +180,7 @@ def _before(value: int, factor: Factor, old: Mapping[int, Iterable[int]]) -> Fac
     return Factor(value, summed, free, factor.linear)
 
 
-def _units(graph: Graph, op: Op) -> frozenset[int]:
+def units_of_map(graph: Graph, op: Op) -> frozenset[int]:
     """Return the axes of a layer's output along which its units lie."""
     size, layout = graph.sizes[op.outputs[0]], op.uses[0].whole
     out = tuple(layout.grid[axis] for axis in layout.out)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isoinit._reading.generated import factors
+from isoinit._reading.generated import Factor, factors, reached, units_of_map
 from isoinit._reading.graph import SUMS, Graph, Op
 
 FAR = 24  # operations between a product and the model's end
@@ -35,10 +35,11 @@ def score_factors(graph: Graph) -> Iterator[tuple[str, float]]:
             continue
         size = graph.sizes[sides[0].value]
         share = scale**2 * math.prod(size[axis] for axis in sides[0].summed)
-        makers = [names for side in sides if (names := _makers(graph, side.value))]
-        if share > 1:
-            for names in makers:
-                yield from ((name, share ** (-1 / len(makers))) for name in names)
+        makers = [maker for side in sides if (maker := _maker(graph, side.value)) is not None]
+        vectors = all(_sums_units(graph, side) for side in sides)
+        if share > 1 and vectors:
+            names = [name for maker in makers for name in _parameters(maker)]
+            yield from ((name, share ** (-1 / len(makers))) for name in names)
 
 
 def row_biases(graph: Graph) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _scale_to_end(graph: Graph, value: int) -> float | None:
         if len(readers) != 1:
             return None
         (reader,) = readers
-        factor = _passes(reader)
+        factor = None if reader.index in graph.joins else _passes(reader)
         if factor is None:
             return None
         scale, value = scale * factor, reader.outputs[0]
@@ -75,17 +76,33 @@ def _passes(op: Op) -> float | None:
     return None
 
 
-def _makers(graph: Graph, value: int) -> list[str]:
-    """Return the tables or weights that make a vector; none where something sets its size."""
+def _maker(graph: Graph, value: int) -> Op | None:
+    """Return the lookup or layer that makes a vector; None where something else sets its size."""
     while (op := graph.producers.get(value)) is not None and op.index not in graph.norms:
         if op.kind in ("lookup", "map"):
-            slot = "table" if op.kind == "lookup" else "weight"
-            return [use.parameter for use in op.uses if use.slot == slot and op.inputs]
+            return op if op.inputs and _parameters(op) else None
         plain = (op.kind == "move" and not graph.is_part(op)) or op.is_neutral
         if not plain or len(op.inputs) != 1:
-            return []
+            return None
         value = op.inputs[0]
-    return []
+    return None
+
+
+def _parameters(op: Op) -> list[str]:
+    return [use.parameter for use in op.uses if use.slot in ("table", "weight")]
+
+
+def _sums_units(graph: Graph, side: Factor) -> bool:
+    """Return whether a product sums over all units of what made one of its sides.
+
+    What leaves some of them is no score: a weighted sum of what experts give is one for each unit.
+    """
+    for op, made in reached(graph, side):
+        if op.kind == "map" and op.uses:
+            return units_of_map(graph, op) <= made.summed
+        if op.kind == "lookup":
+            return len(graph.sizes[op.outputs[0]]) - 1 in made.summed
+    return True
 
 
 def _joins_signal(graph: Graph, value: int) -> bool:
