@@ -57,3 +57,18 @@ def test_sparse_keeps_ten_connections_a_unit():
     isoinit.init(model, torch.randn(2, 8), method="sparse", seed=0)
     counts = [set((model[i].weight != 0).sum(1).tolist()) for i in (0, 2, 3)]
     assert counts == [{8}, {10}, {20}]
+
+
+def test_what_the_rule_book_fixes_gets_no_distribution():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+            self.first = nn.Linear(4, 8)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)) * torch.exp(self.scale(x)))
+
+    plan = isoinit.plan(Scaled(), torch.randn(6, 4), method="variational")
+    assert plan["scale.weight"].initializer == isoinit.Zeros()
+    assert isinstance(plan["last.weight"].initializer, isoinit.Variational)

@@ -30,13 +30,13 @@ def _sparse(role: Role) -> Initializer:
     return Sparse(gain=two_way_gain(role))
 
 
-def _variational(role: Role) -> Initializer:
+def _variational(role: Role) -> Initializer | None:
+    """Return a distribution about what the rule book draws; None where that is fixed, as zeros are."""
     base = deciding(role).made(role)
-    assert base is not None, "the rule book has something for every weight"
-    return Variational(base=base)
+    return None if base is None or base.is_fixed else Variational(base=base)
 
 
-_METHODS: dict[str, Callable[[Role], Initializer]] = {
+_METHODS: dict[str, Callable[[Role], Initializer | None]] = {
     "zero": lambda _: Zeros(),
     "random": lambda _: Normal(std=0.02),
     "xavier": lambda _: XavierNormal(),
