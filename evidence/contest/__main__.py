@@ -9,10 +9,12 @@ as after a change of a rule. With names of models these alone are run, and what 
 from __future__ import annotations
 
 import argparse
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from evidence.claims.claim import settle
 from evidence.contest.race import race
 from evidence.contest.report import TITLES, document
 from evidence.contest.task import Task
@@ -32,8 +34,14 @@ def tasks(name: str) -> dict[str, Task]:
 def run(name: str, models: list[str], jobs: int, rows: Path | None) -> list[dict[str, Any]]:
     """Return what came of the models of a set, some at a time."""
     known = tasks(name)
+
+    def look(model: str) -> dict[str, Any]:
+        settle()
+        warnings.simplefilter("ignore")
+        return race(model, known[model])
+
     return sweep(
-        lambda model: race(model, known[model]),
+        look,
         models,
         jobs,
         f"{name} set",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from evidence.claims.claim import settle
 from evidence.contest.protocol import FAR, RATES, SEEDS, STEPS, TAIL, TUNING_SEED
 from evidence.contest.rivals import PEERS, PLAN, Start, contestants
 from evidence.contest.task import Task
@@ -31,8 +29,6 @@ def race(name: str, task: Task, field: Field = contestants) -> dict[str, Any]:
     distributions are the plan's) is not run again: `same` says as which. A peer that fails is named
     with its words.
     """
-    settle()
-    warnings.simplefilter("ignore")
     starts = field(task)
     results: dict[str, dict[str, Any]] = {}
     seen: dict[str, str] = {}
