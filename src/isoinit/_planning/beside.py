@@ -94,8 +94,7 @@ def second_of_table(
         reader = readers[0]
         if reader.name in SUMS and len(reader.inputs) > 1:
             break
-        passes = reader.kind == "move" or reader.is_neutral
-        scale = 1.0 if passes else _scale(reader)
+        scale = _scale(reader)
         if scale is None:
             return None
         value, own = reader.outputs[0], own * scale
@@ -182,8 +181,7 @@ def _table_under(graph: Graph, value: int) -> tuple[Op, float] | None:
     while (maker := graph.producers.get(value)) is not None:
         if maker.kind == "lookup":
             return (maker, total) if maker.inputs else None
-        passes = maker.kind == "move" or maker.is_neutral
-        scale = 1.0 if passes else _scale(maker)
+        scale = _scale(maker)
         if scale is None or len(maker.inputs) != 1:
             return None
         total, value = total * scale, maker.inputs[0]
@@ -224,10 +222,12 @@ def _onward(graph: Graph, reader: Op, at: _Arriving, learned: int) -> Iterator[_
 
 
 def _scale(op: Op) -> float | None:
-    """Return what a product with a constant multiplies a second moment by.
+    """Return what an operation multiplies a second moment by: one that moves, or a constant factor.
 
     None for any other operation, and for a constant that is not known or zero.
     """
+    if op.kind == "move" or op.is_neutral:
+        return 1.0
     if op.name not in ("mul", "div") or len(op.inputs) != 1 or op.uses:
         return None
     if op.replay is not None:

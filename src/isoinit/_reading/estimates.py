@@ -22,10 +22,13 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
         op: the layer.
         follows: what follows it.
     """
-    if follows.activation is not None or follows.norm or not _is_behind_layer(graph, op):
+    ends = follows.end is None or follows.end.name in LOSSES
+    if follows.activation is not None or follows.norm or not ends:
+        return False
+    if not _is_behind_layer(graph, op):
         return False
     if follows.end is not None:
-        return follows.end.name in LOSSES
+        return True
     shapes = _signals(graph)
     made = op.outputs[0]
     outputs = {graph.sizes[v] for v in graph.outputs if _made_by(graph, v) == made}

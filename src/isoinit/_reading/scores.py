@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from isoinit._reading.estimates import LOSSES
 from isoinit._reading.generated import Factor, factors, reached, units_of_map
 from isoinit._reading.graph import SUMS, Graph, Op
 
 FAR = 24  # operations between a product and the model's end
-ENDS = frozenset(
-    "sigmoid logsigmoid cross_entropy nll_loss binary_cross_entropy mse_loss l1_loss "
-    "binary_cross_entropy_with_logits smooth_l1_loss huber_loss margin_ranking_loss".split()
+ENDS = LOSSES | frozenset(
+    "sigmoid logsigmoid cross_entropy nll_loss binary_cross_entropy "
+    "binary_cross_entropy_with_logits margin_ranking_loss".split()
 )
 
 

@@ -15,6 +15,7 @@ from isoinit._planning.charts import in_step
 from isoinit._reading.torch import (
     require_parameters,
 )
+from isoinit._showing.findings import listed
 from isoinit._writing.apply import fill_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
@@ -73,6 +74,5 @@ def _largest(factors: Mapping[str, float]) -> Iterator[str]:
     order = sorted(factors, key=lambda name: -abs(math.log(factors[name])))
     large = [name for name in order if abs(math.log(factors[name])) > math.log(LARGE)]
     if large:
-        said = ", ".join(f"{name!r} ×{factors[name]:.3g}" for name in large[:SHOWN])
-        more = f" and {len(large) - SHOWN} more" if len(large) > SHOWN else ""
-        yield f"calibrated on a batch, with large corrections: {said}{more}"
+        said = listed([f"{name!r} ×{factors[name]:.3g}" for name in large], SHOWN)
+        yield f"calibrated on a batch, with large corrections: {said}"
