@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from isoinit._reading.values import look
+from isoinit._reading.values import look, rows_alike
 
 FILLS = {
     "normal": lambda t: nn.init.normal_(t, std=0.02),
@@ -120,3 +120,16 @@ def test_few_small_values_are_centred_by_the_benefit_of_the_doubt():
 def test_few_numbers_of_many_digits_are_nobodys_choice():
     assert look(np.array([0.12345678, -0.3456789])).kind == "random"
     assert look(np.array([0.125, -0.5])).kind == "few"
+
+
+@given(st.integers(2, 9), st.integers(1, 7), st.integers(0, 9))
+@settings(max_examples=25)
+def test_what_rows_have_in_common_is_the_mean_over_all_pairs(count, width, seed):
+    table = np.random.default_rng(seed).normal(0.3, 1.0, (count, width)).astype(np.float32)
+    wide = table.astype(np.float64)
+    pairs = [wide[i] @ wide[j] / width for i in range(count) for j in range(count) if i != j]
+    assert rows_alike(table) == pytest.approx(np.mean(pairs), rel=1e-6, abs=1e-6)
+
+
+def test_a_single_row_has_but_its_mean_in_common():
+    assert rows_alike(np.array([1.0, 3.0])) == rows_alike(np.array([[1.0, 3.0]])) == 4.0

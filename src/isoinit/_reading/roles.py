@@ -10,7 +10,7 @@ from isoinit._reading.estimates import is_estimate
 from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
-from isoinit._reading.pointwise import Activation, feeding, following
+from isoinit._reading.pointwise import Activation, Feed, feeding, following
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
 from isoinit.initializers import Initializer
@@ -56,6 +56,8 @@ class Role:
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
         estimate: whether a weight gives the model's output, and that has the form of its input.
+        reads_state: whether a weight gives the model's output from the state of a recurrent layer, of
+            torch's or of a loop.
         chain: for a weight or bias, the deep plain chain that its layer is part of.
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
@@ -97,6 +99,7 @@ class Role:
     between: tuple[str, ...] = ()
     source: str = ""
     estimate: bool = False
+    reads_state: bool = False
     chain: Chain | None = None
     motif: Motif | None = None
     second: float = 1.0
@@ -241,8 +244,10 @@ def _of_weight(graph: Graph, op: Op, role: Role) -> Role:
     """The role of a weight with what feeds its layer, and what follows that."""
     what_follows = following(graph, op.outputs[0])
     feed = feeding(graph, op.inputs[0]) if op.inputs else None
+    gives_output = what_follows.end is None and what_follows.activation is None
     return replace(
         role,
+        reads_state=gives_output and feed is not None and _is_state(graph, feed),
         fed=feed.activation if feed else None,
         between=_names(feed.steps) if feed else (),
         source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
@@ -343,6 +348,15 @@ def _sums_of(graph: Graph, value: int) -> list[Op]:
             elif graph.is_part(op) or graph.trunk(op.outputs[0]) == graph.trunk(at):
                 waiting.extend(op.outputs)
     return found
+
+
+def _is_state(graph: Graph, feed: Feed) -> bool:
+    """Whether a signal is the state of a recurrent layer, or of a loop over one."""
+    makers = [source.op for source in feed.sources if source.op is not None]
+    weights = [use.parameter for op in makers for use in op.uses if use.slot == "weight"]
+    return any(op.kind == "recurrent" for op in makers) or any(
+        _recurrent_layout(graph, graph.uses_of(name)) is not None for name in weights
+    )
 
 
 def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:

@@ -44,6 +44,7 @@ class Values:
         mean: of an element.
         second: of the square of an element.
         sample: all of them, if they are no more than `SAMPLE`; else None.
+        alike: of a table in a pattern, the mean product of two of its rows in the same column.
         kept: what makes the parameter keep them whatever it is for, as in `Entry.kept`; else "".
         because: why, in words: "it is not trained".
         copies: the parameter whose values they are, if it is a copy.
@@ -54,6 +55,7 @@ class Values:
     mean: float = 0.0
     second: float = 0.0
     sample: Array | None = field(default=None, compare=False, repr=False)
+    alike: float = 0.0
     kept: str = ""
     because: str = ""
     copies: str = ""
@@ -101,7 +103,8 @@ def look(values: Array, *, exact: bool = True) -> Values:
     sample = np.asarray(values, np.float64) if step == 1 else None
 
     def found(kind: Kind, said: str) -> Values:
-        return Values(kind, said, mean, second, sample)
+        alike = rows_alike(values) if kind == "structured" else mean**2
+        return Values(kind, said, mean, second, sample, alike)
 
     if bool((some == some[0]).all()) and bool((flat == flat[0]).all()):
         mean = shortest(float(some[0]))
@@ -116,6 +119,21 @@ def look(values: Array, *, exact: bool = True) -> Values:
         return found("structured", said)
     std = math.sqrt(max(second - mean**2, 0.0))
     return found("random", f"random numbers of mean {_short(mean)} and std {_short(std)}")
+
+
+def rows_alike(values: Array) -> float:
+    """Return the mean product of two different rows of a table in the same column.
+
+    Of other values than tables of two rows or more it is the square of their mean.
+    """
+    table = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
+    count = len(table)
+    if count < 2:
+        return float(values.mean(dtype=np.float64)) ** 2
+    sums = table.sum(axis=0, dtype=np.float64)
+    flat = table.reshape(-1)
+    squares = float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+    return (float(sums @ sums) - squares) / (count * (count - 1) * table.shape[1])
 
 
 def shortest(value: float) -> float:

@@ -96,3 +96,42 @@ def test_the_row_of_padding_by_position(look, padding):
     plan = isoinit.plan(Looked(nn.Embedding(200, WIDE), look), ROWS)
     assert plan["table.weight"].layout.padding == padding
     assert plan["map.weight"].std == pytest.approx(1 / math.sqrt(WIDE), rel=0.02)
+
+
+def sines(count, width):
+    """Sines and cosines of places (Vaswani et al. 2017, section 3.5)."""
+    phase = torch.arange(count)[:, None] * 1e4 ** (-torch.arange(width // 2) / (width // 2))
+    return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class Places(nn.Module):
+    """A table of places beside a signal, and one layer on the mean over the places."""
+
+    def __init__(self, kind, count=32):
+        super().__init__()
+        table = sines(count, WIDE)
+        if kind == "buffer":
+            self.register_buffer("table", table)
+        else:
+            self.table = nn.Embedding(count, WIDE)
+            self.table.weight.data.copy_(table)
+            self.table.requires_grad_(kind != "frozen")
+        self.map = nn.Linear(WIDE, 512)
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1])
+        rows = self.table(places) if isinstance(self.table, nn.Module) else self.table[: x.shape[1]]
+        self.made = self.map((x + rows).mean(1))
+        return self.made
+
+
+@pytest.mark.parametrize("kind", ["buffer", "frozen", "own"])
+def test_rows_of_a_table_of_places_are_alike(kind):
+    x = torch.randn(64, 32, WIDE, generator=torch.Generator().manual_seed(0))
+    model = Places(kind)
+    plan = isoinit.plan(model, x)
+    plan.apply(model, seed=0)
+    model(x)
+    assert plan["map.weight"].expected == pytest.approx(rms(model.made), rel=0.15)
+    shared = sines(32, WIDE).mean(0).square().mean().sqrt().item()
+    assert shared > 3 * 32**-0.5  # independent rows would leave a third of that

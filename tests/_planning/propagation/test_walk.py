@@ -330,6 +330,19 @@ def test_recurrent_states_are_followed_in_time(kind):
     assert expected == pytest.approx(torch.stack(states).mean().sqrt().item(), rel=0.2)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_both_directions_of_a_recurrent_layer_see_what_one_sees(kind, layers):
+    torch.manual_seed(0)
+    model = kind(16, 64, num_layers=layers, bidirectional=True, batch_first=True)
+    batch = torch.randn(16, 24, 16)
+    plan = isoinit.plan(model, batch)
+    plan.apply(model, seed=0)
+    with torch.no_grad():
+        made = model(batch)[0].square().mean().sqrt().item()
+    assert plan["weight_ih_l0"].expected == pytest.approx(made, rel=0.2)
+
+
 def test_a_causal_mask_is_seen_where_it_is_added():
 
     def added(a, b):

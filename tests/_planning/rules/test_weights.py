@@ -443,3 +443,60 @@ def test_a_bias_of_attention_scores_starts_small():
     plan = isoinit.plan(*t5())
     bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     assert plan[bias].initializer == isoinit.Normal(std=0.02)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, of torch's or by hand, and a head on its last state."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        if kind == "loop":
+            self.into, self.back = nn.Linear(8, 96), nn.Linear(32, 96)
+        else:
+            self.memory = getattr(nn, kind)(8, 32)
+        self.head = nn.Linear(32, 5)
+
+    def step(self, x, h):
+        into, back = self.into(x).split(32, -1), self.back(h).split(32, -1)
+        update, reset = (torch.sigmoid(i + b) for i, b in zip(into[:2], back[:2], strict=True))
+        return update * h + (1 - update) * torch.tanh(into[2] + reset * back[2])
+
+    def forward(self, x):
+        if self.kind == "loop":
+            h = x.new_zeros(x.shape[1], 32)
+            for now in x:
+                h = self.step(now, h)
+            return self.head(h)
+        if self.kind == "GRUCell":
+            h = None
+            for now in x:
+                h = self.memory(now, h)
+            return self.head(h)
+        return self.head(self.memory(x)[0][-1])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "GRUCell", "loop"])
+def test_what_reads_a_state_is_sized_for_one_that_has_grown(kind):
+    x = torch.randn(10, 4, 8)
+    plan = isoinit.plan(Recurrent(kind), x)
+    entry = plan["head.weight"]
+    assert entry.rule == "state"
+    assert entry.std == pytest.approx(32**-0.5, rel=1e-6)
+
+
+class Between(Recurrent):
+    """The same with a layer between state and output: what follows makes up for a small state."""
+
+    def __init__(self):
+        super().__init__("GRU")
+        self.hidden = nn.Linear(32, 32)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.hidden(self.memory(x)[0][-1])))
+
+
+def test_only_what_gives_the_output_reads_a_state_as_if_it_had_grown():
+    plan = isoinit.plan(Between(), torch.randn(10, 4, 8))
+    assert "state" not in {plan["hidden.weight"].rule, plan["head.weight"].rule}
+    assert plan["hidden.weight"].std > 2 * 32**-0.5

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isoinit._planning.propagation import places
+from isoinit._planning.propagation import places, tables
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
     SAMPLES,
@@ -164,15 +164,18 @@ def _with_constant(
             return Signal(rows * math.copysign(math.sqrt(square), mean or 1.0), units)
         if op.detail.causal or op.detail.left < 1:
             return Signal(rows, units)
-        alike = np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]) * max(square - mean**2, 0.0)
+        variance = max(square - mean**2, 0.0)
+        a_row_a_place = units == context.last_axis(op.outputs[0])
+        common = tables.share(mean, variance, op.detail.alike) if a_row_a_place else 0.0
+        alike = np.maximum(np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], float), common) * variance
         return Signal(rows + mean + gaussian(context.rng, alike).rows, units)
     if op.mixed is None or op.detail.causal or makes_scores(context, op):
         left_out = op.name in (*SUMS, "mul", "div", "where", "masked_scatter")
         return Signal(rows, units) if left_out and len(inputs) == 1 else None
-    tables = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
+    drawn = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
     replay = op.mixed.replay
     try:
-        return replace(_tried(lambda rows: replay(rows)[0], [*inputs, *tables]), units=units)
+        return replace(_tried(lambda rows: replay(rows)[0], [*inputs, *drawn]), units=units)
     except ReplayError:
         return None
 

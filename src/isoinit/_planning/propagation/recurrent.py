@@ -27,12 +27,13 @@ def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     for use in op.uses:
         uses.setdefault(use.slot, []).append((use, context.fill(op, use, signal)))
     layers = list(zip(uses.get("input weight", []), uses.get("recurrent weight", []), strict=True))
+    directions = sizes[op.outputs[0]][-1] // int(layers[0][1][0].layout.fan_in) if layers else 1
     bias = next((b for _, b in uses.get("input bias", []) if isinstance(b, GateBias)), None)
     steps = min(max((*sizes.get(op.inputs[0], (1,))[:-1], 1)), LONGEST)
     start: list[Array] = []
     if op.name.endswith("_cell"):
         steps, start = 1, [state.rows for state in inputs[1:]]
-    for (use, weight), (again, recurrent) in layers:
+    for (use, weight), (again, recurrent) in layers[::directions]:  # both see the same
         if weight is None or recurrent is None:
             return None
         inner = signal.products * use.layout.fan_in * weight.std_for(use.layout) ** 2

@@ -18,8 +18,23 @@ def chosen(context: Context, op: Op) -> Signal | None:
     if op.detail.constant is None:
         return None
     mean, second = op.detail.constant
-    noise = gaussian(context.rng, np.eye(3) * max(second - mean**2, 0.0))
+    variance = max(second - mean**2, 0.0)
+    alike = np.maximum(np.eye(3), share(mean, variance, op.detail.alike))
+    noise = gaussian(context.rng, alike * variance)
     return Signal(noise.rows + mean, context.last_axis(op.outputs[0]))
+
+
+def share(mean: float, variance: float, alike: float) -> float:
+    """Return the part of a table's variance that its rows have in common, column by column.
+
+    Sines and cosines of places have much in common, random rows have nothing.
+
+    Args:
+        mean: of its elements.
+        variance: of its elements.
+        alike: the mean product of two different rows in the same column.
+    """
+    return min(max(alike - mean**2, 0.0) / variance, 1.0) if variance > 0 else 0.0
 
 
 def one_hot(context: Context, op: Op, _inputs: Sequence[Signal]) -> Signal | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from isoinit._planning.held import Held
 from isoinit._planning.propagation import tables
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import (
@@ -88,7 +89,11 @@ def looked_up(context: Context, op: Op) -> Signal | None:
     one_row = places is not None and places[1] - places[0] ** 2 < 1e-9
     several = use.slot == "token" and math.prod(use.whole.shape[:-1]) > 1
     kind = "position" if several else "token" if one_row else use.slot
-    products = np.array(alike.get(kind, np.eye(3)), float) * (variance * use.whole.fan_in)
+    held = initializer.alike if isinstance(initializer, Held) else mean**2
+    common = tables.share(mean, variance, held)
+    products = np.maximum(np.array(alike.get(kind, np.eye(3)), float), common) * (
+        variance * use.whole.fan_in
+    )
     signal = gaussian(context.rng, products, context.last_axis(op.outputs[0]))
     rows = signal.rows + mean
     if op.detail.clip is not None:

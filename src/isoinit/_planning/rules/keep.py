@@ -13,13 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from isoinit._drawing.streams import Stream
+from isoinit._planning.held import Held
 from isoinit._planning.rules.choice import Choice
 from isoinit._planning.rules.sizes import neutral
 from isoinit._planning.rules.table import RULES
 from isoinit._reading.roles import Role
 from isoinit._reading.values import FEW, SAMPLE, Values, is_unround, look
 from isoinit.errors import IsoinitError
-from isoinit.initializers import Constant, Initializer, Normal, Ones, Zeros
+from isoinit.initializers import Constant, Initializer, Ones, Zeros
 
 INSISTING = frozenset(rule.name for rule in RULES if rule.insists)
 TRAINED = ("loaded", "only")  # whose rows are no independent draws: what they do is measured
@@ -76,9 +77,10 @@ def _stands_for(role: Role, before: Values) -> Initializer | None:
         return None
     if not before.std > 0 or before.kind == "constant":
         return Constant(before.mean)
-    if role.layout.is_map and before.kind != "random" and role.slot != "table":
+    looked_up = role.slot == "table" or role.slot in ADDED
+    if role.layout.is_map and before.kind != "random" and not looked_up:
         return None
-    return Normal(before.mean, before.std)
+    return Held(before.mean, before.std, before.alike)
 
 
 def _means_something(role: Role, before: Values) -> bool:

@@ -285,6 +285,17 @@ WEIGHTS: tuple[Rule, ...] = (
         usual=True,
     ),
     Rule(
+        "state",
+        lambda role: role.slot == "weight" and role.reads_state and forward_gain(role) > 1,
+        lambda _: LeCunNormal(),
+        "a weight that makes the output of the state of a recurrent layer",
+        "Var = 1/fan_in",
+        "reads a state, which starts at the second moment {second} and can grow to one as it learns "
+        "to hold something: sized for that, so that the output never outgrows unit size",
+        "LeCun et al. 1998, section 4.6",
+        usual=True,
+    ),
+    Rule(
         "any activation",
         lambda role: role.slot == "weight" and role.fed is not None,
         he_or_lecun,

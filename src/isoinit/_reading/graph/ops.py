@@ -131,6 +131,8 @@ class Detail:
         pool: what makes one row of a bag of rows: "sum", "mean" or "max"; "" where nothing does.
         constant: mean and second moment of the constant tensor that it adds or multiplies by, or that
             it looks up rows of.
+        alike: of such a constant, the mean product of two rows in the same column; mean² where that is
+            not known.
         causal: whether attention looks back only.
         left: of any other constant mask on scores, the share of places that it leaves.
         inside: of a convolution, the share of its fan-in that falls on the input, not on padding; of
@@ -147,6 +149,7 @@ class Detail:
     clip: tuple[float, float] | None = None
     pool: str = ""
     constant: tuple[float, float] | None = None
+    alike: float = 0.0
     causal: bool = False
     left: float = 1.0
     inside: float = 1.0

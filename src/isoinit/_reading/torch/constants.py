@@ -23,6 +23,7 @@ from isoinit._reading.torch.chance import DRAWN, drawer, seeded
 from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
+from isoinit._reading.values import rows_alike
 
 # Comparing two rows of places with each other makes a mask that looks back only.
 ORDERS = frozenset("tril triu le lt ge gt".split())
@@ -136,6 +137,19 @@ class Constant:
             if not values.numel() or not bool(values.isfinite().all()):
                 return None
             return values.mean().item(), values.square().mean().item()
+
+    @cached_property
+    def alike(self) -> float:
+        """The mean product of two of its rows, as tables of places have; mean² where not known."""
+        mean, _ = self.moments or (0.0, 0.0)
+        if self.draw is not None or self.filled is not None or self.tensor.dim() < 2:
+            return mean**2
+        with on_real_memory(draws=False):
+            try:
+                values = self.values
+            except ReplayError:  # whoever reads it records why
+                return mean**2
+            return rows_alike(values.double().numpy()) if not values.is_complex() else mean**2
 
     def _many(self) -> torch.Tensor:
         if self.drawn is not None:

@@ -55,19 +55,16 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         left = 1.0 if causal else share_left(name, args, kwargs, known)
-        return Detail(constant=constants[0].moments, causal=causal, left=left)
+        alike = constants[0].alike if name in ("add", "sub") else 0.0
+        return Detail(constant=constants[0].moments, alike=alike, causal=causal, left=left)
     if name.startswith("conv") and name.endswith("d"):
         found = taps(name, args, kwargs)
         inside = 1.0 if found.few else found.read
         return Detail(inside=inside, becomes=_becomes(name, args))
     if name in ("embedding", "embedding_bag"):
-        read = looking(name, args, kwargs)
-        # Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
-        chosen = known(read.table) or known(read.rows)
-        moments = chosen.moments if chosen else None
-        return Detail(constant=moments, clip=read.clip, pool=read.pool, window=read.bag)
+        return _looked_up(name, args, kwargs, known)
     if name in TABLES and is_float(first) and (table := known(first)) is not None:
-        return Detail(constant=table.moments)
+        return Detail(constant=table.moments, alike=table.alike)
     if name in PRODUCTS:
         return Detail(becomes=_becomes(name, args))
     if name in ALONG or name in BESIDE:
@@ -89,6 +86,24 @@ def detail(
         if name != "masked_fill":
             return shared
     return _masked(shared, constants, name, args, kwargs, known)
+
+
+def _looked_up(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    known: Callable[[Any], Constant | None],
+) -> Detail:
+    """Return what the arguments of a lookup say.
+
+    Of a table that is no parameter, what it holds; else which places: all the same, or 0, 1, ...
+    """
+    read = looking(name, args, kwargs)
+    table = known(read.table)
+    alike = table.alike if table else 0.0
+    chosen = table or known(read.rows)
+    moments = chosen.moments if chosen else None
+    return Detail(constant=moments, alike=alike, clip=read.clip, pool=read.pool, window=read.bag)
 
 
 def _rearranged(
