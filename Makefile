@@ -7,7 +7,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs bench contest evidence peers families slow audits signal training health tables variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench contest evidence peers families slow audits signal training health tables variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -58,6 +58,11 @@ health: $(VENV)/dev.stamp
 # The printed tables of GPT-2 small as pictures, docs/pictures/*-gpt2.svg.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.tables
+
+# Half an hour: what training says of each rule; writes its section of docs/rules.md. Started again after a
+# break, it goes on where it stopped: remove .contest to begin anew, as after a change of a rule.
+ablation: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m evidence.contest.ablation --rows .contest/rules.jsonl
 
 # A quarter of an hour: small models trained from a plan and from their own recipe; docs/training.md.
 training: $(VENV)/dev.stamp

@@ -16,7 +16,7 @@ from typing import Any
 
 from evidence.claims.claim import settle
 from evidence.contest.race import race
-from evidence.contest.report import TITLES, document
+from evidence.contest.report import TITLES, document, place
 from evidence.contest.task import Task
 from evidence.sweep import sweep
 
@@ -50,22 +50,6 @@ def run(name: str, models: list[str], jobs: int, rows: Path | None) -> list[dict
     )
 
 
-def write(name: str, section: str) -> None:
-    """Put a section into the page, in place of that of the same set.
-
-    Raises:
-        ValueError: if the page has no place for it.
-    """
-    text = DOCS.read_text(encoding="utf-8")
-    begin, end = f"<!-- contest {name} -->\n", f"<!-- end of contest {name} -->"
-    if begin not in text or end not in text:
-        raise ValueError(
-            f"{DOCS.name} has no place for the {name} set: {begin.strip()} and its end"
-        )
-    before, _, rest = text.partition(begin)
-    DOCS.write_text(f"{before}{begin}{section}{end}{rest.partition(end)[2]}", encoding="utf-8")
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,7 +75,7 @@ def main() -> None:
         if models or options.no_docs:
             print(section)
         else:
-            write(name, section)
+            place(DOCS, f"contest {name}", section)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from evidence.claims.claim import settle
 from evidence.contest.development import TASKS
 from evidence.contest.protocol import LEVEL, RATES, SEEDS, TUNING_SEED
 from evidence.contest.race import logged, train
+from evidence.contest.report import place
 from evidence.contest.rivals import planned
 from evidence.contest.task import Task
 from evidence.sweep import sweep
@@ -158,9 +159,7 @@ def main() -> None:
     if options.rules or options.no_docs:
         print(text)
         return
-    begin, end = "<!-- worth -->\n", "<!-- end of worth -->"
-    before, _, rest = DOCS.read_text(encoding="utf-8").partition(begin)
-    DOCS.write_text(f"{before}{begin}{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
+    place(DOCS, "worth", text)
 
 
 if __name__ == "__main__":

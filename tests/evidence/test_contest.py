@@ -13,7 +13,6 @@ from torch import nn
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # evidence is no part of the package
 
-from evidence.contest import __main__ as page  # noqa: E402
 from evidence.contest import race as racing  # noqa: E402
 from evidence.contest import report  # noqa: E402
 from evidence.contest.judge import ahead, judge, scores  # noqa: E402
@@ -122,11 +121,10 @@ def test_what_diverges_is_infinite():
     assert logged(math.nan, 0.0) == math.inf
 
 
-def test_a_section_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+def test_a_section_takes_the_place_of_the_old_one(tmp_path):
     path = tmp_path / "evidence.md"
     path.write_text("a\n<!-- contest fresh -->\nold\n<!-- end of contest fresh -->\nb\n")
-    monkeypatch.setattr(page, "DOCS", path)
-    page.write("fresh", "new\n")
+    report.place(path, "contest fresh", "new\n")
     assert path.read_text() == "a\n<!-- contest fresh -->\nnew\n<!-- end of contest fresh -->\nb\n"
-    with pytest.raises(ValueError, match="no place for the development set"):
-        page.write("development", "new\n")
+    with pytest.raises(ValueError, match="no place for contest development"):
+        report.place(path, "contest development", "new\n")
