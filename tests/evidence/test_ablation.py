@@ -12,8 +12,8 @@ import isoinit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from evidence.contest.ablation import RULES, document, without  # noqa: E402
-from evidence.contest.protocol import SEEDS  # noqa: E402
+from evidence.contest.ablation import RULES, document, without
+from evidence.contest.protocol import SEEDS
 
 MODEL = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
 
