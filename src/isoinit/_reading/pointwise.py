@@ -136,6 +136,7 @@ def _follow(graph: Graph, value: int, norm: bool = False) -> Following:
             return _follow(graph, end.outputs[0], norm=True)
         if end.name in SUMS and end.index not in graph.joins:
             return _follow(graph, end.outputs[0], norm)
+    end = None if end is None or graph.only_returned(end) else end
     steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
     ops = way.behind[end_value]
     return Following(steps, lambda z: _run(ops, {value: z}, end_value), norm, end)

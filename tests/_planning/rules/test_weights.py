@@ -500,3 +500,19 @@ def test_only_what_gives_the_output_reads_a_state_as_if_it_had_grown():
     plan = isoinit.plan(Between(), torch.randn(10, 4, 8))
     assert "state" not in {plan["hidden.weight"].rule, plan["head.weight"].rule}
     assert plan["hidden.weight"].std > 2 * 32**-0.5
+
+
+class Collected(Recurrent):
+    """The same at each step, put side by side at the end."""
+
+    def forward(self, x):
+        h, made = None, []
+        for now in x:
+            h = self.memory(now, h)
+            made.append(self.head(h))
+        return torch.stack(made, 1)
+
+
+def test_outputs_that_are_put_side_by_side_are_outputs():
+    entry = isoinit.plan(Collected("GRUCell"), torch.randn(10, 4, 8))["head.weight"]
+    assert (entry.rule, entry.feeds) == ("state", "output")

@@ -10,6 +10,7 @@ from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.graph import Given, Graph
 from isoinit._reading.graph.joins import Join
 from isoinit._reading.graph.ops import (
+    BESIDE,
     COMPOSED,
     LAYERS,
     PRODUCTS,
@@ -31,6 +32,7 @@ from isoinit._reading.graph.ops import (
 from isoinit._reading.graph.replay import Times, elementwise, pull_back, run_ops
 
 __all__ = [
+    "BESIDE",
     "COMPOSED",
     "LAYERS",
     "PRODUCTS",

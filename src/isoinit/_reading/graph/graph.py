@@ -12,7 +12,7 @@ from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.joins import Join, find_joins
 from isoinit._reading.graph.norms import find_norms
-from isoinit._reading.graph.ops import Made, Op, Use
+from isoinit._reading.graph.ops import BESIDE, Made, Op, Use
 from isoinit.initializers.scale.fans import Layout
 
 T = TypeVar("T")
@@ -109,6 +109,18 @@ class Graph(Dataflow):
                 found.add(op.index)
                 waiting.extend(op.inputs)
         return found
+
+    def only_returned(self, op: Op) -> bool:
+        """Whether an operation only puts values side by side, which the model then returns."""
+        value = op.outputs[0]
+        while op.name in BESIDE or (op.kind == "move" and not op.uses):
+            readers = self.consumers.get(value := op.outputs[0], [])
+            if not readers:
+                return value in self.outputs
+            if len(readers) > 1:
+                return False
+            op = readers[0]
+        return False
 
     def uses_of(self, parameter: str) -> list[tuple[Op, Use]]:
         """Every use of a parameter, in the order of execution."""

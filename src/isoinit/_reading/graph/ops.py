@@ -28,6 +28,7 @@ Kind = Literal["map", "norm", "lookup", "recurrent", "attention", "move", "other
 LAYERS: tuple[Kind, ...] = ("map", "lookup", "recurrent", "attention")  # operations with a weight
 
 SUMS = frozenset({"add", "sub"})
+BESIDE = frozenset("cat concat stack hstack vstack".split())  # put values side by side, and no more
 # The slots in which a tensor may be made of several random parameters.
 COMPOSED = frozenset({"weight", "table", "position", "token"})
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"})

@@ -26,7 +26,6 @@ MOVES = frozenset(
 )
 # Of these, the later arguments only tell a shape or a dtype.
 LIKE = frozenset("to type_as view_as reshape_as expand_as".split())
-BESIDE = frozenset("cat concat stack hstack vstack".split())
 # Of the rearrangements, what may change a tensor's dtype.
 CASTS = frozenset("to type float double half bfloat16 type_as".split())
 # Their outputs do not depend on the values of their inputs.

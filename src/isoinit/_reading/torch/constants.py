@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-from isoinit._reading.graph import Array, ReplayError, first_line
-from isoinit._reading.torch.calls import BESIDE, INDEXED, draws
+from isoinit._reading.graph import BESIDE, Array, ReplayError, first_line
+from isoinit._reading.torch.calls import INDEXED, draws
 from isoinit._reading.torch.chance import DRAWN, drawer, seeded
 from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.real import on_real_memory

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoinit._reading.graph import SUMS, Length, ReplayError
-from isoinit._reading.torch.calls import ALTERING, BESIDE, MOVES, PICKS, is_float
+from isoinit._reading.graph import BESIDE, SUMS, Length, ReplayError
+from isoinit._reading.torch.calls import ALTERING, MOVES, PICKS, is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.made import Node, made_nodes
 from isoinit._reading.torch.readers.call import Weight

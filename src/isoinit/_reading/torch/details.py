@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import Detail
-from isoinit._reading.torch.calls import BESIDE, is_float
+from isoinit._reading.graph import BESIDE, Detail
+from isoinit._reading.torch.calls import is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
 from isoinit._reading.torch.masks import share_left

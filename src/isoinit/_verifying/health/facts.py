@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import nn
 
 from isoinit._planning.plan import Plan
-from isoinit._reading.graph import Graph, Op
+from isoinit._reading.graph import BESIDE, Graph, Op
 from isoinit._reading.roles import Role
 from isoinit._verifying.health.ahead import Ahead
 from isoinit._verifying.health.measure import Measurement
@@ -22,7 +22,6 @@ SQUASHING = "sigmoid tanh softmax hardsigmoid softplus exp"
 BETWEEN = frozenset(
     f"{SQUASHING} mul div add sub neg rsub affine_grid affine_grid_generator".split()
 )
-JOINED = frozenset("cat concat stack hstack vstack".split())  # side by side, and no more
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _meets_another(graph: Graph, op: Op) -> bool:
         seen.add(value)
         for step in graph.consumers.get(value, ()):
             others = [v for v in step.inputs if v not in own and _is_signal(graph, v)]
-            if others and step.kind in ("other", "attention") and step.name not in JOINED:
+            if others and step.kind in ("other", "attention") and step.name not in BESIDE:
                 return True
             if not others and (step.kind == "move" or step.name in BETWEEN):
                 waiting.extend(v for v in step.outputs if v not in seen)
