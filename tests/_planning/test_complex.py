@@ -213,3 +213,10 @@ def test_parametrizations_of_complex_weights(name):
     plan = isoinit.init(layer, x)
     assert torch.isfinite(layer(x)).all()
     assert isoinit.check(layer, x, plan=plan).loss is None
+
+
+def test_small_complex_weights_are_drawn_one_by_one_and_nothing_is_cast(recwarn):
+    plan = isoinit.plan(Split(), noise(8, 64, dtype=COMPLEX))
+    assert not recwarn.list
+    assert plan["layers.0.weight"].initializer == isoinit.LeCunNormal()
+    assert "orthogonal" not in plan["layers.0.weight"].reason.lower()

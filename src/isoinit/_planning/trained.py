@@ -93,6 +93,8 @@ def _sample(parameter: torch.Tensor) -> Array:
         if size > 2 * SIDE:
             places = torch.arange(SIDE, device=flat.device)
             flat = flat.index_select(axis, torch.cat([places, places + size // 2]))
+    if flat.is_complex():
+        flat = torch.view_as_real(flat.resolve_conj()).flatten(1)
     return np.asarray(flat.to("cpu", torch.float64).numpy(), np.float64)
 
 

@@ -72,6 +72,7 @@ class Role:
         divides: whether something may be divided by it.
         made: whether the model makes the weight of it, so that its own size says little.
         composed: whether it makes the weight together with other random parameters.
+        complex: whether its numbers are complex.
         slope: for a slope of a function that the model writes itself, the value that it starts at.
         parts: whether it alone tells apart what lies along an axis, as the centres of radial functions
             do: filled with one number, it would make all of that alike.
@@ -112,6 +113,7 @@ class Role:
     divides: bool = False
     made: bool = False
     composed: bool = False
+    complex: bool = False
     slope: float | None = None
     parts: bool = False
     few: tuple[Feature, ...] = ()
@@ -225,6 +227,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         tied=tied,
         made=use.made is not None,
         composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,
+        complex=name in graph.complex,
         chain=chains.get(op.index),
         alone=all(
             (other.slot, other.through) == (use.slot, use.through)

@@ -37,10 +37,10 @@ def is_orthogonal(role: Role) -> bool:
     """Return whether a weight is one matrix, or several, of few elements each.
 
     What a model makes of several parameters has no rows of its own, nor has what a sparse weight
-    keeps.
+    keeps. Complex numbers are drawn one by one.
     """
     layout = role.layout
-    if not layout.is_map or layout.kind == "kept" or role.made:
+    if not layout.is_map or layout.kind == "kept" or role.made or role.complex:
         return False
     return 1 < math.prod(layout.maps_shape[1:]) <= FEW
 
