@@ -18,7 +18,7 @@ import isoinit
 from isoinit._system.locks import LOCK
 from isoinit.checkpoint import writer as pieces
 
-KILLS = 50
+KILLS = 25
 
 
 def contents(folder):

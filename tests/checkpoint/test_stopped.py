@@ -25,5 +25,5 @@ def test_killed_at_random_moments(tmp_path, kind):
     )
     assert done.returncode == 0, done.stderr
     killed, parts = map(int, done.stdout.split())
-    assert killed >= 50
-    assert parts >= 10  # most kills hit in the middle
+    assert killed >= 25
+    assert parts >= 5  # most kills hit in the middle
