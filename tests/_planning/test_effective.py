@@ -154,3 +154,37 @@ def test_centred_rows_lose_what_all_inputs_share():
     assert plan["2.ps.0"].expected == pytest.approx(math.sqrt(1 - 1 / math.pi), rel=0.03)
     out = plan.apply(model, seed=0)(x).detach().square().mean().sqrt()
     assert out == pytest.approx(math.sqrt(1 - 1 / math.pi), rel=0.1)
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_weight_that_is_to_be_zero_is_zero_or_its_parameters_are_named(name):
+    model = nn.Sequential(Made(*SOLVED[name]))
+    plan = isoinit.plan(model, torch.randn(8, N), method="zero")
+    plan.apply(model, seed=0)
+    left = [e.name for e in plan if e.initializer is None]
+    assert all(any(repr(name) in warning for warning in plan.warnings) for name in left)
+    never = {"the exponential of skew", "normalized", "normalized, exp gain", "demodulated"}
+    assert bool(left) <= (name in never)
+    assert name in never or not model[0].weight().any()
+    assert model[0].weight().isfinite().all()
+
+
+class MaskedFlow(nn.Module):
+    """Columns scaled and shifted by what two masked layers make of those before."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(N, N), nn.Linear(N, 2 * N)
+        self.register_buffer("before", torch.ones(N, N).tril(-1))
+
+    def forward(self, x):
+        h = F.linear(x, self.first.weight * self.before, self.first.bias).relu()
+        masked = self.last.weight * self.before.repeat(2, 1)
+        shift, scale = F.linear(h, masked, self.last.bias).chunk(2, 1)
+        return (x - shift) * torch.exp(-scale), -scale.sum(1)
+
+
+def test_masked_weights_that_scale_another_signal_are_zero():
+    plan = isoinit.plan(MaskedFlow(), torch.randn(8, N))
+    assert plan["last.weight"].rule == "modulation"
+    assert plan["last.weight"].initializer == isoinit.Zeros()

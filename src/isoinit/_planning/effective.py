@@ -20,7 +20,7 @@ from isoinit._planning.digits import rounded
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Array, Made, Part, ReplayError
 from isoinit.errors import ArgumentError
-from isoinit.initializers import Centred, HeNormal, Initializer, Normal, bare
+from isoinit.initializers import Centred, HeNormal, Initializer, Normal, Zeros, bare
 from isoinit.initializers.scale.fans import Layout
 
 Fills = Mapping[str, Initializer | None]
@@ -113,11 +113,11 @@ def solve(made: Made, wanted: Choice, fixed: Fills, shared: float) -> dict[str, 
     if initial is None or not free:
         return {part.parameter: wanted for part in free}
     std = initial.std_for(made.layout)
+    to_zero = std == 0 and initial.mean_for(made.layout) == 0
+    if to_zero and (found := _zero(made, wanted, fixed)):
+        return found
     own = len(free) == 1 and _fits(initial, free[0], made)
-    plain = {
-        part.parameter: HeNormal(gain=1.0) if part.layout.is_map else Normal() for part in free
-    }
-    bases: Fills = {**({free[0].parameter: initial} if own else plain), **fixed}
+    bases: Fills = {**({free[0].parameter: initial} if own else _plain(free)), **fixed}
     size: Any = _fault(made, bases)
     if not size:
         # What the parameter alone would be as the weight: rows of mirrored weights sum to zero, too.
@@ -146,6 +146,28 @@ def solve(made: Made, wanted: Choice, fixed: Fills, shared: float) -> dict[str, 
             choice, initializer=base if size == 1 else base.scaled(size)
         )
     return found
+
+
+def _plain(free: Sequence[Part]) -> dict[str, Initializer]:
+    """Return what parameters get before they are scaled together."""
+    return {p.parameter: HeNormal(gain=1.0) if p.layout.is_map else Normal() for p in free}
+
+
+def _zero(made: Made, wanted: Choice, fixed: Fills) -> dict[str, Choice]:
+    """Return what parameters get for a tensor to be zero: zero for the last of them, or else for all.
+
+    Of a product one factor is zero, so that its gradient isn't. What is normalized is never zero:
+    then nothing is returned.
+    """
+    free = [part for part in made.parts if part.parameter not in fixed]
+    zeros: dict[str, Initializer] = {part.parameter: Zeros() for part in free}
+    last = {**_plain(free), free[-1].parameter: Zeros()}
+    for fills in (last, zeros):
+        found = moments_of(made, {**fills, **fixed})
+        if found is not None and found.second == 0:
+            reason = f"{wanted.reason}; what is made of it is zero"
+            return {n: replace(wanted, initializer=i, reason=reason) for n, i in fills.items()}
+    return {}
 
 
 def _fault(made: Made, fills: Fills) -> str:
