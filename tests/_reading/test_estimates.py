@@ -64,6 +64,8 @@ YES = {
         IMAGE,
         "1.2.weight",
     ),
+    "one number of many": (mlp(16, 32, 1), torch.randn(5, 16), "2.weight"),
+    "one number at each place": (mlp(5, 32, 1), torch.randn(5, 8, 5), "2.weight"),
     "its own loss": (
         Applied(lambda m, x, y: functional.mse_loss(m.net(x), y), net=mlp(16, 32, 4)),
         (torch.randn(5, 16), torch.randn(5, 4)),

@@ -104,6 +104,45 @@ class Adaptive(nn.Module):
         return self.outer(hidden + gate * made)
 
 
+class Points(nn.Module):
+    """Places that move along their differences and along a velocity (Satorras et al. 2021)."""
+
+    def __init__(self):
+        super().__init__()
+        self.pull, self.drift = mlp(1, 1), mlp(1, 1)
+
+    def gathered(self, moved):
+        return moved.sum(1) / moved.shape[1]
+
+    def forward(self, x):
+        place, speed = x[:, :2], x[:, 2:]
+        for _ in range(1):
+            apart = place[:, None] - place[None]
+            pull = self.pull(apart.square().sum(-1, keepdim=True))
+            place = place + self.gathered(apart * pull)
+            place = place + self.drift(speed.norm(dim=1, keepdim=True)) * speed
+        return place
+
+
+class Edges(Points):
+    """The same, gathered by the index of a node."""
+
+    def gathered(self, moved):
+        to = torch.arange(len(moved)).repeat_interleave(moved.shape[1])
+        return torch.zeros(len(moved), 2).index_add(0, to, moved.flatten(0, 1))
+
+
+class Messages(nn.Module):
+    """What is gathered was made by weights: an attention of two layers, and no way that points go."""
+
+    def __init__(self):
+        super().__init__()
+        self.score, self.value = nn.Linear(4, 1), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x + (self.score(x)[None] * self.value(x)[None]).mean(1)
+
+
 class Gated(nn.Module):
     """Gated units, a squeeze, a highway, GELU and SiLU in steps: these choose, and do not scale."""
 
@@ -135,6 +174,9 @@ FOUND = {
     Policy: ["deviation"],
     Adaptive: ["modulation.1"],
     Gated: [],
+    Points: ["pull.2", "drift.2"],
+    Edges: ["pull.2", "drift.2"],
+    Messages: [],
 }
 
 
@@ -145,7 +187,7 @@ def test_a_layer_that_scales_another_signal_starts_at_zero(kind):
     assert [n for n in zero if n.endswith("weight")] == [f"{name}.weight" for name in FOUND[kind]]
 
 
-@pytest.mark.parametrize("kind", [Chunked, Glow, OnePlus, Masked, Deviation, Adaptive])
+@pytest.mark.parametrize("kind", [Chunked, Glow, OnePlus, Masked, Deviation, Adaptive, Points])
 def test_a_model_with_such_a_layer_is_healthy_and_trains_all_of_it(kind):
     torch.manual_seed(0)
     model, x = kind(), torch.randn(64, 4)

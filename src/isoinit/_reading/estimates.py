@@ -2,7 +2,8 @@
 
 Which loss follows is not known when a model is planned. An output of the shape of an input is a
 picture, a sound or a noise that is compared with one; and a network of one to three numbers for each
-example is a function of coordinates. What chooses among classes has the form of neither.
+example is a function of coordinates. One number alone is regressed, or is a logit that starts at even
+odds either way. What chooses among several classes has the form of none of these.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ LOSSES = frozenset("mse_loss l1_loss smooth_l1_loss huber_loss".split())
 
 
 def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
-    """Return whether a layer is the last of several, and its output has the form of an input.
+    """Return whether a layer is the last of several, and gives one number or the form of an input.
 
     Args:
         graph: what the model does.
@@ -27,12 +28,17 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
         return False
     if not _is_behind_layer(graph, op):
         return False
-    if follows.end is not None:
+    if follows.end is not None or _is_one_number(op):
         return True
     shapes = _signals(graph)
     made = op.outputs[0]
     outputs = {graph.sizes[v] for v in graph.outputs if _made_by(graph, v) == made}
     return not shapes.isdisjoint(outputs) or (bool(shapes) and _is_of_coordinates(graph, shapes))
+
+
+def _is_one_number(op: Op) -> bool:
+    """Return whether a layer has one unit."""
+    return all(use.layout.fan_out == 1 for use in op.uses if use.slot == "weight")
 
 
 def _made_by(graph: Graph, value: int) -> int:

@@ -1,7 +1,8 @@
 """Layers whose outputs scale and shift another signal: couplings of flows, adaptive norms, deviations.
 
 A scale is known by what it does at zero: a factor that is about one there, such as exp(s) or 1 + s, or
-one that ends a residual branch and is zero there. A model may also return one: the deviation exp(s).
+one that ends a residual branch and is zero there. So is how far a stream moves along what no weight
+made, as points do along their differences. A model may also return a scale: the deviation exp(s).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ROW = 8  # elements, so that a share of them (softmax) is no factor near one
 # A factor at zero that leaves a signal as it is, more or less. A sigmoid halves it: a gate, which
 # chooses, and does not scale.
 LEAST, MOST = 0.5, 2.0
+# What adds up what neighbours give.
+GATHERING = frozenset("sum mean index_add scatter_add scatter_reduce".split())
 CENTRED = 1e-3  # of the mean square: the square of the mean of noise, which is drawn evenly
 
 
@@ -71,7 +74,11 @@ def _parts(graph: Graph, op: Op) -> Iterator[_Part]:
         if LEAST < abs(part.at_zero) < MOST:
             yield part
             yield from _shifts(graph, op, main)
-        elif part.at_zero == 0 and op.name == "mul" and _gates_branch(graph, op, main, factor):
+        elif (
+            part.at_zero == 0
+            and op.name == "mul"
+            and (_gates_branch(graph, op, main, factor) or _moves_stream(graph, op, main))
+        ):
             yield part
 
 
@@ -175,3 +182,42 @@ def _gates_branch(graph: Graph, op: Op, main: int, factor: int) -> bool:
         for join in joins
         if join is not None
     )
+
+
+def _moves_stream(graph: Graph, op: Op, main: int) -> bool:
+    """Return whether a stream moves along what no weight made: x + Σ g (x - x'), or x + g v.
+
+    The stream is a residual one, or the example.
+    """
+    streams = {v for join in graph.joins.values() for v in (join.start, *join.op.outputs)}
+    if not _is_unweighted(graph, main, streams):
+        return False
+    value = op.outputs[0]
+    for _ in range(FAR):
+        readers = list(_readers(graph, value))
+        if len(readers) != 1:
+            return False
+        (reader,) = readers
+        if reader.name in SUMS and len(reader.inputs) == 2:
+            others = [v for v in reader.inputs if graph.trunk(v) != graph.trunk(value)]
+            return len(others) == 1 and _is_unweighted(graph, others[0], streams)
+        if reader.name not in GATHERING and graph.trunk(reader.outputs[0]) != graph.trunk(value):
+            return False
+        value = reader.outputs[0]
+    return False
+
+
+def _is_unweighted(graph: Graph, value: int, streams: set[int]) -> bool:
+    """Return whether a value is made of streams and the example by operations without parameters."""
+    waiting, met = [value], set[int]()
+    while waiting:
+        if (at := waiting.pop()) in met or at in streams:
+            continue
+        met.add(at)
+        maker = graph.producers.get(at)
+        if maker is None:
+            continue
+        if maker.uses or not maker.inputs:
+            return False
+        waiting.extend(maker.inputs)
+    return True

@@ -55,7 +55,8 @@ class Role:
         between: the names of the operations between that and the weight.
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
-        estimate: whether a weight gives the model's output, and that has the form of its input.
+        estimate: whether a weight gives the model's output, and that has the form of its input, or is
+            one number.
         reads_state: whether a weight gives the model's output from the state of a recurrent layer, of
             torch's or of a loop.
         chain: for a weight or bias, the deep plain chain that its layer is part of.

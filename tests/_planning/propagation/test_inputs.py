@@ -245,3 +245,25 @@ def test_columns_of_very_different_sizes_are_named():
 def test_pixels_of_an_edge_that_is_always_dark_drown_nothing():
     edges = table(200, *[1.0, 0.8, 0.01, 0.02, 1.2, 0.9, 0.7, 0.001])
     assert not isoinit.plan(dense(8), edges).warnings
+
+
+class Forecast(nn.Module):
+    """The last value and what two layers add to it; the next block sees what is left."""
+
+    def __init__(self, carried=True):
+        super().__init__()
+        self.first, self.last, self.carried = nn.Linear(8, 32), nn.Linear(32, 4), carried
+
+    def forward(self, x):
+        added = self.last(torch.relu(self.first(x)))
+        return x[:, -1:] + added if self.carried else added
+
+
+@pytest.mark.parametrize("carried", [True, False])
+def test_large_inputs_that_the_output_shares_count_as_standardized(carried):
+    x = 1000 * torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    plan = isoinit.plan(Forecast(carried), x)
+    size = 1.0 if carried else 1024.0
+    assert plan["first.weight"].std == pytest.approx(8**-0.5 / size, rel=0.01)
+    told = "which the output shares" if carried else "that for inputs of 1024"
+    assert [w for w in plan.warnings if "'first.weight'" in w and told in w]

@@ -12,6 +12,7 @@ import numpy as np
 
 from isoinit._reading.graph import (
     LAYERS,
+    SUMS,
     Array,
     Given,
     Graph,
@@ -179,15 +180,32 @@ def reader(graph: Graph, value: int) -> str:
     return ""
 
 
-def nominal_of(given: Given | None) -> Given:
+def nominal_of(graph: Graph, value: int) -> Given:
     """Return the moments that a plan goes by for an input: standardized, or larger if the example is.
 
     A plan shall be that of any batch of the same data, so only a size that is far from one counts, by
     the nearest power of two. Small inputs count as standardized: weights that made up for them would
     be large, and an optimizer whose steps are of one size, such as Adam, moves large weights slowly.
+    For the same reason the size does not count where the output is the example and what is added to
+    it: the last weights would have to make up for the first.
     """
-    size = 1.0 if given is None else _power_of_two(given)
+    given = graph.given.get(value)
+    size = 1.0 if given is None or is_carried(graph, value) else _power_of_two(given)
     return STANDARD if size == 1 else Given(0.0, size**2, 0.0, 0.0)
+
+
+def is_carried(graph: Graph, value: int) -> bool:
+    """Return whether sums and rearrangements alone carry an input, or a part of it, to the output."""
+    waiting, met = [value], {value}
+    while waiting:
+        if (at := waiting.pop()) in graph.outputs:
+            return True
+        for op in graph.consumers.get(at, []):
+            if (op.kind == "move" and not op.uses) or op.is_neutral or op.name in SUMS:
+                new = [v for v in op.outputs if v not in met]
+                met.update(new)
+                waiting.extend(new)
+    return False
 
 
 def _power_of_two(given: Given) -> float:
@@ -214,7 +232,12 @@ def unusual(graph: Graph) -> tuple[str, ...]:
         if not layer or not _varies(given) or value in scaled:
             continue
         rms = f"the example reaches {layer!r} with a root mean square of {math.sqrt(given.second):.3g}"
-        if (size := _power_of_two(given)) != 1:
+        if (size := _power_of_two(given)) != 1 and is_carried(graph, value):
+            notes.append(
+                f"{rms}, which the output shares, since it is the example and what is added to it: "
+                "standardize the inputs and the targets"
+            )
+        elif size != 1:
             notes.append(
                 f"{rms}, so its scale is that for inputs of {size:g}, and depends on the example; "
                 "standardize the inputs for a plan that does not"

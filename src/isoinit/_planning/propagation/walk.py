@@ -151,7 +151,9 @@ def _example(context: Context, value: int, arrival: Arrival | None) -> Signal:
     if given is not None and (given.fixed or (not context.nominal and given.second > 0)):
         signal = _of_moments(context, value, given)
         return replace(signal, unlike=signal.units) if given.uneven else signal
-    return _of_moments(context, value, nominal_of(given) if context.nominal else STANDARD)
+    return _of_moments(
+        context, value, nominal_of(context.graph, value) if context.nominal else STANDARD
+    )
 
 
 def _of_moments(context: Context, value: int, given: Given) -> Signal:

@@ -49,10 +49,11 @@ def reasons(role: Role, made: Initializer | None) -> tuple[str, str]:
     """Return what is to be said of it beside the rule's own reason, and the sources."""
     words, sources = "", ""
     if role.estimate:
+        form = "is one number" if role.layout.fan_out == 1 else "has the form of an input"
         words += (
-            "; a quarter of that, since it gives the output, which has the form of an input: its "
+            f"; a quarter of that, since it gives the output, which {form}: its error starts near "
         )
-        words += "error starts near that of zero"
+        words += "that of zero"
         sources += "; Yang et al. 2022, appendix D.2"
     if isinstance(made, Orthogonal):
         words += "; orthogonal at this variance, which leaves less to chance"
