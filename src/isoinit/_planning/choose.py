@@ -96,7 +96,7 @@ class _Chooser:
         """Return what a parameter is filled with, chosen when it is asked for first."""
         name = use.parameter
         if name in self.chosen:
-            return self.chosen[name].meant
+            return self.chosen[name].when_grown.meant
         if _first_on_constant(self.graph, op, name):
             return None
         role = self._informed(op, self.roles[name], fed)
@@ -111,7 +111,7 @@ class _Chooser:
         for other, choice in found.items():
             self.chosen[other] = choice
             self.tell(other, choice)
-        return self.chosen[name].meant
+        return self.chosen[name].when_grown.meant
 
     def seen(self, value: int, signal: Signal) -> None:
         """Take note of a signal, and of the streams that start with it."""

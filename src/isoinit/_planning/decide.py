@@ -147,6 +147,12 @@ def _measured(
         walked = expected(graph, choices, more)
         new = not known.why and not asked.keys() >= {**lost.unknown, **more.unknown}.keys()
         asked = {**asked, **lost.unknown, **more.unknown}
+    if any(choice.grown for choice in choices.values()):  # what is expected is before it grows
+        if asked:
+            found = measure(model, batch, graph, asked, roles, choices)
+            walked = expected(graph, choices, Moments(found.known))
+        aims = {n: walked.signal.get(n) if c.target else None for n, c in choices.items()}
+        choices = {name: replace(choice, target=aims[name]) for name, choice in choices.items()}
     notes = (*known.notes, *lost_notes(graph, lost.unknown, known.why, choices)) if method else ()
     return replace(
         decided,

@@ -47,7 +47,13 @@ def measure(
     from isoinit._planning.calibration import measure_moments
 
     chosen: dict[str, Choice] = {}
-    walk = choosing(graph, dict(roles), method, chosen.__setitem__) if method else None
+
+    def tell(name: str, choice: Choice) -> None:
+        chosen[name] = choice.when_grown
+
+    walk = choosing(graph, dict(roles), method, tell) if method else None
+    if method:
+        choices = {name: choice.when_grown for name, choice in choices.items()}
     entries = fills(graph, roles, choices)
     return measure_moments(model, batch, graph, asked, entries, walk, chosen)
 

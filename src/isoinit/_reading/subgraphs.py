@@ -14,6 +14,7 @@ import numpy as np
 
 from isoinit._reading.generated import generated_weights
 from isoinit._reading.graph import SUMS, Graph, Join, Op
+from isoinit._reading.grids import interpolated_tables
 from isoinit._reading.modulations import modulating_weights
 from isoinit._reading.scores import row_biases, score_factors
 
@@ -27,7 +28,7 @@ class Motif:
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
             "state decay", "time step", "time step bias", "forget gate", "carry gate", "generated
-            weight", "modulation", "score" or "bias of a row".
+            weight", "modulation", "score", "bias of a row" or "grid".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
             inputs that a generated weight sums over, gates that a bias is stacked of, the sign of what
@@ -59,6 +60,8 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         found.setdefault(name, Motif("modulation"))
     for name, second in score_factors(graph):
         found.setdefault(name, Motif("score", second))
+    for name in interpolated_tables(graph):
+        found.setdefault(name, Motif("grid"))
     for name in row_biases(graph):
         found.setdefault(name, Motif("bias of a row"))
     return found

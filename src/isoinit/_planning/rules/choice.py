@@ -22,6 +22,7 @@ class Choice:
         held: where it is left as it was, what stands for its values in the expected signal; None if
             nothing is known of them.
         copies: the parameter whose values it takes, if it is a copy.
+        grown: what stands for its values where what reads it is sized; None for those that it gets.
     """
 
     initializer: Initializer | None
@@ -34,6 +35,12 @@ class Choice:
     kept: str = ""
     held: Initializer | None = None
     copies: str = ""
+    grown: Initializer | None = None
+
+    @property
+    def when_grown(self) -> Choice:
+        """The choice for which what reads the parameter is sized."""
+        return self if self.grown is None else replace(self, initializer=self.grown)
 
     @property
     def meant(self) -> Initializer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from isoinit._planning.rules.table import RULES, deciding
 from isoinit._planning.rules.usual import reasons
 from isoinit._reading.roles import Role
 from isoinit.errors import ArgumentError
-from isoinit.initializers import HeNormal, Initializer
+from isoinit.initializers import HeNormal, Initializer, Normal
 from isoinit.initializers.base import WholeInitializer
 
 
@@ -67,6 +68,8 @@ def _by_role(role: Role, method: str) -> Choice:
     if role.guess:
         reason += "; a guess from the layer's type, since no run of the model used it"
     choice = Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
+    if rule.grows and asked is None:
+        choice = replace(choice, grown=Normal(std=1 / math.sqrt(role.layout.fan_in)))
     try:
         _ = initializer and initializer.std_for(role.layout)
     except ArgumentError as error:  # such as a weight stored as one long vector

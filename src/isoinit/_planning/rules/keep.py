@@ -65,6 +65,7 @@ def _kept(role: Role, choice: Choice, before: Values, kind: str, because: str) -
         kept=kind,
         held=None if kind in TRAINED and role.layout.is_map else _stands_for(role, before),
         copies=before.copies,
+        grown=None,
     )
 
 

@@ -40,6 +40,7 @@ from isoinit.initializers import (
 )
 from isoinit.initializers.scale.gains import PRELU_SLOPE
 
+GRID = 1e-4
 CARRY = 2.0  # σ(2) = 0.88 of what a layer was given passes: the paper's start for moderate depth
 
 OTHERS: tuple[Rule, ...] = (
@@ -140,6 +141,17 @@ OTHERS: tuple[Rule, ...] = (
         "its rows are added to others that are scaled, or to a signal: as large as these ({second} in "
         "variance), so that neither drowns the other",
         "Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2",
+    ),
+    Rule(
+        "grid",
+        lambda role: role.slot == "table" and motif("grid")(role),
+        lambda _: Uniform(-GRID, GRID),
+        "a lookup table whose rows are interpolated: places among numbers, by cells",
+        "U(±10⁻⁴)",
+        "its rows are features of cells, of which each sees few examples: they start near zero, so "
+        "that the model starts smooth; what reads them is sized for the unit size that they grow to",
+        "Müller et al. 2022, section 3",
+        grows=True,
     ),
     Rule(
         "embedding",

@@ -25,6 +25,7 @@ class Rule:
         usual: whether it gives a weight the usual variance, by what it reads: see `usual`.
         insists: whether it wants a special value of its own, and so decides over one that the
             constructor gave.
+        grows: whether training takes it to the usual size: what reads it is sized for that.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Rule:
     source: str
     usual: bool = False
     insists: bool = False
+    grows: bool = False
 
     def made(self, role: Role) -> Initializer | None:
         """Return what a role gets, with what all usual weights share."""
