@@ -8,6 +8,8 @@ odds either way. What chooses among several classes has the form of none of thes
 
 from __future__ import annotations
 
+import math
+
 from isoinit._reading.few_inputs import FEW
 from isoinit._reading.graph import LAYERS, Graph, Op
 from isoinit._reading.pointwise import Following
@@ -37,8 +39,9 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
 
 
 def _is_one_number(op: Op) -> bool:
-    """Return whether a layer has one unit."""
-    return all(use.layout.fan_out == 1 for use in op.uses if use.slot == "weight")
+    """Return whether a layer has one unit, and is one map."""
+    weights = [use.layout for use in op.uses if use.slot == "weight"]
+    return all(math.prod(layout.maps_shape[:2]) == 1 for layout in weights)
 
 
 def _made_by(graph: Graph, value: int) -> int:
