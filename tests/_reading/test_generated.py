@@ -202,3 +202,43 @@ def test_queries_that_a_table_scales_by_place_are_no_modulated_weights():
 
     plan = isoinit.plan(Scaled(), torch.randn(2, 5, N))
     assert plan["scale"].initializer == isoinit.Ones()
+
+
+class WithBias(nn.Module):
+    """A layer whose weight and bias other layers make, of one code or of two."""
+
+    def __init__(self, apart=False):
+        super().__init__()
+        self.code, self.other = nn.Linear(4, 16), nn.Linear(4, 16)
+        self.weight, self.bias, self.apart = nn.Linear(16, N * N), nn.Linear(16, N), apart
+
+    def forward(self, x, c):
+        code = self.code(c).tanh()
+        other = self.other(c).tanh() if self.apart else code
+        weight = self.weight(code).view(-1, N, N)
+        return torch.baddbmm(self.bias(other)[:, None], x, weight)
+
+
+class ScoresWithBias(nn.Module):
+    """Scores of attention, and what is added to them from the queries' source."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.shift = (nn.Linear(N, N) for _ in range(3))
+
+    def forward(self, x, _c):
+        return (self.query(x) @ self.key(x).mT + self.shift(x)).softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("model", "zero"), [(WithBias(), True), (WithBias(apart=True), False)], ids=["one", "two"]
+)
+def test_a_generated_bias_starts_at_zero(model, zero):
+    plan = isoinit.plan(model, (torch.randn(8, 5, N), torch.randn(8, 4)))
+    assert (plan["bias.weight"].initializer == isoinit.Zeros()) is zero
+    assert plan["weight.weight"].std > 0
+
+
+def test_what_is_added_to_scores_is_no_generated_bias():
+    plan = isoinit.plan(ScoresWithBias(), (torch.randn(8, N, N), torch.randn(8, 4)))
+    assert all(plan[f"{name}.weight"].std > 0 for name in ("query", "key", "shift"))
