@@ -11,6 +11,7 @@ from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Activation, Feed, feeding, following
+from isoinit._reading.scores import scale_of_output
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
 from isoinit.initializers import Initializer
@@ -50,6 +51,7 @@ class Role:
         through: the operations that the parameter itself goes through first: ("add",) for 1 + w.
         neutral: for a bias, scale or shift, the value at which it does nothing; None if not known.
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
+        tied_scale: what a constant of the model multiplies the output by, where the tied one gives it.
         guess: whether it was read from the modules alone, because no run of the model used it.
         fed: for a weight, the function that it is fed through; None where that is none, or more.
         between: the names of the operations between that and the weight.
@@ -96,6 +98,7 @@ class Role:
     through: tuple[str, ...] = ()
     neutral: float | None = None
     tied: str = ""
+    tied_scale: float = 1.0
     guess: bool = False
     fed: Activation | None = None
     between: tuple[str, ...] = ()
@@ -211,6 +214,9 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     if join is not None and _feeds_itself(graph, uses, join):
         join = None
     tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
+    output = next(
+        (o for o, u in uses if u.slot == "weight" and use.slot == "table" and o.inputs), None
+    )
     tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
     if use.slot == "weight" and (gates := _recurrent_layout(graph, uses)):
         return Role(name, "recurrent weight", gates, op.name)
@@ -226,6 +232,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         neutral=use.neutral,
         slope=use.slope,
         tied=tied,
+        tied_scale=scale_of_output(graph, output) if output else 1.0,
         made=use.made is not None,
         composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,
         complex=name in graph.complex,

@@ -51,6 +51,17 @@ def row_biases(graph: Graph) -> Iterator[str]:
             yield from (use.parameter for use in uses)
 
 
+def scale_of_output(graph: Graph, op: Op) -> float:
+    """Return the constants that the model multiplies by right before an output layer and behind it."""
+    scale, value = 1.0, op.inputs[0]
+    while (maker := graph.producers.get(value)) is not None and len(maker.inputs) == 1:
+        factor = _passes(maker)
+        if factor is None or maker.uses:
+            break
+        scale, value = scale * factor, maker.inputs[0]
+    return scale * (_scale_to_end(graph, op.outputs[0]) or 1.0) or 1.0
+
+
 def _scale_to_end(graph: Graph, value: int) -> float | None:
     """Return what multiplies a value on its way to the model's end; None if it goes elsewhere."""
     scale = 1.0

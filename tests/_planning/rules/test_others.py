@@ -288,3 +288,26 @@ def test_the_update_gate_of_a_gru_and_a_highway_are_no_forget_gates():
 
     plan = isoinit.plan(Update("ifgo", apart=False), torch.randn(4, 5, 8))
     assert plan["x.0.bias"].initializer == isoinit.Zeros()
+
+
+class Tied(nn.Module):
+    """A table that is also the output layer, with a constant before or behind that."""
+
+    def __init__(self, before=1.0, behind=1.0):
+        super().__init__()
+        self.table, self.norm = nn.Embedding(50, 64), nn.LayerNorm(64)
+        self.before, self.behind = before, behind
+
+    def forward(self, ids):
+        seen = self.norm(self.table(ids)) * self.before
+        return nn.functional.linear(seen, self.table.weight) * self.behind
+
+
+@pytest.mark.parametrize(("before", "behind"), [(1, 1), (64**-0.5, 1), (1, 0.25), (0.5, 2)])
+def test_a_tied_table_gives_logits_of_unit_size_whatever_constant_stands_beside_it(before, behind):
+    model, ids = Tied(before, behind), torch.randint(50, (32, 8))
+    plan = isoinit.plan(model, ids)
+    assert plan["table.weight"].std == pytest.approx(1 / (8 * before * behind), rel=1e-6)
+    plan.apply(model, seed=0)
+    # Of 3,200 numbers; a token's own logit is larger than the others.
+    assert model(ids).detach().square().median().sqrt().item() == pytest.approx(0.67, rel=0.15)

@@ -105,6 +105,17 @@ OTHERS: tuple[Rule, ...] = (
     ),
     # Tables, and vectors that join the signal
     Rule(
+        "tied embedding, scaled output",
+        lambda role: role.slot == "table" and bool(role.tied) and role.tied_scale != 1,
+        lambda role: Normal(std=1 / (math.sqrt(role.layout.fan_out) * role.tied_scale)),
+        "an embedding that is also the output layer, of which the model multiplies what it reads or "
+        "gives by a constant c",
+        "Var = 1/(c² width)",
+        "also the output layer, beside which the model multiplies by a constant: with that the logits "
+        "are of unit size",
+        "Raffel et al. 2020 and its code",
+    ),
+    Rule(
         "tied embedding",
         lambda role: role.slot == "table" and bool(role.tied),
         lambda role: Normal(std=1 / math.sqrt(role.layout.fan_out)),
