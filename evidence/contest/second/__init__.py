@@ -1,6 +1,7 @@
 """More models of other fields, written after the rules stood."""
 
 from evidence.contest.second.audio import AUDIO
+from evidence.contest.second.decisions import DECISIONS
 from evidence.contest.second.dynamics import DYNAMICS
 from evidence.contest.second.images import IMAGES
 from evidence.contest.second.language import LANGUAGE
@@ -15,4 +16,5 @@ TASKS: dict[str, Task] = {
     **IMAGES,
     **MOLECULES,
     **DYNAMICS,
+    **DECISIONS,
 }

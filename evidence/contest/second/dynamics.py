@@ -19,7 +19,7 @@ SEEN, AHEAD, SIZE = 4, 3, 14
 
 @cache
 def rain(seed: int, count: int) -> torch.Tensor:
-    """Return radar pictures (count, frames, 1, size, size) of three cells that drift, grow and fade."""
+    """Return radar pictures (count, frames, 1, size, size) of three drifting cells."""
     g = seeded(seed)
     y, x = grid(SIZE)
     t = torch.arange(SEEN + AHEAD).view(1, -1, 1, 1)
@@ -154,7 +154,7 @@ def reaching(seed: int, count: int) -> Step:
 class MixtureDensity(nn.Module):
     """A mixture of normals whose weights, means and widths are told by a network of tanh."""
 
-    def __init__(self, hidden: int = 64, parts: int = 5) -> None:
+    def __init__(self, hidden: int = 96, parts: int = 5) -> None:
         super().__init__()
         self.parts = parts
         self.hidden = nn.Sequential(
@@ -171,11 +171,11 @@ class MixtureDensity(nn.Module):
 
 
 def bishop(model: nn.Module) -> None:
-    """Fill with N(0, 1 / inputs), and biases with N(0, 1 / inputs), too."""
+    """Fill with N(0, 1 / (inputs + 1)), biases too."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             for parameter in (module.weight, module.bias):
-                nn.init.normal_(parameter, std=module.in_features**-0.5)
+                nn.init.normal_(parameter, std=(module.in_features + 1) ** -0.5)
 
 
 DYNAMICS = {
@@ -188,7 +188,7 @@ DYNAMICS = {
     ),
     "Hamiltonian network, a star": Task(
         HamiltonianNetwork,
-        lambda step: orbiting(step, 256),
+        lambda step: orbiting(step, 384),
         lambda: orbiting(HELD, 256),
         orthogonal_matrices,
         "Greydanus et al. 2019, its code: orthogonal matrices, torch's biases",
@@ -198,7 +198,7 @@ DYNAMICS = {
         lambda step: reaching(step, 640),
         lambda: reaching(HELD, 256),
         bishop,
-        "Bishop 1994, section 5, and Netlab's mlp: N(0, 1 / inputs), biases as weights",
+        "Bishop 1994, section 5, and Netlab's mlp: N(0, 1 / (inputs + 1)), biases as weights",
         floor=-2.0,
     ),
 }

@@ -52,7 +52,7 @@ class MemN2N(nn.Module):
         for memory, output in pairwise(sentences):
             p = torch.softmax((memory * u[:, None]).sum(-1), dim=1)
             u = u + (output * p[..., None]).sum(1)
-        return u @ self.words[-1].weight[-PLACES:].T
+        return u @ self.words[-1].get_parameter("weight")[-PLACES:].T
 
 
 def tenth(model: nn.Module) -> None:

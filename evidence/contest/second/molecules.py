@@ -6,7 +6,7 @@ import math
 from functools import cache
 
 import torch
-from evidence.contest.fresh.drawing import HELD, rows, seeded, uniform
+from evidence.contest.fresh.drawing import HELD, rows, seeded
 from evidence.contest.task import Step, Task
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot, softplus
@@ -18,7 +18,7 @@ ATOMS = 6
 
 @cache
 def clusters(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return kinds of atoms, their places (count, atoms, 3) in angstrom, and the energy of each cluster.
+    """Return kinds of atoms, their places (count, atoms, 3), and each cluster's energy.
 
     Energies are sums of Morse's over pairs, by their kinds, and of the bonds' angles.
     """
@@ -66,6 +66,7 @@ class SchNet(nn.Module):
     def __init__(self, dim: int = 32, blocks: int = 3, bumps: int = 16, reach: float = 4) -> None:
         super().__init__()
         self.reach = reach
+        self.centres: torch.Tensor
         self.register_buffer("centres", torch.linspace(0, reach, bumps))
         self.embedding = nn.Embedding(3, dim)
         self.interactions = nn.ModuleList(Interaction(dim, bumps) for _ in range(blocks))
@@ -109,7 +110,7 @@ BEADS, BINS = 12, 10
 
 @cache
 def chains(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what is known of each pair of beads (count, beads, beads, 8), and the bin of its distance.
+    """Return what is known of pairs of beads (count, beads, beads, 8), and each distance's bin.
 
     Known are how far apart they stand in the chain, one-hot, whether their distance was measured (for
     a third of the pairs), and what was measured.

@@ -165,7 +165,7 @@ SEQUENCES = {
     ),
     "IRNN, sums of marked numbers": Task(
         IRNN,
-        lambda step: added(step, 64),
+        lambda step: added(step, 128),
         lambda: added(HELD, 256),
         identity_recurrence,
         "Le, Jaitly & Hinton 2015, sections 3 and 4: identity recurrence, others N(0, 0.001)",
