@@ -1,6 +1,7 @@
 """More models of other fields, written after the rules stood."""
 
 from evidence.contest.second.audio import AUDIO
+from evidence.contest.second.codes import CODES
 from evidence.contest.second.decisions import DECISIONS
 from evidence.contest.second.dynamics import DYNAMICS
 from evidence.contest.second.images import IMAGES
@@ -17,4 +18,5 @@ TASKS: dict[str, Task] = {
     **MOLECULES,
     **DYNAMICS,
     **DECISIONS,
+    **CODES,
 }
