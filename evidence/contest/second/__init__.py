@@ -1,4 +1,4 @@
-"""More models of other fields, written after the rules stood."""
+"""Twenty-four models of yet other fields that no rule was ever tuned on."""
 
 from evidence.contest.second.audio import AUDIO
 from evidence.contest.second.codes import CODES

@@ -289,10 +289,10 @@ class HamiltonianLayers(nn.Module):
         super().__init__()
         self.h = time / layers
         self.k = nn.Parameter(torch.randn(layers, dim, dim))
-        self.b = nn.Parameter(torch.zeros(layers, dim))
+        self.b = nn.Parameter(torch.randn(layers, dim))
         half = torch.triu(torch.ones(dim, dim), 1)
         self.j: torch.Tensor
-        self.register_buffer("j", half - half.T)
+        self.register_buffer("j", half.T - half)
         self.out = nn.Linear(dim, 2)
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
@@ -300,6 +300,15 @@ class HamiltonianLayers(nn.Module):
         for k, b in zip(self.k, self.b, strict=True):
             y = y + self.h * (torch.tanh(y @ k + b) @ (k.T @ self.j))
         return self.out(y)
+
+
+def zero_classifier(model: nn.Module) -> None:
+    """Fill matrices and biases of all layers with N(0, 1), and the classifier with 0."""
+    for name, parameter in model.named_parameters():
+        if name.startswith("out"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter)
 
 
 CODES = {
@@ -329,7 +338,7 @@ CODES = {
         HamiltonianLayers,
         lambda step: rolls(step, 128),
         lambda: rolls(HELD, 256),
-        None,
-        "Galimberti et al. 2021, DecodEPFL/HamiltonianNet: N(0, 1), zero biases",
+        zero_classifier,
+        "Galimberti et al. 2021, DecodEPFL/HamiltonianNet: N(0, 1), biases too, classifier 0",
     ),
 }

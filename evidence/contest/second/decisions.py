@@ -237,7 +237,7 @@ DECISIONS = {
         survived,
         lambda: survived(0, HELD + 261, 256, 256),
         xavier_zero,
-        "Lee et al. 2018, section on training, its code: Xavier, zero biases",
+        "Lee et al. 2018, its code in TensorFlow: Xavier's uniform, zero biases",
     ),
     "oblivious trees, loans": Task(
         lambda: ObliviousTrees(loans(262, 4000)[0]),

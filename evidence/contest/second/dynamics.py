@@ -1,8 +1,7 @@
-"""What moves: rain on a radar, a star in a galaxy, the joints of an arm."""
+"""What moves: rain on a radar, a star in a galaxy."""
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import torch
@@ -123,61 +122,6 @@ def orthogonal_matrices(model: nn.Module) -> None:
             nn.init.orthogonal_(module.weight)
 
 
-# The joints of an arm
-
-
-def reaching(seed: int, count: int) -> Step:
-    """Return where the hand of an arm of two links is, in metres, and minus the log-likelihood.
-
-    The angles of its joints, known to 0.1 rad, are to be told: elbow up or elbow down.
-    """
-    g = seeded(seed)
-    shoulder = uniform(g, count, low=0.3, high=1.2)
-    elbow = uniform(g, count, low=0.5, high=2.5) * torch.randint(2, (count,), generator=g).mul(
-        2
-    ).sub(1)
-    both = shoulder + elbow
-    hand = torch.stack(
-        [0.8 * shoulder.cos() + 0.6 * both.cos(), 0.8 * shoulder.sin() + 0.6 * both.sin()], dim=1
-    )
-    joints = torch.stack([shoulder, elbow], dim=1) + 0.1 * torch.randn(count, 2, generator=g)
-
-    def loss(output: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        logits, mean, log_std = output
-        z = (joints[:, None] - mean) / log_std.exp()
-        each = -0.5 * (z**2).sum(2) - log_std.sum(2) - math.log(2 * math.pi)
-        return -torch.logsumexp(torch.log_softmax(logits, dim=1) + each, dim=1).mean()
-
-    return hand, loss
-
-
-class MixtureDensity(nn.Module):
-    """A mixture of normals whose weights, means and widths are told by a network of tanh."""
-
-    def __init__(self, hidden: int = 96, parts: int = 5) -> None:
-        super().__init__()
-        self.parts = parts
-        self.hidden = nn.Sequential(
-            nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
-        )
-        self.pi = nn.Linear(hidden, parts)
-        self.mu, self.sigma = nn.Linear(hidden, 2 * parts), nn.Linear(hidden, 2 * parts)
-
-    def forward(self, hand: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return logits (batch, parts), means and logarithms of widths (batch, parts, 2)."""
-        h = self.hidden(hand)
-        shape = (self.parts, 2)
-        return self.pi(h), self.mu(h).unflatten(1, shape), self.sigma(h).unflatten(1, shape)
-
-
-def bishop(model: nn.Module) -> None:
-    """Fill with N(0, 1 / (inputs + 1)), biases too."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            for parameter in (module.weight, module.bias):
-                nn.init.normal_(parameter, std=(module.in_features + 1) ** -0.5)
-
-
 DYNAMICS = {
     "ConvLSTM, rain": Task(
         Nowcast,
@@ -192,13 +136,5 @@ DYNAMICS = {
         lambda: orbiting(HELD, 256),
         orthogonal_matrices,
         "Greydanus et al. 2019, its code: orthogonal matrices, torch's biases",
-    ),
-    "mixture density, joints of an arm": Task(
-        MixtureDensity,
-        lambda step: reaching(step, 640),
-        lambda: reaching(HELD, 256),
-        bishop,
-        "Bishop 1994, section 5, and Netlab's mlp: N(0, 1 / (inputs + 1)), biases as weights",
-        floor=-2.0,
     ),
 }
