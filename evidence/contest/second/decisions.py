@@ -39,7 +39,7 @@ def patients(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.T
 class DeepHit(nn.Module):
     """A shared network, and one for each cause that sees the measures again."""
 
-    def __init__(self, shared: int = 128, own: int = 96) -> None:
+    def __init__(self, shared: int = 128, own: int = 128) -> None:
         super().__init__()
         self.shared = nn.Sequential(
             nn.Linear(8, shared), nn.ReLU(), nn.Linear(shared, shared), nn.ReLU()

@@ -94,7 +94,7 @@ def inspected(step: int, seed: int = 231, count: int = 1024, batch: int = 12) ->
 
 # Stereo
 
-FAR, HIGH, WIDE = 6, 10, 18
+FAR, HIGH, WIDE = 6, 9, 18
 
 
 @cache

@@ -34,7 +34,7 @@ def mamba() -> nn.Module:
     return MambaForCausalLM(config)
 
 
-def loud(seed: int, count: int, length: int = 14) -> Step:
+def loud(seed: int, count: int, length: int = 13) -> Step:
     """Return letters, a fifth of them loud (above 7), each to be followed by the last loud one."""
     g = seeded(seed)
     letters = torch.randint(8, (count, length), generator=g)
