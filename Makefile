@@ -81,8 +81,8 @@ audits: $(VENV)/dev.stamp
 libraries: $(LIBRARIES)/made.stamp
 	OMP_NUM_THREADS=1 $(LIBRARIES)/bin/python -m evidence.libraries --rows $(LIBRARIES)/rows.jsonl
 
-# Under an hour on two cores: the plan beside its rivals, on the models that rules were tried on and on
-# fresh ones; writes its sections of docs/evidence.md. Started again after a break, it goes on where it
+# Up to two hours on two cores: the plan beside its rivals, on the models that rules were tried on and on
+# two sets of fresh ones; writes its sections of docs/evidence.md. Started again after a break, it goes on where it
 # stopped; remove .contest/ to begin anew.
 contest: $(VENV)/dev.stamp peers
 	OMP_NUM_THREADS=1 $(BIN)/python -m evidence.contest --rows .contest

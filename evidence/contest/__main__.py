@@ -1,7 +1,8 @@
 """Runs the contest, two models at a time, and writes its sections of docs/evidence.md.
 
-    python -m evidence.contest [development | fresh] [MODEL ...] [--rows FOLDER] [--jobs 2] [--no-docs]
+    python -m evidence.contest [SET] [MODEL ...] [--rows FOLDER] [--jobs 2] [--no-docs]
 
+The sets are development, fresh and second; all of them where none is named.
 With --rows, an interrupted contest goes on where it stopped, a file a set: remove these to begin anew,
 as after a change of a rule. With names of models these alone are run, and what comes out is printed.
 """

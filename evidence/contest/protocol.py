@@ -14,7 +14,9 @@
    times the best, both by the mean of the log losses.
 
 The development set is what rules are tried on. The fresh set is of other tasks, models and sizes; it
-was written before and is run when the rules stand. What comes out is published as it is.
+was written before and is run when the rules stand. What comes out is published as it is. Since rules
+were mended by what it showed, there is a second fresh set, written before they were and run when they
+stand again.
 """
 
 from __future__ import annotations

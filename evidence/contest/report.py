@@ -13,7 +13,11 @@ from evidence.contest.protocol import FAR, LEVEL, NEAR, RATES, SEEDS, STEPS
 from evidence.contest.rivals import PLAN
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
-TITLES = {"development": "on the models that rules were tried on", "fresh": "on fresh models"}
+TITLES = {
+    "development": "on the models that rules were tried on",
+    "fresh": "on fresh models",
+    "second": "on a second fresh set",
+}
 FLOOR = 0.8  # of the models, on which the plan is to be first or within noise
 
 
