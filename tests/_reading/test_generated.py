@@ -242,3 +242,20 @@ def test_a_generated_bias_starts_at_zero(model, zero):
 def test_what_is_added_to_scores_is_no_generated_bias():
     plan = isoinit.plan(ScoresWithBias(), (torch.randn(8, N, N), torch.randn(8, 4)))
     assert all(plan[f"{name}.weight"].std > 0 for name in ("query", "key", "shift"))
+
+
+class Rooted(nn.Module):
+    """A graph convolution: what neighbours give, and a layer of the node itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.root = nn.Linear(N, N), nn.Linear(N, N)
+
+    def forward(self, x, adjacency):
+        return adjacency @ self.near(x) + self.root(x)
+
+
+def test_a_layer_beside_what_neighbours_give_is_no_generated_bias():
+    plan = isoinit.plan(Rooted(), (torch.randn(9, N), torch.rand(9, 9)))
+    assert plan["near.weight"].std > 0
+    assert plan["root.weight"].std > 0

@@ -72,3 +72,30 @@ def test_calibration_leaves_a_grid_small():
     plan = isoinit.plan(model, X)
     calibrated = plan.calibrate(model, X)
     assert calibrated["net.0.weight"].std == pytest.approx(plan["net.0.weight"].std, rel=0.3)
+
+
+class Cast(Grid):
+    """The number is rounded by a cast."""
+
+    def features(self, x):
+        place = x[:, 0] * self.cells
+        low = place.long()
+        share = (place - low)[:, None]
+        return self.table(low) * (1 - share) + self.table(low + 1) * share
+
+
+class Words(nn.Module):
+    """Rows of words, counted from one, without those of the padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(60, 16), nn.Linear(16, 3)
+
+    def forward(self, ids):
+        there = (ids != 0).float()[..., None]
+        return self.head((self.table(ids.long() + 1) * there).sum(1) / there.sum(1).clamp(min=1))
+
+
+def test_a_cast_rounds_and_a_mask_is_no_share():
+    assert isoinit.plan(Cast(), X)["table.weight"].rule == "grid"
+    assert isoinit.plan(Words(), torch.randint(50, (8, 6)))["table.weight"].rule == "embedding"

@@ -143,6 +143,18 @@ class Messages(nn.Module):
         return x + (self.score(x)[None] * self.value(x)[None]).mean(1)
 
 
+class Padded(nn.Module):
+    """A branch whose output is masked where there is padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.branch = mlp(4, 4)
+
+    def forward(self, x):
+        there = (x[:, :1] > -9).float()
+        return x + self.branch(x) * there
+
+
 class Gated(nn.Module):
     """Gated units, a squeeze, a highway, GELU and SiLU in steps: these choose, and do not scale."""
 
@@ -177,6 +189,7 @@ FOUND = {
     Points: ["pull.2", "drift.2"],
     Edges: ["pull.2", "drift.2"],
     Messages: [],
+    Padded: [],
 }
 
 

@@ -77,7 +77,7 @@ def _parts(graph: Graph, op: Op) -> Iterator[_Part]:
         elif (
             part.at_zero == 0
             and op.name == "mul"
-            and (_gates_branch(graph, op, main, factor) or _moves_stream(graph, op, main))
+            and (_gates_branch(graph, op, main, factor) or _moves_stream(graph, op, main, factor))
         ):
             yield part
 
@@ -184,13 +184,17 @@ def _gates_branch(graph: Graph, op: Op, main: int, factor: int) -> bool:
     )
 
 
-def _moves_stream(graph: Graph, op: Op, main: int) -> bool:
+def _moves_stream(graph: Graph, op: Op, main: int, factor: int) -> bool:
     """Return whether a stream moves along what no weight made: x + Σ g (x - x'), or x + g v.
 
-    The stream is a residual one, or the example.
+    The stream is a residual one, or the example. The factor is one number for a whole vector: a mask
+    is one for what a layer gives.
     """
+    numbers, units = (graph.sizes[v][-1:] for v in (factor, op.outputs[0]))
+    if numbers != (1,) or units == (1,):
+        return False
     streams = {v for join in graph.joins.values() for v in (join.start, *join.op.outputs)}
-    if not _is_unweighted(graph, main, streams):
+    if graph.unweighted(main, streams) is None:
         return False
     value = op.outputs[0]
     for _ in range(FAR):
@@ -200,24 +204,8 @@ def _moves_stream(graph: Graph, op: Op, main: int) -> bool:
         (reader,) = readers
         if reader.name in SUMS and len(reader.inputs) == 2:
             others = [v for v in reader.inputs if graph.trunk(v) != graph.trunk(value)]
-            return len(others) == 1 and _is_unweighted(graph, others[0], streams)
+            return len(others) == 1 and graph.unweighted(others[0], streams) is not None
         if reader.name not in GATHERING and graph.trunk(reader.outputs[0]) != graph.trunk(value):
             return False
         value = reader.outputs[0]
     return False
-
-
-def _is_unweighted(graph: Graph, value: int, streams: set[int]) -> bool:
-    """Return whether a value is made of streams and the example by operations without parameters."""
-    waiting, met = [value], set[int]()
-    while waiting:
-        if (at := waiting.pop()) in met or at in streams:
-            continue
-        met.add(at)
-        maker = graph.producers.get(at)
-        if maker is None:
-            continue
-        if maker.uses or not maker.inputs:
-            return False
-        waiting.extend(maker.inputs)
-    return True

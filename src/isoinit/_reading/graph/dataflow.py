@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,6 +64,25 @@ class Dataflow:
                 reached.update(new)
                 waiting.extend(new)
         return reached
+
+    def unweighted(self, value: int, streams: Container[int] = ()) -> frozenset[int] | None:
+        """Return the inputs, and the streams, that a value is made of without a parameter.
+
+        None where a parameter takes part.
+        """
+        waiting, found, met = [value], set[int](), set[int]()
+        while waiting:
+            if (at := waiting.pop()) in met:
+                continue
+            met.add(at)
+            maker = self.producers.get(at)
+            if at in streams or maker is None:
+                found.add(at)
+            elif maker.uses:
+                return None
+            else:
+                waiting.extend(maker.inputs)
+        return frozenset(found)
 
     def leading_to(self, values: Iterable[int]) -> set[int]:
         """Every value that one of these was computed from, themselves included."""
