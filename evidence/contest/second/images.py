@@ -255,7 +255,7 @@ class GroupConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, n_in, turns, 3, 3))
         self.bias = nn.Parameter(torch.empty(n_out))
-        bound = 1 / math.sqrt(n_in * turns * 9)
+        bound = 1 / math.sqrt(n_in * 9)  # as published: turns are not counted
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
@@ -319,6 +319,6 @@ IMAGES = {
         turned,
         lambda: turned(0, HELD + 234, 256, 256),
         None,
-        "Cohen & Welling 2016; adambielski/GrouPy: U(±1 / sqrt(incoming connections))",
+        "Cohen & Welling 2016; adambielski/GrouPy: U(±1 / sqrt(inputs x kernel)), turns not counted",
     ),
 }
