@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import SUMS, Graph, Op, Use
+from isoinit._reading.graph import Graph, Op, Use
 
 FAR = 16  # operations between a layer and the product that its output is a weight of
 LINEAR = frozenset({"mul", "div", "add", "sub"})
@@ -59,32 +59,6 @@ def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
             for maker, made in reached(graph, factor):
                 if _generates(graph, maker, made):
                     yield from ((u.parameter, terms) for u in maker.uses if u.slot == "weight")
-
-
-def generated_biases(graph: Graph) -> Iterator[str]:
-    """Yield the weights of layers that make what is added to a signal behind a generated weight.
-
-    Such a layer reads what the layer that makes the weight reads.
-    """
-    for op in graph.ops:
-        if op.name not in SUMS or len(op.inputs) != 2:
-            continue
-        for product, shift in (op.inputs, op.inputs[::-1]):
-            served, maker = (graph.producers.get(graph.trunk(v)) for v in (product, shift))
-            if served is None or maker is None or maker.kind != "map" or not maker.inputs:
-                continue
-            if graph.trunk(maker.inputs[0]) in _read_by_makers(graph, served):
-                yield from (use.parameter for use in maker.uses if use.slot == "weight")
-
-
-def _read_by_makers(graph: Graph, op: Op) -> set[int]:
-    """Return what the layers read whose units are the weights that a product sums with."""
-    return {
-        graph.trunk(maker.inputs[0])
-        for factor in factors(graph, op)
-        for maker, made in reached(graph, factor)
-        if maker.inputs and _generates(graph, maker, made)
-    }
 
 
 def _generates(graph: Graph, op: Op, made: Factor) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoinit._reading.generated import generated_biases, generated_weights
+from isoinit._reading.generated import generated_weights
 from isoinit._reading.graph import SUMS, Graph, Join, Op
 from isoinit._reading.grids import interpolated_tables
 from isoinit._reading.modulations import modulating_weights
@@ -56,7 +56,7 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
                 found.setdefault(name, motif)
     for name, terms in generated_weights(graph):
         found.setdefault(name, Motif("generated weight", terms))
-    for name in (*modulating_weights(graph), *generated_biases(graph)):
+    for name in modulating_weights(graph):
         found.setdefault(name, Motif("modulation"))
     for name, second in score_factors(graph):
         found.setdefault(name, Motif("score", second))
