@@ -8,8 +8,6 @@ odds either way. What chooses among several classes has the form of none of thes
 
 from __future__ import annotations
 
-import math
-
 from isoinit._reading.few_inputs import FEW
 from isoinit._reading.graph import LAYERS, Graph, Op
 from isoinit._reading.pointwise import Following
@@ -40,8 +38,7 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
 
 def _is_one_number(op: Op) -> bool:
     """Return whether a layer has one unit, and is one map."""
-    weights = [use.layout for use in op.uses if use.slot == "weight"]
-    return all(math.prod(layout.maps_shape[:2]) == 1 for layout in weights)
+    return all(use.layout.is_one_unit for use in op.uses if use.slot == "weight")
 
 
 def _made_by(graph: Graph, value: int) -> int:

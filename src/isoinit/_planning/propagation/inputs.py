@@ -190,8 +190,10 @@ def nominal_of(graph: Graph, value: int) -> Given:
     it: the last weights would have to make up for the first.
     """
     given = graph.given.get(value)
-    size = 1.0 if given is None or is_carried(graph, value) else _power_of_two(given)
-    return STANDARD if size == 1 else Given(0.0, size**2, 0.0, 0.0)
+    size = 1.0 if given is None else _power_of_two(given)
+    if size == 1 or is_carried(graph, value):
+        return STANDARD
+    return Given(0.0, size**2, 0.0, 0.0)
 
 
 def is_carried(graph: Graph, value: int) -> bool:

@@ -49,11 +49,7 @@ def reasons(role: Role, made: Initializer | None) -> tuple[str, str]:
     """Return what is to be said of it beside the rule's own reason, and the sources."""
     words, sources = "", ""
     if role.estimate:
-        form = (
-            "is one number"
-            if math.prod(role.layout.maps_shape[:2]) == 1
-            else "has the form of an input"
-        )
+        form = "is one number" if role.layout.is_one_unit else "has the form of an input"
         words += (
             f"; a quarter of that, since it gives the output, which {form}: its error starts near "
         )

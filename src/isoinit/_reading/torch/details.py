@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from isoinit._reading.graph import BESIDE, Detail
+from isoinit._reading.graph import BESIDE, SUMS, Detail
 from isoinit._reading.torch.calls import is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
@@ -55,7 +55,7 @@ def detail(
     if name in ("mul", "div", "add", "sub") and constants:
         causal = any(c.causal for c in constants)
         left = 1.0 if causal else share_left(name, args, kwargs, known)
-        alike = constants[0].alike if name in ("add", "sub") else 0.0
+        alike = constants[0].alike if name in SUMS and not causal else 0.0
         return Detail(constant=constants[0].moments, alike=alike, causal=causal, left=left)
     if name.startswith("conv") and name.endswith("d"):
         found = taps(name, args, kwargs)

@@ -82,6 +82,12 @@ class Layout:
         return size(self.stack), size(self.out), size(self.in_), size(self.taps)
 
     @property
+    def is_one_unit(self) -> bool:
+        """Whether it is one map, and gives one number."""
+        stack, n_out, _, _ = self.maps_shape
+        return stack == n_out == 1
+
+    @property
     def kernel(self) -> tuple[int, ...]:
         """The kernel's size along each tap axis; () where there are no taps."""
         return tuple(self.grid[axis] for axis in self.taps)
