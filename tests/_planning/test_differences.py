@@ -13,7 +13,7 @@ from isoinit import Difference, Ones, Orthogonal, Zeros
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale import fans
 
-X = torch.zeros(1, 8)
+X = torch.zeros(1, 36)
 
 
 def plan_of(*layers, **options):
@@ -23,7 +23,7 @@ def plan_of(*layers, **options):
 
 @pytest.fixture
 def plan():
-    return plan_of(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    return plan_of(nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
 def llama(layers):
@@ -73,16 +73,16 @@ def test_initializers_and_what_follows_from_them(plan):
 
 
 def test_shapes_types_and_roles(plan):
-    wider = plan_of(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5))
+    wider = plan_of(nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 5))
     assert facts(plan.diff(wider))["2.bias", "shape"] == ((4,), (5,))
     assert facts(plan.diff(wider))["2.weight", "shape"] == ((4, 16), (5, 16))
     assert ("2.weight", "layout") not in facts(plan.diff(wider))
-    layers = nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)
+    layers = nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 4)
     double = plan.diff(plan_of(*layers, dtype=torch.float64))
     assert {(row.what, row.before, row.after) for row in double} == {
         ("dtype", "float32", "float64")
     }
-    smooth = plan_of(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4))
+    smooth = plan_of(nn.Linear(36, 16), nn.GELU(), nn.Linear(16, 4))
     assert facts(plan.diff(smooth))["0.weight", "role"] == (
         "weight before relu",
         "weight before gelu",
@@ -91,15 +91,15 @@ def test_shapes_types_and_roles(plan):
 
 def test_what_the_axes_mean(plan):
     other = isoinit.Plan.from_json(plan.to_json())
-    other.entries["0.weight"] = replace(plan["0.weight"], layout=fans.linear((16, 8), 2))
+    other.entries["0.weight"] = replace(plan["0.weight"], layout=fans.linear((16, 36), 2))
     found = plan.diff(other)
     assert ("0.weight", "layout") in facts(found)
-    assert "grid=(2, 8, 8)" in str(found)
+    assert "grid=(2, 8, 36)" in str(found)
 
 
 def test_parameters_that_only_one_has(plan, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    more = plan_of(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 4))
+    more = plan_of(nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 4))
     found = facts(plan.diff(more))
     assert found["4.weight", "parameter"] == (None, more["4.weight"])
     assert facts(more.diff(plan))["4.bias", "parameter"] == (more["4.bias"], None)

@@ -31,21 +31,21 @@ def narrow(monkeypatch):
 
 
 def small():
-    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    return nn.Sequential(nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
-X = torch.zeros(1, 8)
+X = torch.zeros(1, 36)
 
 
 def test_a_small_plan():
     plan = isoinit.plan(small(), X)
     plan["0.bias"] = isoinit.Constant(0.5)
     assert plan.show().splitlines() == [
-        "plan of 4 tensors, 212 parameters, method 'auto'",
+        "plan of 4 tensors, 660 parameters, method 'auto'",
         "",
         " parameter  shape  initializer        std    role                  why",
         " ─────────────────────────────────────────────────────────────────────",
-        " 0.weight   16×8   Orthogonal         0.354  weight before relu    1",
+        " 0.weight   16×36  Orthogonal         0.167  weight before relu    1",
         " 0.bias     16     Constant(val=0.5)  0      bias                  2",
         " 2.weight   4×16   Orthogonal         0.354  weight of the output  3",
         " 2.bias     4      Zeros              0      bias                  4",
@@ -67,9 +67,9 @@ def test_a_small_plan():
 
 def test_repr_is_one_line():
     plan = isoinit.plan(small(), X)
-    assert repr(plan) == "<Plan: 4 tensors, 212 parameters, 3 rules>"
+    assert repr(plan) == "<Plan: 4 tensors, 660 parameters, 3 rules>"
     plan["2.weight"] = isoinit.Zeros()
-    assert repr(plan) == "<Plan: 4 tensors, 212 parameters, 2 rules, 1 warning>"
+    assert repr(plan) == "<Plan: 4 tensors, 660 parameters, 2 rules, 1 warning>"
     assert repr(isoinit.plan(nn.PReLU(1))).startswith("<Plan: 1 tensor, 1 parameter")
 
 
@@ -194,7 +194,7 @@ class TestBeside:
         assert max(map(len, text.splitlines())) <= 80
 
     def test_tied_parameters_and_constants(self):
-        model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+        model = nn.Sequential(nn.Linear(36, 36), nn.ReLU(), nn.Linear(36, 36))
         model[2].weight = model[0].weight
         nn.init.constant_(model[0].weight, 3.0)
         text = isoinit.plan(model, X).show(now=model)
@@ -223,7 +223,7 @@ class TestBeside:
         class Bare(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.weight = nn.Parameter(torch.randn(8, 8))
+                self.weight = nn.Parameter(torch.randn(36, 8))
 
             def forward(self, x):
                 return x @ self.weight

@@ -61,8 +61,8 @@ def test_a_misfit_is_what_apply_refuses():
 
 
 def test_init_can_calibrate_and_says_what_it_saw():
-    batch = 0.02 * torch.randn(128, 12, generator=torch.Generator().manual_seed(0))
-    models = [nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 3)) for _ in range(3)]
+    batch = 0.02 * torch.randn(128, 36, generator=torch.Generator().manual_seed(0))
+    models = [nn.Sequential(nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 3)) for _ in range(3)]
     plan = isoinit.init(models[0], batch, seed=3, calibrate=True)
     hidden = models[0][0](batch) - models[0][0].bias
     assert hidden.std().item() == pytest.approx(1, rel=1e-3)
@@ -77,7 +77,7 @@ def test_init_can_calibrate_and_says_what_it_saw():
 
 def test_init_without_a_seed_calibrates_for_the_one_that_it_draws():
     torch.manual_seed(0)
-    batch, model = torch.rand(64, 8), nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 2))
+    batch, model = torch.rand(64, 36), nn.Sequential(nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 2))
     isoinit.init(model, batch, calibrate=True)
     assert model[0](batch).std().item() == pytest.approx(1, rel=1e-3)
 

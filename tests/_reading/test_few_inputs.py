@@ -1,4 +1,4 @@
-"""A layer of one to three inputs gets directions and kinks where the inputs are."""
+"""A layer that reads a few numbers, or columns of the example, gets directions and kinks there."""
 
 import math
 
@@ -36,6 +36,64 @@ def test_few_inputs_get_directions_and_kinks(n_in, activation):
     assert plan["2.bias"].std == 0
 
 
+COLUMNS = {
+    "standardized": lambda n: torch.randn(64, n),
+    "a few rows": lambda n: torch.randn(4, n),
+    "zeros": lambda n: torch.zeros(4, n),
+    "nothing": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("n_in", [4, 32])
+@pytest.mark.parametrize("x", COLUMNS)
+def test_columns_of_the_example_get_them_too(x, n_in):
+    torch.manual_seed(0)
+    plan = isoinit.plan(network(n_in), COLUMNS[x](n_in))
+    assert plan["0.weight"].initializer == isoinit.Spherical(HALF)
+    assert isinstance(plan["0.bias"].initializer, isoinit.KinkBias)
+    assert plan["2.bias"].std == 0
+    assert f"reads {n_in} columns" in plan["0.bias"].reason
+    assert not plan.warnings
+
+
+def test_columns_of_a_raw_table_are_each_divided_by_their_deviation():
+    sizes = [1000.0, 8.0, 1.0, 1 / 4, 1 / 64]
+    x = uniform(200, *[(size, 4.4 * size) for size in sizes])  # a deviation of 0.98 sizes
+    model = network(5, width=400)
+    plan = isoinit.init(model, x, seed=0)
+    assert plan["0.weight"].initializer.sizes == (1024.0, 8.0, 1.0, 1 / 4, 1 / 64)
+    (warning,) = plan.warnings
+    assert "'0.weight'" in warning
+    assert "standardize the columns" in warning
+    shares = [model[0].weight[:, i].detach().std().item() * size for i, size in enumerate(sizes)]
+    assert shares == pytest.approx([math.sqrt(0.5 / 5)] * 5, rel=0.2)
+    assert "deviation 0.015625 to 1024" in plan["0.bias"].reason
+
+
+def test_classes_that_are_written_out_get_no_kinks():
+    x = torch.eye(8)[torch.randint(8, (64,), generator=torch.Generator().manual_seed(0))]
+    plan = isoinit.plan(network(8), x)
+    assert plan["0.weight"].rule == "unit signal"
+    assert plan["0.bias"].rule == "bias"
+
+
+class Forecast(nn.Module):
+    """The last value, and what a network adds to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network(8)
+
+    def forward(self, x):
+        return x[:, -1:] + self.net(x)
+
+
+@pytest.mark.parametrize(("size", "rule"), [(1.0, "kinks"), (1000.0, "bias")])
+def test_large_columns_that_the_output_shares_get_none(size, rule):
+    torch.manual_seed(0)
+    assert isoinit.plan(Forecast(), size * torch.randn(64, 8))["net.0.bias"].rule == rule
+
+
 class Sine(nn.Module):
     def forward(self, x):
         return torch.sin(30 * x)
@@ -51,7 +109,8 @@ class Gate(nn.Module):
 
 
 OTHERS = {
-    "four inputs": (network(4), 4),
+    "many columns": (network(33), 33),
+    "four numbers inside": (nn.Sequential(nn.Linear(40, 4), nn.Linear(4, 8), nn.ReLU()), 40),
     "no function": (nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1)), 2),
     "a sine of its own rule": (network(2, Sine), 2),
     "no bias": (nn.Sequential(nn.Linear(2, 8, bias=False), nn.ReLU(), nn.Linear(8, 1)), 2),

@@ -1,5 +1,6 @@
 """Weights that are made of signals keep the signal's size, measured; attention is none."""
 
+import itertools
 import math
 
 import pytest
@@ -15,9 +16,9 @@ N = 64
 class Generated(nn.Module):
     """A layer whose weight another layer makes of a code."""
 
-    def __init__(self, use, size=N * N):
+    def __init__(self, use, size=N * N, bias=False):
         super().__init__()
-        self.code, self.make = nn.Linear(4, 16), nn.Linear(16, size)
+        self.code, self.make = nn.Linear(4, 16), nn.Linear(16, size, bias=bias)
         self.use = use
 
     def forward(self, x, c):
@@ -42,6 +43,113 @@ def test_a_generated_weight_counts_the_inputs_of_the_layer_that_it_serves(name):
     assert plan["make.weight"].std == pytest.approx(usual / math.sqrt(N), rel=1e-6)
     out = plan.apply(model, seed=0)(*batch).detach().square().mean().sqrt()
     assert out == pytest.approx(1, rel=0.15)
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_bias_holds_what_a_generated_weight_starts_as(name):
+    g = torch.Generator().manual_seed(3)
+    batch = torch.randn(512, N, generator=g), torch.randn(512, 4, generator=g)
+    model = Generated(GENERATED[name], bias=True)
+    plan = isoinit.init(model, batch, seed=0)
+    assert plan["make.weight"].initializer == isoinit.Zeros()
+    assert plan["make.bias"].initializer == isoinit.Normal(std=1 / math.sqrt(N))
+    assert not plan.warnings
+    assert model(*batch).detach().square().mean().sqrt() == pytest.approx(1, rel=0.15)
+
+
+class Network(nn.Module):
+    """A network of one number, whose weights and biases layers make of a code."""
+
+    SIZES = 1, 24, 24, 1
+
+    def __init__(self, apart=False):
+        super().__init__()
+        self.trunk, self.other, self.apart = nn.Linear(4, 32), nn.Linear(4, 32), apart
+        pairs = list(itertools.pairwise(self.SIZES))
+        self.weights = nn.ModuleList(nn.Linear(32, a * b) for a, b in pairs)
+        self.biases = nn.ModuleList(nn.Linear(32, b) for _, b in pairs)
+
+    def forward(self, x, c):
+        code = self.trunk(c).relu()
+        other = self.other(c).relu() if self.apart else code
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            made = weight(code).view(len(c), self.SIZES[i], self.SIZES[i + 1])
+            x = torch.baddbmm(bias(other)[:, None], x, made)
+            x = x.relu() if i < 2 else x
+        return x
+
+
+def test_a_network_whose_weights_are_made_starts_as_one_of_its_own():
+    torch.manual_seed(0)
+    batch = torch.randn(16, 40, 1), torch.randn(16, 4)
+    model = Network()
+    plan = isoinit.init(model, batch, seed=0)
+    for i, var in enumerate((1, 2 / 24, 2 / 24 / 16)):  # the last gives one number: a quarter
+        assert plan[f"weights.{i}.weight"].rule == "generator"
+        assert plan[f"weights.{i}.bias"].std == pytest.approx(math.sqrt(var))
+        assert plan[f"biases.{i}.weight"].rule == "modulation"
+        assert plan[f"biases.{i}.bias"].std == 0
+    first, second = model(batch[0][:1].expand(2, -1, -1), batch[1][:2]).detach()
+    assert torch.equal(first, second)  # for any code
+
+
+def test_a_bias_of_another_source_is_no_generated_one():
+    plan = isoinit.plan(Network(apart=True), (torch.randn(16, 40, 1), torch.randn(16, 4)))
+    assert all(plan[f"biases.{i}.weight"].std > 0 for i in range(3))
+
+
+class Kernels(nn.Module):
+    """Convolutions whose kernels one network makes of a vector for each (Ha et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes, self.make = nn.Parameter(torch.randn(2, 8)), nn.Linear(8, 16 * 16 * 9)
+        self.enter = nn.Conv2d(3, 16, 3)
+
+    def forward(self, x):
+        x = self.enter(x).relu()
+        for code in self.codes:
+            x = functional.conv2d(x, self.make(code).view(16, 16, 3, 3)).relu()
+        return x
+
+
+def test_kernels_that_are_made_start_as_kernels():
+    plan = isoinit.plan(Kernels(), torch.randn(2, 3, 12, 12))
+    assert plan["make.weight"].std == 0
+    assert plan["make.bias"].std == pytest.approx(math.sqrt(2 / 144))
+
+
+class ScoresWithBias(nn.Module):
+    """Scores of attention, and what is added to them from the queries' source."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.shift = (nn.Linear(N, N) for _ in range(3))
+
+    def forward(self, x):
+        return (self.query(x) @ self.key(x).mT + self.shift(x)).softmax(-1)
+
+
+def test_what_is_added_to_scores_is_no_generated_bias():
+    plan = isoinit.plan(ScoresWithBias(), torch.randn(8, N, N))
+    assert all(plan[f"{name}.weight"].std > 0 for name in ("query", "key", "shift"))
+
+
+class Rooted(nn.Module):
+    """A graph convolution: what neighbours give, and a layer of the node itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.root = nn.Linear(N, N), nn.Linear(N, N)
+
+    def forward(self, x, adjacency):
+        return adjacency @ self.near(x) + self.root(x)
+
+
+def test_a_layer_beside_what_neighbours_give_is_no_generated_bias():
+    plan = isoinit.plan(Rooted(), (torch.randn(9, N), torch.rand(9, 9)))
+    assert plan["near.weight"].std > 0
+    assert plan["root.weight"].std > 0
 
 
 class Attention(nn.Module):
@@ -134,9 +242,7 @@ def test_a_weight_that_signals_compose_keeps_the_signal(name):
     batch = torch.randn(256, N), torch.randn(256, 8)
     model = COMPOSED[name]()
     isoinit.init(model, batch, seed=0)
-    # Two factors that read one code c of eight numbers grow together: E[|c|⁴]/8² = 10/8.
-    size = math.sqrt(10 / 8) if name == "low rank" else 1
-    assert model(*batch).detach().square().mean().sqrt() == pytest.approx(size, rel=0.15)
+    assert model(*batch).detach().square().mean().sqrt() == pytest.approx(1, rel=0.15)
 
 
 class Modulated(nn.Module):

@@ -122,8 +122,8 @@ def test_a_module_and_a_model_without_a_batch(status, capsys):
 
 
 def test_diff_answers_by_its_status(folder, status, capsys):
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
-    plan = isoinit.plan(model, torch.zeros(1, 4))
+    model = torch.nn.Sequential(torch.nn.Linear(48, 4), torch.nn.ReLU())
+    plan = isoinit.plan(model, torch.zeros(1, 48))
     plan.save(folder / "a.json")
     plan.save(folder / "b.json")
     plan["*.bias"] = isoinit.Ones()

@@ -16,9 +16,10 @@ from isoinit._planning.digits import rounded
 from isoinit._planning.effective import solve
 from isoinit._planning.expectations import outputs
 from isoinit._planning.propagation import Moments, Signal, Walk, walking
+from isoinit._planning.propagation.inputs import is_in_units_of_output
 from isoinit._planning.propagation.lost import why_lost
 from isoinit._planning.rules import Choice, choose
-from isoinit._reading.few_inputs import features
+from isoinit._reading.few_inputs import FEW, features, sources
 from isoinit._reading.few_inputs import rounded as rounded_features
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
 from isoinit._reading.roles import Beside, Role
@@ -37,7 +38,8 @@ def choose_all(
     """Return what every parameter gets, in the order of `roles`.
 
     The signal is the nominal one (`propagation.propagate`): a plan depends on the model, and not on
-    the numbers in the example, its length, or how many examples there are. Only where the signal
+    the numbers in the example, its length, or how many examples there are. The exceptions are large
+    inputs and columns of an example that a first layer bends (`few_inputs`). Only where the signal
     cannot be worked out do moments that were measured on the example take its place.
 
     Raises:
@@ -148,6 +150,9 @@ class _Chooser:
 
     def _with_few(self, op: Op, role: Role, fed: Signal | None) -> Role:
         """Return the role of a layer of few inputs with what is known of these, and of its weight."""
+        given = sources(self.graph, op.inputs[0]) if len(role.few) > FEW else ()
+        if any(is_in_units_of_output(self.graph, value) for value in given):
+            return replace(role, few=())
         known = features(self.graph, op.inputs[0])
         variance = 0.0 if fed is None else fed.second - fed.mean**2
         if not known and fed is not None and variance > 0:

@@ -88,15 +88,15 @@ def plan(
     Example:
         >>> import isoinit, torch
         >>> nn = torch.nn
-        >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+        >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2))
         >>> for name in ("0.weight", "2.weight"):
-        ...     entry = isoinit.plan(model, torch.zeros(1, 8))[name]
+        ...     entry = isoinit.plan(model, torch.zeros(1, 64))[name]
         ...     print(entry.initializer, f"{entry.std:.4f}", entry.role)
-        Orthogonal(gain=2) 0.3536 weight before relu
+        Orthogonal() 0.1250 weight before relu
         Orthogonal(gain=1.414) 0.2500 weight of the output
-        >>> entry = isoinit.plan(model, torch.zeros(1, 8), recipe="own")["0.bias"]
+        >>> entry = isoinit.plan(model, torch.zeros(1, 64), recipe="own")["0.bias"]
         >>> print(entry.initializer, "|", entry.source)
-        Uniform(a=-0.3536, b=0.3536) | Linear's own constructor
+        Uniform(a=-0.125, b=0.125) | Linear's own constructor
     """
     with needs("torch", "isoinit.plan"):
         from isoinit._planning.asked import drawn_over, nothing_planned
@@ -118,7 +118,7 @@ def plan(
     roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
     if recipe is None:
         decided = by_rules(model, batch, graph, method, roles_of)
-        notes += hardly_meant(graph) + unusual(graph) + unlike_parts(graph)
+        notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
     else:
         decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
         if recipe == "own" and graph.how == "structure":

@@ -1,4 +1,4 @@
-"""The features that a layer of few inputs reads, where they are the example's own."""
+"""The features that a first layer reads: a few numbers, or more of them that are the example's own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,61 @@ import numpy as np
 from isoinit._reading.graph import Graph, Op, ReplayError, Use
 
 FEW = 3
+MANY = (
+    32  # columns of an example: of more it hardly counts where units bend (decisions/choosing.md)
+)
 JOINS = frozenset({"cat", "concat"})
 Feature = tuple[float, float]
 """The mean and the standard deviation of one input."""
 
 
-def reads_few(op: Op, use: Use) -> bool:
-    """Return whether a layer is a matrix of few inputs, beside a bias that shifts its units."""
+def reads_few(graph: Graph, op: Op, use: Use) -> bool:
+    """Return whether a layer is a matrix of few inputs, beside a bias that shifts its units.
+
+    Few are up to three of any kind, and up to 32 columns of the example.
+    """
     biases = [other for other in op.uses if other.slot == "bias" and other.made is None]
     plain = op.kind == "map" and use.layout.kind == "linear" and use.made is None
-    return plain and len(biases) == 1 and use.layout.shape[-1] <= FEW and len(op.inputs) == 1
+    if not plain or len(biases) != 1 or len(op.inputs) != 1:
+        return False
+    inputs = use.layout.shape[-1]
+    return inputs <= FEW or (inputs <= MANY and _are_columns(graph, op.inputs[0]))
+
+
+def _are_columns(graph: Graph, value: int) -> bool:
+    """Return whether a value is columns of the example that vary, or of one without values.
+
+    An example of zeros or ones alone tells shapes. Columns that are mostly zero, as a class that is
+    written out, bend no further than at 0 and 1.
+    """
+    found = sources(graph, value)
+    given = [graph.given.get(one) for one in found]
+    if None in given and graph.missed:
+        return False
+    return bool(found) and all(not one or not one.varies or bool(one.units) for one in given)
+
+
+def sources(graph: Graph, value: int) -> tuple[int, ...]:
+    """Return the tensors of the example that a value is, moved, scaled and shifted; () if it is none.
+
+    Several may have been put side by side.
+    """
+    while (op := graph.producers.get(value)) is not None:
+        if op.name in JOINS and op.inputs and not op.uses and _joins_last(graph, op):
+            parts = [sources(graph, part) for part in op.inputs]
+            return tuple(one for part in parts for one in part) if all(parts) else ()
+        if not _is_step(graph, op):
+            return ()
+        value = op.inputs[0]
+    given = graph.given.get(value)
+    return () if given is not None and given.fixed else (value,)
+
+
+def _is_step(graph: Graph, op: Op) -> bool:
+    """Return whether an operation moves all of one tensor, or may scale and shift it."""
+    if len(op.inputs) != 1 or op.uses or graph.is_part(op):
+        return False
+    return op.kind == "move" or (op.kind == "other" and op.replay is not None)
 
 
 def features(graph: Graph, value: int) -> tuple[Feature, ...]:
@@ -33,9 +78,7 @@ def features(graph: Graph, value: int) -> tuple[Feature, ...]:
             parts = [features(graph, part) for part in op.inputs]
             found = tuple(feature for part in parts for feature in part) if all(parts) else ()
             return _through(steps, found)
-        if len(op.inputs) != 1 or op.uses or graph.is_part(op):
-            return ()
-        if op.kind not in ("move", "other") or (op.kind == "other" and op.replay is None):
+        if not _is_step(graph, op):
             return ()
         steps.append(op)
         value = op.inputs[0]

@@ -7,7 +7,6 @@ parameter may be such a matrix too, and a signal scale it: a modulated weight (K
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -47,26 +46,12 @@ class Scale:
     as_weight: Callable[[Sequence[int], Sequence[int]], tuple[Use, ...]]
 
 
-def generated_weights(graph: Graph) -> Iterator[tuple[str, float]]:
-    """Yield the weights of layers that make weights, and how many inputs such a weight sums over.
-
-    The last product that a weight serves in comes first: there it meets the signal.
-    """
-    for op in reversed(graph.ops):
-        for factor in factors(graph, op):
-            size = graph.sizes[factor.value]
-            terms = math.prod(size[axis] for axis in factor.summed)
-            for maker, made in reached(graph, factor):
-                if _generates(graph, maker, made):
-                    yield from ((u.parameter, terms) for u in maker.uses if u.slot == "weight")
-
-
-def _generates(graph: Graph, op: Op, made: Factor) -> bool:
+def generates(graph: Graph, op: Op, made: Factor) -> bool:
     """Whether an operation is a layer whose units are axes of both kinds of a factor."""
     if op.kind != "map" or not op.uses:
         return False
     units = units_of_map(graph, op)
-    return made.summed <= units and bool(made.free & units)
+    return bool(made.summed) and made.summed <= units and bool(made.free & units)
 
 
 def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
@@ -80,7 +65,7 @@ def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
     for op in graph.ops if scales else ():
         for factor in factors(graph, op):
             makers = list(reached(graph, factor))
-            whole = any(_generates(graph, *one) for one in makers)
+            whole = any(generates(graph, *one) for one in makers)
             for maker, made in makers:
                 if maker.index in scales and made.linear:
                     uses = _as_weight(graph, maker, made, scales[maker.index], whole)
@@ -143,7 +128,7 @@ def reached(graph: Graph, factor: Factor) -> Iterator[tuple[Op, Factor]]:
     while waiting and len(seen) <= FAR:
         factor = waiting.pop(0)
         op = graph.producers.get(factor.value)
-        if op is None or op.index in seen or not factor.summed:
+        if op is None or op.index in seen or not (factor.summed or factor.free):
             continue
         seen.add(op.index)
         yield op, factor

@@ -145,7 +145,11 @@ class Role:
         what feeds them tells them apart. Of several that make a weight together one may, if the
         others differ.
         """
-        motif = self.motif is not None and self.motif.name in ("adapter out", "modulation")
+        motif = self.motif is not None and self.motif.name in (
+            "adapter out",
+            "modulation",
+            "generator",
+        )
         apart = self.ends_branch or motif
         return "weight" in self.slot and not (apart or self.composed)
 
@@ -276,7 +280,7 @@ def _few(graph: Graph, op: Op) -> tuple[Feature, ...]:
     A gate bends, but chooses among what others read.
     """
     weights = [use for use in op.uses if use.slot == "weight"]
-    if len(weights) != 1 or not reads_few(op, weights[0]):
+    if len(weights) != 1 or not reads_few(graph, op, weights[0]):
         return ()
     follows = following(graph, op.outputs[0])
     gates = follows.end is not None and follows.end.name == "mul"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoinit._reading.generated import generated_weights
+from isoinit._reading.generators import Generator, generated_biases, generators
 from isoinit._reading.graph import SUMS, Graph, Join, Op
 from isoinit._reading.grids import interpolated_tables
 from isoinit._reading.modulations import modulating_weights
@@ -27,13 +27,14 @@ class Motif:
 
     Attributes:
         name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step", "time step bias", "forget gate", "carry gate", "generated
-            weight", "modulation", "score", "bias of a row" or "grid".
+            "state decay", "time step", "time step bias", "forget gate", "carry gate", "generator",
+            "start of a weight", "generated weight", "modulation", "score", "bias of a row" or "grid".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
             made of unit queries and keys, branches of the stream with a scaled skip,
-            inputs that a generated weight sums over, gates that a bias is stacked of, the sign of what
+            inputs that a generated weight sums over (for where it starts, times the second moment of
+            these), gates that a bias is stacked of, the sign of what
             opens a carry gate for the skip, the second moment of a score's vector.
-        place: which of these the forget gate is.
+        place: which of these the forget gate is; 1 for the start of a weight that gives an estimate.
     """
 
     name: str
@@ -54,9 +55,10 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         for finder in FINDERS:
             for name, motif in finder(graph, op):
                 found.setdefault(name, motif)
-    for name, terms in generated_weights(graph):
-        found.setdefault(name, Motif("generated weight", terms))
-    for name in modulating_weights(graph):
+    makers = generators(graph)
+    for name, motif in _of_generators(makers):
+        found.setdefault(name, motif)
+    for name in (*modulating_weights(graph), *generated_biases(graph, makers)):
         found.setdefault(name, Motif("modulation"))
     for name, second in score_factors(graph):
         found.setdefault(name, Motif("score", second))
@@ -65,6 +67,18 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
     for name in row_biases(graph):
         found.setdefault(name, Motif("bias of a row"))
     return found
+
+
+def _of_generators(makers: Sequence[Generator]) -> Found:
+    """What makes weights, and the bias that such weights start from."""
+    for maker in makers:
+        kind = "generator" if maker.bias else "generated weight"
+        yield from _weights(maker.op, Motif(kind, maker.terms))
+        if maker.bias:
+            yield (
+                maker.bias,
+                Motif("start of a weight", maker.terms * maker.second, int(maker.estimate)),
+            )
 
 
 def _router(graph: Graph, op: Op) -> Found:

@@ -30,8 +30,8 @@ from isoinit.initializers.scale.fans import Layout
 class Spherical(WholeInitializer):
     """Weights that are, unit by unit, a direction drawn uniformly, of length `gain`.
 
-    Use it for layers of one to three inputs, with `KinkBias`. Of many inputs every normal vector is
-    as long as any other, and `LeCunNormal` does the same.
+    Use it for the layer that reads the features of an example, with `KinkBias`. Of a hundred inputs
+    normal vectors are almost of one length, and `LeCunNormal` does the same.
 
     Args:
         gain: the length. A unit gets the variance gain² from independent inputs of variance one.

@@ -208,43 +208,43 @@ def dense(n_in):
 
 @pytest.mark.parametrize("size", [7.0, 50.0, 300.0])
 def test_an_input_of_large_size_counts_by_the_next_power_of_two(size):
-    x = table(200, *[size] * 8)
-    model = dense(8)
+    x = table(200, *[size] * 48)
+    model = dense(48)
     plan = isoinit.init(model, x, seed=0)
     # √2 for the rounding, and a relative standard error of about 2 % for the rest.
     assert 0.65 < rms(model[0](x)) < 1.53
     assert "0.weight" in plan.warnings[0]
     assert "depends on the example" in plan.warnings[0]
-    again = isoinit.plan(dense(8), table(100, *[size * 1.1] * 8))
+    again = isoinit.plan(dense(48), table(100, *[size * 1.1] * 48))
     assert again["0.weight"].std == plan["0.weight"].std
 
 
-USUAL = [table(64, *[1.0] * 8), torch.rand(64, 8), 3 * table(64, *[1.0] * 8), torch.eye(8)]
+USUAL = [table(64, *[1.0] * 48), torch.rand(64, 48), 3 * table(64, *[1.0] * 48), torch.eye(48)]
 
 
 @pytest.mark.parametrize("x", USUAL)
 def test_inputs_of_usual_sizes_give_one_plan_and_no_warning(x):
-    plan = isoinit.plan(dense(8), x)
-    assert plan["0.weight"].std == pytest.approx(8**-0.5)
+    plan = isoinit.plan(dense(48), x)
+    assert plan["0.weight"].std == pytest.approx(48**-0.5)
     assert not plan.warnings
 
 
 def test_a_tiny_input_is_named_and_its_weights_stay_of_a_size_that_steps_change():
-    plan = isoinit.plan(dense(8), table(64, *[1e-3] * 8))
-    assert plan["0.weight"].std == pytest.approx(8**-0.5)
+    plan = isoinit.plan(dense(48), table(64, *[1e-3] * 48))
+    assert plan["0.weight"].std == pytest.approx(48**-0.5)
     assert "0.001" in plan.warnings[0]
     assert "'0.weight'" in plan.warnings[0]
 
 
 def test_columns_of_very_different_sizes_are_named():
-    plan = isoinit.plan(dense(8), table(200, 1.0, 0.3, 0.1, 0.01, 8.0, 0.02, 0.5, 0.2))
+    plan = isoinit.plan(dense(48), table(200, *[1.0, 0.3, 0.1, 0.01, 8.0, 0.02, 0.5, 0.2] * 6))
     assert any("columns" in note and "'0.weight'" in note for note in plan.warnings)
-    assert plan["0.weight"].std == pytest.approx(8**-0.5)
+    assert plan["0.weight"].std == pytest.approx(48**-0.5)
 
 
 def test_pixels_of_an_edge_that_is_always_dark_drown_nothing():
-    edges = table(200, *[1.0, 0.8, 0.01, 0.02, 1.2, 0.9, 0.7, 0.001])
-    assert not isoinit.plan(dense(8), edges).warnings
+    edges = table(200, *[1.0, 0.8, 0.01, 0.02, 1.2, 0.9, 0.7, 0.001] * 6)
+    assert not isoinit.plan(dense(48), edges).warnings
 
 
 class Forecast(nn.Module):
@@ -252,7 +252,7 @@ class Forecast(nn.Module):
 
     def __init__(self, carried=True):
         super().__init__()
-        self.first, self.last, self.carried = nn.Linear(8, 32), nn.Linear(32, 4), carried
+        self.first, self.last, self.carried = nn.Linear(48, 32), nn.Linear(32, 4), carried
 
     def forward(self, x):
         added = self.last(torch.relu(self.first(x)))
@@ -261,9 +261,9 @@ class Forecast(nn.Module):
 
 @pytest.mark.parametrize("carried", [True, False])
 def test_large_inputs_that_the_output_shares_count_as_standardized(carried):
-    x = 1000 * torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    x = 1000 * torch.randn(64, 48, generator=torch.Generator().manual_seed(0))
     plan = isoinit.plan(Forecast(carried), x)
     size = 1.0 if carried else 1024.0
-    assert plan["first.weight"].std == pytest.approx(8**-0.5 / size, rel=0.01)
+    assert plan["first.weight"].std == pytest.approx(48**-0.5 / size, rel=0.01)
     told = "which the output shares" if carried else "that for inputs of 1024"
     assert [w for w in plan.warnings if "'first.weight'" in w and told in w]

@@ -17,10 +17,10 @@ def weights(model, batch):
 
 
 def fed_by(activation, n_in, n_out):
-    return nn.Sequential(nn.Linear(16, n_in), activation, nn.Linear(n_in, n_out))
+    return nn.Sequential(nn.Linear(36, n_in), activation, nn.Linear(n_in, n_out))
 
 
-X = torch.randn(2, 16)
+X = torch.randn(2, 36)
 # What feeds a weight, and Var(w) · fan_in: by closed forms, and by quadrature outside this library.
 VARIANCES = [
     (nn.Identity(), 1.0),
@@ -84,7 +84,7 @@ def test_complex_weights_are_drawn_one_by_one_at_the_same_size():
     assert b.std == pytest.approx(math.sqrt(2 / 32), rel=0.05)  # measured
 
 
-@pytest.mark.parametrize(("n_out", "share"), [(32, 1), (16, 1 / 4)])
+@pytest.mark.parametrize(("n_out", "share"), [(32, 1), (36, 1 / 4)])
 def test_what_a_sparse_weight_keeps_is_drawn_one_by_one(n_out, share):
     model = sparse.convert(fed_by(nn.ReLU(), 64, n_out), density=0.25, seed=0)
     found = [entry for entry in isoinit.plan(model, X) if entry.layout.kind == "kept"]
@@ -100,7 +100,7 @@ class Product(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Linear(16, 32)
+        self.first = nn.Linear(36, 32)
         self.u, self.v = nn.Parameter(torch.randn(32, 4)), nn.Parameter(torch.randn(4, 32))
 
     def forward(self, x):
@@ -112,7 +112,7 @@ class Both(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Linear(16, 32)
+        self.first = nn.Linear(36, 32)
         self.u, self.v = nn.Parameter(torch.randn(8, 32)), nn.Parameter(torch.randn(8, 32))
 
     def forward(self, x):
@@ -131,7 +131,7 @@ def test_parameters_that_make_a_weight_together_are_drawn_one_by_one(kind):
 def test_a_weight_that_is_no_map_or_has_other_rules_is_not_orthogonal():
     table = isoinit.plan(nn.Embedding(9, 16), torch.tensor([[1]]))["weight"]
     assert table.initializer == isoinit.Normal()
-    one = isoinit.plan(nn.Sequential(nn.Linear(16, 1), nn.ReLU(), nn.Linear(1, 1)), X)["2.weight"]
+    one = isoinit.plan(nn.Sequential(nn.Linear(36, 1), nn.ReLU(), nn.Linear(1, 1)), X)["2.weight"]
     assert not isinstance(one.initializer, isoinit.Orthogonal)  # one number has no direction
     assert one.std == pytest.approx(math.sqrt(2) / 4)  # and starts as an estimate
 

@@ -11,15 +11,15 @@ import isoinit
 
 
 def mlp(activation):
-    return nn.Sequential(nn.Linear(16, 32), activation, nn.Linear(32, 4))
+    return nn.Sequential(nn.Linear(36, 32), activation, nn.Linear(32, 4))
 
 
 def first(activation):
-    return isoinit.plan(mlp(activation), torch.randn(2, 16))["0.weight"]
+    return isoinit.plan(mlp(activation), torch.randn(2, 36))["0.weight"]
 
 
 def second(activation):
-    return isoinit.plan(mlp(activation), torch.randn(2, 16))["2.weight"]
+    return isoinit.plan(mlp(activation), torch.randn(2, 36))["2.weight"]
 
 
 SATURATING = [nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.Hardtanh(), nn.Hardsigmoid()]
@@ -35,7 +35,7 @@ def test_xavier_before_saturating_functions_where_both_fans_are_one(activation):
 
 
 @pytest.mark.parametrize("activation", SATURATING)
-@pytest.mark.parametrize(("n_in", "n_out"), [(16, 32), (48, 8), (70, 1000), (1000, 70)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(36, 72), (48, 8), (70, 1000), (1000, 70)])
 def test_the_forward_signal_alone_before_saturating_functions_of_unequal_fans(
     activation, n_in, n_out
 ):
@@ -72,7 +72,7 @@ def test_he_after_relu():
 def test_no_relu_feeds_a_first_layer():
     entry = first(nn.ReLU())  # He et al. 2015, section 2.2: "the ReLU activation does not apply on
     assert entry.rule == "unit signal"  # the input signal" of the first layer
-    assert entry.std == pytest.approx(1 / 4)
+    assert entry.std == pytest.approx(1 / 6)
 
 
 def test_he_after_leaky_relu_counts_the_slope():
@@ -83,9 +83,9 @@ def test_he_after_leaky_relu_counts_the_slope():
 
 def test_a_first_layer_one_behind_a_norm_and_one_behind_a_relu_differ():
     model = nn.Sequential(
-        nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64)
+        nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 64), nn.LayerNorm(64), nn.Linear(64, 64)
     )
-    plan = isoinit.plan(model, torch.randn(2, 16))
+    plan = isoinit.plan(model, torch.randn(2, 36))
     variances = [plan[f"{i}.weight"].std ** 2 * plan[f"{i}.weight"].fan_in for i in (0, 2, 4)]
     assert variances == pytest.approx([1, 2, 1])
 
@@ -93,7 +93,7 @@ def test_a_first_layer_one_behind_a_norm_and_one_behind_a_relu_differ():
 def test_lecun_before_selu():
     entry = first(nn.SELU())
     assert entry.rule == "SELU"
-    assert entry.std == pytest.approx(1 / 4)
+    assert entry.std == pytest.approx(1 / 6)
     assert "Klambauer" in entry.source
 
 
@@ -178,7 +178,7 @@ def test_a_mean_stays_that_a_norm_takes_out_or_that_is_all_there_is():
     )
     one = nn.Sequential(nn.Linear(16, 1), nn.Sigmoid(), nn.Linear(1, 4))
     assert isoinit.plan(one, torch.randn(2, 16))["2.weight"].rule == "any activation"
-    gated = isoinit.plan(mlp(nn.Sigmoid()), torch.randn(2, 16))["0.weight"]
+    gated = isoinit.plan(mlp(nn.Sigmoid()), torch.randn(2, 36))["0.weight"]
     assert gated.rule == "saturating"  # what feeds it is the input
 
 
@@ -408,7 +408,7 @@ class Winners(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encoder, self.decoder = nn.Linear(16, 32), nn.Linear(32, 16)
+        self.encoder, self.decoder = nn.Linear(36, 32), nn.Linear(32, 36)
 
     def forward(self, x):
         values, places = self.encoder(x).relu().topk(4)
@@ -416,8 +416,8 @@ class Winners(nn.Module):
 
 
 def test_the_largest_units_alone_are_an_activation():
-    encoder = isoinit.plan(Winners(), torch.randn(64, 16))["encoder.weight"]
-    assert encoder.std == pytest.approx(math.sqrt(1 / 16))
+    encoder = isoinit.plan(Winners(), torch.randn(64, 36))["encoder.weight"]
+    assert encoder.std == pytest.approx(math.sqrt(1 / 36))
 
 
 def t5():

@@ -10,7 +10,7 @@ corrected signal.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
-from isoinit.initializers import Initializer
+from isoinit.initializers import Initializer, KinkBias
 from isoinit.initializers.scale.fans import Layout
 
 Target = float | Mapping[str, float]
@@ -76,7 +76,7 @@ def measure_corrections(
     _refuse_unmeasurable(tensors)
     graph = trace(model, batch)
     roles = read_roles(graph, lambda: structure(model))
-    run = _Run()
+    run = _Run({made.of for made in initializers.values() if isinstance(made, KinkBias)})
     for name, role in roles.items():
         initializer = initializers[name]
         if "weight" not in role.slot + role.tied:
@@ -189,11 +189,15 @@ class _Run:
     The tensors that the model runs with keep their first scale: every output of a calibrated weight
     is corrected, so that it does not matter whether a use met the parameter itself or a copy (cast,
     made contiguous) from before it was measured.
+
+    Args:
+        led: the weights whose biases are drawn in step with them, and scale as they do.
     """
 
     recorder: Recorder
 
-    def __init__(self) -> None:
+    def __init__(self, led: Set[str]) -> None:
+        self.led = led
         self.ready: dict[str, _Weight] = {}
         self.found: dict[str, _Found] = {}
         self.left: dict[str, str] = {}
@@ -209,7 +213,7 @@ class _Run:
         if any(t is made[0] for t in tensors_in(self.recorder.call[1:])):
             self.left[name] = "the output is written into a tensor that was there before"
             return
-        rest = self._without_weight(op, name)
+        rest = None if name in self.led else self._without_weight(op, name)
         self.uses[name] = self.uses.get(name, 0) + 1
         if name not in self.found:
             signal = made[0] if rest is None else made[0] - rest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from isoinit._reading.few_inputs import FEW
 from isoinit._reading.graph import (
     LAYERS,
     SUMS,
@@ -21,6 +22,7 @@ from isoinit._reading.graph import (
     elementwise,
     run_ops,
 )
+from isoinit._reading.roles import Role
 
 STANDARD = Given(0.0, 1.0, 0.0, 0.0)
 # The root mean squares at which an input is meant to reach a layer. Standardized inputs, pixels of 0
@@ -161,7 +163,7 @@ def _arrival(graph: Graph, value: int, met: _Met) -> Arrival:
     if met.given is None:
         return Arrival(STANDARD)
     given, rms = met.given, math.sqrt(max(met.given.second, 0.0))
-    if not _varies(given):
+    if not given.varies:
         return Arrival(STANDARD, rms)
     layer = "" if LEAST < rms < MOST else reader(graph, value)
     return Arrival(STANDARD if layer else given, rms, layer)
@@ -190,10 +192,15 @@ def nominal_of(graph: Graph, value: int) -> Given:
     it: the last weights would have to make up for the first.
     """
     given = graph.given.get(value)
-    size = 1.0 if given is None else _power_of_two(given)
-    if size == 1 or is_carried(graph, value):
+    if given is None or is_in_units_of_output(graph, value):
         return STANDARD
-    return Given(0.0, size**2, 0.0, 0.0)
+    return Given(0.0, _power_of_two(given) ** 2, 0.0, 0.0)
+
+
+def is_in_units_of_output(graph: Graph, value: int) -> bool:
+    """Return whether an input is large, and the output is it and what is added to it."""
+    given = graph.given.get(value)
+    return given is not None and _power_of_two(given) != 1 and is_carried(graph, value)
 
 
 def is_carried(graph: Graph, value: int) -> bool:
@@ -213,12 +220,7 @@ def is_carried(graph: Graph, value: int) -> bool:
 def _power_of_two(given: Given) -> float:
     """Return the root mean square of a large example as a power of two; 1 for any other."""
     rms = math.sqrt(max(given.second, 0.0))
-    return float(2.0 ** round(math.log2(rms))) if _varies(given) and rms > LARGE else 1.0
-
-
-def _varies(given: Given) -> bool:
-    """Return whether an example is more than zeros or ones, which tell shapes alone."""
-    return given.second - given.mean**2 > 1e-9 * given.second
+    return float(2.0 ** round(math.log2(rms))) if given.varies and rms > LARGE else 1.0
 
 
 def is_drowned(given: Given) -> bool:
@@ -226,19 +228,29 @@ def is_drowned(given: Given) -> bool:
     return given.uneven and given.seen < SEEN
 
 
-def unusual(graph: Graph) -> tuple[str, ...]:
+def unusual(graph: Graph, roles: Mapping[str, Role]) -> tuple[str, ...]:
     """Return where an example is of unusual size, or its units differ, one sentence each."""
     scaled, notes = arrivals(graph), []
     for value, given in graph.given.items():
-        layer = "" if given.fixed or given.units else reader(graph, value)
-        if not layer or not _varies(given) or value in scaled:
+        told = given.fixed or 1 <= len(given.units) <= FEW
+        layer = "" if told else reader(graph, value)
+        if not layer or not given.varies or value in scaled:
             continue
         rms = f"the example reaches {layer!r} with a root mean square of {math.sqrt(given.second):.3g}"
-        if (size := _power_of_two(given)) != 1 and is_carried(graph, value):
+        size = _power_of_two(given)
+        if is_in_units_of_output(graph, value):
             notes.append(
                 f"{rms}, which the output shares, since it is the example and what is added to it: "
                 "standardize the inputs and the targets"
             )
+        elif layer in roles and roles[layer].few:
+            if size != 1 or given.second < TINY**2 or is_drowned(given):
+                notes.append(
+                    f"{rms}; its weights are divided by what each column deviates, so the plan "
+                    "depends on the example: standardize the columns (mean 0 and deviation 1 each) "
+                    "for a plan that does not"
+                )
+            continue
         elif size != 1:
             notes.append(
                 f"{rms}, so its scale is that for inputs of {size:g}, and depends on the example; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from isoinit._planning.rules.choice import Choice, left
@@ -12,6 +12,7 @@ from isoinit._planning.rules.methods import METHODS, by_method
 from isoinit._planning.rules.sizes import two_way_gain
 from isoinit._planning.rules.table import RULES, deciding
 from isoinit._planning.rules.usual import reasons
+from isoinit._reading.few_inputs import FEW
 from isoinit._reading.roles import Role
 from isoinit.errors import ArgumentError
 from isoinit.initializers import HeNormal, Initializer, Normal
@@ -100,11 +101,21 @@ def _numbers(role: Role) -> Iterator[tuple[str, float]]:
 
 def _few_words(role: Role) -> str:
     """Return what a layer of few inputs reads, with their moments if they are not standard."""
-    words = {0: "few numbers", 1: "one number", 2: "two numbers", 3: "three numbers"}[len(role.few)]
+    count = len(role.few)
+    known = {0: "a few numbers", 1: "one number", 2: "two numbers", 3: "three numbers"}
+    words = known.get(count, f"{count} columns of the example")
     if set(role.few) <= {(0.0, 1.0)}:
         return words
-    means, stds = (", ".join(f"{x:g}" for x in column) for column in zip(*role.few, strict=True))
+    means, stds = (_listed(column, count) for column in zip(*role.few, strict=True))
     return f"{words} (mean {means}, deviation {stds})"
+
+
+def _listed(column: Sequence[float], count: int) -> str:
+    """Return numbers one by one, or the least and the largest of many."""
+    if count <= FEW:
+        return ", ".join(f"{x:g}" for x in column)
+    ends = dict.fromkeys((f"{min(column):g}", f"{max(column):g}"))
+    return " to ".join(ends)
 
 
 def _facts(role: Role) -> dict[str, str]:

@@ -25,6 +25,7 @@ from isoinit._planning.rules.sizes import (
     layer_scale,
     motif_size,
     neutral,
+    start_of_weight,
 )
 from isoinit.initializers import (
     Constant,
@@ -294,13 +295,24 @@ OTHERS: tuple[Rule, ...] = (
         "Schoenholz et al. 2017, section 3",
     ),
     Rule(
+        "start of a weight",
+        motif("start of a weight"),
+        start_of_weight,
+        "the bias of a layer whose outputs are the weights of another layer, of n inputs",
+        "Var = 1/(n · E[x²]), x what these weights read",
+        "its layer's outputs are the weights of another layer, which starts as one with weights of "
+        "its own would, or at a quarter of that where it gives one number",
+        "Beck et al. 2022; He et al. 2015, eq. 10",
+    ),
+    Rule(
         "kinks",
         lambda role: bool(role.few) and is_beside_spherical(role),
         kinks,
-        "the bias of a layer of one to three inputs, before an activation",
+        "the bias of a layer of one to three inputs, or of up to 32 columns of the example, before an "
+        "activation",
         "b = -w·mean + ‖w‖ u, u uniform in ±√3 deviations",
-        "its layer reads {inputs} alone: at zero all units would bend at one point, so that the layer "
-        "spans two functions for each direction, however wide it is",
+        "its layer reads {inputs} alone: at zero all units would bend at one point, so that of each "
+        "direction the layer spans two functions, however wide it is",
         "Steinwart 2019",
     ),
     Rule(

@@ -31,7 +31,7 @@ def _plain(reason: str) -> str:
         "gain": "g",
         "second": "E[x²]",
         "source": "see `explain`",
-        "inputs": "one, two or three numbers",
+        "inputs": "a few numbers, or up to 32 columns of the example,",
         "lost": "",
         "length": "13 or more",
         "bias": "σ_b²",

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from isoinit._planning.digits import rounded
 from isoinit._planning.rules.conditions import SATURATING, after
+from isoinit._planning.rules.usual import ESTIMATE
 from isoinit._reading.pointwise import Activation
 from isoinit._reading.roles import Role
 from isoinit.initializers import (
@@ -19,6 +20,7 @@ from isoinit.initializers import (
     KinkBias,
     LeCunNormal,
     LooksLinear,
+    Normal,
     Ones,
     Orthogonal,
     Spherical,
@@ -139,6 +141,12 @@ def spherical(role: Role) -> Initializer:
     """Return directions that make half of a unit variance, whatever the sizes of the inputs."""
     sizes = tuple(size for _, size in role.few)
     return Spherical(math.sqrt(0.5), sizes if set(sizes) != {1.0} else ())
+
+
+def start_of_weight(role: Role) -> Initializer:
+    """Return what a generated weight starts as: what it would be drawn from if it were a parameter."""
+    assert role.motif is not None, "the rule asks for one"
+    return Normal(std=(ESTIMATE if role.motif.place else 1.0) / math.sqrt(role.motif.size))
 
 
 def kinks(role: Role) -> Initializer:

@@ -107,10 +107,20 @@ WEIGHTS: tuple[Rule, ...] = (
         usual=True,
     ),
     Rule(
+        "generator",
+        motif("generator"),
+        lambda _: Zeros(),
+        "a weight whose outputs are the weights of another layer, beside a bias",
+        "W = 0",
+        "its outputs are the weights of a layer: at zero they are the bias beside it, the same for "
+        "all examples, and what feeds the weight tells its units apart",
+        "Beck et al. 2022",
+    ),
+    Rule(
         "generated weight",
         lambda role: role.slot == "weight" and motif("generated weight")(role),
         lambda role: HeNormal(gain=forward_gain(role) / math.sqrt(motif_size(role))),
-        "a weight whose outputs are the weights of another layer, of n inputs",
+        "a weight whose outputs are the weights of another layer, of n inputs, with no bias",
         "Var = 1/(n · fan_in · E[x²])",
         "its outputs are the weights of a layer, which sums over inputs of its own: they get the "
         "variance of one over these",
@@ -178,7 +188,7 @@ WEIGHTS: tuple[Rule, ...] = (
     ),
     Rule(
         "SELU",
-        before("selu"),
+        lambda role: before("selu")(role) and not role.few,
         he_or_lecun,
         "a weight before SELU",
         "Var = 1/fan_in (· 1/E[x²])",
@@ -220,6 +230,17 @@ WEIGHTS: tuple[Rule, ...] = (
         "Schoenholz et al. 2017, section 3; Pennington et al. 2017",
     ),
     Rule(
+        "few inputs",
+        lambda role: role.slot == "weight" and bool(role.few),
+        spherical,
+        "a weight of one to three inputs, or of up to 32 columns of the example, beside a bias, "
+        "before an activation",
+        "a direction of length √½ for each unit; inputs divided by their deviation",
+        "reads {inputs} alone: each unit looks in a direction of its own, and half of its variance is "
+        "its bias's, which spreads the places where the units bend over the inputs",
+        "Steinwart 2019",
+    ),
+    Rule(
         "isometric chain",
         lambda role: role.slot == "weight" and role.chain is not None and not role.chain.hopeless,
         lambda role: isometric(role, forward_gain(role)),
@@ -228,16 +249,6 @@ WEIGHTS: tuple[Rule, ...] = (
         "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
         "length, where a random one only keeps their mean",
         "Saxe et al. 2014, section 3",
-    ),
-    Rule(
-        "few inputs",
-        lambda role: role.slot == "weight" and bool(role.few),
-        spherical,
-        "a weight of one to three inputs beside a bias, before an activation",
-        "a direction of length √½ for each unit; inputs divided by their deviation",
-        "reads {inputs} alone: each unit looks in a direction of its own, and half of its variance is "
-        "its bias's, which spreads the places where the units bend over the inputs",
-        "Steinwart 2019",
     ),
     # By the signal that feeds the weight
     Rule(

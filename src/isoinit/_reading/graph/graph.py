@@ -30,7 +30,8 @@ class Given:
         uneven: whether its units are of very different sizes, as the columns of a raw table are.
         seen: the share of its units that make up its size, (Σ x²)²/(n Σ x⁴) over units: little where
             few columns of a raw table drown the others; 1 where most numbers are zero.
-        units: the mean and the standard deviation of each unit, where they are few; () otherwise.
+        units: the mean and the standard deviation of each unit, where they are not many; () otherwise,
+            and where more than three are mostly zero.
         fixed: whether it belongs to the model (a buffer, a table) and not to the example.
     """
 
@@ -42,6 +43,11 @@ class Given:
     uneven: bool = False
     seen: float = 1.0
     units: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def varies(self) -> bool:
+        """Whether it is more than zeros or ones, which tell shapes alone."""
+        return self.second - self.mean**2 > 1e-9 * self.second
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from isoinit._reading.few_inputs import FEW, MANY
 from isoinit._reading.graph import Given
 from isoinit._reading.torch.numbers import in_reals
 
@@ -13,7 +14,7 @@ from isoinit._reading.torch.numbers import in_reals
 # fewer numbers by more.
 EVEN, ENOUGH = 100.0, 8
 SPARSE = 0.5  # of the elements are zero: counts and one-hot vectors, which have no size to even out
-FEW = 3  # units whose moments are told one by one
+ROWS = 64  # of which the moments of many units are told one by one: of 64 a mean is off by 1/8
 
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
@@ -50,9 +51,9 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         even = (
             (squares.sum() ** 2 / squares.square().sum()).item() / len(squares) if second else 1.0
         )
-        seen = 1.0 if (values == 0).double().mean() > SPARSE else even
-        few = by_unit if len(by_unit) <= FEW else by_unit[:0]
-        alone = tuple((row.mean().item(), row.std(correction=0).item()) for row in few)
+        sparse = bool((values == 0).double().mean() > SPARSE)
+        seen = 1.0 if sparse else even
+        alone = () if sparse and len(by_unit) > FEW else _units(by_unit, uneven)
     pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
     return Given(mean, second, *pairs, uneven=uneven, seen=seen, units=alone)
 
@@ -64,6 +65,19 @@ def _of_sparse(tensor: torch.Tensor) -> Given | None:
         values, places = tensor.values().double(), tensor.numel()
         mean, second = values.sum().item() / places, values.square().sum().item() / places
     return Given(mean, second, mean**2, mean**2) if np.isfinite(second) else None
+
+
+def _units(by_unit: torch.Tensor, uneven: bool) -> tuple[tuple[float, float], ...]:
+    """The mean and deviation of each unit, one a row; () of many units.
+
+    Of more than a few units of one size, small examples give them all those of all their numbers.
+    """
+    count, rows = by_unit.shape
+    if count > MANY:
+        return ()
+    one_by_one = count <= FEW or rows >= ROWS or uneven
+    of = by_unit if one_by_one else by_unit.reshape(1, -1).expand(count, -1)
+    return tuple((row.mean().item(), row.std(correction=0).item()) for row in of)
 
 
 def _uneven(units: torch.Tensor) -> bool:
