@@ -100,9 +100,9 @@ def test_a_position_is_as_large_as_what_it_joins(way):
 def test_the_order_and_the_scale_are_all_that_differs():
     tokens = torch.randint(0, 2000, (4, PLACES))
     stds = {way: isoinit.plan(Joined(way), tokens)["places.weight"].std for way in WAYS[:3]}
-    assert stds["tokens first"] == pytest.approx(1, rel=0.02)
-    assert stds["positions first"] == pytest.approx(1, rel=0.02)
-    assert stds["scaled"] == pytest.approx(math.sqrt(D), rel=0.02)
+    assert stds["tokens first"] == pytest.approx(D**-0.25, rel=0.02)
+    assert stds["positions first"] == pytest.approx(D**-0.25, rel=0.02)
+    assert stds["scaled"] == pytest.approx(D**0.25, rel=0.02)
 
 
 def behind(norm, added, **options):
@@ -295,7 +295,7 @@ ORDERS = ["kpt", "ktp", "pkt", "ptk", "tkp", "tpk", "k+pt", "pt+k", "kt+p", "p+k
 
 @pytest.mark.parametrize(
     ("made", "size"),
-    [({}, 1.0), ({"scale": math.sqrt(D)}, math.sqrt(D)), ({"tied": True}, 1 / math.sqrt(D))],
+    [({}, D**-0.25), ({"scale": math.sqrt(D)}, D**0.25), ({"tied": True}, 1 / math.sqrt(D))],
 )
 def test_neither_the_order_of_lookups_nor_that_of_sums_decides(made, size):
     tokens = torch.randint(0, 100, (4, PLACES))
@@ -325,3 +325,24 @@ def test_rows_are_as_large_as_a_signal_that_they_are_added_to():
         plan = isoinit.plan(Timed(first), given)
         assert plan["hours.weight"].std == pytest.approx(3, rel=0.1)
         assert plan["places.weight"].std == pytest.approx(3, rel=0.1)
+
+
+class Waves(nn.Module):
+    """Rows of a table, perhaps scaled, and sines of places that are not trained."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.tokens, self.out, self.scale = nn.Embedding(100, D), nn.Linear(D, 5), scale
+        phase = torch.arange(PLACES)[:, None] / 1e4 ** (torch.arange(D // 2) * 2 / D)
+        self.register_buffer("waves", torch.cat([phase.sin(), phase.cos()], 1))
+
+    def forward(self, tokens):
+        return self.out(self.tokens(tokens) * self.scale + self.waves[: tokens.shape[1]])
+
+
+@pytest.mark.parametrize("length", [PLACES, 5])
+@pytest.mark.parametrize("scale", [1.0, math.sqrt(D)])
+def test_rows_are_as_large_as_the_sines_that_are_added(length, scale):
+    plan = isoinit.plan(Waves(scale), torch.randint(0, 100, (4, length)))
+    assert plan["tokens.weight"].std * scale == pytest.approx(math.sqrt(0.5), rel=0.02)
+    assert plan["tokens.weight"].rule == "embedding beside others"

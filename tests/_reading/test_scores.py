@@ -55,13 +55,13 @@ def test_rows_that_are_multiplied_share_the_terms(way):
 
 def test_a_product_that_the_model_scales_is_left():
     plan = isoinit.plan(Factors("scaled"), pairs())
-    assert plan["users.weight"].std == plan["items.weight"].std == 1
+    assert plan["users.weight"].std == plan["items.weight"].std == D**-0.25
 
 
 def test_beside_a_normalized_vector_the_rows_take_all():
     plan = isoinit.plan(Factors("sum", norm=True), pairs())
     assert plan["items.weight"].std == pytest.approx(D**-0.5)
-    assert plan["users.weight"].std == 1
+    assert plan["users.weight"].std == D**-0.25
 
 
 class Towers(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -79,43 +80,63 @@ def second_of_table(
 ) -> float | None:
     """Return the second moment that rows need which are looked up by the example (types, segments).
 
-    It is one, unless they are added to what the forward scales (token rows times √width), what is
-    also an output layer, or a signal: then they are as large, in whatever order they are added. None
-    where nothing of that kind is known, and for rows that the forward scales themselves.
+    None for the usual size: where they are added to nothing known, or to rows of that size alone, and
+    for rows that the forward scales themselves, which others follow. Beside rows that it scales
+    (tokens times √width), or that are also an output layer, they are as large as these, in whatever
+    order they are added. Beside a signal, or a table that is not trained, they are as large as that.
 
     Args:
         graph: what the model does.
         op: the lookup.
         signals: the signals known so far.
-        size: gives the second moment of the rows of a lookup, whatever they are added to.
+        size: gives the usual second moment of the rows of a lookup, whatever they are added to.
     """
-    value, own = op.outputs[0], size(op)
+    value, scaled = op.outputs[0], 1.0
     while len(readers := graph.consumers.get(value, [])) == 1:
         reader = readers[0]
-        if reader.name in SUMS and len(reader.inputs) > 1:
+        if reader.name in SUMS and (len(reader.inputs) > 1 or _added(reader)):
             break
         scale = _scale(reader)
         if scale is None:
             return None
-        value, own = reader.outputs[0], own * scale
+        value, scaled = reader.outputs[0], scaled * scale
     else:
         return None
-    if not _is_unit(own):
-        return None
-    share, others = 1.0, list[float]()
+    share, rows, fixed = 1.0, list[float](), _added(reader)
     for term in _terms(graph, reader):
         if term.value == value:
             share = term.share
         elif (table := _table_under(graph, term.value)) is not None:
-            second = size(table[0]) * table[1] * term.share
-            others += [] if _is_unit(second) else [second]
-        elif term.value in signals and not _learned(graph, term.value):
-            others.append(signals[term.value].second * term.share)
-    return max(others) / share if others else None
+            rows.append(size(table[0]) * table[1] * term.share)
+        elif (second := _not_learned(graph, term.value, signals)) is not None:
+            fixed.append(second * term.share)
+    if fixed:
+        return max(fixed) / (share * scaled)
+    usual = size(op)
+    rows = [second for second in rows if not math.isclose(second, usual, rel_tol=1e-6)]
+    return max(rows) / share if rows and scaled == 1 else None
 
 
-def _is_unit(second: float) -> bool:
-    return abs(second - 1) < 1e-6
+def _added(op: Op) -> list[float]:
+    """Return the second moment of a constant table that an operation adds; [] where it adds none."""
+    mean, second = op.detail.constant or (0.0, 0.0)
+    return [second] if second > mean**2 * (1 + 1e-9) and not op.uses else []
+
+
+def _not_learned(graph: Graph, value: int, signals: Mapping[int, Signal]) -> float | None:
+    """Return the second moment of a signal, or of a part of a buffer; None for what is learned.
+
+    What a norm layer makes of learned vectors has the size that the norm gives.
+    """
+    maker = graph.producers.get(graph.trunk(value))
+    if maker is not None and maker.index in graph.norms:
+        return signals[value].second if value in signals else 1.0
+    if value in signals and not _learned(graph, value):
+        return signals[value].second
+    while (maker := graph.producers.get(value)) is not None and maker.kind == "move":
+        value = maker.inputs[0]
+    given = graph.given.get(value)
+    return given.second if given is not None and given.fixed else None
 
 
 def _in_sum(

@@ -128,7 +128,7 @@ class _Chooser:
         second = fed.second if fed is not None else None
         if role.slot == "table":
             second = second_of_table(self.graph, op, self.signals, self._size_of_rows)
-            return role if second is None else replace(role, second=rounded(second))
+            return role if second is None else replace(role, joined=rounded(second))
         if op.kind == "lookup" or not op.inputs:
             second = second_beside(self.graph, op, self.signals)
         beside = role.slot in ("position", "token")

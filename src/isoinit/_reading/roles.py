@@ -64,6 +64,7 @@ class Role:
         chain: for a weight or bias, the deep plain chain that its layer is part of.
         motif: what it is in a small pattern that a paper has its own rule for.
         second: the second moment that the layer gets, if all layers before it are as planned.
+        joined: the second moment of what rows of a table are added to; 0 where that is not known.
         mean: the mean of what the layer gets, where that is known.
         followed: whether that is known; where it is not, unit size is taken for granted.
         lost: where it is not, the operation that the signal gets lost in.
@@ -108,6 +109,7 @@ class Role:
     chain: Chain | None = None
     motif: Motif | None = None
     second: float = 1.0
+    joined: float = 0.0
     mean: float = 0.0
     followed: bool = True
     lost: str = ""

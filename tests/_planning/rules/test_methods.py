@@ -36,7 +36,7 @@ def test_every_method_can_be_asked_for_by_name(method):
 def test_a_method_leaves_embeddings_and_norms_to_their_rules():
     model = nn.Sequential(nn.Embedding(10, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     plan = isoinit.plan(model, torch.tensor([[1]]), method="orthogonal")
-    assert plan["0.weight"].initializer == isoinit.Normal()
+    assert plan["0.weight"].initializer == isoinit.Normal(std=4**-0.25)
     assert plan["1.weight"].initializer == isoinit.Ones()
     assert plan["2.weight"].initializer == isoinit.Orthogonal()
 

@@ -50,7 +50,7 @@ def test_norms_biases_slopes_and_embeddings():
         nn.Linear(16, 2),
     )
     plan = isoinit.init(model, torch.tensor([[1, 2, 0]]), seed=0)
-    assert plan["0.weight"].initializer == isoinit.Normal(std=1.0)
+    assert plan["0.weight"].initializer == isoinit.Normal(std=16**-0.25)
     assert plan["2.weight"].initializer == isoinit.Ones()
     assert plan["2.bias"].initializer == plan["1.bias"].initializer == isoinit.Zeros()
     assert plan["3.weight"].initializer == isoinit.Constant(0.25)
@@ -145,7 +145,7 @@ def test_positions_and_tokens_are_as_large_as_what_they_join():
     for name in ("cls_token", "position_embeddings"):
         assert vit[f"embeddings.{name}"].std == pytest.approx(1, rel=0.05)
     bert = isoinit.plan(BertModel(BertConfig(vocab_size=99, **size)), None)
-    assert bert["embeddings.position_embeddings.weight"].initializer.std >= 1
+    assert bert["embeddings.position_embeddings.weight"].std == pytest.approx(32**-0.25)
 
 
 def test_the_output_bias_from_class_frequencies():

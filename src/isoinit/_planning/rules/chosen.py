@@ -126,6 +126,7 @@ def _facts(role: Role) -> dict[str, str]:
         "source": role.source or "what feeds it",
         "inputs": _few_words(role),
         "second": f"{role.second:.3g}",
+        "joined": f"{role.joined:.3g}",
         "lost": f" ({role.lost})" if role.lost else "",
         "length": str(role.chain.length) if role.chain else "",
         "bias": f"{role.chain.bias:.3g}" if role.chain else "",

@@ -25,6 +25,7 @@ from isoinit._planning.rules.sizes import (
     layer_scale,
     motif_size,
     neutral,
+    rows,
     start_of_weight,
 )
 from isoinit.initializers import (
@@ -146,11 +147,11 @@ OTHERS: tuple[Rule, ...] = (
     ),
     Rule(
         "embedding beside others",
-        lambda role: role.slot == "table" and role.second != 1,
-        lambda role: Normal(std=math.sqrt(role.second / role.layout.fan_in)),
+        lambda role: role.slot == "table" and role.joined > 0,
+        lambda role: Normal(std=math.sqrt(role.joined / role.layout.fan_in)),
         "a lookup table whose rows are added to scaled rows of another, or to a signal",
         "Var = E[x²] of what they join",
-        "its rows are added to others that are scaled, or to a signal: as large as these ({second} in "
+        "its rows are added to others that are scaled, or to a signal: as large as these ({joined} in "
         "variance), so that neither drowns the other",
         "Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2",
     ),
@@ -168,11 +169,12 @@ OTHERS: tuple[Rule, ...] = (
     Rule(
         "embedding",
         slot("table"),
-        lambda role: Normal(std=1 / math.sqrt(role.layout.fan_in)),
-        "any other lookup table",
-        "Var = 1/rows that are added up",
-        "a row is looked up and not summed, so unit variance gives a signal of unit size",
-        "fan-in of a lookup; torch.nn.Embedding",
+        rows,
+        "any other lookup table, of d columns",
+        "Var = d^(-1/2)/rows that are added up",
+        "a row changes only when it is looked up: at d^(-1/4), with weights behind it that make up "
+        "for that, a step of Adam changes both by the same share",
+        "fan-in of a lookup; Kingma & Ba 2015, section 2.1",
     ),
     Rule(
         "position or token",

@@ -30,6 +30,7 @@ def _plain(reason: str) -> str:
         "fed": "the function",
         "gain": "g",
         "second": "E[x²]",
+        "joined": "E[x²]",
         "source": "see `explain`",
         "inputs": "a few numbers, or up to 32 columns of the example,",
         "lost": "",

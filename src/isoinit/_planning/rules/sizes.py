@@ -149,6 +149,15 @@ def start_of_weight(role: Role) -> Initializer:
     return Normal(std=(ESTIMATE if role.motif.place else 1.0) / math.sqrt(role.motif.size))
 
 
+def rows(role: Role) -> Initializer:
+    """Return rows that a step of Adam changes by the same share as the weights that read them.
+
+    Steps have one size, so that shares are as 1/std. Of d columns of size s the weights behind have
+    the std 1/(s √d), which is equal for s = d^(-1/4).
+    """
+    return Normal(std=role.layout.fan_out**-0.25 / math.sqrt(role.layout.fan_in))
+
+
 def kinks(role: Role) -> Initializer:
     """Return the biases beside them: over a range of ±√3 deviations they make the other half."""
     assert role.beside is not None, "the rule asks for one"
