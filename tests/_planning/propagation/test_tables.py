@@ -1,6 +1,5 @@
 """Rows that are looked up, against torch's own lookups and against closed forms."""
 
-
 import pytest
 import torch
 from torch import nn
