@@ -77,6 +77,55 @@ def test_classes_that_are_written_out_get_no_kinks():
     assert plan["0.bias"].rule == "bias"
 
 
+class Moved(nn.Module):
+    """A network behind something that moves its input."""
+
+    def __init__(self, move, n_in=8):
+        super().__init__()
+        self.move, self.net = move, network(n_in)
+
+    def forward(self, x):
+        return self.net(self.move(x))
+
+
+UNEVEN = torch.tensor([1.0, 100.0, 1, 1, 1, 1, 1, 1])
+TOLD = {
+    "folded": lambda x: x.reshape(-1, 8),
+    "an axis more": lambda x: x[:, None],
+    "scaled": lambda x: 2 * x,
+}
+MIXED = {
+    "turned over": lambda x: x.flip(-1),
+    "in another order": lambda x: x[:, torch.arange(7, -1, -1)],
+    "sorted": lambda x: x.sort(-1).values,
+}
+
+
+def sizes_of(move, x, n_in=8):
+    return isoinit.plan(Moved(move, n_in), x)["net.0.bias"].initializer.sizes
+
+
+@pytest.mark.parametrize("move", TOLD | MIXED)
+def test_columns_are_told_apart_only_where_they_stay_in_order(move):
+    torch.manual_seed(0)
+    sizes = sizes_of((TOLD | MIXED)[move], torch.randn(200, 8) * UNEVEN)
+    one = 2.0 if move == "scaled" else 1.0
+    assert sizes == ((one, 128 * one, *[one] * 6) if move in TOLD else (32.0,) * 8)
+
+
+@pytest.mark.parametrize("shape", [(70, 1, 4, 4), (70, 4, 4), (70, 16, 1)])
+def test_pixels_in_a_row_have_the_moments_of_all(shape):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    assert sizes_of(lambda x: x.flatten(1), x, 16) == (0.25,) * 16
+
+
+@pytest.mark.parametrize("length", [8, 5])
+def test_channels_that_are_moved_last_have_the_moments_of_all(length):
+    torch.manual_seed(0)
+    x = torch.randn(200, 8, length) * UNEVEN[:, None]
+    assert sizes_of(lambda x: x.transpose(1, 2), x) == (32.0,) * 8
+
+
 class Forecast(nn.Module):
     """The last value, and what a network adds to it."""
 

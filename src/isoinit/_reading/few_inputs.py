@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +14,8 @@ MANY = (
     32  # columns of an example: of more it hardly counts where units bend (decisions/choosing.md)
 )
 JOINS = frozenset({"cat", "concat"})
+# May put units in another order; `x[None]` and `x[:, None]` do not, and have more axes.
+TURNS = frozenset("flip fliplr roll getitem index index_select take_along_dim gather".split())
 Feature = tuple[float, float]
 """The mean and the standard deviation of one input."""
 
@@ -69,11 +72,12 @@ def _is_step(graph: Graph, op: Op) -> bool:
 def features(graph: Graph, value: int) -> tuple[Feature, ...]:
     """Return the mean and deviation of each of few numbers that the example gives; () if it does not.
 
-    They may be moved, scaled and shifted by constants, and put side by side first. An input that does
-    not vary, as an example of zeros, tells nothing.
+    They may be moved, scaled and shifted by constants, and put side by side first. Numbers that are
+    not told apart where they come from, such as the pixels of an image, have the moments of all. An
+    input that does not vary, as an example of zeros, tells nothing.
     """
-    steps: list[Op] = []
-    while (op := graph.producers.get(value)) is not None:
+    steps, at = list[Op](), value
+    while (op := graph.producers.get(at)) is not None:
         if op.name in JOINS and op.inputs and not op.uses and _joins_last(graph, op):
             parts = [features(graph, part) for part in op.inputs]
             found = tuple(feature for part in parts for feature in part) if all(parts) else ()
@@ -81,9 +85,30 @@ def features(graph: Graph, value: int) -> tuple[Feature, ...]:
         if not _is_step(graph, op):
             return ()
         steps.append(op)
-        value = op.inputs[0]
-    given = graph.given.get(value)
-    return () if given is None else _through(steps, given.units)
+        at = op.inputs[0]
+    given = graph.given.get(at)
+    if given is None or not given.units:
+        return ()
+    alike = (given.mean, math.sqrt(max(given.second - given.mean**2, 0.0)))
+    told = _stays_last(graph, at, steps[::-1])
+    return _through(steps, given.units if told else (alike,) * graph.sizes[value][-1])
+
+
+def _stays_last(graph: Graph, value: int, steps: Sequence[Op]) -> bool:
+    """Return whether the units of a tensor of the example are the last axis behind some steps."""
+    axis = 1 if len(graph.sizes[value]) >= 4 else len(graph.sizes[value]) - 1
+    for op in steps:
+        before, after = graph.sizes[op.inputs[0]], graph.sizes[op.outputs[0]]
+        if op.kind != "move":
+            axis += len(after) - len(before)
+            continue
+        runs = op.detail.axes or ()
+        alone = [all(old == axis or before[old] == 1 for old in olds) for olds in runs]
+        places = [new for new, olds in enumerate(runs) if axis in olds and alone[new]]
+        if len(places) != 1 or (op.name in TURNS and len(before) == len(after)):
+            return False
+        axis = places[0]
+    return axis == len(graph.sizes[steps[-1].outputs[0]] if steps else graph.sizes[value]) - 1
 
 
 def _joins_last(graph: Graph, op: Op) -> bool:

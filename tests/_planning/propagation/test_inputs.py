@@ -267,3 +267,16 @@ def test_large_inputs_that_the_output_shares_count_as_standardized(carried):
     assert plan["first.weight"].std == pytest.approx(48**-0.5 / size, rel=0.01)
     told = "which the output shares" if carried else "that for inputs of 1024"
     assert [w for w in plan.warnings if "'first.weight'" in w and told in w]
+
+
+def test_columns_of_different_sizes_that_are_taken_apart_are_not_known():
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Linear(8, WIDE)
+
+        def forward(self, x):
+            return self.map(torch.cat(x.chunk(2, -1)[::-1], -1))
+
+    x = table(64, 1.0, 100.0, *[1.0] * 6)
+    assert isoinit.plan(Halves(), x)["map.weight"].std > 0

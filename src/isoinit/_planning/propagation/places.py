@@ -175,8 +175,8 @@ def _part_of(context: Context, op: Op, signal: Signal, moved: Signal) -> Signal 
 
 def _taken_apart(context: Context, op: Op) -> dict[int, Signal]:
     """Return the signals of what was joined just before, for the outputs that lie within one."""
-    join = context.graph.producers[op.inputs[0]]
-    if join.name not in ("cat", "concat") or len(join.detail.dims) != 1:
+    join = context.graph.producers.get(op.inputs[0])
+    if join is None or join.name not in ("cat", "concat") or len(join.detail.dims) != 1:
         return {}
     (axis,) = join.detail.dims
     found: dict[int, Signal] = {}
