@@ -119,6 +119,43 @@ def test_kernels_that_are_made_start_as_kernels():
     assert plan["make.bias"].std == pytest.approx(math.sqrt(2 / 144))
 
 
+class Edges(nn.Module):
+    """What edges know makes the weights that their messages go through (Gilmer et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.make = nn.Linear(5, 32), nn.Linear(32, N * N)
+
+    def forward(self, x, edges):
+        weights = self.make(self.code(edges).relu()).view(*edges.shape[:2], N, N)
+        return torch.einsum("ijab,jb->ia", weights, x)
+
+
+def test_weights_that_edges_make_count_the_neighbours():
+    plan = isoinit.plan(Edges(), (torch.randn(6, N), torch.randn(6, 6, 5)))
+    assert plan["make.weight"].std == 0
+    assert plan["make.bias"].std == pytest.approx(1 / math.sqrt(6 * N))
+
+
+class Aligned(nn.Module):
+    """A matrix that turns points, made of all of them, and the identity (Qi et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.make, self.out = nn.Linear(3 * 40, 9), nn.Linear(3, N)
+
+    def forward(self, points):
+        turn = self.make(points.flatten(1)).view(-1, 3, 3) + torch.eye(3)
+        return self.out(torch.bmm(points, turn))
+
+
+def test_a_matrix_beside_the_identity_starts_as_the_identity():
+    model, points = Aligned(), torch.randn(8, 40, 3)
+    plan = isoinit.init(model, points, seed=0)
+    assert plan["make.weight"].std == plan["make.bias"].std == 0
+    assert torch.equal(model(points), model.out(points))
+
+
 class ScoresWithBias(nn.Module):
     """Scores of attention, and what is added to them from the queries' source."""
 

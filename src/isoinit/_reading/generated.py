@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import Graph, Op, Use
+from isoinit._reading.graph import SUMS, Graph, Op, Use
 
 FAR = 16  # operations between a layer and the product that its output is a weight of
 LINEAR = frozenset({"mul", "div", "add", "sub"})
@@ -25,12 +25,14 @@ class Factor:
         summed: its axes that are summed over.
         free: its axes that the result has of it alone, and those of products before.
         linear: whether it goes through products and sums alone from here to that product.
+        added: whether a constant, such as the identity, is added to it on that way.
     """
 
     value: int
     summed: frozenset[int]
     free: frozenset[int]
     linear: bool = True
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def generates(graph: Graph, op: Op, made: Factor) -> bool:
     if op.kind != "map" or not op.uses:
         return False
     units = units_of_map(graph, op)
-    return bool(made.summed) and made.summed <= units and bool(made.free & units)
+    return bool(made.summed & units) and bool(made.free & units)
 
 
 def with_modulated(graph: Graph, scales: Mapping[int, Scale]) -> Graph:
@@ -152,8 +154,11 @@ def _behind(graph: Graph, op: Op, factor: Factor) -> Iterator[Factor]:
             behind = len(made) - len(size)
             if behind >= 0 and all(n in (1, made[axis + behind]) for axis, n in enumerate(size)):
                 spread = {axis + behind: (axis,) for axis, n in enumerate(size) if n > 1}
-                before = _before(value, factor, spread)
-                yield replace(before, linear=factor.linear and op.name in LINEAR)
+                yield replace(
+                    _before(value, factor, spread),
+                    linear=factor.linear and op.name in LINEAR,
+                    added=factor.added or (op.name in SUMS and op.detail.constant is not None),
+                )
 
 
 def _before(value: int, factor: Factor, old: Mapping[int, Iterable[int]]) -> Factor:
@@ -162,7 +167,7 @@ def _before(value: int, factor: Factor, old: Mapping[int, Iterable[int]]) -> Fac
         frozenset(axis for new in axes for axis in old.get(new, ()))
         for axes in (factor.summed, factor.free)
     )
-    return Factor(value, summed, free, factor.linear)
+    return Factor(value, summed, free, factor.linear, factor.added)
 
 
 def units_of_map(graph: Graph, op: Op) -> frozenset[int]:

@@ -26,6 +26,7 @@ class Generator:
         bias: the parameter that the layer adds, of which nothing else is made; "" where it adds none,
             and where more than products and sums makes the weights of its outputs.
         estimate: whether they give one number, with which the model ends.
+        added: whether a constant is added to them, such as the identity, which they then start as.
     """
 
     op: Op
@@ -33,6 +34,7 @@ class Generator:
     second: float
     bias: str
     estimate: bool
+    added: bool
 
 
 def generators(graph: Graph) -> list[Generator]:
@@ -77,6 +79,7 @@ def _generator(
         second=function.gain**-2 if function else 1.0,
         bias=biases[0] if alone and made.linear else "",
         estimate=ends and any(size[axis] == 1 for axis in factor.free),
+        added=made.added,
     )
 
 

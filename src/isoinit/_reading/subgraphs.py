@@ -74,7 +74,7 @@ def _of_generators(makers: Sequence[Generator]) -> Found:
     for maker in makers:
         kind = "generator" if maker.bias else "generated weight"
         yield from _weights(maker.op, Motif(kind, maker.terms))
-        if maker.bias:
+        if maker.bias and not maker.added:
             yield (
                 maker.bias,
                 Motif("start of a weight", maker.terms * maker.second, int(maker.estimate)),
