@@ -45,7 +45,28 @@ def denoiser(m, x, t):
 NOISE = {"first": nn.Conv2d(3, 8, 3, padding=1), "time": nn.Linear(5, 8)}
 LAST = nn.Conv2d(8, 3, 3, padding=1)
 IMAGE = torch.randn(2, 3, 8, 8)
+
+
+def flow(m, x):
+    """The gradient of a Hamiltonian, turned (Greydanus et al. 2019)."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(m.net(x).sum(), x, create_graph=True)
+    return torch.cat([slope[:, 2:], -slope[:, :2]], 1)
+
+
+def energy(m, atoms):
+    return m.net(atoms).squeeze(-1).sum(1)
+
+
+def pooled(m, x):
+    """A mean over places, weighed by one number each."""
+    return m.out((m.net(x) * x).mean(1))
+
+
 YES = {
+    "a Hamiltonian": (Applied(flow, net=mlp(4, 16, 1)), torch.randn(5, 4), "net.2.weight"),
+    "an energy": (Applied(energy, net=mlp(6, 16, 1)), torch.randn(5, 9, 6), "net.2.weight"),
     "autoencoder": (mlp(16, 4, 16), torch.randn(5, 16), "2.weight"),
     "deep autoencoder": (mlp(16, 8, 4, 8, 16), torch.randn(5, 16), "6.weight"),
     "VAE": (generative.VAE(), torch.rand(4, 64), "out.weight"),
@@ -110,6 +131,10 @@ class Buffered(nn.Module):
 
 TEN = {"first": nn.Linear(16, 10), "last": nn.Linear(10, 10)}
 NO = {
+    "weights of a mean": (
+        Applied(pooled, net=mlp(6, 16, 1), out=nn.Linear(6, 3)),
+        torch.randn(5, 9, 6),
+    ),
     "classifier": (mlp(16, 32, 10), torch.randn(5, 16)),
     "classifier of pictures": (vision.ResNet50(), torch.randn(2, 3, 32, 32)),
     "few classes": (mlp(16, 32, 2), torch.randn(5, 16)),

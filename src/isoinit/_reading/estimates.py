@@ -3,7 +3,8 @@
 Which loss follows is not known when a model is planned. An output of the shape of an input is a
 picture, a sound or a noise that is compared with one; and a network of one to three numbers for each
 example is a function of coordinates. One number alone is regressed, or is a logit that starts at even
-odds either way. What chooses among several classes has the form of none of these.
+odds either way; it may be a sum over parts, and its derivative may be the output. What chooses among
+several classes has the form of none of these.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
         op: the layer.
         follows: what follows it.
     """
-    ends = follows.end is None or follows.end.name in LOSSES
-    if follows.activation is not None or follows.norm or not ends:
+    if follows.activation is not None or follows.norm or not _is_behind_layer(graph, op):
         return False
-    if not _is_behind_layer(graph, op):
-        return False
-    if follows.end is not None or _is_one_number(op):
+    if follows.end is not None:
+        return follows.end.name in LOSSES or (_is_one_number(op) and _is_energy(graph, op))
+    if _is_one_number(op):
         return True
     shapes = _signals(graph)
     made = op.outputs[0]
@@ -39,6 +39,25 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
 def _is_one_number(op: Op) -> bool:
     """Return whether a layer has one unit, and is one map."""
     return all(use.layout.is_one_unit for use in op.uses if use.slot == "weight")
+
+
+def _is_energy(graph: Graph, op: Op) -> bool:
+    """Return whether what a layer gives is added up, if at all, and then is the output or derived.
+
+    So are the energy of atoms, and the Hamiltonian whose gradient is the output.
+    """
+    value = op.outputs[0]
+    while value not in graph.outputs:
+        readers = graph.consumers.get(value, [])
+        if any(reader.name == "grad" for reader in readers):
+            return True
+        if len(readers) != 1 or len(readers[0].inputs) != 1 or readers[0].uses:
+            return False
+        (reader,) = readers
+        if not (reader.kind == "move" or reader.is_neutral or reader.name in ("sum", "mean")):
+            return False
+        value = reader.outputs[0]
+    return True
 
 
 def _made_by(graph: Graph, value: int) -> int:
