@@ -97,7 +97,6 @@ TOLD = {
 MIXED = {
     "turned over": lambda x: x.flip(-1),
     "in another order": lambda x: x[:, torch.arange(7, -1, -1)],
-    "sorted": lambda x: x.sort(-1).values,
 }
 
 
@@ -111,6 +110,17 @@ def test_columns_are_told_apart_only_where_they_stay_in_order(move):
     sizes = sizes_of((TOLD | MIXED)[move], torch.randn(200, 8) * UNEVEN)
     one = 2.0 if move == "scaled" else 1.0
     assert sizes == ((one, 128 * one, *[one] * 6) if move in TOLD else (32.0,) * 8)
+
+
+@pytest.mark.parametrize("function", [torch.sin, lambda x: x.sort(-1).values])
+def test_a_function_of_columns_is_no_column(function):
+    plan = isoinit.plan(Moved(function), torch.randn(200, 8))
+    assert plan["net.0.bias"].rule == "bias"
+
+
+def test_a_column_that_is_the_same_everywhere_does_not_switch_it_off():
+    x = torch.cat([torch.randn(200, 7), torch.ones(200, 1)], 1)
+    assert isoinit.plan(network(8), x)["0.bias"].rule == "kinks"
 
 
 @pytest.mark.parametrize("shape", [(70, 1, 4, 4), (70, 4, 4), (70, 16, 1)])

@@ -10,9 +10,8 @@ import numpy as np
 from isoinit._reading.graph import Graph, Op, ReplayError, Use
 
 FEW = 3
-MANY = (
-    32  # columns of an example: of more it hardly counts where units bend (decisions/choosing.md)
-)
+# Columns of an example: of more it hardly counts where units bend (docs/decisions/choosing.md).
+MANY = 32
 JOINS = frozenset({"cat", "concat"})
 # May put units in another order; `x[None]` and `x[:, None]` do not, and have more axes.
 TURNS = frozenset("flip fliplr roll getitem index index_select take_along_dim gather".split())
@@ -37,13 +36,16 @@ def _are_columns(graph: Graph, value: int) -> bool:
     """Return whether a value is columns of the example that vary, or of one without values.
 
     An example of zeros or ones alone tells shapes. Columns that are mostly zero, as a class that is
-    written out, bend no further than at 0 and 1.
+    written out, bend no further than at 0 and 1. Behind a function that is no line they are none.
     """
     found = sources(graph, value)
     given = [graph.given.get(one) for one in found]
     if None in given and graph.missed:
         return False
-    return bool(found) and all(not one or not one.varies or bool(one.units) for one in given)
+    units = [one.units if one and one.varies else ((0.0, 0.0),) for one in given]
+    if not all(units):  # of no tensor of the example, or too many, or mostly zero
+        return False
+    return bool(features(graph, value)) or any(std == 0 for each in units for _, std in each)
 
 
 def sources(graph: Graph, value: int) -> tuple[int, ...]:
