@@ -109,6 +109,22 @@ OWN = Applied(lambda m, x: x + torch.sin(x) ** 2)
 ABSOLUTE = Applied(lambda m, x: x.abs())
 SMALL = between(nn.ReLU(), 64), X[:, :64]
 ESTIMATE = nn.Sequential(nn.Linear(WIDE, WIDE), nn.ReLU(), nn.Linear(WIDE, WIDE))
+
+
+class Made(nn.Module):
+    """A layer whose weights another makes of a code."""
+
+    def __init__(self):
+        super().__init__()
+        self.code, self.make = nn.Linear(40, 16), nn.Linear(16, 64 * 8)
+
+    def forward(self, x, code):
+        made = self.make(self.code(code).relu()).view(-1, 64, 8)
+        return torch.bmm(x[:, None], made)[:, 0]
+
+
+MADE = Made(), (torch.randn(5, 64), torch.randn(5, 40))
+TABLE = nn.Sequential(nn.Linear(9, 16), nn.ReLU(), nn.Linear(16, 2)), torch.randn(70, 9)
 CURVE = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 1)), torch.zeros(4, 1)
 
 
@@ -157,9 +173,10 @@ CASES = {
     "a weight behind a sigmoid": [
         (between(f), "2.weight") for f in (nn.Sigmoid(), nn.Softplus(), ABSOLUTE)
     ],
-    "a weight of one to three inputs": [(CURVE, "0.weight")],
-    "the bias beside it": [(CURVE, "0.bias")],
+    "a weight of one to three inputs": [(CURVE, "0.weight"), (TABLE, "0.weight")],
+    "the bias beside it": [(CURVE, "0.bias"), (TABLE, "0.bias")],
     "a weight whose outputs scale": [(COUPLING, "last.weight")],
+    "a weight whose outputs are the weights": [(MADE, "make.weight"), (MADE, "make.bias")],
     "13 or more layers": [(stack(f), "8.weight") for f in MIRRORED],
     "the same under tanh": [(stack(nn.Tanh), "8.weight"), (stack(nn.Tanh), "8.bias")],
     "the same under exp(-x²)": [(stack(Bump), "8.weight"), (stack(Bump), "8.bias")],
