@@ -45,19 +45,20 @@ def generators(graph: Graph) -> list[Generator]:
     the signal. What makes weights also makes those of a single input or output, which alone would be
     one of two vectors of an inner product.
     """
-    found: dict[int, Generator] = {}
-    single: dict[int, Generator] = {}
-    for linear in (True, False):
-        for op in reversed(graph.ops):
-            sides = list(factors(graph, op))
-            for factor, other in zip(sides, sides[::-1], strict=True):
-                for maker, made in reached(graph, factor):
-                    if made.linear is not linear:
-                        continue
-                    whole = generates(graph, maker, made)
-                    if whole or (linear and _is_of_one(graph, maker, made, factor)):
-                        one = _generator(graph, (maker, made), op, (factor, other))
-                        (found if whole else single).setdefault(maker.index, one)
+    straight, bent, single = (dict[int, Generator]() for _ in range(3))
+    for op in reversed(graph.ops):
+        sides = list(factors(graph, op))
+        for factor, other in zip(sides, sides[::-1], strict=True):
+            for maker, made in reached(graph, factor):
+                if generates(graph, maker, made):
+                    kind = straight if made.linear else bent
+                elif made.linear and _is_of_one(graph, maker, made, factor):
+                    kind = single
+                else:
+                    continue
+                if maker.index not in kind:
+                    kind[maker.index] = _generator(graph, (maker, made), op, (factor, other))
+    found = bent | straight
     read = {_read(graph, one.op) for one in found.values()}
     return list(({i: g for i, g in single.items() if _read(graph, g.op) in read} | found).values())
 
