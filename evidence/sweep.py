@@ -39,6 +39,8 @@ def sweep(
             looked at again: an interrupted sweep goes on where it stopped.
     """
     _load()
+    if rows:
+        rows.parent.mkdir(parents=True, exist_ok=True)
     kept = rows_of(rows) if rows else {}
     writing = Lock()
 

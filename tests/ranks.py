@@ -70,6 +70,7 @@ def _answer(pipe, deadline):
 
 def _serve(pipe):
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # ranks talk through gloo; NCCL takes one a GPU
     with suppress(EOFError):
         while True:
             found, together = _run(*pipe.recv())

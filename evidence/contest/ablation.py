@@ -127,7 +127,7 @@ def _times(ratio: float) -> str:
 
 
 def _verdict(results: Mapping[str, Mapping[str, list[float]]]) -> str:
-    """Say whether losses are higher without a rule, over models or, of one model, over seeds."""
+    """Say whether losses are higher without a rule, over models or, of one or two, over seeds."""
     ratios = [_ratio(result) for result in results.values()]
     if any(math.isinf(ratio) for ratio in ratios):
         return "supported" if max(ratios) == math.inf else "contradicted"
@@ -138,6 +138,8 @@ def _verdict(results: Mapping[str, Mapping[str, list[float]]]) -> str:
         chance = max(ttest_ind(*pair, equal_var=False).pvalue for pair in pairs)
     if not chance < LEVEL:
         return "within noise"
+    if len(ratios) == 2 and min(ratios) < 0 < max(ratios):
+        return "models disagree"
     return "supported" if statistics.fmean(ratios) > 0 else "contradicted"
 
 

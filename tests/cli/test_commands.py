@@ -282,7 +282,7 @@ WRONG = [
     (["plan", "models.py:number"], "returned a int; expected a torch.nn.Module"),
     (["plan", "models.py:refuses"], "forward failed on the example"),
     (["plan", "models.py:default", "--method", "best"], "expected one of auto"),
-    (["plan", "models.py:default", "--seed", "x"], "integer"),
+    (["plan", "models.py:default", "--seed", "x"], "not a valid int"),
     (["plan"], "Missing argument"),
     (["check", "models.py:alone"], "returns a model without a batch"),
     (["audit", "models.py:missing"], "has no function called 'missing'"),

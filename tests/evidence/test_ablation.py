@@ -57,6 +57,7 @@ def test_a_table_says_what_training_supports():
             row("helps", 0.5),
             row("harms", -0.5, -0.7),
             row("mixed", 0.5, -0.4, 0.1, -0.3),
+            row("splits", 0.5, -0.4),
             row("saves", math.inf),
             row("unseen"),
         ]
@@ -64,6 +65,7 @@ def test_a_table_says_what_training_supports():
     verdicts = {line.split(" | ")[0][2:]: line for line in text.splitlines() if "model 0" in line}
     assert verdicts["helps"].endswith("× 1.65 | supported |")
     assert verdicts["harms"].endswith("model 1 × 0.50 | contradicted |")
+    assert verdicts["splits"].endswith("| models disagree |")
     assert verdicts["mixed"].endswith("| within noise |")
     assert verdicts["saves"].endswith("diverges | supported |")
     assert text.rstrip().endswith("rest: unseen.")

@@ -70,7 +70,7 @@ def _on_arrays(activation: Callable[[Any], Any], what: str) -> Callable[[Array],
     def in_torch(z: Array) -> Array:
         torch = sys.modules["torch"]
         with torch.no_grad():
-            return np.asarray(call(torch.tensor(z)).numpy(), np.float64)
+            return np.asarray(call(torch.tensor(z, device="cpu")).numpy(), np.float64)
 
     def in_numpy(z: Array) -> Array:
         return np.asarray(call(z), np.float64)

@@ -243,7 +243,8 @@ class Plan(Readable):
         output of each weight is measured when it is made, without its bias. The weight's scale is
         corrected so that the output's std, over examples and units, is the target. All layers
         behind it see the corrected signal. The corrections are options of the new plan's
-        initializers, so the new plan gives the same bits anywhere. This plan is not changed.
+        initializers, so the new plan gives the same bits anywhere; what the forward draws, as dropout
+        does, is the same at every call. This plan is not changed.
 
         The corrections are computed for this seed: pass it to `apply` too, and a layer meets its
         target to within rounding and dropout. For another seed they are approximately right. Left

@@ -185,7 +185,7 @@ def _from_chunks(
         return read
 
     def open_whole() -> Reader:
-        whole = torch.empty(shape, dtype=dtype)
+        whole = torch.empty(shape, dtype=dtype, device="cpu")
         for chunk in chunks:
             slices = (slice(o, o + n) for o, n in zip(chunk.offsets, chunk.sizes, strict=True))
             whole[tuple(slices)] = _load(chunk, dtype)

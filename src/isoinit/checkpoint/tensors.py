@@ -145,7 +145,7 @@ def drawn(entry: Entry, seed: int) -> Stored:
         initializer.fill_piece(out, stream, layout, Piece.run(start, out.size))
 
     def whole() -> Reader:
-        tensor = torch.empty(entry.shape, dtype=dtype)
+        tensor = torch.empty(entry.shape, dtype=dtype, device="cpu")
         fill_tensor(tensor, initializer, layout, stream)
         return _reader(tensor)
 

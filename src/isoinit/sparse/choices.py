@@ -27,7 +27,7 @@ from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import require_parameters
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import as_array
+from isoinit._writing.fill import array_type, as_array
 from isoinit._writing.parametrized import Holder
 from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit.errors import ArgumentError, IsoinitError, IsoinitWarning
@@ -241,14 +241,14 @@ def draw(choice: Choice, parameter: nn.Parameter, seed: int) -> Drawn:
     entry, initializer = choice.entry, choice.initializer
     assert initializer is not None
     stream = Stream(seed, entry.key)
-    empty = torch.empty(0, dtype=parameter.dtype)
-    kept, values = initializer.draw_kept(stream, entry.layout, as_array(empty).dtype)
+    array = array_type(parameter.dtype)
+    kept, values = initializer.draw_kept(stream, entry.layout, array)
     order = kept.order
     kept = Kept(kept.columns[order], kept.starts, kept.size)
+    sorted_values = torch.empty(len(order), dtype=parameter.dtype, device="cpu")
     if choice.constant is not None:
-        sorted_values = torch.full((len(order),), choice.constant, dtype=parameter.dtype)
+        sorted_values.fill_(choice.constant)
     else:
-        sorted_values = torch.empty(len(order), dtype=parameter.dtype)
         as_array(sorted_values)[:] = values[order]
     if (row := entry.layout.padding) is not None:
         sorted_values[kept.starts[row] : kept.starts[row + 1]] = 0

@@ -162,7 +162,7 @@ def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
     """Shrink the mean in place, and return the logarithm of the first spread."""
     with torch.no_grad():
         mean.mul_(begin.shrink)
-    log_std = begin.std(mean.detach()).log().to(mean.dtype)
+    log_std = begin.std(mean.detach()).log().to(mean)  # its type, and its device
     return nn.Parameter(log_std.expand_as(mean).contiguous())
 
 

@@ -170,7 +170,7 @@ def predict(
             "repeats the same draw; call it outside"
         )
     _warn_if_at_prior(model)
-    first = new_index() if seed is None else torch.tensor(resolve_seed(seed) % 2**63)
+    first = new_index() if seed is None else torch.tensor(resolve_seed(seed) % 2**63, device="cpu")
     with torch.no_grad():
         if _is_chain(model) and not kwargs and len(args) == 1 and args[0].ndim == 2:
             outputs = _all_at_once(model, weights, args[0], samples, first)

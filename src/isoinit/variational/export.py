@@ -67,7 +67,7 @@ def sample(model: Model, seed: int | None = None) -> Model:
         ('Linear', ['bias', 'weight'])
     """
     draws = converted(model)[0][0].draws
-    with draws.fixed(torch.tensor(resolve_seed(seed) % 2**63)):
+    with draws.fixed(torch.tensor(resolve_seed(seed) % 2**63, device="cpu")):
         drawn = {g.name: g.drawn(mean).detach() for g, mean in converted(model)}
     return _plain(model, lambda gaussian, _: drawn[gaussian.name].clone())
 

@@ -99,8 +99,8 @@ class FromPosterior(Initializer):
     def std_for(self, layout: Layout) -> float:
         """The standard deviation of a drawn element, over elements and draws."""
         mean, std = self._moments(layout)
-        spread = mean.double().var(correction=0) if mean.numel() else torch.zeros(())
-        return math.sqrt(float(spread + (0.0 if std is None else std.double().square().mean())))
+        spread = float(mean.double().var(correction=0)) if mean.numel() else 0.0
+        return math.sqrt(spread + (0.0 if std is None else float(std.double().square().mean())))
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw elements `start` to `start + len(out)`."""

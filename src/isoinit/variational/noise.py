@@ -56,7 +56,7 @@ def _(
 
 @torch.library.custom_op("isoinit::new_index_", mutates_args=("out",))
 def _new_index(out: torch.Tensor) -> None:
-    out.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64))
+    out.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
 
 
 @_new_index.register_fake

@@ -185,7 +185,7 @@ class _Mixture(_Sampled):
         stds = [_number(std, start, name, "std") for std in (prior.std, prior.narrow)]
         shares = [math.log(prior.share), math.log1p(-prior.share)]
         self.register_buffer("stds", torch.stack(stds))
-        self.register_buffer("log_shares", torch.tensor(shares).to(stds[0]))
+        self.register_buffer("log_shares", torch.tensor(shares, device="cpu").to(stds[0]))
 
     def log_prob(self, weight: torch.Tensor) -> torch.Tensor:
         parts = [
@@ -212,7 +212,7 @@ class _Any(_Sampled):
             )
         self.parts = _Parts(prior, start, name)
         try:
-            kl_divergence(TorchNormal(torch.zeros(()), torch.ones(())), prior)
+            kl_divergence(TorchNormal(start.new_zeros(()), start.new_ones(())), prior)
         except NotImplementedError:
             self.closed = False
         else:
@@ -272,7 +272,9 @@ def _argument(prior: Distribution, key: str) -> Any:
 
 
 def _number(value: float, start: torch.Tensor, name: str, what: str) -> torch.Tensor:
-    return _in_range(torch.tensor(value, dtype=torch.float64), start, name, what).to(start.device)
+    return _in_range(torch.tensor(value, dtype=torch.float64, device="cpu"), start, name, what).to(
+        start.device
+    )
 
 
 def _in_range(value: torch.Tensor, start: torch.Tensor, name: str, what: str) -> torch.Tensor:

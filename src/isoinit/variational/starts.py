@@ -97,13 +97,13 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
             f"nothing was changed: {entry.initializer} gives {name!r} a spread of {spread:g}; "
             "expected a finite one above 0"
         )
-    return Begin(shrink, lambda _: torch.full((), spread, dtype=torch.float64))
+    return Begin(shrink, lambda _: torch.full((), spread, dtype=torch.float64, device="cpu"))
 
 
 def _share_of(mean: torch.Tensor, start: Trained, planned: float) -> torch.Tensor:
     size = mean.double().square().mean().sqrt()
-    floor = start.floor * size if size > 0 else torch.tensor(planned, dtype=torch.float64)
-    return start.delta * mean.double().abs().clamp_min(float(floor))
+    floor = start.floor * float(size) if size > 0 else planned
+    return start.delta * mean.double().abs().clamp_min(floor)
 
 
 def planned_spread(plan: Plan, name: str) -> float:
@@ -235,7 +235,7 @@ class Regression:
                 fit.set(layer, inputs[0])
 
         draws = next(gaussian for gaussian, _ in distributions(model)).draws
-        with draws.fixed(torch.tensor(seed % 2**63)):
+        with draws.fixed(torch.tensor(seed % 2**63, device="cpu")):
             self._run(model, names, begin)
 
     def _run(self, model: nn.Module, names: dict[int, str], hook: Callable[..., None]) -> None:
@@ -310,7 +310,7 @@ class _Fit:
         # The places of one example share its target: together they count as one.
         weight = (1 / (variance * places)).repeat_interleave(places)
         precision = (flat * weight[:, None]).T @ flat
-        prior = torch.full((flat.shape[1],), float(flat.shape[1] - 1), dtype=flat.dtype)
+        prior = flat.new_full((flat.shape[1],), float(flat.shape[1] - 1))
         prior[-1] = 1.0
         precision = precision + prior.diag()
         right = flat.T @ (weight * target.repeat_interleave(places))

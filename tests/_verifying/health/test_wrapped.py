@@ -180,6 +180,19 @@ def test_fully_sharded_over_two_processes():
     on_ranks(2, check_on_a_rank)
 
 
+def tied(rank):
+    """A tied weight is one parameter of two names; each of its modules is given the gathered one."""
+    model = made()
+    model.blocks[2][0].weight = model.blocks[0][0].weight
+    plain = facts(model)
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    alike(facts(model), plain)
+
+
+def test_tied_in_shards():
+    on_ranks(2, tied)
+
+
 def copied(rank):
     """Copies are found in shards as in whole models, by all ranks alike."""
     model = made()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from isoinit._planning.calibration.forward import copied, running_with
+from isoinit._planning.calibration.forward import copied, running_with, seed_draws
 from isoinit._planning.calibration.notes import doubts, notes_of_corrections, notes_of_left
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
@@ -92,6 +92,7 @@ def measure_corrections(
     borrowed = running_with(drawn, model, parameters, given, run.observe)
     with borrowed as (inner, recorder):
         run.recorder = recorder
+        seed_draws()
         try:
             recorder.run(inner, *given)
         except Exception as failure:

@@ -8,17 +8,15 @@ the run has made the value, its moments are measured, and the walk goes on from 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from isoinit._planning.calibration.forward import copied, running_with, twin
+from isoinit._planning.calibration.forward import SEED, copied, running_with, seed_draws, twin
 from isoinit._planning.propagation import Measured, Walk
 from isoinit._planning.propagation.moments import units_of
 from isoinit._planning.rules import Choice
@@ -33,7 +31,6 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.postponed import unfilled
 from isoinit.errors import TraceError
 
-SEED = 0  # of the weights that the model runs with, and of its own random numbers
 STEPS = 32  # a second moment is rounded to a 32nd of an octave: 2 %
 OTHERWISE = "the model did other operations in this run than when it was read"
 PARTS = 256  # what it is compared with is rounded to as many parts of it
@@ -77,7 +74,7 @@ def measure_moments(
         run.start(walk, {} if chosen is None else chosen)
         borrowed = running_with(drawn, model, parameters, (args, kwargs), run.observe)
         with borrowed as (inner, recorder):
-            _seed()
+            seed_draws()
             recorder.run(inner, args, kwargs)
     except _Enough:
         pass
@@ -123,7 +120,7 @@ def _run_with(
     """Return the graph of one run: see `Recorder.run` for `below`."""
     args, kwargs = copied(arguments)
     with running_with(drawn, model, parameters, (args, kwargs)) as (inner, recorder):
-        _seed()
+        seed_draws()
         return recorder.graph(recorder.run(inner, args, kwargs, below=below), "real")
 
 
@@ -268,13 +265,6 @@ def _varied(arguments: Any) -> tuple[Any, tuple[str, ...]]:
 
     said = "the signal was measured on standard normal numbers: those of the example are all equal"
     return map_tensors(varied, arguments, opened=Mapping), (said,)
-
-
-def _seed() -> None:
-    """Seed what a forward may draw from; whoever borrowed the model puts the states back."""
-    torch.manual_seed(SEED)
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002  # the legacy generator is the global one
 
 
 def _is_compiled(model: nn.Module) -> bool:

@@ -129,7 +129,7 @@ def orthogonal_gain(values: torch.Tensor) -> float | None:
     square = float(gram.diagonal().mean())
     if square <= 0:
         return None
-    off = (gram / square - torch.eye(len(gram))).abs().max()
+    off = (gram / square - torch.eye(len(gram), device=gram.device)).abs().max()
     return math.sqrt(square) if float(off) < 0.02 else None
 
 

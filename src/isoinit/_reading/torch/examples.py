@@ -28,8 +28,9 @@ def examples(model: nn.Module) -> Iterator[Any]:
     model whose forward takes one argument. The values are random, the same at every call.
     """
     inner = unwrap(model)
-    floats = (p for p in inner.parameters() if p.is_floating_point())
-    like = next(floats, torch.empty(0, device="cpu"))
+    parameters = sorted(inner.parameters(), key=torch.is_complex)  # real ones first
+    numbers = (p for p in parameters if p.is_floating_point() or p.is_complex())
+    like = next(numbers, torch.empty(0, device="cpu"))
     home = torch.device("cpu") if like.is_meta else like.device
 
     def typed(tensor: torch.Tensor) -> torch.Tensor:

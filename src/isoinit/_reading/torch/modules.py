@@ -63,15 +63,16 @@ def _inputs(
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield what a layer may take: what comes before it, or inputs that stand for that."""
     value = None if last is None else recorder.value(last)
-    example = _example(layer)
+    with torch.device("cpu"):
+        example = _example(layer)
+        inputs = _as_long(layer) if example is None else example
     if example is None and last is not None:
         yield (last,)
-    for inputs in [_as_long(layer)] if example is None else [example]:
-        typed = tuple(_as_typed(layer, tensor) for tensor in inputs)
-        for tensor in typed:
-            recorder.mark_value(tensor, value)
-        if typed:
-            yield typed
+    typed = tuple(_as_typed(layer, tensor) for tensor in inputs)
+    for tensor in typed:
+        recorder.mark_value(tensor, value)
+    if typed:
+        yield typed
 
 
 def _as_long(layer: nn.Module) -> tuple[torch.Tensor, ...]:
@@ -81,11 +82,9 @@ def _as_long(layer: nn.Module) -> tuple[torch.Tensor, ...]:
 
 
 def _as_typed(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in the type of the layer's parameters, if it is no index."""
-    if not tensor.is_floating_point():
-        return tensor
-    types = (p.dtype for p in layer.parameters() if p.is_floating_point())
-    return tensor.to(next(types, tensor.dtype))
+    """The tensor on the device of the layer's parameters, and if it is no index in their type."""
+    like = next((p for p in layer.parameters() if p.is_floating_point()), tensor)
+    return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
 
 
 def _example(layer: nn.Module) -> tuple[torch.Tensor, ...] | None:

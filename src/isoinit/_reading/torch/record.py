@@ -123,7 +123,8 @@ class Recorder(TorchFunctionMode):
             note(func, *call, made)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
-        """Say that the forward will meet this tensor as the parameter of this name."""
+        """Say that the forward will meet this tensor as the parameter of this name, tied or not."""
+        name = self._aliases.get(name, name)
         node = parameter_node(name, self._shapes[name], of_complex=tensor.is_complex())
         self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
 

@@ -292,8 +292,9 @@ OURS = tuple(
 
 def _mismatch(model: nn.Module, batch: Any) -> str:
     """What may be wrong with a batch: another type or device than the parameters'."""
-    parameters = [p for p in model.parameters() if p.is_floating_point()]
-    given = [t for t in tensors_in(as_arguments(batch)) if t.is_floating_point()]
+    parameters = [p for p in model.parameters() if p.is_floating_point() or p.is_complex()]
+    tensors = tensors_in(as_arguments(batch))
+    given = [t for t in tensors if t.is_floating_point() or t.is_complex()]
     notes = []
     types, own = {t.dtype for t in given}, {p.dtype for p in parameters}
     if types - own:

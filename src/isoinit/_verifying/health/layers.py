@@ -222,7 +222,8 @@ def _same_columns(rows: torch.Tensor) -> torch.Tensor:
     found = torch.full((count,), -1, device=rows.device)
     if count < 2 or not bool(torch.isfinite(rows).all()):
         return found
-    mixed = torch.linspace(1.0, 2.0, len(rows), device=rows.device).sin() @ rows
+    weights = torch.linspace(1.0, 2.0, len(rows), dtype=rows.dtype, device=rows.device).sin()
+    mixed = weights @ rows
     order = mixed.argsort()
     first, second = rows[:, order[:-1]], rows[:, order[1:]]
     close = (first - second).abs().amax(0) <= 1e-5 * rows.abs().amax()

@@ -217,7 +217,7 @@ def own_loss(output: Any) -> Any:
 def unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:
     """A random gradient of root mean square one, the same at every call."""
     parts = 2 if tensor.is_complex() else 1
-    noise = torch.empty(tensor.numel() * parts)
+    noise = torch.empty(tensor.numel() * parts, dtype=torch.float32, device="cpu")
     Stream(0, "check", f"gradient {index}").normal(noise.numpy(), std=parts**-0.5)
     noise = torch.view_as_complex(noise.view(-1, 2)) if tensor.is_complex() else noise
     return noise.reshape(tensor.shape).to(tensor)

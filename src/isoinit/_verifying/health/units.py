@@ -43,7 +43,8 @@ def share_of_twins(values: torch.Tensor, layout: Layout) -> float:
     twins = 0
     for matrix in maps(values, layout):
         matrix = in_reals(matrix)  # of complex numbers a row of as many more
-        mixed = matrix.float() @ torch.linspace(1, 2, matrix.shape[1], device=matrix.device).sin()
+        some = matrix.float()
+        mixed = some @ _spaced(some)
         order = mixed.argsort()
         ordered = mixed[order]
         near = (ordered.diff().abs() <= 1e-5 * ordered.abs().amax()).nonzero().flatten()
@@ -70,7 +71,7 @@ def agreeing(values: torch.Tensor, gradient: torch.Tensor, layout: Layout) -> fl
         total += len(weights)
         _, group = torch.unique(weights, dim=0, return_inverse=True)
         sizes = torch.linalg.vector_norm(slopes, dim=1)
-        mixed = slopes @ torch.linspace(1, 2, slopes.shape[1], device=slopes.device).sin()
+        mixed = slopes @ _spaced(slopes)
         order = mixed.argsort(stable=True)
         order = order[group[order].argsort(stable=True)]
         first, second = order[:-1], order[1:]
@@ -82,3 +83,8 @@ def agreeing(values: torch.Tensor, gradient: torch.Tensor, layout: Layout) -> fl
         paired[second[close]] = True
         same += int(paired.sum())
     return same / max(total, 1)
+
+
+def _spaced(rows: torch.Tensor) -> torch.Tensor:
+    """A number for each column, by which rows that differ are told apart."""
+    return torch.linspace(1, 2, rows.shape[1], dtype=rows.dtype, device=rows.device).sin()

@@ -121,8 +121,8 @@ def histogram(values: torch.Tensor) -> Histogram | None:
     low, high = (bound.item() for bound in torch.aminmax(some))
     if not math.isfinite(high - low):
         return None
-    counts = torch.histc(some, BINS, low, high) if low < high else torch.tensor([len(some)])
-    return Histogram(low, high, counts.int().tolist())
+    counts = torch.histc(some, BINS, low, high).int().tolist() if low < high else [len(some)]
+    return Histogram(low, high, counts)
 
 
 def _update(gradient: float | None, rms: float, lr: float, optimizer: str) -> float | None:
@@ -144,7 +144,7 @@ def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
     1989), so that no singular values are worked out.
     """
     ranks, fulls = [], []
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device="cpu").manual_seed(0)
     for matrix in maps(values, layout):
         units, inputs = matrix.shape
         fulls.append(units * inputs / (units + inputs))
@@ -152,7 +152,10 @@ def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:
         size = torch.linalg.vector_norm(matrix).item()
         if size == 0:
             continue
-        signs = torch.randint(0, 2, (units, PROBES), generator=generator).to(matrix) * 2 - 1
+        signs = (
+            torch.randint(0, 2, (units, PROBES), generator=generator, device="cpu").to(matrix) * 2
+            - 1
+        )
         mixed = matrix @ (matrix.mH @ signs) / size**2
         squares = torch.linalg.vector_norm(mixed).item() ** 2 / PROBES
         ranks.append(1 / squares)
