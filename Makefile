@@ -1,6 +1,9 @@
 # `make demo` and `make test` need Python >= 3.10 and nothing else: each makes .venv on first use
 # and starts at once on the next.
 PYTHON ?= python3
+# Tests start many processes: each would compile all that it imports, which takes seconds, if Python were told
+# not to write what it compiles.
+export PYTHONDONTWRITEBYTECODE :=
 VENV   := .venv
 BIN    := $(VENV)/bin
 LIBRARIES := .venv-libraries

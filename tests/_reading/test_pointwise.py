@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from isoinit._reading.pointwise import GRID, feeding, following
+from isoinit._reading.activation import GRID
+from isoinit._reading.pointwise import feeding, following
 from isoinit._reading.torch import trace
 
 

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from isoinit._reading.activation import Activation
 from isoinit._reading.generated import FAR, Factor, factors, generates, reached, units_of_map
 from isoinit._reading.graph import SUMS, Graph, Op
-from isoinit._reading.pointwise import Activation, feeding, following
+from isoinit._reading.pointwise import feeding, following
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from isoinit._reading.activation import GRID
 from isoinit._reading.chain_points import Joint, is_odd, points_for, values_of
 from isoinit._reading.graph import Graph, Op
-from isoinit._reading.pointwise import GRID, Feed, feeding, is_affine
+from isoinit._reading.pointwise import Feed, feeding, is_affine
 from isoinit.initializers.scale.criticality import Point
 from isoinit.initializers.scale.gains import Function
 from isoinit.initializers.scale.mean_field import Way

@@ -10,10 +10,9 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
+from isoinit._reading.activation import GRID, Activation
 from isoinit._reading.graph import LAYERS, PRODUCTS, Graph, Op
 from isoinit._reading.pointwise import (
-    GRID,
-    Activation,
     Feed,
     Source,
     feeding,

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from isoinit._reading.activation import Activation
 from isoinit._reading.estimates import is_estimate
 from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
-from isoinit._reading.pointwise import Activation, Feed, feeding, following
+from isoinit._reading.pointwise import Feed, feeding, following
 from isoinit._reading.scores import scale_of_output
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -50,13 +48,6 @@ def calls_on_empty(model: nn.Module) -> list[Call]:
     see to all that lies in it; the layers' `reset_parameters` are called only where there is none.
     """
     return list(_first(unwrap(model), set()))
-
-
-def seed_generators(seed: int) -> None:
-    """Seed torch's, Python's and NumPy's generators, those on the processor."""
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # the legacy generator is the global one
 
 
 def forget_marks(model: nn.Module) -> None:

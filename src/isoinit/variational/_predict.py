@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import unwrap
+from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._showing.terminal import Printed, Tabled, counted
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitWarning
@@ -203,8 +204,8 @@ def _all_at_once(
     first: torch.Tensor,
 ) -> list[Any]:
     """All samples in one forward, with noise of its own for each row: exact for such chains."""
-    with _noise(weights, "local"), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(first))
+    with _noise(weights, "local"), generators_kept():
+        seed_generators(int(first))
         rows = x.expand(samples, *x.shape).flatten(0, 1)
         return list(model(rows).unflatten(0, (samples, len(x))))
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
@@ -47,13 +45,6 @@ def running_with(
 
     with recording(model, observe=observe, lend=lend, batch=batch) as borrowed, torch.no_grad():
         yield borrowed
-
-
-def seed_draws() -> None:
-    """Seed what a forward may draw from; whoever borrowed the model puts the states back."""
-    torch.manual_seed(SEED)
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002  # the legacy generator is the global one
 
 
 def twin(parameter: nn.Parameter) -> nn.Parameter:

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from isoinit._planning.calibration.forward import copied, running_with, seed_draws
+from isoinit._planning.calibration.forward import SEED, copied, running_with
 from isoinit._planning.calibration.notes import doubts, notes_of_corrections, notes_of_left
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, explained, structure, trace
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
+from isoinit._reading.torch.rng import seed_generators
 from isoinit._reading.torch.trees import tensors_in
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer, KinkBias
@@ -92,7 +93,7 @@ def measure_corrections(
     borrowed = running_with(drawn, model, parameters, given, run.observe)
     with borrowed as (inner, recorder):
         run.recorder = recorder
-        seed_draws()
+        seed_generators(SEED)
         try:
             recorder.run(inner, *given)
         except Exception as failure:

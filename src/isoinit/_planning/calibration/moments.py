@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from isoinit._planning.calibration.forward import SEED, copied, running_with, seed_draws, twin
+from isoinit._planning.calibration.forward import SEED, copied, running_with, twin
 from isoinit._planning.propagation import Measured, Walk
 from isoinit._planning.propagation.moments import units_of
 from isoinit._planning.rules import Choice
@@ -24,6 +24,7 @@ from isoinit._reading.graph import Given, Graph, Op
 from isoinit._reading.torch import as_arguments, explained, named_parameters
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.names import named_buffers
+from isoinit._reading.torch.rng import seed_generators
 from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit._writing.apply import fill_parameters
 from isoinit._writing.assigning import follow
@@ -74,7 +75,7 @@ def measure_moments(
         run.start(walk, {} if chosen is None else chosen)
         borrowed = running_with(drawn, model, parameters, (args, kwargs), run.observe)
         with borrowed as (inner, recorder):
-            seed_draws()
+            seed_generators(SEED)
             recorder.run(inner, args, kwargs)
     except _Enough:
         pass
@@ -120,7 +121,7 @@ def _run_with(
     """Return the graph of one run: see `Recorder.run` for `below`."""
     args, kwargs = copied(arguments)
     with running_with(drawn, model, parameters, (args, kwargs)) as (inner, recorder):
-        seed_draws()
+        seed_generators(SEED)
         return recorder.graph(recorder.run(inner, args, kwargs, below=below), "real")
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_parameters, unwrap
+from isoinit._reading.torch.rng import seed_generators
 from isoinit._writing.deferred import RANDOM, deferred, is_deferring
 from isoinit._writing.own_init import (
     CONSTRUCTORS,
@@ -25,7 +26,6 @@ from isoinit._writing.own_init import (
     is_pretrained,
     own_call,
     own_calls,
-    seed_generators,
 )
 from isoinit._writing.poison import poison
 from isoinit._writing.postponed import Write, forget, postpone, writes_left

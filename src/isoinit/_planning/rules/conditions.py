@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from isoinit._reading.pointwise import Activation
+from isoinit._reading.activation import Activation
 from isoinit._reading.roles import Role
 from isoinit.initializers import Spherical
 
@@ -103,10 +103,9 @@ def is_drowned(role: Role) -> bool:
         return False
     maps = role.layout.is_map and role.layout.maps_shape[2] > 1
     varies = role.second - role.mean**2
-    by_itself = (
-        role.fed.mean**2 * role.fed.gain**2 > 1 / 2
-    )  # and not by what stands between, a pool
-    return maps and by_itself and 1e-9 * role.second < varies < role.second / 2
+    if not (maps and 1e-9 * role.second < varies < role.second / 2):
+        return False
+    return role.fed.mean**2 * role.fed.gain**2 > 1 / 2  # not by what stands between, a pool
 
 
 def is_beside_spherical(role: Role) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from isoinit._planning.digits import rounded
 from isoinit._planning.rules.conditions import SATURATING, after
 from isoinit._planning.rules.usual import ESTIMATE
-from isoinit._reading.pointwise import Activation
+from isoinit._reading.activation import Activation
 from isoinit._reading.roles import Role
 from isoinit.initializers import (
     Centred,

@@ -8,9 +8,9 @@ model is as before, byte for byte, also when the forward raises.
 `run`, `record` (each call as an operation), `readers/` (what each function does with its parameters; a
 new one is added in `readers/table`), `replay` (calls made once more), `calls`, `details`, `fakes`,
 `moments` (what is known of calls and tensors), `parametrizations`, `replica` and `charts` (weights
-that modules compute), `containers` and `isolate` (no trace left), `names`, `trees` (tensors in what
-is passed and returned), `modules` and `examples` (where no run or no example is to be had). Import the
-names below from here, any other from its module.
+that modules compute), `containers`, `isolate` and `rng` (no trace left), `names`, `trees` (tensors in
+what is passed and returned), `modules` and `examples` (where no run or no example is to be had).
+Import the names below from here, any other from its module.
 """
 
 from isoinit._reading.torch.examples import trace_made_up

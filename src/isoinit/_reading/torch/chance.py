@@ -34,7 +34,7 @@ class _Row:
 def seeded() -> Iterator[None]:
     """Draw the same numbers each time, and put the generator back."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         yield
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import operator
-import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -23,6 +21,7 @@ from isoinit._reading.torch.containers import (
     namespace,
     parts,
 )
+from isoinit._reading.torch.rng import generators_kept
 
 
 class Keeper:
@@ -69,7 +68,6 @@ def untouched(
     number generators are restored, also when the block raises.
     """
     held = containers(vars(module) for module in model.modules())
-    generators = _generator_states()
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
     keeper = Keeper()
@@ -81,7 +79,7 @@ def untouched(
         return other
 
     try:
-        with _fresh_parametrizations():
+        with generators_kept(), _fresh_parametrizations():
             for container in held:
                 _lend(container, lend, lent)
             for tensor in (part for c in held for part in c.listed if is_a(part, torch.Tensor)):
@@ -94,7 +92,6 @@ def untouched(
         for memory, misses in memories:
             if memory.cache_info().misses != misses:
                 memory.cache_clear()  # it would hand a tensor of this run to the next
-        _restore_generators(generators)
 
 
 class _Kept:
@@ -199,16 +196,6 @@ def _swapped(
     return lent[id(value)]
 
 
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Put torch's, Python's and NumPy's random number generators back at the end."""
-    states = _generator_states()
-    try:
-        yield
-    finally:
-        _restore_generators(states)
-
-
 def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors that a module holds as neither parameters nor buffers, by where they lie in it."""
     found: dict[str, torch.Tensor] = {}
@@ -223,38 +210,3 @@ def tensor_attributes(module: nn.Module) -> dict[str, torch.Tensor]:
         elif depth < DEEPEST:
             waiting += [(f"{name}{place}", v, depth + 1) for place, v in parts(value)]
     return found
-
-
-@contextmanager
-def other_chance() -> Iterator[Callable[[int], None]]:
-    """Inside, random numbers may be seeded by what is yielded; at the end they go on as before."""
-    states = _generator_states()
-    try:
-        yield _seed_generators
-    finally:
-        _restore_generators(states)
-
-
-def _seed_generators(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-
-
-def _generator_states() -> dict[str, Any]:
-    states: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),  # noqa: NPY002  # the legacy generator is the global one
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
-
-
-def _restore_generators(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])  # noqa: NPY002
-    if "cuda" in states:
-        torch.cuda.set_rng_state_all(states["cuda"])

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from isoinit._reading.torch.isolate import generators_kept, tensor_attributes
+from isoinit._reading.torch.isolate import tensor_attributes
 from isoinit._reading.torch.names import named_buffers
 from isoinit._reading.torch.parametrizations import Computed
+from isoinit._reading.torch.rng import generators_kept, seed_generators
 
 # Power iteration is repeated until its vectors move by less than this in one step. The singular
 # value is then off by about the square of what is left to go.
@@ -215,5 +216,5 @@ def _is_near(now: torch.Tensor, before: torch.Tensor, rtol: float) -> bool:
 def _repeatable(seed: int) -> Iterator[None]:
     """Without gradients, and with the same random numbers each time; generators are put back."""
     with generators_kept(), torch.no_grad():
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
+        seed_generators(seed)
         yield

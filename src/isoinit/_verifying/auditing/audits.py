@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import nn
 
-from isoinit._reading.torch.isolate import generators_kept
+from isoinit._reading.torch.rng import generators_kept
 from isoinit._showing.findings import Finding, Verdict, errors_first
 from isoinit._showing.page import Page, Shown, Table, remarks
 from isoinit._showing.table import fold, render

@@ -19,10 +19,11 @@ from isoinit._reading.torch.names import (
     named_parameters,
     refuse_keras,
 )
+from isoinit._reading.torch.rng import seed_generators
 from isoinit._verifying.auditing.constructing import Constructing
 from isoinit._verifying.auditing.writes import OwnFills, Twice, Watch
 from isoinit._verifying.sharded import local
-from isoinit._writing.own_init import calls_on_empty, forget_marks, seed_generators
+from isoinit._writing.own_init import calls_on_empty, forget_marks
 from isoinit._writing.poison import FINITE, NAN, poison
 from isoinit.errors import ArgumentError, IsoinitError
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from isoinit._reading.torch import as_arguments
-from isoinit._reading.torch.isolate import generators_kept
+from isoinit._reading.torch.rng import generators_kept
 from isoinit._showing.findings import plain
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.progress import steps_shown
@@ -223,6 +224,8 @@ def compare(
     trials = {name: Trial(name, start, given) for name, start in resolve_methods(methods).items()}
     turns = [(seed, trial) for seed in seeds for trial in trials.values()]
     complete = False
+    if torch.cuda.is_available():
+        torch.cuda.init()  # seeds that the caller left for its first use are then not overwritten
     with generators_kept(), steps_shown(len(turns) * steps, visible=progress) as advance:
         try:
             for seed, trial in turns:

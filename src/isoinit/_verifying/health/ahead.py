@@ -18,7 +18,7 @@ from torch import nn
 
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
-from isoinit._reading.torch.isolate import other_chance
+from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._verifying.health.layers import LayerHealth
 from isoinit._verifying.health.measure import Measurement, measure
 from isoinit._verifying.health.units import ROUNDING, agreeing
@@ -135,11 +135,11 @@ def look_ahead(
     if _is_shared_out():  # ranks that saw other examples must take as many steps
         doubts = Ahead(dead=doubts.dead, alike=doubts.alike)
     if doubts:
-        with restored(parameters), other_chance() as seed:
+        with restored(parameters), generators_kept():
             for number in range(ROUNDS + 1):
                 if number:
                     _step(parameters, now.kept, optimizer)
-                    seed(number)  # a branch that was dropped by chance comes back
+                    seed_generators(number)  # a branch that was dropped by chance comes back
                 elif start.kept:
                     continue  # there is no need to look at the start again
                 among = {n for x in doubts.layers() for n in (x, f"{x}.weight")}

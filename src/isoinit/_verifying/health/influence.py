@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch import as_arguments, recording
-from isoinit._reading.torch.isolate import other_chance
+from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._verifying.health.ahead import restored
 from isoinit._verifying.health.passes import own_loss
@@ -34,14 +34,14 @@ def has_influence(
         loss: as for a check.
         names: of the parameters that are changed, all at once.
     """
-    with restored(parameters), other_chance() as seed:
-        seed(0)
+    with restored(parameters), generators_kept():
+        seed_generators(0)
         before = _seen(model, batch, loss)
         with torch.no_grad():
             for name in names:
                 size = parameters[name].detach().square().mean().sqrt() + 1
                 parameters[name].add_(torch.randn_like(parameters[name]) * size)
-        seed(0)
+        seed_generators(0)
         after = _seen(model, batch, loss)
     if len(before) != len(after):
         return True

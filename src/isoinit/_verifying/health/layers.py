@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from isoinit._reading.activation import GRID
 from isoinit._reading.graph import Array
-from isoinit._reading.pointwise import GRID
 from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
 
 T = TypeVar("T")

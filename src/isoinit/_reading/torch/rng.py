@@ -1,0 +1,53 @@
+"""torch's, Python's and NumPy's random number generators: put back after a run, and seeded inside."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Put the generators back at the end."""
+    states = _states()
+    try:
+        yield
+    finally:
+        _restore(states)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators; whoever calls puts them back.
+
+    `torch.manual_seed` does more: where no GPU is in use yet it leaves the seed for the first use, and
+    the caller's own is lost, with nothing to put it back.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the legacy generator is the global one
+
+
+def _states() -> dict[str, Any]:
+    states: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002
+    }
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def _restore(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    if "cuda" in states:
+        torch.cuda.set_rng_state_all(states["cuda"])
