@@ -1,10 +1,12 @@
 """Runs the contest, two models at a time, and writes its sections of docs/evidence.md.
 
-    python -m evidence.contest [SET] [MODEL ...] [--rows FOLDER] [--jobs 2] [--no-docs]
+    python -m evidence.contest [SET ...] [MODEL ...] [--rows FOLDER] [--jobs 2] [--publish]
 
 The sets are development, fresh and second; all of them where none is named.
 With --rows, an interrupted contest goes on where it stopped, a file a set: remove these to begin anew,
-as after a change of a rule. With names of models these alone are run, and what comes out is printed.
+as after a change of a rule. The section of the development set is written. A fresh set's is that of
+its first run, so that what comes out later is printed, unless it is to be published. With names of
+models these alone are run, and what comes out is printed.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="SET or MODEL")
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--no-docs", action="store_true")
+    parser.add_argument("--publish", action="store_true", help="also the sections of fresh sets")
     options = parser.parse_args()
     if options.rows:
         options.rows.mkdir(parents=True, exist_ok=True)
@@ -73,10 +75,10 @@ def main() -> None:
         remarks = REMARKS / f"{name}.md"
         said = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
         section = document(name, found, said)
-        if models or options.no_docs:
-            print(section)
-        else:
+        if not models and (options.publish or name == "development"):
             place(DOCS, f"contest {name}", section)
+        else:
+            print(section)
 
 
 if __name__ == "__main__":

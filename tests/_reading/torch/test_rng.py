@@ -60,6 +60,7 @@ def test_no_seed_is_left_for_a_gpu_that_is_not_in_use_yet(verb, monkeypatch):
     model, left = Net(), []
     if verb == "predict":
         model = isoinit.variational.convert(nn.Linear(16, 4), noise="local")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     for function in (torch.cuda.manual_seed_all, torch.cuda.manual_seed):
         monkeypatch.setattr(torch.cuda, function.__name__, left.append)
     seed_generators(3)

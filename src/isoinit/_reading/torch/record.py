@@ -47,9 +47,8 @@ from isoinit._reading.torch.writes import Sharers
 from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
-Read = tuple[
-    list[int], list[Weight]
-]  # the signals that a call reads, and what is made of parameters
+# The signals that a call reads, and what is made of parameters.
+Read = tuple[list[int], list[Weight]]
 
 NO_DETAIL = Detail()
 NO_REPLAY = Played(None)
