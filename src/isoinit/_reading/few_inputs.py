@@ -124,14 +124,15 @@ def _through(steps: list[Op], found: tuple[Feature, ...]) -> tuple[Feature, ...]
     for op in steps[::-1]:
         if op.kind == "move":
             continue
-        rows = np.concatenate([means, means + stds, means + 2 * stds])
+        # The largest first: what sorts is no function of single elements either.
+        rows = np.concatenate([means + 2 * stds, means, means + stds])
         try:
             made = np.asarray(op.play([rows])[0], np.float64)
         except ReplayError:  # no function of single elements
             return ()
         if made.shape != rows.shape:
             return ()
-        means, ends, far = made.reshape(3, -1)
+        far, means, ends = made.reshape(3, -1)
         if not np.allclose(far - ends, ends - means):  # bent: not a line
             return ()
         stds = np.abs(ends - means)

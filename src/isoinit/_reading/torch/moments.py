@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -14,6 +16,7 @@ from isoinit._reading.torch.numbers import in_reals
 # fewer numbers by more.
 EVEN, ENOUGH = 100.0, 8
 SPARSE = 0.5  # of the elements are zero: counts and one-hot vectors, which have no size to even out
+ERRORS = 3.0  # standard errors of a mean that chance may make: passed once in 400 times
 ROWS = 64  # of which the moments of many units are told one by one: of 64 a mean is off by 1/8
 
 
@@ -70,14 +73,17 @@ def _of_sparse(tensor: torch.Tensor) -> Given | None:
 def _units(by_unit: torch.Tensor, uneven: bool) -> tuple[tuple[float, float], ...]:
     """The mean and deviation of each unit, one a row; () of many units.
 
-    Of more than a few units of one size, small examples give them all those of all their numbers.
+    Of more than a few units of one size, small examples give them all those of all their numbers. A
+    mean is zero if chance may have made it: another example would give another one.
     """
     count, rows = by_unit.shape
     if count > MANY:
         return ()
     one_by_one = count <= FEW or rows >= ROWS or uneven
     of = by_unit if one_by_one else by_unit.reshape(1, -1).expand(count, -1)
-    return tuple((row.mean().item(), row.std(correction=0).item()) for row in of)
+    found = ((row.mean().item(), row.std(correction=0).item()) for row in of)
+    chance = ERRORS / math.sqrt(of.shape[1])
+    return tuple((mean if abs(mean) > chance * std else 0.0, std) for mean, std in found)
 
 
 def _uneven(units: torch.Tensor) -> bool:
