@@ -18,6 +18,7 @@ from isoinit._planning.rules import kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
+from isoinit._system.alone import alone
 from isoinit._system.packages import needs
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitWarning, TraceError
@@ -108,33 +109,34 @@ def plan(
         from isoinit._writing.stored import stored
 
     refuse_keep(keep)
-    parameters, aliases = require_parameters(model, "plan")
-    emptied = empty_buffers(model)
-    refuse_unready(parameters, now=False)
-    if recipe is not None:
-        refuse_recipe(recipe, method)
-    there = None if only_missing is None else stored(only_missing)
-    graph, batch, notes = _graph(model, batch)
-    roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
-    if recipe is None:
-        decided = by_rules(model, batch, graph, method, roles_of)
-        notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
-    else:
-        decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
-        if recipe == "own" and graph.how == "structure":
-            notes = ()  # what each parameter gets does not depend on how the model was read
-    decided = _fitting(model, batch, decided, parameters)
-    entries = entries_of(decided, parameters, recipe)
-    notes += decided.doubts + decided.notes + said + nothing_planned(entries)
-    if keep != "nothing" and only is None and there is None:
-        notes += drawn_over(decided.roles, entries, parameters)
-    chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
-    walked = decided.expected
-    if overrides is not None:
-        walked = _override(chosen, model, batch, decided, overrides)
-    if not decided.doubts:  # they say the same
-        chosen.notes += walked.warnings
-    return chosen
+    with alone():
+        parameters, aliases = require_parameters(model, "plan")
+        emptied = empty_buffers(model)
+        refuse_unready(parameters, now=False)
+        if recipe is not None:
+            refuse_recipe(recipe, method)
+        there = None if only_missing is None else stored(only_missing)
+        graph, batch, notes = _graph(model, batch)
+        roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
+        if recipe is None:
+            decided = by_rules(model, batch, graph, method, roles_of)
+            notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
+        else:
+            decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
+            if recipe == "own" and graph.how == "structure":
+                notes = ()  # what each parameter gets does not depend on how the model was read
+        decided = _fitting(model, batch, decided, parameters)
+        entries = entries_of(decided, parameters, recipe)
+        notes += decided.doubts + decided.notes + said + nothing_planned(entries)
+        if keep != "nothing" and only is None and there is None:
+            notes += drawn_over(decided.roles, entries, parameters)
+        chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
+        walked = decided.expected
+        if overrides is not None:
+            walked = _override(chosen, model, batch, decided, overrides)
+        if not decided.doubts:  # they say the same
+            chosen.notes += walked.warnings
+        return chosen
 
 
 def _reader(
@@ -252,9 +254,10 @@ def read(model: nn.Module, batch: Any = None) -> Reading:
     with needs("torch", "isoinit.read"):
         from isoinit._reading.torch import require_parameters, unwrap
 
-    require_parameters(model, "read")
-    graph, _, notes = _graph(model, batch)
-    return Reading(type(unwrap(model)).__name__, graph, notes)
+    with alone():
+        require_parameters(model, "read")
+        graph, _, notes = _graph(model, batch)
+        return Reading(type(unwrap(model)).__name__, graph, notes)
 
 
 def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
@@ -346,21 +349,22 @@ def init(
     """
     if calibrate and batch is None:
         raise ArgumentError("init(calibrate=True): expected a batch of real examples to measure on")
-    chosen = plan(
-        model,
-        batch,
-        method=method,
-        recipe=recipe,
-        overrides=overrides,
-        keep=keep,
-        only=only,
-        only_missing=only_missing,
-    )
-    for said in chosen.notes:
-        if said.startswith(TRAINED):  # who reads it in the plan reads it too late
-            warnings.warn(said, IsoinitWarning, stacklevel=2)
-    if calibrate:
-        seed = resolve_seed(seed)
-        chosen = chosen.calibrate(model, batch, seed)
-    chosen.apply(model, seed)
-    return chosen
+    with alone():
+        chosen = plan(
+            model,
+            batch,
+            method=method,
+            recipe=recipe,
+            overrides=overrides,
+            keep=keep,
+            only=only,
+            only_missing=only_missing,
+        )
+        for said in chosen.notes:
+            if said.startswith(TRAINED):  # who reads it in the plan reads it too late
+                warnings.warn(said, IsoinitWarning, stacklevel=2)
+        if calibrate:
+            seed = resolve_seed(seed)
+            chosen = chosen.calibrate(model, batch, seed)
+        chosen.apply(model, seed)
+        return chosen

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
+from isoinit._system.alone import alone
 from isoinit._system.processes import agree
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.counted import count_anew
@@ -102,30 +103,31 @@ def apply(
 
     `asked` gives the names of the only entries to fill.
     """
-    held, tied = held_parameters(model)
+    with alone():
+        held, tied = held_parameters(model)
 
-    def prepare() -> tuple[dict[str, str], int, _Prepared]:
-        said, offered = offered_seed(seed)
-        wanted = _wanted(plan, held, tied, only_missing, asked)
-        chosen = _chosen(plan, held, wanted, offered)
-        ready = _prepared(plan, model, chosen, held, buffers, offered)
-        left = ", ".join(name for name in held if name not in chosen)
-        streams = str(philox.DEFINITION)
-        facts = {"plan": plan.digest, "seed": said, "streams": streams, "kept": left}
-        return facts, offered, ready
+        def prepare() -> tuple[dict[str, str], int, _Prepared]:
+            said, offered = offered_seed(seed)
+            wanted = _wanted(plan, held, tied, only_missing, asked)
+            chosen = _chosen(plan, held, wanted, offered)
+            ready = _prepared(plan, model, chosen, held, buffers, offered)
+            left = ", ".join(name for name in held if name not in chosen)
+            streams = str(philox.DEFINITION)
+            facts = {"plan": plan.digest, "seed": said, "streams": streams, "kept": left}
+            return facts, offered, ready
 
-    used, prepared = agree(prepare, groups_of(model, held.values()))
-    # The first rank has worked out the same under this seed, and did not fail.
-    ready = prepared.under(used, model)
-    if any(part.tensor.is_meta for part in held.values()):
-        give_memory(model, [held[name].tensor for name in held if name not in ready.chosen])
-        held, _ = held_parameters(model)
-    restore_buffers(model, {**ready.buffers, **ready.followed.buffers})
-    parts = {name: (entry, held[name]) for name, entry in ready.chosen.items()}
-    fill(parts, used, ready.values)
-    refresh(model)
-    parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
-    return used
+        used, prepared = agree(prepare, groups_of(model, held.values()))
+        # The first rank has worked out the same under this seed, and did not fail.
+        ready = prepared.under(used, model)
+        if any(part.tensor.is_meta for part in held.values()):
+            give_memory(model, [held[name].tensor for name in held if name not in ready.chosen])
+            held, _ = held_parameters(model)
+        restore_buffers(model, {**ready.buffers, **ready.followed.buffers})
+        parts = {name: (entry, held[name]) for name, entry in ready.chosen.items()}
+        fill(parts, used, ready.values)
+        refresh(model)
+        parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
+        return used
 
 
 def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = None) -> None:

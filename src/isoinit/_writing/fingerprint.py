@@ -16,6 +16,7 @@ from torch import nn
 from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
+from isoinit._system.alone import alone
 from isoinit._system.processes import gathered, lost_rank
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.entry import Entry
@@ -75,23 +76,26 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
         PlanError: if a parameter has no values, or its type or placement is not known.
         RankError: if copies of a parameter differ, or a rank is gone.
     """
-    held, _ = held_parameters(model)
-    for name, part in held.items():
-        if part.memory.is_meta:
-            raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
-    copies = copies_of(model)
-    sums = {name: _hash_held(name, part) for name, part in held.items()}
-    together: dict[tuple[int, ...], list[str]] = {}
-    for name, part in held.items():
-        together.setdefault(tuple(id(g) for g in (*part.parts, *part.copies)), []).append(name)
-    for names in together.values():
-        part = held[names[0]]
-        totals = _reduced([sums[name] for name in names], names, part, (*part.copies, *copies))
-        sums.update(zip(names, totals, strict=True))
-    found = {name: f"{total % 2**64:016x}" for name, total in sums.items()}
-    if group is not None:
-        found = {name: digits for each in gathered(found, group) for name, digits in each.items()}
-    return Fingerprint(found)
+    with alone():
+        held, _ = held_parameters(model)
+        for name, part in held.items():
+            if part.memory.is_meta:
+                raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
+        copies = copies_of(model)
+        sums = {name: _hash_held(name, part) for name, part in held.items()}
+        together: dict[tuple[int, ...], list[str]] = {}
+        for name, part in held.items():
+            together.setdefault(tuple(id(g) for g in (*part.parts, *part.copies)), []).append(name)
+        for names in together.values():
+            part = held[names[0]]
+            totals = _reduced([sums[name] for name in names], names, part, (*part.copies, *copies))
+            sums.update(zip(names, totals, strict=True))
+        found = {name: f"{total % 2**64:016x}" for name, total in sums.items()}
+        if group is not None:
+            found = {
+                name: digits for each in gathered(found, group) for name, digits in each.items()
+            }
+        return Fingerprint(found)
 
 
 def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerprint:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from isoinit._planning.plan import Plan
+from isoinit._system.alone import alone
 from isoinit._system.locks import locked
 from isoinit._system.processes import agree, gathered, rank_and_size, together
 from isoinit._writing.seeds import offered_seed
@@ -132,25 +133,26 @@ def write_checkpoint(
     rank, ranks = rank_and_size()
     folder = Path(directory)
     used = _agreed(seed)
-    with together("planning the checkpoint"):
-        job = _job(plan, model, folder, used, parse_size(max_shard_size), format)
-    _refuse_different(job.record)
-    with ExitStack() as stack:
-        missing = _missing(stack, folder, job, first=rank == 0)
-        shares = _deal([file for file in job.contents.files if file.name in missing], ranks)
-        mine = [file for file in job.first if rank == 0 and file.name in missing] + shares[rank]
-        last = [job.contents.last] if rank == 0 and job.contents.last.name in missing else []
-        count = _counter(progress, sum(file.size for file in (*mine, *last)))
-        with together("writing"):
-            for file in mine:
-                write_file(folder, file, count)
-        with together("writing the last file"):
-            for file in last:
-                _refuse_gaps(folder, job.files[:-1])
-                write_file(folder, file, count)
-    size = sum(file.size for file in job.files)
-    names = tuple(file.name for file in job.files)
-    return Written(folder, used, len(job.record["tensors"]), size, names, tuple(missing))
+    with alone():
+        with together("planning the checkpoint"):
+            job = _job(plan, model, folder, used, parse_size(max_shard_size), format)
+        _refuse_different(job.record)
+        with ExitStack() as stack:
+            missing = _missing(stack, folder, job, first=rank == 0)
+            shares = _deal([file for file in job.contents.files if file.name in missing], ranks)
+            mine = [file for file in job.first if rank == 0 and file.name in missing] + shares[rank]
+            last = [job.contents.last] if rank == 0 and job.contents.last.name in missing else []
+            count = _counter(progress, sum(file.size for file in (*mine, *last)))
+            with together("writing"):
+                for file in mine:
+                    write_file(folder, file, count)
+            with together("writing the last file"):
+                for file in last:
+                    _refuse_gaps(folder, job.files[:-1])
+                    write_file(folder, file, count)
+        size = sum(file.size for file in job.files)
+        names = tuple(file.name for file in job.files)
+        return Written(folder, used, len(job.record["tensors"]), size, names, tuple(missing))
 
 
 def _agreed(seed: int | None) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen
 from isoinit._reading.torch.names import require_parameters
+from isoinit._system.alone import alone
 from isoinit._writing.apply import fill_within
 from isoinit._writing.refusals import left_on_meta
 from isoinit._writing.seeds import resolve_seed
@@ -93,19 +94,20 @@ def convert(
           (places): Places()
         )
     """
-    asked = prepare(model, plan, density, pattern, spread, parameters, crossover=CROSSOVER)
-    _refuse_empty(model, asked)
-    seed = resolve_seed(seed)
-    if not inplace:
-        model = copy.deepcopy(model)
-    known, aliases = require_parameters(model, "convert")
-    holders = require_holders(model, known, aliases, list(asked.choices))
-    say_what_stays(asked.choices, holders)
-    drawn = {name: draw(choice, known[name], seed) for name, choice in asked.sparse.items()}
-    rest = {name: parameter for name, parameter in known.items() if name not in drawn}
-    fill_within(asked.plan.entries, model, _settled(model, rest), seed)
-    asked.plan.seed = seed
-    return install(model, drawn, holders)
+    with alone():
+        asked = prepare(model, plan, density, pattern, spread, parameters, crossover=CROSSOVER)
+        _refuse_empty(model, asked)
+        seed = resolve_seed(seed)
+        if not inplace:
+            model = copy.deepcopy(model)
+        known, aliases = require_parameters(model, "convert")
+        holders = require_holders(model, known, aliases, list(asked.choices))
+        say_what_stays(asked.choices, holders)
+        drawn = {name: draw(choice, known[name], seed) for name, choice in asked.sparse.items()}
+        rest = {name: parameter for name, parameter in known.items() if name not in drawn}
+        fill_within(asked.plan.entries, model, _settled(model, rest), seed)
+        asked.plan.seed = seed
+        return install(model, drawn, holders)
 
 
 def _refuse_empty(model: nn.Module, asked: Asked) -> None:

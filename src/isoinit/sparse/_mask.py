@@ -18,6 +18,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen, refuse_wrapped
 from isoinit._reading.torch.names import named_modules, require_parameters
+from isoinit._system.alone import alone
 from isoinit._writing.apply import fill_within
 from isoinit._writing.parametrized import parametrizations_of, parametrized, unparametrized
 from isoinit._writing.refusals import refuse_unfillable, refuse_unready
@@ -171,16 +172,17 @@ def mask(
         >>> model[0].weight.count_nonzero().item()
         40
     """
-    asked = prepare(model, plan, density, pattern, spread, parameters)
-    known, _ = require_parameters(model, "mask")
-    refuse_unready(known, now=True)
-    seed, sparse = resolve_seed(seed), asked.sparse
-    kept = {name: draw(choice, known[name], seed).kept for name, choice in sparse.items()}
-    filled = {n: c.filled for n, c in sparse.items() if c.constant is None}
-    fill_within({**asked.plan.entries, **filled}, model, known, seed)
-    asked.plan.seed = seed
-    hold(model, kept, {name: choice.entry.layout for name, choice in sparse.items()})
-    return model
+    with alone():
+        asked = prepare(model, plan, density, pattern, spread, parameters)
+        known, _ = require_parameters(model, "mask")
+        refuse_unready(known, now=True)
+        seed, sparse = resolve_seed(seed), asked.sparse
+        kept = {name: draw(choice, known[name], seed).kept for name, choice in sparse.items()}
+        filled = {n: c.filled for n, c in sparse.items() if c.constant is None}
+        fill_within({**asked.plan.entries, **filled}, model, known, seed)
+        asked.plan.seed = seed
+        hold(model, kept, {name: choice.entry.layout for name, choice in sparse.items()})
+        return model
 
 
 def remove_masks(model: Model) -> Model:

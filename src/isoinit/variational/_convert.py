@@ -20,6 +20,7 @@ from isoinit._planning.selected import (
 )
 from isoinit._planning.verbs import plan as make_plan
 from isoinit._reading.torch.names import named_modules, named_parameters, require_parameters, unwrap
+from isoinit._system.alone import alone
 from isoinit._writing.parametrized import Holder, holders_of, parametrization_fault, parametrized
 from isoinit._writing.refusals import refuse_mismatch, refuse_unready
 from isoinit._writing.seeds import resolve_seed
@@ -111,42 +112,42 @@ def convert(
     """
     require_number("convert", "scale", scale, above=0)
     _require_kinds(plan, start, noise)
-    known, aliases = require_parameters(model, "convert")
-    refuse_wrapped(model)
-    _refuse_converted(model)
-    plan = make_plan(model) if plan is None else plan
-    chosen = choose_parameters(parameters, known, aliases, plan)
-    holders = _holders(model, known, chosen)
-    refuse_unready(known, now=True)
-    refuse_mismatch(plan.entries, known)
-    calls = start.read(model) if isinstance(start, Regression) else {}
-    seed = resolve_seed(seed)
-    begins = {name: begin_at(plan, name, scale, start, known[name]) for name in chosen}
-    if prior is None:
-        prior = NormalPrior(1.0, START if isinstance(start, Trained) else 0.0)
-    wanted = _priors(prior, roles_of(chosen, plan), aliases)
-    for name in chosen:  # a rehearsal, so that a prior that does not fit is found before any write
-        build_prior(wanted[name], known[name], planned_spread(plan, name), name)
-    if not inplace:
-        model = copy.deepcopy(model)
-        known, _ = named_parameters(model)
+    with alone():
+        known, aliases = require_parameters(model, "convert")
+        refuse_wrapped(model)
+        _refuse_converted(model)
+        plan = make_plan(model) if plan is None else plan
+        chosen = choose_parameters(parameters, known, aliases, plan)
         holders = _holders(model, known, chosen)
-    if not isinstance(start, Trained):
-        plan.apply(model, seed)
-    draws = _hook_root(model)
-    for name in chosen:
-        mean = known[name]
-        log_std = _start(mean, begins[name])
-        built = build_prior(wanted[name], mean, planned_spread(plan, name), name)
-        padding = plan[name].layout.padding
-        own = noise if _is_fast(holders[name]) else "common"
-        gaussian = GaussianWeight(log_std, built, name, draws, own, padding)
-        for holder in holders[name]:
-            _register(holder, gaussian)
-    _hook_layers(model, draws)
-    if isinstance(start, Regression):
-        start.regress(model, calls, seed)
-    return model
+        refuse_unready(known, now=True)
+        refuse_mismatch(plan.entries, known)
+        calls = start.read(model) if isinstance(start, Regression) else {}
+        seed = resolve_seed(seed)
+        begins = {name: begin_at(plan, name, scale, start, known[name]) for name in chosen}
+        if prior is None:
+            prior = NormalPrior(1.0, START if isinstance(start, Trained) else 0.0)
+        wanted = _priors(prior, roles_of(chosen, plan), aliases)
+        for name in chosen:  # a rehearsal: a prior that does not fit is found before any write
+            build_prior(wanted[name], known[name], planned_spread(plan, name), name)
+        if not inplace:
+            model = copy.deepcopy(model)
+            known, _ = named_parameters(model)
+            holders = _holders(model, known, chosen)
+        if not isinstance(start, Trained):
+            plan.apply(model, seed)
+        draws = _hook_root(model)
+        for name in chosen:
+            mean = known[name]
+            log_std = _start(mean, begins[name])
+            built = build_prior(wanted[name], mean, planned_spread(plan, name), name)
+            own = noise if _is_fast(holders[name]) else "common"
+            row = plan[name].layout.padding
+            gaussian = GaussianWeight(log_std, built, name, draws, own, row)
+            _register(holders[name], gaussian)
+        _hook_layers(model, draws)
+        if isinstance(start, Regression):
+            start.regress(model, calls, seed)
+        return model
 
 
 def _is_fast(holders: list[Holder]) -> bool:
@@ -166,11 +167,12 @@ def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
     return nn.Parameter(log_std.expand_as(mean).contiguous())
 
 
-def _register(holder: Holder, gaussian: GaussianWeight) -> None:
-    exact = _is_exact(holder)  # asked first: the layer's class becomes its own
-    parametrized(holder.module, holder.attribute, gaussian)
-    if exact:
-        follow_noise(holder.module)
+def _register(holders: list[Holder], gaussian: GaussianWeight) -> None:
+    for holder in holders:
+        exact = _is_exact(holder)  # asked first: the layer's class becomes its own
+        parametrized(holder.module, holder.attribute, gaussian)
+        if exact:
+            follow_noise(holder.module)
 
 
 def _hook_root(model: nn.Module) -> Draws:

@@ -16,6 +16,7 @@ from isoinit._reading.torch import (
     require_parameters,
 )
 from isoinit._showing.findings import listed
+from isoinit._system.alone import alone
 from isoinit._writing.apply import fill_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
@@ -39,34 +40,35 @@ def calibrated(
 
     Takes and raises what `Plan.calibrate` does; a target's names are those of `entries`.
     """
-    parameters, _ = require_parameters(model, "calibrate")
-    if seed is None:
-        raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
-    refuse_unready(parameters, now=True)
-    refuse_mismatch(entries, parameters)
-    kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
-    if names := unfilled(kept):
-        raise PlanError(
-            f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
-            "and the plan leaves it as it was: apply the plan to the model first"
-        )
-    if target is None:
-        target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
-    drawn = {name: twin(parameter) for name, parameter in parameters.items()}
-    seed = resolve_seed(seed)
-    filled = {name: e for name, e in entries.items() if e.initializer is not None}
-    followed = follow(model, filled, seed)
-    fill_parameters(entries, drawn, seed, followed.parameters)
-    initializers = {name: entry.initializer for name, entry in entries.items()}
-    lent = {**drawn, **followed.buffers}
-    found = measure_corrections(model, parameters, lent, initializers, batch, target)
-    changed = dict(entries)
-    for name, initializer in found.initializers.items():
-        reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
-        changed[name] = replace(
-            entries[name], initializer=initializer, reason=reason, expected=None
-        )
-    return in_step(changed), (*found.notes, *_largest(found.factors))
+    with alone():
+        parameters, _ = require_parameters(model, "calibrate")
+        if seed is None:
+            raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
+        refuse_unready(parameters, now=True)
+        refuse_mismatch(entries, parameters)
+        kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
+        if names := unfilled(kept):
+            raise PlanError(
+                f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
+                "and the plan leaves it as it was: apply the plan to the model first"
+            )
+        if target is None:
+            target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}
+        drawn = {name: twin(parameter) for name, parameter in parameters.items()}
+        seed = resolve_seed(seed)
+        filled = {name: e for name, e in entries.items() if e.initializer is not None}
+        followed = follow(model, filled, seed)
+        fill_parameters(entries, drawn, seed, followed.parameters)
+        initializers = {name: entry.initializer for name, entry in entries.items()}
+        lent = {**drawn, **followed.buffers}
+        found = measure_corrections(model, parameters, lent, initializers, batch, target)
+        changed = dict(entries)
+        for name, initializer in found.initializers.items():
+            reason = f"{entries[name].reason}; calibrated on a batch: ×{found.factors[name]:.3g}"
+            changed[name] = replace(
+                entries[name], initializer=initializer, reason=reason, expected=None
+            )
+        return in_step(changed), (*found.notes, *_largest(found.factors))
 
 
 def _largest(factors: Mapping[str, float]) -> Iterator[str]:

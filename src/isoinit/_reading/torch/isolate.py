@@ -67,6 +67,14 @@ def untouched(
     train/eval mode, the objects that modules hold, what functions near the model remember, and random
     number generators are restored, also when the block raises.
     """
+    with generators_kept(), _lending(model, replace) as keeper:
+        yield keeper
+
+
+@contextmanager
+def _lending(
+    model: nn.Module, replace: Callable[[torch.Tensor], torch.Tensor | None]
+) -> Iterator[Keeper]:
     held = containers(vars(module) for module in model.modules())
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
@@ -79,7 +87,7 @@ def untouched(
         return other
 
     try:
-        with generators_kept(), _fresh_parametrizations():
+        with _fresh_parametrizations():
             for container in held:
                 _lend(container, lend, lent)
             for tensor in (part for c in held for part in c.listed if is_a(part, torch.Tensor)):

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoinit._system.alone import alone
+
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Put the generators back at the end."""
-    states = _states()
-    try:
-        yield
-    finally:
-        _restore(states)
+    """Put the generators back at the end; no other thread is inside such a block."""
+    with alone():
+        states = _states()
+        try:
+            yield
+        finally:
+            _restore(states)
 
 
 def seed_generators(seed: int) -> None:

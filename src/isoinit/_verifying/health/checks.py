@@ -19,6 +19,7 @@ from isoinit._showing import tensorboard as board
 from isoinit._showing.findings import SEVERITIES, Finding, Verdict
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted
+from isoinit._system.alone import alone
 from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.influence import has_influence
@@ -202,42 +203,43 @@ def check(
         4.1588...
     """
     batch, loss = inputs_and_loss(batch, loss)
-    parameters, _ = require_parameters(model, "check")
-    _refuse_unready(parameters, lr, optimizer)
-    measured = measure(model, parameters, batch, loss)
-    if plan is not None:
-        for layer in measured.layers:
-            names = (f"{layer.name}.weight", layer.name)
-            layer.expected = next((plan[name].expected for name in names if name in plan), None)
-    roles = read_roles(measured.graph, lambda: structure(model))
-    made = weights_made(model, measured.graph, whole)
-    weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)
-    examples, identical = _examples(batch)
-    ahead = look_ahead(model, parameters, batch, loss, optimizer, measured, weights, roles)
-    facts = Facts(
-        measured,
-        weights,
-        roles,
-        parameters,
-        examples,
-        identical,
-        _resting(model),
-        optimizer,
-        ahead,
-        model,
-        plan,
-        lambda names: has_influence(model, parameters, batch, loss, names),
-    )
-    spectrum = singular_values(model, batch) if jacobian else ()
-    return Health(
-        judge(facts),
-        measured.layers,
-        list(weights.values()),
-        measured.loss,
-        measured.chance,
-        spectrum,
-        kinds_of(roles),
-    )
+    with alone():
+        parameters, _ = require_parameters(model, "check")
+        _refuse_unready(parameters, lr, optimizer)
+        measured = measure(model, parameters, batch, loss)
+        if plan is not None:
+            for layer in measured.layers:
+                names = (f"{layer.name}.weight", layer.name)
+                layer.expected = next((plan[name].expected for name in names if name in plan), None)
+        roles = read_roles(measured.graph, lambda: structure(model))
+        made = weights_made(model, measured.graph, whole)
+        weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)
+        examples, identical = _examples(batch)
+        ahead = look_ahead(model, parameters, batch, loss, optimizer, measured, weights, roles)
+        facts = Facts(
+            measured,
+            weights,
+            roles,
+            parameters,
+            examples,
+            identical,
+            _resting(model),
+            optimizer,
+            ahead,
+            model,
+            plan,
+            lambda names: has_influence(model, parameters, batch, loss, names),
+        )
+        spectrum = singular_values(model, batch) if jacobian else ()
+        return Health(
+            judge(facts),
+            measured.layers,
+            list(weights.values()),
+            measured.loss,
+            measured.chance,
+            spectrum,
+            kinds_of(roles),
+        )
 
 
 def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
