@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import isoinit
+from isoinit.errors import ArgumentError
 
 
 @contextmanager
@@ -24,6 +25,9 @@ SETTINGS = {
     "device": lambda: torch.device("meta"),
     "float64": lambda: default_dtype(torch.float64),
     "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "float16": lambda: default_dtype(torch.float16),
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
 }
 if torch.cuda.is_available():
     SETTINGS["cuda"] = lambda: torch.device("cuda")
@@ -116,3 +120,24 @@ def test_a_checkpoint_is_the_same(setting, tmp_path):
         assert isoinit.verify_checkpoint(tmp_path / "found", plan).ok
     found, expected = (tmp_path / name / "model.safetensors" for name in ("found", "expected"))
     assert found.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.parametrize("setting", ["no gradients", "inference"])
+def test_a_comparison_trains(setting):
+    def found():
+        return isoinit.compare(convnet, picture(), ["plan", "zero"], steps=3, seeds=[0])
+
+    expected = [run.losses for method in ("plan", "zero") for run in found()[method].runs]
+    with SETTINGS[setting]():
+        made = found()
+    assert [run.losses for method in ("plan", "zero") for run in made[method].runs] == expected
+
+
+def test_a_model_that_is_built_in_inference_mode_is_refused():
+    with torch.inference_mode():
+        model = convnet()
+    for verb in (isoinit.plan, isoinit.init, isoinit.check):
+        with pytest.raises(
+            ArgumentError, match=r"'0\.weight' was made inside torch.inference_mode"
+        ):
+            verb(model, picture())

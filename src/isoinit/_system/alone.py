@@ -7,11 +7,13 @@ off: of two at once each would meet what the other has lent, and put back what t
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from isoinit.errors import IsoinitWarning
 
@@ -24,6 +26,8 @@ _turn = threading.RLock()
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other thread is inside; a thread that is inside may enter again.
+
+    Inside, torch's inference mode is off: of what is made in it nothing can be trained or counted.
 
     Warns:
         IsoinitWarning: if it waited long.
@@ -40,9 +44,18 @@ def alone() -> Iterator[None]:
                 stacklevel=4,
             )
     try:
-        yield
+        with _trainable():
+            yield
     finally:
         turn.release()
+
+
+def _trainable() -> AbstractContextManager[Any]:
+    torch = sys.modules.get("torch")  # who has not loaded it is in no mode
+    if torch is None or not torch.is_inference_mode_enabled():
+        return nullcontext()
+    off: AbstractContextManager[Any] = torch.inference_mode(False)
+    return off
 
 
 def _anew() -> None:

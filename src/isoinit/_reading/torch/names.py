@@ -56,7 +56,8 @@ def require_parameters(
     """`named_parameters` of what must be a model with parameters.
 
     Raises:
-        ArgumentError: if it is not, naming the purpose ("plan", "check"), or is one of Keras.
+        ArgumentError: if it is not, naming the purpose ("plan", "check"), is one of Keras, or was
+            built inside `torch.inference_mode`.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
@@ -65,6 +66,11 @@ def require_parameters(
     if not parameters:
         raise ArgumentError(
             f"{type(model).__name__} has no parameters: there is nothing to {purpose}"
+        )
+    if made := [name for name, parameter in parameters.items() if parameter.is_inference()]:
+        raise ArgumentError(
+            f"parameter {made[0]!r} was made inside torch.inference_mode: it cannot be trained, and "
+            f"torch does not count what is written; build the model outside of it, then {purpose} it"
         )
     return parameters, aliases
 

@@ -276,7 +276,7 @@ class _Replayed:
         if self._sign is not None:
             return [gradient, self._sign * gradient]
         # What draws random numbers was refused when it was called.
-        with unset_fake_temporarily(), torch.enable_grad():
+        with unset_fake_temporarily(), torch.inference_mode(False), torch.enable_grad():
             given = [torch.from_numpy(array) for array in arrays]
             leaves = [t.requires_grad_() if t.is_floating_point() else t for t in given]
             made = self._run([leaf.clone() for leaf in leaves])  # the call may be in place

@@ -52,6 +52,9 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         arguments = (batch,), {}
     if any(tensor.is_nested for tensor in tensors_in(arguments)):
         arguments = map_tensors(_of_one_length, arguments, opened=Mapping)
+    if any(tensor.is_inference() for tensor in tensors_in(arguments)):
+        with torch.inference_mode(False):  # what was made inside cannot be followed back
+            arguments = map_tensors(torch.Tensor.clone, arguments, opened=Mapping)
     return arguments
 
 

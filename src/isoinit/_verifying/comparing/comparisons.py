@@ -229,7 +229,11 @@ def compare(
     with generators_kept(), steps_shown(len(turns) * steps, visible=progress) as advance:
         try:
             for seed, trial in turns:
-                trial.train(seed, steps, advance)
+                with (
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                ):  # whatever the caller has set
+                    trial.train(seed, steps, advance)
             complete = True
         except KeyboardInterrupt:
             pass
