@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from isoinit.errors import ArgumentError
 
@@ -67,7 +68,7 @@ def require_parameters(
         raise ArgumentError(
             f"{type(model).__name__} has no parameters: there is nothing to {purpose}"
         )
-    if made := [name for name, parameter in parameters.items() if parameter.is_inference()]:
+    if made := [name for name, p in parameters.items() if not is_lazy(p) and p.is_inference()]:
         raise ArgumentError(
             f"parameter {made[0]!r} was made inside torch.inference_mode: it cannot be trained, and "
             f"torch does not count what is written; build the model outside of it, then {purpose} it"
