@@ -18,7 +18,7 @@ demo: $(VENV)/demo.stamp
 
 # Two processes of one thread each: twice as fast as one of two on two processors.
 test: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
