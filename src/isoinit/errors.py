@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class IsoinitError(Exception):
@@ -52,6 +53,19 @@ class UnknownParameterError(IsoinitError, KeyError):
 
 class UnhealthyError(IsoinitError, RuntimeError):
     """A check found at least one error; the message lists them."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT stopped a run that leaves something: what was done until then is kept.
+
+    Attributes:
+        done: what was done: of `Plan.apply` the names of the parameters that are filled, and of
+            `isoinit.compare` the `Comparison` so far.
+    """
+
+    def __init__(self, message: str, done: Any) -> None:
+        super().__init__(message)
+        self.done = done
 
 
 class CheckpointError(IsoinitError, RuntimeError):

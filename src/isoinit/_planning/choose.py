@@ -24,6 +24,7 @@ from isoinit._reading.few_inputs import rounded as rounded_features
 from isoinit._reading.graph import COMPOSED, Graph, Join, Op, Use
 from isoinit._reading.roles import Beside, Role
 from isoinit._reading.subgraphs import skip_scale
+from isoinit._system.signals import check_signals
 from isoinit.initializers import Initializer
 
 # A bias of attention scores, or what joins nothing that is known: 0.02² (Liu et al. 2021).
@@ -99,6 +100,7 @@ class _Chooser:
         name = use.parameter
         if name in self.chosen:
             return self.chosen[name].when_grown.meant
+        check_signals()
         if _first_on_constant(self.graph, op, name):
             return None
         role = self._informed(op, self.roles[name], fed)

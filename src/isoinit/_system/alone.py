@@ -15,10 +15,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from isoinit._system.signals import check_signals, postponed
 from isoinit.errors import IsoinitWarning
 
 LONG = 10.0
 """Seconds of waiting that are told."""
+
+OFTEN = 0.1
+"""Seconds after which a thread that waits looks for signals."""
 
 _turn = threading.RLock()
 
@@ -28,26 +32,34 @@ def alone() -> Iterator[None]:
     """Wait until no other thread is inside; a thread that is inside may enter again.
 
     Inside, torch's inference mode is off: of what is made in it nothing can be trained or counted.
+    Signals wait until what is lent has been put back: see `postponed`.
 
     Warns:
         IsoinitWarning: if it waited long.
     """
-    turn = _turn  # a process that is forked inside has another one at the end
-    if not turn.acquire(blocking=False):
-        begin = time.monotonic()
-        turn.acquire()
-        if (waited := time.monotonic() - begin) > LONG:
-            warnings.warn(
-                f"waited {waited:.0f} s for another thread that plans, checks or fills a model: in "
-                "one process this is done one at a time",
-                IsoinitWarning,
-                stacklevel=4,
-            )
-    try:
-        with _trainable():
-            yield
-    finally:
-        turn.release()
+    with postponed():
+        turn = _turn  # a process that is forked inside has another one at the end
+        waited = _wait(turn)
+        try:
+            if waited > LONG:
+                warnings.warn(
+                    f"waited {waited:.0f} s for another thread that plans, checks or fills a model: "
+                    "in one process this is done one at a time",
+                    IsoinitWarning,
+                    stacklevel=4,
+                )
+            with _trainable():
+                yield
+        finally:
+            turn.release()
+
+
+def _wait(turn: threading.RLock) -> float:
+    """Wait for a lock; returns the seconds that it took."""
+    begin = time.monotonic()
+    while not turn.acquire(timeout=OFTEN):
+        check_signals()  # who waits may be stopped
+    return time.monotonic() - begin
 
 
 def _trainable() -> AbstractContextManager[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 from isoinit._drawing.streams import Stream, philox
 from isoinit._system.alone import alone
 from isoinit._system.processes import agree
+from isoinit._system.signals import check_signals
 from isoinit._writing.assigning import Followed, follow, needs_model, refresh
 from isoinit._writing.counted import count_anew
 from isoinit._writing.entry import Entry
@@ -37,10 +39,11 @@ from isoinit._writing.refusals import (
 )
 from isoinit._writing.seeds import offered_seed
 from isoinit._writing.stored import Given, parameters_in, stored
-from isoinit.errors import IsoinitError, IsoinitWarning, PlanError
+from isoinit.errors import Interrupted, IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
 Parts = Mapping[str, tuple[Entry, Held]]
+Filled = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
@@ -124,41 +127,82 @@ def apply(
             held, _ = held_parameters(model)
         restore_buffers(model, {**ready.buffers, **ready.followed.buffers})
         parts = {name: (entry, held[name]) for name, entry in ready.chosen.items()}
-        fill(parts, used, ready.values)
+        with _stoppable(parts, used) as filled:
+            fill(parts, used, ready.values, filled)
         refresh(model)
         parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
         return used
 
 
-def fill(parts: Parts, seed: int, values: Mapping[str, torch.Tensor] | None = None) -> None:
+def fill(
+    parts: Parts,
+    seed: int,
+    values: Mapping[str, torch.Tensor] | None = None,
+    filled: Filled | None = None,
+) -> None:
     """Fill parameters, or this rank's parts of them, by name.
 
     Args:
         parts: what to fill.
         seed: as for `Plan.apply`.
         values: whole values of parameters that only the model knows; see `assigning.follow`.
+        filled: called with the names of parameters as soon as they are filled. What it raises ends
+            the fill.
 
     Raises:
         PlanError: if an initializer does not fit a parameter; nothing was changed then.
     """
     values = values or {}
     fills = _fills({name: part for name, part in parts.items() if name not in values}, seed)
-    for entry, part in parts.values():
+
+    def note(names: Sequence[str]) -> None:
+        drawn = (n for n in names if parts[n][0].initializer is not None or n in values)
+        _tell([parts[name][1].tensor for name in drawn])
+        if filled is not None:
+            filled(names)
+
+    for name, (entry, part) in parts.items():
         if entry.initializer is None:
             run_postponed(part.tensor, Stream(seed, entry.key))
-    fill_tensors(fills)
+            note([name])
+    fill_tensors(fills, note)
     for name, value in values.items():
         write_part(parts[name][1], value)
-    written = [
-        part.tensor
-        for name, (entry, part) in parts.items()
-        if entry.initializer is not None or name in values
-    ]
+        note([name])
+
+
+def _tell(tensors: list[torch.Tensor]) -> None:
+    """Have everyone who keeps account of parameters know that these have values now."""
     # What is sharded was written behind its back too.
-    torch.autograd.graph.increment_version([t for t in written if type(t).__name__ == "DTensor"])
-    forget(written)
-    forget_loaded(written)
-    count_anew(written)
+    torch.autograd.graph.increment_version([t for t in tensors if type(t).__name__ == "DTensor"])
+    forget(tensors)
+    forget_loaded(tensors)
+    count_anew(tensors)
+
+
+@contextmanager
+def _stoppable(parts: Parts, seed: int) -> Iterator[Filled]:
+    """Have errors that end a fill, such as that of a signal, say what is filled; gives `filled`."""
+    done: list[str] = []
+
+    def filled(names: Sequence[str]) -> None:
+        done.extend(names)
+        if len(done) < len(parts):
+            check_signals()
+
+    try:
+        yield filled
+    except BaseException as error:
+        few = ", ".join(map(repr, done[:3])) + (f" and {len(done) - 3} more" * (len(done) > 3))
+        told = (
+            f"stopped when {len(done)} of {len(parts)} parameters were filled ({few or 'none'}); the "
+            f"others hold no initial values yet: apply the plan again with seed={seed} to complete it"
+        )
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(told, tuple(done)) from None
+        if hasattr(error, "add_note"):  # since Python 3.11
+            error.add_note(told)
+        raise
 
 
 def fill_parameters(
@@ -169,7 +213,8 @@ def fill_parameters(
 ) -> None:
     """Fill whole parameters of a plan, by name: see `Plan.fill`, and `fill` for the values."""
     parts = {name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}
-    fill(parts, seed, values)
+    with alone():
+        fill(parts, seed, values)
 
 
 def fill_within(
@@ -290,5 +335,5 @@ def _fills(parts: Parts, seed: int) -> list[Fill]:
         except IsoinitError as error:
             raise PlanError(f"nothing was changed: {name!r}: {error}") from None
         stream = Stream(seed, entry.key)
-        fills.append(Fill(part.memory, initializer, entry.layout, stream, law, part.piece))
+        fills.append(Fill(name, part.memory, initializer, entry.layout, stream, law, part.piece))
     return fills

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import TensorWeakRef
 
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.signals import check_signals, postponed
 from isoinit._writing.postponed import Write, end_of, forget, remember, writes_left
 from isoinit._writing.torch_init import asking_first
 
@@ -99,15 +100,16 @@ def deferred() -> Iterator[None]:
     if is_deferring():
         yield
         return
-    mode = _here.mode = _Postponer()
-    hook = register_module_parameter_registration_hook(_note_registered)
-    try:
-        with asking_first(), mode:
-            yield
-    finally:
-        hook.remove()
-        _here.mode = None
-        mode.leave()
+    with postponed():
+        mode = _here.mode = _Postponer()
+        hook = register_module_parameter_registration_hook(_note_registered)
+        try:
+            with asking_first(), mode:
+                yield
+        finally:
+            hook.remove()
+            _here.mode = None
+            mode.leave()
 
 
 def is_deferring() -> bool:
@@ -133,6 +135,7 @@ class _Postponer(TorchFunctionMode):
                 self.note(tensor)
         if not tensors:
             return func(*args, **kwargs)
+        check_signals()  # not where grad mode or the like is switched: it would stay so
         name = getattr(func, "__name__", "")
         target = args[0] if args else kwargs.get("tensor")
         if target is tensors[0] and len(tensors) == 1 and self._postpone(name, func, args, kwargs):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Fill(NamedTuple):
     """One tensor to fill in place: on any device, of any strides.
 
     Attributes:
+        name: that of the parameter.
         tensor: of a type in `ARRAYS`; what this process holds of a parameter.
         initializer: what to fill it with.
         layout: what the whole parameter's axes mean.
@@ -55,6 +57,7 @@ class Fill(NamedTuple):
         piece: which part of the parameter the tensor is; None for all of it.
     """
 
+    name: str
     tensor: torch.Tensor
     initializer: Initializer
     layout: Layout
@@ -82,23 +85,28 @@ def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> L
     return law
 
 
-def fill_tensors(fills: Iterable[Fill]) -> None:
-    """Fill them; many small ones with one call of a kernel, which saves most of what a call costs."""
-    together: dict[torch.dtype, list[Job]] = {}
-    filled = []
-    for tensor, initializer, layout, stream, law, piece in fills:
-        size = tensor.numel()
-        simple = law is not None and layout.padding is None and tensor.shape == layout.shape
-        if law is None or size > _SMALL or not (simple and _is_plain(tensor)):
-            fill_tensor(tensor, initializer, layout, stream, piece)
-        else:
-            job = Job(stream.key(), law, tensor.data_ptr(), size)
-            together.setdefault(tensor.dtype, []).append(job)
-            filled.append(tensor)
-    for dtype, jobs in together.items():
+def fill_tensors(fills: Iterable[Fill], filled: Callable[[Sequence[str]], None]) -> None:
+    """Fill them; many small ones with one call of a kernel, which saves most of what a call costs.
+
+    Args:
+        fills: what to fill.
+        filled: called with the names of those that are filled.
+    """
+    together: dict[torch.dtype, list[tuple[Fill, Law]]] = defaultdict(list)
+    for fill in fills:
+        tensor, layout = fill.tensor, fill.layout
+        simple = layout.padding is None and tensor.shape == layout.shape
+        if fill.law is not None and tensor.numel() <= _SMALL and simple and _is_plain(tensor):
+            together[tensor.dtype].append((fill, fill.law))
+            continue
+        fill_tensor(tensor, fill.initializer, layout, fill.stream, fill.piece)
+        filled([fill.name])
+    for dtype, small in together.items():
+        jobs = [Job(f.stream.key(), law, f.tensor.data_ptr(), f.tensor.numel()) for f, law in small]
         fill_together(jobs, ARRAYS[dtype])
-    if filled:
-        torch.autograd.graph.increment_version(filled)  # written behind autograd's back
+        # They were written behind autograd's back.
+        torch.autograd.graph.increment_version([fill.tensor for fill, _ in small])
+        filled([fill.name for fill, _ in small])
 
 
 def fill_tensor(

@@ -18,6 +18,7 @@ from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
+from isoinit._system.signals import call_user
 from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
 from isoinit._writing.placements import held, write_part
@@ -183,7 +184,7 @@ def _built(build: Callable[[], nn.Module], named: Mapping[str, Any]) -> dict[str
 def _anew(build: Callable[[], nn.Module]) -> nn.Module:
     """A model that is built anew on the processor, whose parameters are not filled."""
     with torch.device("cpu"), deferred():
-        model = build()
+        model = call_user(build)
     if not isinstance(model, nn.Module):
         raise PlanError(
             f"nothing was changed: buffers() returned a {type(model).__name__}; expected a function "

@@ -15,6 +15,7 @@ from isoinit._planning.plan import Plan
 from isoinit._system.alone import alone
 from isoinit._system.locks import locked
 from isoinit._system.processes import agree, gathered, rank_and_size, together
+from isoinit._system.signals import check_signals
 from isoinit._writing.seeds import offered_seed
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.dcp import dcp_contents
@@ -245,6 +246,7 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
     def count(size: int) -> None:
         nonlocal done
         done += size
+        check_signals()
         if progress is not None:
             progress(done, total)
 

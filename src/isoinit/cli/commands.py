@@ -21,7 +21,7 @@ from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Shown, refuse_place
 from isoinit._showing.progress import bytes_shown
 from isoinit.cli.targets import call_target, find_target, load_target
-from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.errors import ArgumentError, Interrupted, IsoinitError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -226,7 +226,7 @@ def compare(
     Trains on the batch with the given loss, or else with the model's own.
     Without either, the model is trained to memorize fixed noise.
 
-    Ctrl-C ends the command early: it shows what is done and exits with 1.
+    Ctrl-C ends the command early: it shows what is done and exits with 130.
     """
     from isoinit._verifying.comparing import METHODS
 
@@ -234,20 +234,23 @@ def compare(
     _, batch, loss = call_target(function, target, seed)
     if batch is None:
         raise _no_batch(target, "compare")
-    found = isoinit.compare(
-        lambda: call_target(function, target).model,
-        batch,
-        METHODS if methods is None else [name.strip() for name in methods.split(",")],
-        steps,
-        loss=loss,
-        seeds=range(seed, seed + seeds),
-        optimizer=optimizer,
-        lr=lr,
-        only=only,
-    )
+    try:
+        found = isoinit.compare(
+            lambda: call_target(function, target).model,
+            batch,
+            METHODS if methods is None else [name.strip() for name in methods.split(",")],
+            steps,
+            loss=loss,
+            seeds=range(seed, seed + seeds),
+            optimizer=optimizer,
+            lr=lr,
+            only=only,
+        )
+    except Interrupted as stop:
+        found = stop.done
     _write_page(found, html)
     print(found.to_json() if as_json else found)
-    raise typer.Exit(0 if found.complete else 1)
+    raise typer.Exit(0 if found.complete else 130)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from isoinit._system.signals import call_user
 from isoinit.errors import ArgumentError, IsoinitError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
     if seed is not None:
         torch.manual_seed(seed)
     try:
-        made = function()
+        made = call_user(function)
     except Exception as error:
         raise ArgumentError(
             f"TARGET {target!r}: calling {name}() failed: {type(error).__name__}: {error}; expected "

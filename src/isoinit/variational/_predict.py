@@ -16,6 +16,7 @@ from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import unwrap
 from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._showing.terminal import Printed, Tabled, counted
+from isoinit._system.signals import call_user
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, IsoinitWarning
 from isoinit.variational._shown import table
@@ -192,7 +193,7 @@ def _one_by_one(
         found = []
         for k in range(samples):
             with weights[0].draws.fixed((first + k) % (2**63 - 1)):
-                found.append(model(*args, **kwargs))
+                found.append(call_user(model, *args, **kwargs))
         return found
 
 
@@ -207,7 +208,7 @@ def _all_at_once(
     with _noise(weights, "local"), generators_kept():
         seed_generators(int(first))
         rows = x.expand(samples, *x.shape).flatten(0, 1)
-        return list(model(rows).unflatten(0, (samples, len(x))))
+        return list(call_user(model, rows).unflatten(0, (samples, len(x))))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import named_modules
+from isoinit._system.signals import call_user
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Variational
 from isoinit.variational.gaussian import distribution_of, distributions
@@ -246,7 +247,7 @@ class Regression:
         modes = [(module, module.training) for module in model.modules()]
         try:
             with torch.no_grad():
-                model.eval()(*args, **kwargs)
+                call_user(model.eval(), *args, **kwargs)
         finally:
             for handle in handles:
                 handle.remove()

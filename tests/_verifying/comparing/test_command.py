@@ -112,7 +112,7 @@ def test_ctrl_c_keeps_what_is_done(status, tmp_path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     os.close(terminal)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "interrupted: what was done until then is shown" in out
     after = out.split("steps of")[1]
     assert re.search(r"^ default .*\(", after, re.MULTILINE)

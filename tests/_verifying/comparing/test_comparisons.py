@@ -219,7 +219,9 @@ class TestInterrupted:
         def run():
             return isoinit.compare(build, X, ["default", "plan"], 5, data=data, seeds=[0])
 
-        found = run()
+        with pytest.raises(isoinit.errors.Interrupted) as stop:
+            run()
+        found = stop.value.done
         assert not found.complete
         assert "interrupted" in str(found)
         calls.extend([0] * 100)

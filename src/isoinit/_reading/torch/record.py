@@ -44,14 +44,14 @@ from isoinit._reading.torch.replay import Played, Recorded, replay_of
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
+from isoinit._system.signals import call_user, check_signals
 from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 # The signals that a call reads, and what is made of parameters.
 Read = tuple[list[int], list[Weight]]
 
-NO_DETAIL = Detail()
-NO_REPLAY = Played(None)
+NO_DETAIL, NO_REPLAY = Detail(), Played(None)
 
 
 class Recorder(TorchFunctionMode):
@@ -85,8 +85,7 @@ class Recorder(TorchFunctionMode):
         self._constants: ByIdentity[Constant] = ByIdentity()
         self._sharers = Sharers()
         self._undecided = Undecided()
-        self._given: dict[int, Given] = {}
-        self._contractions = Contractions()
+        self._given, self._contractions = dict[int, Given](), Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
         self._lengths, self._charts = dict[str, Length](), dict[str, Chart]()
 
@@ -118,6 +117,7 @@ class Recorder(TorchFunctionMode):
         """Record a call and what it made."""
         made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
         if made:
+            check_signals()  # not where grad mode or the like is switched: it would stay so
             note = self._note_constants if call.name in SHAPE_ONLY else self._note
             note(func, *call, made)
 
@@ -171,7 +171,7 @@ class Recorder(TorchFunctionMode):
         self._below = below
         deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
         with self, deeper:
-            return drawn_out(model(*args, **kwargs))
+            return drawn_out(call_user(model, *args, **kwargs))
 
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""

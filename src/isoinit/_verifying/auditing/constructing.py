@@ -22,6 +22,7 @@ from isoinit._reading.torch.look import look_at
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._reading.values import Values
+from isoinit._system.signals import check_signals
 from isoinit._verifying.auditing.lines import Asked, asked
 from isoinit._writing.deferred import BLIND, OVERWRITES, RANDOM
 from isoinit._writing.torch_init import asking_first
@@ -115,6 +116,7 @@ class Constructing(TorchFunctionMode):
         elif name in BLIND or name.startswith("__get"):
             return func(*args, **kwargs)
         elif _is_write(name) and _is_plain(target := args[0] if args else kwargs.get("tensor")):
+            check_signals()
             who = asked()
             self._before(name, target, args, kwargs, who)
             chosen = self._chooses(name, target, args, who)

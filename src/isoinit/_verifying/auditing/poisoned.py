@@ -20,6 +20,7 @@ from isoinit._reading.torch.names import (
     refuse_keras,
 )
 from isoinit._reading.torch.rng import seed_generators
+from isoinit._system.signals import call_user
 from isoinit._verifying.auditing.constructing import Constructing
 from isoinit._verifying.auditing.writes import OwnFills, Twice, Watch
 from isoinit._verifying.sharded import local
@@ -193,7 +194,7 @@ def _initialize(model: nn.Module, initialize: Initialize | None) -> None:
     )
     for name, run in calls:
         try:
-            run()
+            call_user(run)
         except Exception as error:
             raise ArgumentError(
                 f"{name} failed on a model from the meta device: {type(error).__name__}: {error}; it "
@@ -203,7 +204,7 @@ def _initialize(model: nn.Module, initialize: Initialize | None) -> None:
 
 def _built(build: Build, where: str) -> nn.Module:
     try:
-        model = build()
+        model = call_user(build)
     except IsoinitError:  # it has its own words
         raise
     except Exception as error:

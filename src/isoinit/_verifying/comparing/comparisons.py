@@ -25,7 +25,7 @@ from isoinit._verifying.comparing.training import Data
 from isoinit._verifying.comparing.trials import Given, Trial
 from isoinit._verifying.health.checks import refuse_optimizer
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, Interrupted
 
 WIDTH = 10  # of the curves in the printed tables
 
@@ -206,6 +206,7 @@ def compare(
             loss that is not one number.
         UnknownParameterError: if a pattern of `only` matches nothing.
         TraceError: if the forward fails, with the model's own error.
+        Interrupted: if SIGINT came; its `done` is the comparison so far, which is not `complete`.
 
     Example:
         >>> import isoinit, torch
@@ -223,30 +224,23 @@ def compare(
     given = Given(build_model, batch, loss, data, optimizer, lr, only)
     trials = {name: Trial(name, start, given) for name, start in resolve_methods(methods).items()}
     turns = [(seed, trial) for seed in seeds for trial in trials.values()]
-    complete = False
     if torch.cuda.is_available():
         torch.cuda.init()  # seeds that the caller left for its first use are then not overwritten
+
+    def so_far(*, complete: bool) -> Comparison:
+        name = next((trial.model for trial in trials.values() if trial.model), "")
+        found = tuple(trial.result(steps) for trial in trials.values())
+        return Comparison(name, found, tuple(seeds), steps, optimizer, lr, given.task, complete)
+
     with generators_kept(), steps_shown(len(turns) * steps, visible=progress) as advance:
         try:
             for seed, trial in turns:
-                with (
-                    torch.inference_mode(False),
-                    torch.enable_grad(),
-                ):  # whatever the caller has set
+                with torch.enable_grad():  # whatever the caller has set
                     trial.train(seed, steps, advance)
-            complete = True
-        except KeyboardInterrupt:
-            pass
-    return Comparison(
-        next((trial.model for trial in trials.values() if trial.model), ""),
-        tuple(trial.result(steps) for trial in trials.values()),
-        tuple(seeds),
-        steps,
-        optimizer,
-        lr,
-        given.task,
-        complete,
-    )
+        except KeyboardInterrupt as stop:
+            told = "stopped before all trainings ran; `done` of this exception holds those that did"
+            raise Interrupted(told, so_far(complete=False)) from stop
+    return so_far(complete=True)
 
 
 def _refuse(steps: int, seeds: Sequence[int], optimizer: str, lr: float) -> None:

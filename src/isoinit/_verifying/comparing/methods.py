@@ -11,6 +11,7 @@ from isoinit._planning import rules
 from isoinit._planning.asked import Only
 from isoinit._planning.plan import Plan
 from isoinit._planning.verbs import plan
+from isoinit._system.signals import call_user
 from isoinit.errors import ArgumentError
 
 Start = Callable[[nn.Module, Any, int], nn.Module | None]
@@ -46,7 +47,7 @@ def built(build: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         ArgumentError: if that is no module.
     """
-    model = build()
+    model = call_user(build)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"build_model returned a {type(model).__name__}; expected a new torch.nn.Module"
@@ -59,7 +60,7 @@ def start(
 ) -> tuple[nn.Module, Plan | None]:
     """A new model as a method initializes it, and the plan behind it if there is one."""
     if callable(method):
-        other = method(model, batch, seed)
+        other = call_user(method, model, batch, seed)
         return (other if isinstance(other, nn.Module) else model), None
     if method == "default":
         return model, None

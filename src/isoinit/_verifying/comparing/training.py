@@ -13,6 +13,7 @@ from torch import nn
 
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.trees import drawn_out, tensors_in
+from isoinit._system.signals import call_user
 from isoinit._verifying.health.passes import chosen_loss, unit_noise
 from isoinit._verifying.losses import GivenLoss, Loss
 from isoinit.errors import ArgumentError
@@ -69,10 +70,10 @@ class Training:
 
     def step(self) -> None:
         """One step of training."""
-        batch, loss = self.data(len(self.steps.losses))
+        batch, loss = call_user(self.data, len(self.steps.losses))
         args, kwargs = as_arguments(batch)
         start = time.perf_counter()
-        value = objective(drawn_out(self.model(*args, **kwargs)), loss)
+        value = objective(drawn_out(call_user(self.model, *args, **kwargs)), loss)
         self.optimizer.zero_grad()
         value.backward()
         self.optimizer.step()

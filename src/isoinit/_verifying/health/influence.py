@@ -11,6 +11,7 @@ from torch import nn
 from isoinit._reading.torch import as_arguments, recording
 from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.signals import call_user
 from isoinit._verifying.health.ahead import restored
 from isoinit._verifying.health.passes import own_loss
 from isoinit._verifying.losses import Loss
@@ -53,7 +54,7 @@ def _seen(model: nn.Module, batch: Any, loss: Loss | None) -> list[torch.Tensor]
     """What the loss comes to, or else what the model returns."""
     args, kwargs = as_arguments(batch)
     with recording(model, batch=(args, kwargs)) as (inner, _), torch.inference_mode(False):
-        output = inner(*args, **kwargs)
+        output = call_user(inner, *args, **kwargs)
         found = own_loss(output) if loss is None else loss(output)
         seen = output if found is None else found
         return [tensor.detach().clone() for tensor in tensors_in(seen)]

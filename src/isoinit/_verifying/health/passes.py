@@ -18,6 +18,7 @@ from isoinit._reading.torch.calls import function_name
 from isoinit._reading.torch.numbers import is_finite, rows_of
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.signals import call_user, check_signals
 from isoinit._verifying.losses import Loss
 from isoinit.errors import ArgumentError
 
@@ -151,6 +152,7 @@ def _taking(
 
     def taker(name: str) -> Callable[[torch.Tensor], None]:
         def hand_over(parameter: torch.Tensor) -> None:
+            check_signals()
             if (gradient := parameter.grad) is not None:
                 parameter.grad = None
                 take(name, gradient)
@@ -189,7 +191,7 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
     Raises:
         ArgumentError: if it is not one number that depends on the parameters.
     """
-    chosen = loss(output) if loss is not None else own_loss(output)
+    chosen = call_user(loss, output) if loss is not None else own_loss(output)
     if chosen is None:
         return None
     if not isinstance(chosen, torch.Tensor) or chosen.numel() != 1 or chosen.is_complex():
