@@ -2,9 +2,13 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import isoinit
 from isoinit.errors import ArgumentError
@@ -20,6 +24,29 @@ def default_dtype(dtype):
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+class OwnFunctions(TorchFunctionMode):
+    """A mode of the user's, such as a log."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+class OwnDispatch(TorchDispatchMode):
+    """Another one, such as a counter of operations."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
 # Of the meta device no value can be read, so that what is made there by mistake is noticed.
 SETTINGS = {
     "device": lambda: torch.device("meta"),
@@ -28,6 +55,12 @@ SETTINGS = {
     "float16": lambda: default_dtype(torch.float16),
     "no gradients": torch.no_grad,
     "inference": torch.inference_mode,
+    "fake": FakeTensorMode,
+    "unseen": torch._C.DisableTorchFunction,
+    "own function mode": OwnFunctions,
+    "own dispatch mode": OwnDispatch,
+    "deterministic": deterministic,
+    "numpy raises": lambda: np.errstate(all="raise"),
 }
 if torch.cuda.is_available():
     SETTINGS["cuda"] = lambda: torch.device("cuda")

@@ -7,14 +7,13 @@ off: of two at once each would meet what the other has lent, and put back what t
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
 
+from isoinit._system.modes import plain_torch
 from isoinit._system.signals import check_signals, postponed
 from isoinit.errors import IsoinitWarning
 
@@ -27,12 +26,24 @@ OFTEN = 0.1
 _turn = threading.RLock()
 
 
+class _Here(threading.local):
+    """What holds for each thread: whether it is inside."""
+
+    inside = False
+
+
+_here = _Here()
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other thread is inside; a thread that is inside may enter again.
 
-    Inside, torch's inference mode is off: of what is made in it nothing can be trained or counted.
-    Signals wait until what is lent has been put back: see `postponed`.
+    Signals wait until what is lent has been put back: see `postponed`. Torch's modes that would
+    falsify a run are left: see `plain_torch`.
+
+    Raises:
+        ArgumentError: inside a function that torch transforms, traces or compiles.
 
     Warns:
         IsoinitWarning: if it waited long.
@@ -48,8 +59,12 @@ def alone() -> Iterator[None]:
                     IsoinitWarning,
                     stacklevel=4,
                 )
-            with _trainable():
-                yield
+            with nullcontext() if _here.inside else plain_torch():
+                before, _here.inside = _here.inside, True
+                try:
+                    yield
+                finally:
+                    _here.inside = before
         finally:
             turn.release()
 
@@ -60,14 +75,6 @@ def _wait(turn: threading.RLock) -> float:
     while not turn.acquire(timeout=OFTEN):
         check_signals()  # who waits may be stopped
     return time.monotonic() - begin
-
-
-def _trainable() -> AbstractContextManager[Any]:
-    torch = sys.modules.get("torch")  # who has not loaded it is in no mode
-    if torch is None or not torch.is_inference_mode_enabled():
-        return nullcontext()
-    off: AbstractContextManager[Any] = torch.inference_mode(False)
-    return off
 
 
 def _anew() -> None:

@@ -17,6 +17,7 @@ from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._system.alone import alone
+from isoinit._system.modes import plain_torch
 from isoinit._system.processes import gathered, lost_rank
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.entry import Entry
@@ -107,9 +108,10 @@ def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerpri
             f"parameter {unknown[0]!r} follows from a weight by the right_inverse of its module, and "
             "a plan has no modules: apply the plan and take isoinit.fingerprint(model)"
         )
-    return Fingerprint(
-        {e.name: f"{_hash_entry(e, seed):016x}" for e in entries if e.initializer is not None}
-    )
+    with plain_torch():
+        return Fingerprint(
+            {e.name: f"{_hash_entry(e, seed):016x}" for e in entries if e.initializer is not None}
+        )
 
 
 def _hash_held(name: str, part: Held) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from isoinit._drawing.shard import Piece
+from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.names import named_modules, named_parameters
 from isoinit.errors import PlanError
 
@@ -70,9 +71,12 @@ def held(name: str, tensor: torch.Tensor) -> Held:
     """This process's part of one tensor.
 
     Raises:
-        PlanError: if it is spread in a way that is not known; `name` is used to say so.
+        PlanError: if it is a fake tensor, or sharded in a way that is not known; `name` is used to
+            say so.
     """
     shape = tuple(tensor.shape)
+    if is_fake(tensor):
+        raise PlanError(f"nothing was changed: parameter {name!r} {FAKE}")
     if type(tensor).__name__ != "DTensor":  # importing the class would be slow
         return Held(tensor, tensor.detach(), Piece.whole(shape), shape)
     sharded: Any = tensor

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import UninitializedParameter
 
+from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.kept import DRAWN, why_not_drawn
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
@@ -89,6 +90,8 @@ def _unready(tensor: torch.Tensor, *, now: bool) -> str:
             "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
             "apply (and set the buffers, which to_empty leaves empty too)"
         )
+    if now and is_fake(tensor):
+        return FAKE
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
     return ""

@@ -16,6 +16,7 @@ from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning.plan import Plan
 from isoinit._showing.findings import Finding, Verdict, errors_first
+from isoinit._system.modes import plain_torch
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.fingerprint import Fingerprint
 from isoinit._writing.seeds import resolve_seed
@@ -115,7 +116,8 @@ def verify_checkpoint(
     found = find_checkpoint(folder)
     expected = _expected(plan, seed, {**plan.aliases, **(record or {}).get("aliases", {})}, found)
     sums: dict[str, str] = {}
-    judged = list(_about_values(found, expected, (record or {}).get("tensors", {}), sums))
+    with plain_torch():
+        judged = list(_about_values(found, expected, (record or {}).get("tensors", {}), sums))
     findings = errors_first(
         [
             *_about_files(folder, found, record),

@@ -52,6 +52,14 @@ def quiet_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
+FAKE = "is a fake tensor and has no memory: build the model outside of FakeTensorMode"
+
+
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor stands for one that is not there."""
+    return isinstance(tensor, FakeTensor)
+
+
 def refuse_endless(calls: int) -> None:
     """Raise a `TraceError` once a forward has made so many calls that it may never end."""
     if calls > MOST_CALLS:

@@ -1,0 +1,64 @@
+"""Torch's modes that the caller may be in: those that would falsify a run are left, or refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+from isoinit.errors import ArgumentError
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Compute in this block on real tensors, of which each call is seen and a gradient can be taken.
+
+    Torch's inference mode, fake tensors, and blocks that keep calls from being seen are left. Grad
+    mode, autocast, the default device and modes of the caller's own stay.
+
+    Raises:
+        ArgumentError: inside a function that torch transforms, traces or compiles, whose tensors have
+            no values.
+    """
+    torch = sys.modules.get("torch")  # who has not loaded it is in no mode
+    if torch is None:
+        yield
+        return
+    if where := _traced(torch):
+        raise ArgumentError(
+            f"isoinit was called inside {where}, where tensors have no values: call it before, and "
+            "outside of that; nothing was changed"
+        )
+    with ExitStack() as stack:
+        for left in _left(torch):
+            stack.enter_context(left)
+        yield
+
+
+def _traced(torch: Any) -> str:
+    """Return what is going on around the caller that cannot be left; "" if nothing is."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a function that torch.func transforms (vmap, grad, jvp and the like)"
+    if torch.jit.is_tracing():
+        return "torch.jit.trace"
+    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    if proxies is not None and proxies.get_proxy_mode() is not None:
+        return "a function that make_fx or torch.export traces"
+    symbolic = sys.modules.get("torch.fx._symbolic_trace")
+    if symbolic is not None and symbolic._is_fx_tracing_flag:
+        return "torch.fx.symbolic_trace"
+    if torch._C._dynamo.eval_frame.get_eval_frame_callback() not in (None, False):
+        return "a function that torch.compile compiles"
+    return ""
+
+
+def _left(torch: Any) -> Iterator[AbstractContextManager[Any]]:
+    """What leaves the modes that can be left."""
+    if torch.is_inference_mode_enabled():
+        yield torch.inference_mode(False)
+    if not torch._C._is_torch_function_enabled() or torch._C._is_torch_function_all_disabled():
+        yield torch._C._EnableTorchFunction()
+    fakes = sys.modules.get("torch._subclasses.fake_tensor")
+    if fakes is not None and torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE):
+        yield fakes.unset_fake_temporarily()
