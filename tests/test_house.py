@@ -76,6 +76,26 @@ def test_no_import_runs_in_a_circle():
         pytest.fail(" -> ".join(error.args[1]))
 
 
+def writes(call):
+    """Whether a call writes a file by itself, as far as its name and its mode tell."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
+    modes = [each.value for each in given if isinstance(each, ast.Constant)]
+    opens = name == "open" and any(re.fullmatch("[rwaxbt+]*[wax+][bt+]*", str(m)) for m in modes)
+    return opens or name in ("write_text", "write_bytes", "savetxt", "save_file")
+
+
+def test_files_are_written_whole_by_one_function():
+    """Through `_system.files.whole`: readers see no half of a file, and writers do not meet."""
+    found = {
+        module(path)
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and writes(node)
+    }
+    assert found == {"isoinit._system.files"}
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=module)
 def test_each_room_says_what_lives_there(path):
     assert len((ast.get_docstring(TREES[path]) or "").splitlines()) >= 4

@@ -2,33 +2,125 @@
 
 import os
 import stat
+import subprocess
 import sys
+import threading
 
 import pytest
-import torch
-import torch.distributed as dist
 from torch import nn
 
 import isoinit
 from isoinit._system.files import remove_partials, whole
-from ranks import on_ranks
+
+SAVE = """
+import sys, isoinit
+path, mine, *others = sys.argv[1:]
+plan, known = isoinit.Plan.load(mine), {isoinit.Plan.load(p).digest for p in (mine, *others)}
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(40):
+    plan.save(path)
+    assert isoinit.Plan.load(path).digest in known
+"""
 
 
-def save_often(rank, source, target):
-    plan = isoinit.Plan.load(source)
-    dist.barrier()
-    for _ in range(60):
-        plan.save(target)
-        assert isoinit.Plan.load(target) == plan
+def test_eight_processes_save_to_one_path_and_read_whole_plans(tmp_path):
+    """Each saves one of two plans, so that a mixture would be seen; none needs a framework."""
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(9)])
+    for name, method in (("a", "he"), ("b", "orthogonal")):
+        isoinit.plan(model, method=method).save(tmp_path / name)
+    place, *both = (str(tmp_path / name) for name in ("plan.json", "a", "b"))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", SAVE, place]
+    processes = [
+        subprocess.Popen([*command, both[rank % 2], *both], text=True, **pipes) for rank in range(8)
+    ]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ends = [process.communicate(timeout=60) for process in processes]
+    assert [error for _, error in ends] == [""] * 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "plan.json"]
 
 
-def test_processes_that_save_one_plan_do_not_meet(tmp_path):
-    plan = isoinit.plan(nn.Sequential(*[nn.Linear(8, 8) for _ in range(9)]), torch.zeros(2, 8))
-    source, target = tmp_path / "source.json", tmp_path / "saved" / "plan.json"
-    target.parent.mkdir()
-    plan.save(source)
-    on_ranks(2, save_often, source, target)
-    assert [path.name for path in target.parent.iterdir()] == ["plan.json"]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are of another kind")
+
+
+def write(path, data=b"new"):
+    with whole(path) as file:
+        file.write(data)
+
+
+@posix
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"old")
+    for name, target in (("link", "folder/file"), ("far", "link"), ("to_nothing", "folder/none")):
+        (tmp_path / name).symlink_to(target)
+        write(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target).read_bytes() == b"new"
+    assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == ["file", "none"]
+
+
+@posix
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write(pipe)
+    reader.join(10)
+    assert read == [b"new"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files have no names here")
+@pytest.mark.parametrize("folder", ["/dev/fd", "link"])
+def test_an_open_file_is_written_to_and_not_replaced(tmp_path, folder):
+    with (tmp_path / "out").open("w+b") as file:
+        path = f"/dev/fd/{file.fileno()}"
+        if folder == "link":  # as /dev/stdout is one
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        write(type(tmp_path)(path))
+        assert file.read() == b"new"
+    assert "out" in [p.name for p in tmp_path.iterdir() if not p.is_symlink()]
+
+
+@posix
+def test_permissions_stay_and_what_may_not_be_written_is_not(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    write(path)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o640)
+    path.chmod(0o440)
+    if os.access(path, os.W_OK):  # root may
+        return
+    with pytest.raises(PermissionError, match=r"/a'$"):
+        write(path)
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "n" * 101])
+def test_a_long_name_gets_a_partial_of_another(tmp_path, name):
+    write(tmp_path / name)
+    writing = whole(tmp_path / name)
+    writing.__enter__()  # as if killed
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_partials(tmp_path, [name])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_errors_name_the_path_that_was_asked_for(tmp_path):
+    for path in (tmp_path, tmp_path / "no" / "a"):
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            write(path)
+        assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_write_that_fails_leaves_nothing_and_loses_nothing(tmp_path):

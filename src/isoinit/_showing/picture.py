@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from isoinit._system.files import whole
+
 Curves = Mapping[str, Sequence[float]]
 
 
@@ -23,6 +25,7 @@ def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[s
 
     Raises:
         ImportError: without matplotlib, which comes with the extra `isoinit[demo]`.
+        ValueError: if the ending is none of a picture.
     """
     from matplotlib.figure import Figure
 
@@ -34,5 +37,7 @@ def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[s
         axes.set(yscale="log", title=title, xlabel="layer", ylabel="root mean square")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
-    return Path(path)
+    target = Path(path)
+    with whole(target) as file:
+        figure.savefig(file, dpi=130, format=target.suffix.removeprefix(".") or "png")
+    return target

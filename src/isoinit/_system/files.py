@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
+_OPEN = re.compile(r"/dev/fd|/proc/(self|\d+)(/task/\d+)?/fd")  # the folders of open files
+_LINKS = 40  # in a row, which is as many as Linux follows
+_LONG = 100  # bytes
 
 
 @contextmanager
@@ -17,28 +23,80 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write, which gets its name when it is on the disk.
 
     Until then it has a name of its own beside that one, so that processes that write the same file at
-    once do not meet: the last to finish wins. Nothing is left if the block fails.
+    once do not meet: the last to finish wins. Nothing is left if the block fails. An existing file
+    keeps its permissions; of a link the file is replaced that it leads to. What is no file, such as a
+    pipe or /dev/stdout, is written to: a rename would put a file in its place.
+
+    Raises:
+        OSError: naming the path, if it is a folder or cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
-    # Opened and not made by `tempfile`, so that the file gets the permissions of any other.
-    file = partial.open("xb")
+    before = _status(path)
+    if _is_open(path) or not (before is None or stat.S_ISREG(before.st_mode)):
+        with path.open("wb") as file:  # which says so if it is a folder
+            yield file
+        return
+    if before is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    end = Path(os.path.realpath(path))
+    partial = end.with_name(f".{_stem(end.name)}.{os.urandom(8).hex()}.partial")
+    try:
+        # Opened and not made by `tempfile`, so that the file gets the permissions of any other.
+        file = partial.open("xb")
+    except OSError as error:
+        error.filename = str(path)  # nobody asked for the other one
+        raise
     try:
         with file:
+            if before is not None:
+                partial.chmod(stat.S_IMODE(before.st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
+        partial.replace(end)
+        sync_folder(end.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
+def _status(path: Path) -> os.stat_result | None:
+    """Return what the system knows of the file that a path leads to; None if there is none."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _is_open(path: Path) -> bool:
+    """Return whether a path names an open file by its number, as /dev/stdout and /dev/fd/63 do.
+
+    If that is a file on the disk, its owner holds it open: he would not see the one that replaces it.
+    """
+    for _ in range(_LINKS):
+        if _OPEN.fullmatch(os.path.realpath(path.parent)):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return False
+
+
+def _stem(name: str) -> str:
+    """Return what a partial's name holds of a file's name: a hash of a long one.
+
+    With all of it a partial's name may be longer than file systems take: 255 bytes on most, and 143
+    where names are encrypted (eCryptfs).
+    """
+    written = os.fsencode(name)
+    return name if len(written) <= _LONG else blake2b(written, digest_size=16).hexdigest()
+
+
 def remove_partials(folder: Path, names: Collection[str]) -> None:
     """Remove what killed processes left of some files; no other may be writing these now."""
+    stems = set(map(_stem, names))
     for path in folder.glob(".*.partial"):
         ours = _PARTIAL.fullmatch(path.name)
-        if ours and ours["name"] in names:
+        if ours and ours["name"] in stems:
             path.unlink(missing_ok=True)
 
 
