@@ -147,3 +147,10 @@ def test_one_parameter_left_as_it_was(plan):
 def test_what_is_no_plan_is_refused(plan, other):
     with pytest.raises(ArgumentError, match=r"other is a .*; expected a Plan"):
         plan.diff(other)
+
+
+def test_a_standard_deviation_that_is_a_whole_number_is_a_number_in_json(plan):
+    other = isoinit.Plan.from_json(plan.to_json())
+    other["0.weight"] = isoinit.Normal(std=1)
+    rows = json.loads(plan.diff(other).to_json())["differences"]
+    assert [row["after"] for row in rows if row["what"] == "std"] == [1]

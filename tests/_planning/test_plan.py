@@ -439,5 +439,5 @@ class TestSeeds:
     def test_a_seed_in_a_file_is_a_number(self):
         plan = isoinit.init(nn.Linear(4, 4), torch.zeros(1, 4), seed=5)
         text = plan.to_json().replace('"seed": 5', '"seed": "five"')
-        with pytest.raises(PlanError, match="'str' object cannot be interpreted as an integer"):
+        with pytest.raises(PlanError, match="seed: found 'five'; expected a whole number"):
             isoinit.Plan.from_json(text)

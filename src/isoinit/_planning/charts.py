@@ -31,6 +31,7 @@ from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
 ALIKE = 1e-2  # relative difference that rounding and an unfinished power iteration may leave
+FOLLOWING = (Assigned, KinkBias, Norms)  # initializers that follow from the entry of their `of`
 PAPER = "Salimans & Kingma 2016, eq. 2"
 
 
@@ -234,23 +235,34 @@ def stored(graph: Graph, name: str, layout: Layout) -> Layout:
 def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Return entries in which what follows from another entry's initializer follows from it again."""
     found = dict(entries)
-    for name, entry in entries.items():
-        if (copied := found.get(entry.copies)) is not None:
-            its = copied.initializer, copied.layout
-            found[name] = replace(entry, initializer=its[0], layout=its[1])
-            continue
+    for name in entries:
+        found[name] = entry = followed(name, found)
         made = entry.initializer
-        of = found.get(getattr(made, "of", ""))
-        if of is None or of.initializer is None or of.name == name:
-            continue
-        if isinstance(made, Norms):
+        of = found.get(made.of) if isinstance(made, Norms) else None
+        if isinstance(made, Norms) and of is not None and of.initializer is not None:
             base = bare(of.initializer)
-            found[name] = replace(entry, initializer=replace(made, base=base))
-            directed = Directions(base, made.axis)
             if vanishing_rows(base, made.layout, made.axis):
+                directed = Directions(base, made.axis)
                 found[of.name] = replace(of, initializer=directed)
-        elif isinstance(made, KinkBias):
-            found[name] = replace(entry, initializer=replace(made, base=of.initializer))
-        elif isinstance(made, Assigned) and isinstance(of.initializer, Assigned):
-            found[name] = replace(entry, initializer=replace(of.initializer, part=made.part))
     return found
+
+
+def followed(name: str, entries: Mapping[str, Entry]) -> Entry:
+    """Return an entry as it follows from that of another parameter; itself if it follows from none.
+
+    Nothing is drawn, so that this takes no time and no memory for any size.
+    """
+    entry = entries[name]
+    if (copied := entries.get(entry.copies)) is not None:
+        return replace(entry, initializer=copied.initializer, layout=copied.layout)
+    made = entry.initializer
+    of = entries.get(made.of) if isinstance(made, FOLLOWING) else None
+    if of is None or of.initializer is None or of.name == name:
+        return entry
+    if isinstance(made, Norms):
+        return replace(entry, initializer=replace(made, base=bare(of.initializer)))
+    if isinstance(made, KinkBias):
+        return replace(entry, initializer=replace(made, base=of.initializer))
+    if isinstance(made, Assigned) and isinstance(of.initializer, Assigned):
+        return replace(entry, initializer=replace(of.initializer, part=made.part))
+    return entry

@@ -123,7 +123,7 @@ def _plain(fact: Any) -> Any:
         return fact.to_dict()
     if isinstance(fact, Layout):
         return asdict(fact)
-    if fact is None or isinstance(fact, (str, float, tuple)):
+    if fact is None or isinstance(fact, (str, int, float, tuple)):
         return fact
     return {what: _plain(getattr(fact, what)) for what in FACTS}
 

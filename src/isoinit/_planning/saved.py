@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isoinit._planning.charts import FOLLOWING, followed
 from isoinit._system.formats import Format
+from isoinit._system.schema import fault, named, read_fields, shown
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError, PlanError
 
 FORMAT = Format(
     "format", "isoinit plan", 1, "plan", "make the plan again, or use the isoinit that wrote it"
 )
+HOW = ("fake", "real", "structure")
+FIELDS = {
+    **dict.fromkeys(FORMAT.header, Any),
+    "method": str,
+    "how": str,
+    "seed": int | None,
+    "notes": tuple[str, ...],
+    "aliases": dict[str, str],
+    "parameters": dict[str, Any],
+}
 
 
 def written(
@@ -41,14 +52,44 @@ def read(text: str) -> dict[str, Any]:
     """
     data = FORMAT.parse(text)
     try:
-        return {
-            "entries": {n: Entry.from_dict(n, item) for n, item in data["parameters"].items()},
-            "aliases": dict(data["aliases"]),
-            "method": data["method"],
-            "how": data["how"],
-            "seed": None if data.get("seed") is None else operator.index(data["seed"]),
-            "notes": tuple(map(str, data.get("notes", ()))),
-        }
-    except (KeyError, TypeError, AttributeError, ArgumentError) as error:
-        kind = "a missing field: " if isinstance(error, KeyError) else ""
-        raise PlanError(f"the plan holds what no plan can: {kind}{error}") from None
+        found = read_fields(FIELDS, data, (), ["seed", "notes"])
+        if found["how"] not in HOW:
+            raise fault(("how",), found["how"], f"one of {', '.join(HOW)}")
+        at = "parameters"
+        parameters = found.pop(at)
+        entries = {n: Entry.from_dict(n, item, (at, n)) for n, item in parameters.items()}
+        _refuse_contradictions(entries, found["aliases"])
+    except ArgumentError as error:
+        raise PlanError(f"the plan holds what no plan can: {error}") from error
+    return {
+        **{n: value for n, value in found.items() if n not in FORMAT.header},
+        "entries": entries,
+    }
+
+
+def _refuse_contradictions(entries: Mapping[str, Entry], aliases: Mapping[str, str]) -> None:
+    """Raise for entries and aliases each of which could be, but not beside the others.
+
+    Raises:
+        ArgumentError: naming the first.
+    """
+    for name, other in aliases.items():
+        if other not in entries:
+            raise fault(("aliases", name), other, "the name of a parameter of the plan")
+        if name in entries:
+            raise ArgumentError(f"aliases: {shown(name)} is a parameter of the plan itself")
+    for name, entry in entries.items():
+        at = ("parameters", name)
+        if entry.copies and (entry.copies not in entries or entries[entry.copies].copies):
+            raise fault((*at, "copies"), entry.copies, "a parameter of the plan that is no copy")
+        made = entry.initializer
+        of = made.of if isinstance(made, FOLLOWING) else None
+        if of is not None and of not in entries:
+            raise fault((*at, "initializer", "of"), of, "the name of a parameter of the plan")
+        its = followed(name, entries)
+        if entry != its:
+            raise ArgumentError(
+                f"{named(at)}{entry.initializer} of shape {entry.shape} is not what follows from "
+                f"{shown(entry.copies or of)}: {its.initializer} of shape {its.shape}; load the "
+                "plan as it was, and override that one"
+            )

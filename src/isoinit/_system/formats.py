@@ -6,9 +6,11 @@ A reader refuses another format or version, so that a file is never read as what
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoinit._system.schema import shown
 from isoinit.errors import PlanError
 
 
@@ -43,12 +45,12 @@ class Format:
         """Return the object in a text.
 
         Raises:
-            PlanError: if the text is not JSON (or was cut off), not of this format, or of another
-                version.
+            PlanError: if the text is not JSON (or was cut off), names something twice, is not of
+                this format, or of another version.
         """
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(text, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
             raise PlanError(
                 f"the {self.what} is not JSON, or was cut off ({error}); expected what isoinit wrote"
             ) from None
@@ -56,9 +58,24 @@ class Format:
             raise PlanError(
                 f'not a {self.what}: expected a JSON object with "{self.key}": "{self.name}"'
             )
-        if data.get("version") != self.version:
+        version = data.get("version")
+        if type(version) is not int or version != self.version:  # true equals 1
             raise PlanError(
-                f"the {self.what} has version {data.get('version')!r}, this isoinit reads "
+                f"the {self.what} has version {shown(version)}, this isoinit reads "
                 f"{self.version}; {self.advice}"
             )
         return data
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, whose names differ: of two that are the same json would drop the first.
+
+    Raises:
+        ValueError: if a name stands there twice, as after a bad merge.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} stands twice in one object")
+    return found

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from isoinit._system.schema import Place, fault, named, read_fields, types_of
+from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
+
+KEPT = ("", "frozen", "copy", "own", "loaded", "only", "type")
+LEFT = ("frozen", "loaded", "only", "type")  # of these, those that nothing is written into
+LATER = ("expected_gradient", "kept", "copies")  # plans of before did not have these
+SIZES = ("std", "expected", "expected_gradient", "target")
+SQUARES = ("E[x²]", "σ_b²")  # of the numbers, those whose root is taken
+# The names of torch's types, which is not imported here; new ones come in families.
+DTYPE = re.compile(
+    r"bool|bfloat16|float(16|32|64)|float[48]_\w+|complex(32|64|128)|bits\w+"
+    r"|u?int([1-8]|16|32|64)|q(u?int8|int32)|quint(4x2|2x4)"
+)
 
 
 @dataclass(frozen=True)
@@ -138,32 +153,51 @@ class Entry:
         }
 
     @classmethod
-    def from_dict(cls, name: str, data: dict[str, Any]) -> Entry:
+    def from_dict(cls, name: str, data: Mapping[str, Any], at: Place = ()) -> Entry:
         """Read what `to_dict` wrote.
 
+        Args:
+            name: the parameter's.
+            data: the fields.
+            at: where they stand, for errors.
+
         Raises:
-            ArgumentError, KeyError, TypeError: if it holds what no entry can.
+            ArgumentError: if a field is missing, not known, of a wrong type or out of range, or the
+                initializer does not fit the layout.
         """
-        initializer = data["initializer"]
-        entry = cls(
-            name,
-            data["role"],
-            None if initializer is None else Initializer.from_dict(initializer),
-            Layout.from_dict(data["layout"]),
-            data["dtype"],
-            data["reason"],
-            data["source"],
-            data["must_differ"],
-            data["expected"],
-            data["target"],
-            data["fed"],
-            data["feeds"],
-            data["rule"],
-            tuple(data["close"]),
-            tuple(data["numbers"].items()),
-            data.get("expected_gradient"),  # plans of before did not have these
-            data.get("kept", ""),
-            data.get("copies", ""),
-        )
-        _ = entry.std  # refuses an initializer that does not fit the layout
+        # An object in JSON; and the std is written for readers, and worked out anew.
+        types = {**types_of(cls), "numbers": dict[str, float], "std": float | None}
+        del types["name"]
+        found = read_fields(types, data, at, LATER)
+        for field in SIZES:
+            if (size := found.get(field)) is not None and size < 0:
+                raise fault((*at, field), size, "a number of 0 or more, or null")
+        if not DTYPE.fullmatch(found["dtype"]):
+            raise fault((*at, "dtype"), found["dtype"], "a type of torch, such as 'float32'")
+        if found.get("kept", "") not in KEPT:
+            raise fault((*at, "kept"), found["kept"], f"one of {', '.join(map(repr, KEPT))}")
+        for field in SQUARES:
+            if found["numbers"].get(field, 0) < 0:
+                raise fault((*at, "numbers", field), found["numbers"][field], "a square")
+        numbers = tuple(found.pop("numbers").items())
+        del found["std"]
+        entry = cls(name, numbers=numbers, **found)
+        if why := entry._misfit():
+            raise ArgumentError(f"{named(at)}{why}")
         return entry
+
+    def _misfit(self) -> str:
+        """Return why no parameter of this layout gets such values; "" if one can."""
+        if self.kept in LEFT and self.initializer is not None:
+            return f"it is kept as it was ({self.kept!r}), and {self.initializer} would fill it"
+        try:
+            std = self.std  # refuses an initializer that does not fit the layout
+            _ = self.own_target
+        except (TypeError, ValueError, ArithmeticError) as error:  # of numbers beyond all floats
+            said = (
+                str(error) if isinstance(error, ArgumentError) else f"{self.initializer}: {error}"
+            )
+            return f"the initializer does not fit the layout: {said}"
+        if std is not None and not 0 <= std < math.inf:
+            return f"{self.initializer} would have the standard deviation {std}"
+        return ""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._drawing.streams.philox import Law, bfloat16_bits
+from isoinit._system.schema import Place, fault, named, read_fields, shown, types_of
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale.fans import Layout
 
@@ -217,28 +218,35 @@ class Initializer(ABC):
         return {"initializer": type(self).__name__, **nested}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Initializer:
+    def from_dict(data: Mapping[str, Any], at: Place = ()) -> Initializer:
         """Read what `to_dict` wrote; no code is run but the constructors'.
+
+        Args:
+            data: the name of the initializer, and its options.
+            at: where they stand, for errors.
 
         Raises:
             ArgumentError: for an unknown initializer or option, one that is missing or of a wrong
                 type, or a value out of range.
         """
-        options = {k: v for k, v in data.items() if k != "initializer"}
+        if not isinstance(data, Mapping):
+            raise fault(at, data, 'an object such as {"initializer": "Zeros"}')
         name = data.get("initializer")
-        known = {n: cls for n, cls in Initializer._by_name.items() if not isabstract(cls)}
-        if not isinstance(name, str) or name not in known:
+        cls = Initializer._by_name.get(name) if isinstance(name, str) else None
+        if cls is None or isabstract(cls):
+            known = [n for n, each in Initializer._by_name.items() if not isabstract(each)]
             raise ArgumentError(
-                f"no initializer is called {name!r}; expected one of {', '.join(sorted(known))}"
+                f"{named(at)}no initializer is called {shown(name)}; expected one of "
+                f"{', '.join(sorted(known))}"
             )
-        cls = known[name]
-        unknown = options.keys() - {f.name for f in fields(cls)}
-        if unknown:
-            raise ArgumentError(f"{name} has no option {', '.join(sorted(unknown))}")
+        options = {key: value for key, value in data.items() if key != "initializer"}
+        types = types_of(cls)
+        found = read_fields(types, options, at, types)  # the constructor knows which it must have
         try:
-            return cls(**{key: _from_data(value) for key, value in options.items()})
-        except TypeError as error:  # an option is missing, or of a type that cannot be compared
-            raise ArgumentError(f"{name} cannot be made from {options}: {error}") from None
+            return cls(**found)
+        except (TypeError, ValueError, ArithmeticError) as error:  # a user's own may raise any
+            said = str(error) if isinstance(error, ArgumentError) else f"{name}: {error}"
+            raise ArgumentError(f"{named(at)}{said}") from error
 
     def __str__(self) -> str:
         shown = []
@@ -286,13 +294,6 @@ def _as_data(option: Any) -> Any:
     if isinstance(option, Layout):
         return asdict(option)
     return option.to_dict() if isinstance(option, Initializer) else option
-
-
-def _from_data(option: Any) -> Any:
-    """The option that `_as_data` made this of."""
-    if not isinstance(option, Mapping):
-        return option
-    return Layout.from_dict(option) if "grid" in option else Initializer.from_dict(option)
 
 
 class IndependentInitializer(Initializer):

@@ -17,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isoinit._drawing.shard import Piece
+from isoinit._system.schema import Place, named, read_fields, types_of
 from isoinit.errors import ArgumentError
+
+KINDS = ("linear", "conv", "conv_transpose", "bilinear", "embedding", "kept", "vector")
+MOST_AXES = 32  # of NumPy before version 2
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,60 @@ class Layout:
         object.__setattr__(self, "fan_out", self.fan_out or 1.0)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+    def from_dict(cls, data: Mapping[str, Any], at: Place = ()) -> Layout:
         """Read what `dataclasses.asdict` and JSON made of a layout.
 
+        Args:
+            data: the fields.
+            at: where they stand, for errors.
+
         Raises:
-            TypeError: if a field is missing or not known.
+            ArgumentError: if a field is missing, not known or of a wrong type, or two fields
+                contradict each other.
         """
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-        }
-        return cls(**fields)
+        found = cls(**read_fields(types_of(cls), data, at))
+        if fault := found._contradiction():
+            raise ArgumentError(f"{named(at)}{fault}")
+        return found
+
+    def _contradiction(self) -> str:
+        """Return what is wrong with the fields, each of which is of its type; "" if nothing is."""
+        if self.kind not in KINDS:
+            return f"kind={self.kind!r}: expected one of {', '.join(KINDS)}"
+        for name, sizes in (("shape", self.shape), ("grid", self.grid)):
+            if len(sizes) > MOST_AXES or any(n < 0 for n in sizes) or math.prod(sizes) >= 2**63:
+                return (
+                    f"{name}={sizes}: expected at most {MOST_AXES} sizes of 0 or more, and fewer "
+                    "than 2**63 elements"
+                )
+        if math.prod(self.grid) != math.prod(self.shape):
+            return f"grid={self.grid} has another number of elements than shape={self.shape}"
+        axes = self.stack + self.out + self.in_ + self.taps
+        if sorted(axes) != list(range(len(self.grid))):
+            return (
+                f"stack, out, in_ and taps are the axes {axes}: expected each axis of "
+                f"grid={self.grid} once"
+            )
+        if min(self.fan_in, self.fan_out) <= 0:
+            return f"fan_in={self.fan_in}, fan_out={self.fan_out}: expected numbers above 0"
+        rows = self.shape[0] if self.shape else 0
+        if self.padding is not None and not 0 <= self.padding < rows:
+            return f"padding={self.padding}: expected null or a row of shape={self.shape}"
+        return self._of_another_kind()
+
+    def _of_another_kind(self) -> str:
+        """Return what another kind of layer would have; "" if the axes are those of the kind."""
+        inputs, taps = bool(self.in_), bool(self.taps)
+        if self.kind in ("vector", "kept"):
+            fits = not (inputs or taps or self.stack) and self.grid == self.shape
+            fits = fits and (self.kind == "kept" or self.fan_in == self.fan_out == 1)
+        elif self.kind in ("conv", "conv_transpose"):
+            fits = taps
+        elif self.kind == "embedding":
+            fits = len(self.shape) == 2 and self.grid == self.shape and self.out == (1,)
+        else:
+            fits = not taps
+        return "" if fits else f"kind={self.kind!r} has no such axes and fans: {self}"
 
     @property
     def is_map(self) -> bool:
