@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from isoinit.cli.commands import main
+from isoinit.cli import main
 
 
 def runner(folder, monkeypatch):

@@ -1,9 +1,10 @@
 """The command line: `isoinit plan`, `check`, `audit`, `compare`, `init` and so on.
 
-`commands` holds one function a command, `targets` finds the function that a command is pointed at.
-Import `main` from here, which runs the command line; nothing of the library imports this room.
+`commands` holds one function a command, `targets` finds the function that a command is pointed at,
+`run` runs a command and answers by its exit status, and `failures` says what went wrong. Import `main`
+from here, which runs the command line; nothing of the library imports this room.
 """
 
-from isoinit.cli.commands import main
+from isoinit.cli.run import main
 
 __all__ = ["main"]

@@ -1,13 +1,12 @@
 """The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
 
-Exit status: 0 healthy or equal, 1 unhealthy or different, 2 wrong use. Each command imports what it
-runs, so that help, completion and the rule book need no framework.
+Exit status: 0 healthy or equal, 1 unhealthy or different; `run` has those of errors. Each command
+imports what it runs, so that help, completion and the rule book need no framework.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -21,14 +20,13 @@ from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Shown, refuse_place
 from isoinit._showing.progress import bytes_shown
 from isoinit.cli.targets import call_target, find_target, load_target
-from isoinit.errors import ArgumentError, Interrupted, IsoinitError
+from isoinit.errors import ArgumentError, Interrupted
 
 if TYPE_CHECKING:
     from torch import nn
 
 app = typer.Typer(
     help="Plan, apply and verify the initial parameters of neural networks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -97,9 +95,9 @@ Only = Annotated[
 def demo(
     seed: Seed = 0,
     as_json: Json = False,
-    picture: Annotated[Path, typer.Option(help="Where to draw the signal by depth.")] = Path(
-        "isoinit-demo.png"
-    ),
+    picture: Annotated[
+        Path, typer.Option(help="Where to draw the signal by depth.", callback=_refuse_place)
+    ] = Path("isoinit-demo.png"),
 ) -> None:
     """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
     from isoinit import demo as demonstration
@@ -377,12 +375,3 @@ def _answer(verdict: Verdict, text: str, *, as_json: bool, github: bool, strict:
     if github and verdict.findings:
         print(verdict.annotations())
     raise typer.Exit(1 if verdict.failures(strict=strict) else 0)
-
-
-def main() -> None:
-    """Run the command line; isoinit's own errors end with one line and exit status 2."""
-    try:
-        app()
-    except IsoinitError as error:
-        print(f"isoinit: {error}", file=sys.stderr)
-        sys.exit(2)

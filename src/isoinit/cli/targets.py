@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from isoinit._system.signals import call_user
-from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.cli.failures import told
+from isoinit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,13 +79,8 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
     name = target.rpartition(":")[2]
     if seed is not None:
         torch.manual_seed(seed)
-    try:
+    with _theirs(target, f"calling {name}()", "; expected a function without arguments"):
         made = call_user(function)
-    except Exception as error:
-        raise ArgumentError(
-            f"TARGET {target!r}: calling {name}() failed: {type(error).__name__}: {error}; expected "
-            "a function without arguments"
-        ) from error
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
     if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
@@ -105,27 +102,37 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
     return loaded
 
 
-def _import(place: str, target: str) -> ModuleType:
+@contextmanager
+def _theirs(target: str, doing: str, hint: str = "") -> Iterator[None]:
+    """Run code of the user's, which may raise anything and may end Python: all that is an error.
+
+    Raises:
+        ArgumentError: for whatever is raised, but for Ctrl-C.
+    """
     try:
-        if place.endswith(".py"):
-            path = Path(place)
-            if not path.is_file():
-                raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
-            # Under a name of its own, so that a file called random.py replaces nothing.
-            name = f"isoinit_target_{path.stem}"
-            spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            sys.path.insert(0, str(path.parent.resolve()))
-            spec.loader.exec_module(module)
-            return module
-        sys.path.insert(0, "")
-        return importlib.import_module(place)
-    except IsoinitError:
+        yield
+    except KeyboardInterrupt:
         raise
-    except Exception as error:
-        raise ArgumentError(
-            f"TARGET {target!r}: importing {place} failed: {type(error).__name__}: {error}"
-        ) from error
+    except BaseException as error:
+        raise ArgumentError(f"TARGET {target!r}: {doing} failed: {told(error)}{hint}") from error
+
+
+def _import(place: str, target: str) -> ModuleType:
+    if not place.endswith(".py"):
+        sys.path.insert(0, "")
+        with _theirs(target, f"importing {place}"):
+            return importlib.import_module(place)
+    path = Path(place)
+    if not path.is_file():
+        raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
+    # Under a name of its own, so that a file called random.py replaces nothing.
+    name = f"isoinit_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent.resolve()))
+    with _theirs(target, f"importing {place}"):
+        spec.loader.exec_module(module)
+    return module

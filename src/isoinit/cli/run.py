@@ -1,0 +1,89 @@
+"""Runs a command, and answers by its exit status.
+
+Whatever goes wrong, in isoinit or in the code of a target, ends with one line on standard error and
+the status 2: 1 is the answer of a command that looked and found something.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from isoinit.cli.commands import app
+from isoinit.cli.failures import line_of
+
+WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the last two as shells report their signals
+
+
+def main() -> None:
+    """Run the command line, and exit.
+
+    The status is what the command answers, 0 or 1; 2 for errors, 130 after Ctrl-C, and 141 if whatever
+    read the output has gone, as `head` does.
+    """
+    sys.exit(_status(sys.argv[1:]))
+
+
+def _status(arguments: Sequence[str]) -> int:
+    """Return the exit status of a command."""
+    try:
+        return _answer(arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        return _ended("interrupted", INTERRUPTED)
+    except BaseException as error:  # also SystemExit, by which code of the user's may end
+        if os.environ.get("ISOINIT_TRACEBACK"):
+            traceback.print_exception(error)
+        _drain()
+        if any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):
+            return PIPE_CLOSED  # rich turns it into SystemExit
+        return _ended(_misuse(error) or line_of(error), WRONG)
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    """Run a command to its end, output and all.
+
+    Not by calling the app, which answers errors in its own way: with boxes, and with the status 1.
+    """
+    try:
+        command = typer.main.get_command(app)
+        with command.make_context("isoinit", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+        status = 0
+    except typer.Exit as ended:
+        status = ended.exit_code
+    if sys.stdout is not None:  # as it is where it was closed
+        sys.stdout.flush()
+    return status
+
+
+def _ended(line: str, status: int) -> int:
+    if sys.stderr is not None:
+        print(f"isoinit: {line}", file=sys.stderr)
+    return status
+
+
+def _misuse(error: BaseException) -> str:
+    """Return what is wrong with the arguments, if that is the error; else ""."""
+    said = getattr(
+        error, "format_message", None
+    )  # of click's errors, which typer has its own copy of
+    if said is None:
+        return ""
+    command = getattr(getattr(error, "ctx", None), "command_path", "isoinit")
+    return f"{' '.join(said().split()).rstrip('.')}; see {command} --help"
+
+
+def _drain() -> None:
+    """Empty standard output; into nowhere, if it takes no more: Python tries again at its end."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
