@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from isoinit.cli.commands import app
-from isoinit.cli.failures import line_of
+from isoinit.cli.failures import line_of, text_of
 
 WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the last two as shells report their signals
 
@@ -32,8 +32,8 @@ def _status(arguments: Sequence[str]) -> int:
     """Return the exit status of a command."""
     try:
         return _answer(arguments)
-    except (KeyboardInterrupt, typer.Abort):
-        return _ended("interrupted", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        return _ended(text_of(stop) or "interrupted", INTERRUPTED)
     except BaseException as error:  # also SystemExit, by which code of the user's may end
         if os.environ.get("ISOINIT_TRACEBACK"):
             traceback.print_exception(error)
