@@ -55,9 +55,7 @@ def read(text: str) -> dict[str, Any]:
         found = read_fields(FIELDS, data, (), ["seed", "notes"])
         if found["how"] not in HOW:
             raise fault(("how",), found["how"], f"one of {', '.join(HOW)}")
-        at = "parameters"
-        parameters = found.pop(at)
-        entries = {n: Entry.from_dict(n, item, (at, n)) for n, item in parameters.items()}
+        entries = _entries(found.pop("parameters"))
         _refuse_contradictions(entries, found["aliases"])
     except ArgumentError as error:
         raise PlanError(f"the plan holds what no plan can: {error}") from error
@@ -65,6 +63,21 @@ def read(text: str) -> dict[str, Any]:
         **{n: value for n, value in found.items() if n not in FORMAT.header},
         "entries": entries,
     }
+
+
+def _entries(parameters: Mapping[str, Any]) -> dict[str, Entry]:
+    """Return the entries of a plan; objects that are one are read once.
+
+    Raises:
+        ArgumentError: as `Entry.from_dict`.
+    """
+    found: dict[str, Entry] = {}
+    met: dict[int, Entry] = {}
+    for name, item in parameters.items():
+        if (entry := met.get(id(item))) is None:
+            entry = met[id(item)] = Entry.from_dict(name, item, ("parameters", name))
+        found[name] = entry.called(name)
+    return found
 
 
 def _refuse_contradictions(entries: Mapping[str, Entry], aliases: Mapping[str, str]) -> None:

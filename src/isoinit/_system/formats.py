@@ -6,6 +6,7 @@ A reader refuses another format or version, so that a file is never read as what
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,11 @@ class Format:
         Raises:
             PlanError: if the text is not JSON (or was cut off), names something twice, is not of
                 this format, or of another version.
+
+        Objects in it that are equal are one, not to be changed.
         """
         try:
-            data = json.loads(text, object_pairs_hook=_unique)
+            data = json.loads(text, object_pairs_hook=_Shared())
         except (ValueError, RecursionError) as error:
             raise PlanError(
                 f"the {self.what} is not JSON, or was cut off ({error}); expected what isoinit wrote"
@@ -65,6 +68,26 @@ class Format:
                 f"{self.version}; {self.advice}"
             )
         return data
+
+
+class _Shared:
+    """Makes the objects of a text, those that are equal once: a plan has few kinds of parameters.
+
+    A million of objects would keep Python's garbage collector busy for longer than they take to read.
+    """
+
+    LARGE = 64  # fields, above which an object has no equal
+
+    def __init__(self) -> None:
+        self._met: dict[bytes, dict[str, Any]] = {}
+
+    def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > self.LARGE:
+            return _unique(pairs)
+        same = marshal.dumps(pairs, 2)  # the fastest text that tells 1, 1.0 and true apart
+        if (found := self._met.get(same)) is None:
+            found = self._met[same] = _unique(pairs)
+        return found
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
