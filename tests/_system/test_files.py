@@ -1,16 +1,25 @@
 """A file is whole or not there, whoever else writes it; what a killed process left is known."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from torch import nn
 
 import isoinit
-from isoinit._system.files import remove_partials, whole
+from isoinit._system.files import (
+    is_plain_name,
+    kind_of,
+    open_regular,
+    read_text,
+    remove_partials,
+    whole,
+)
 
 SAVE = """
 import sys, isoinit
@@ -168,3 +177,84 @@ def test_what_killed_processes_left_is_removed_by_the_name_of_its_file(tmp_path)
     remove_partials(tmp_path, names[:2])
     kept = [file.name for name in names[2:] for _, file in left[name]]
     assert sorted(map(str, tmp_path.iterdir())) == sorted([*map(str, others), *map(str, kept)])
+
+
+def test_a_partial_that_is_no_file_is_left(tmp_path):
+    (tmp_path / ".a.0123456789abcdef.partial").mkdir()
+    remove_partials(tmp_path, ["a"])
+    assert [path.name for path in tmp_path.iterdir()] == [".a.0123456789abcdef.partial"]
+
+
+def no_files(folder):
+    """What has a name and is no file, by how it is called."""
+    (folder / "folder").mkdir()
+    (folder / "outside").write_text("secret")
+    (folder / "link").symlink_to("outside")
+    (folder / "dangling").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "socket"))
+    return {
+        "a folder": folder / "folder",
+        "a named pipe": folder / "pipe",
+        "a socket": folder / "socket",
+        "a device": Path("/dev/zero"),
+        "a symbolic link": folder / "link",
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes with names")
+def test_only_files_are_opened_and_nothing_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for the path of a socket must be short
+    for kind, path in no_files(Path()).items():
+        assert kind_of(path) == kind
+        with pytest.raises(ValueError, match=f"it is {kind}, expected a file"):
+            open_regular(path, links=False)
+        if kind != "a symbolic link":
+            with pytest.raises(ValueError, match=f"it is {kind}, expected a file"):
+                open_regular(path, links=True)
+    assert read_text(tmp_path / "link", links=True) == "secret"
+    with pytest.raises(ValueError, match="a symbolic link"):
+        open_regular(tmp_path / "dangling", links=False)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "dangling", links=True)
+    assert kind_of(tmp_path / "none") == kind_of(tmp_path / "outside" / "none") == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="the system follows links")
+def test_what_takes_the_place_of_a_file_just_before_it_is_opened(tmp_path, monkeypatch):
+    path, opened = tmp_path / "a", os.open
+
+    def swapped(make):
+        def open_late(*arguments):
+            path.unlink()
+            make()
+            return opened(*arguments)
+
+        return open_late
+
+    for make in (lambda: path.symlink_to("b"), lambda: os.mkfifo(path)):
+        path.unlink(missing_ok=True)
+        path.write_text("")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", swapped(make))
+            with pytest.raises(ValueError, match="expected a file"):
+                open_regular(path, links=False)
+
+
+def test_texts_have_a_limit_and_are_utf8(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert read_text(path, links=False, most=5) == "12345"
+    with pytest.raises(ValueError, match="larger than 4 bytes"):
+        read_text(path, links=False, most=4)
+    path.write_bytes(b"\xff")
+    with pytest.raises(UnicodeDecodeError):
+        read_text(path, links=False)
+
+
+def test_names_that_lead_nowhere_else():
+    good = ["model.safetensors", ".metadata", "a b", "é", "..a"]
+    bad = ["", ".", "..", "/", "a/", "/a", "a/b", "../a", "a\\b", "C:a", "a\0", "a\n", "\ud800", 7]
+    assert [name for name in good if not is_plain_name(name)] == []
+    assert [name for name in bad if is_plain_name(name)] == []

@@ -13,7 +13,7 @@ from isoinit._planning import saved
 from isoinit._planning.differences import Differences, compare
 from isoinit._planning.overrides import overridden
 from isoinit._planning.printing import Readable
-from isoinit._system.files import whole
+from isoinit._system.files import read_text, whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
@@ -337,8 +337,13 @@ class Plan(Readable):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
-        """Read a plan that `save` wrote; see `from_json` for the errors."""
+        """Read a plan that `save` wrote.
+
+        Raises:
+            OSError: if the file is not there, or the system refuses to open it.
+            PlanError: as `from_json` does; or if it is a folder, a pipe or a device.
+        """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except (PlanError, UnicodeDecodeError) as error:
+            return cls.from_json(read_text(Path(path), links=True))
+        except ValueError as error:  # among them PlanError
             raise PlanError(f"{os.fspath(path)}: {error}") from None

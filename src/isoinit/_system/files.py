@@ -1,4 +1,4 @@
-"""Files that are whole or not there, also after a power cut."""
+"""Files that are whole or not there, also after a power cut; and files of others, read with care."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from pathlib import Path
+from io import BufferedReader
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
+FILE = "a file"
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 _OPEN = re.compile(r"/dev/fd|/proc/(self|\d+)(/task/\d+)?/fd")  # the folders of open files
 _LINKS = 40  # in a row, which is as many as Linux follows
@@ -96,7 +107,7 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
     stems = set(map(_stem, names))
     for path in folder.glob(".*.partial"):
         ours = _PARTIAL.fullmatch(path.name)
-        if ours and ours["name"] in stems:
+        if ours and ours["name"] in stems and kind_of(path) == FILE:
             path.unlink(missing_ok=True)
 
 
@@ -108,3 +119,91 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def kind_of(path: Path) -> str:
+    """Return what has a name, in words; a link is one wherever it leads, and "" is nothing.
+
+    Raises:
+        OSError: if the system does not say.
+        ValueError: if no file can have that name.
+    """
+    try:
+        return _kind(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def open_regular(path: Path, *, links: bool) -> BufferedReader:
+    """Open a file to read, and nothing else: no pipe or device is waited for.
+
+    Args:
+        path: the file.
+        links: whether a symbolic link in its place is followed. Where the system knows no
+            `O_NOFOLLOW` (Windows), one that is put there at this very moment is.
+
+    Raises:
+        OSError: if it cannot be opened.
+        ValueError: if it is no regular file.
+    """
+    # Looked at first, for opening alone does something to some devices; and again once it is open,
+    # for by then the name may stand for something else.
+    _require_regular(path.stat() if links else path.lstat())
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not links:
+            raise ValueError("it is a symbolic link, expected a file") from None
+        raise
+    try:
+        _require_regular(os.fstat(handle))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_text(path: Path, *, links: bool, most: int = 2**30) -> str:
+    """Return the text of a file in UTF-8.
+
+    Args:
+        path: the file.
+        links: whether a symbolic link is followed.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: if it cannot be opened or read.
+        ValueError: if it is no regular file, not UTF-8, or larger.
+    """
+    with open_regular(path, links=links) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most} bytes")
+    return data.decode("utf-8")
+
+
+def is_plain_name(name: object) -> bool:
+    """Return whether it names a file in a folder, on any system: no way out, no folder before it.
+
+    Example:
+        >>> [is_plain_name(name) for name in ("model.safetensors", "../model", "C:model", "..", "")]
+        [True, False, False, False, False]
+    """
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and name not in ("", ".", "..")
+        and PurePosixPath(name).name == PureWindowsPath(name).name == name
+    )
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if (kind := _kind(found.st_mode)) != FILE:
+        raise ValueError(f"it is {kind}, expected a file")

@@ -5,12 +5,10 @@ A reader refuses another format or version, so that a file is never read as what
 
 from __future__ import annotations
 
-import json
-import marshal
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoinit._system.json_text import parse_json
 from isoinit._system.schema import shown
 from isoinit.errors import PlanError
 
@@ -46,14 +44,12 @@ class Format:
         """Return the object in a text.
 
         Raises:
-            PlanError: if the text is not JSON (or was cut off), names something twice, is not of
-                this format, or of another version.
-
-        Objects in it that are equal are one, not to be changed.
+            PlanError: if the text is not JSON (or was cut off, or names something twice), not of this
+                format, or of another version.
         """
         try:
-            data = json.loads(text, object_pairs_hook=_Shared())
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise PlanError(
                 f"the {self.what} is not JSON, or was cut off ({error}); expected what isoinit wrote"
             ) from None
@@ -68,37 +64,3 @@ class Format:
                 f"{self.version}; {self.advice}"
             )
         return data
-
-
-class _Shared:
-    """Makes the objects of a text, those that are equal once: a plan has few kinds of parameters.
-
-    A million of objects would keep Python's garbage collector busy for longer than they take to read.
-    """
-
-    LARGE = 64  # fields, above which an object has no equal
-
-    def __init__(self) -> None:
-        self._met: dict[bytes, dict[str, Any]] = {}
-
-    def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        if len(pairs) > self.LARGE:
-            return _unique(pairs)
-        same = marshal.dumps(pairs, 2)  # the fastest text that tells 1, 1.0 and true apart
-        if (found := self._met.get(same)) is None:
-            found = self._met[same] = _unique(pairs)
-        return found
-
-
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, whose names differ: of two that are the same json would drop the first.
-
-    Raises:
-        ValueError: if a name stands there twice, as after a bad merge.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands twice in one object")
-    return found

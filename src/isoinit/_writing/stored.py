@@ -13,6 +13,7 @@ import torch
 
 from isoinit._reading.torch.names import plain_names
 from isoinit._showing.findings import listed
+from isoinit._system.files import open_regular
 from isoinit._system.headers import read_header, read_index
 from isoinit.errors import PlanError
 
@@ -122,11 +123,20 @@ def _on_disk(path: Path) -> dict[str, Shape]:
     if path.is_dir():
         path = _in_folder(path)
     if path.name.endswith(INDEX):
-        files = sorted(set(read_index(path).values()))
-        parts = [_on_disk(path.parent / file) for file in files]
+        files = sorted(set(read_index(path, links=True).values()))
+        parts = [_in_file(path.parent / file) for file in files]
         return {name: shape for part in parts for name, shape in part.items()}
+    return _in_file(path)
+
+
+def _in_file(path: Path) -> dict[str, Shape]:
+    """Return what a file that holds tensors has; a link is followed, as Hugging Face's cache needs.
+
+    Raises:
+        OSError, ValueError, AttributeError: if it cannot be read.
+    """
     if path.suffix == SAFE:
-        return {name: tuple(facts["shape"]) for name, facts in read_header(path)[0].items()}
+        return {name: tensor.shape for name, tensor in read_header(path, links=True)[0].items()}
     if path.suffix in PICKLED:
         return _pickled(path)
     if not path.exists():
@@ -152,7 +162,8 @@ def _in_folder(folder: Path) -> Path:
 
 def _pickled(path: Path) -> dict[str, Shape]:
     """Return what `torch.save` wrote; its values stay in the file, where it is a zip archive."""
-    mapped = zipfile.is_zipfile(path)
+    with open_regular(path, links=True) as file:
+        mapped = zipfile.is_zipfile(file)
     try:
         state = torch.load(path, map_location="meta", weights_only=True, mmap=mapped or None)
     except OSError:

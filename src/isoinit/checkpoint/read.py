@@ -61,7 +61,7 @@ def find_checkpoint(folder: Path) -> Found:
 def _shards(folder: Path, found: Found) -> dict[str, set[str]]:
     """The files of a safetensors checkpoint, and what its index says that each holds."""
     if (folder / INDEX).is_file():
-        places = _guarded(found, INDEX, read_index, folder / INDEX)
+        places = _guarded(found, INDEX, _read_index, folder / INDEX)
         files: dict[str, set[str]] = {}
         for name, file in places.items():
             files.setdefault(file, set()).add(name)
@@ -89,6 +89,10 @@ def _guarded(found: Found, name: str, read: Callable[[Path], dict[str, Any]], pa
     return {}
 
 
+def _read_index(path: Path) -> dict[str, str]:
+    return read_index(path, links=False)
+
+
 def _read_header(path: Path) -> dict[str, Stored]:
     """The tensors of one safetensors file.
 
@@ -96,13 +100,13 @@ def _read_header(path: Path) -> dict[str, Stored]:
         ValueError: if it is cut off, or no such file.
     """
     dtypes = {kind.code: dtype for dtype, kind in KINDS.items()}
-    header, begin = read_header(path)
+    header, begin = read_header(path, links=False)
     tensors = {}
     for name, facts in header.items():
-        if facts["dtype"] not in dtypes:
-            raise ValueError(f"{name!r} has type {facts['dtype']}, which isoinit does not know")
-        place = begin + facts["data_offsets"][0]
-        dtype, shape = dtypes[facts["dtype"]], tuple(facts["shape"])
+        if facts.dtype not in dtypes:
+            raise ValueError(f"{name!r} has type {facts.dtype}, which isoinit does not know")
+        place = begin + facts.begin
+        dtype, shape = dtypes[facts.dtype], facts.shape
         tensors[name] = Stored(name, dtype, shape, _from_file(path, place, dtype))
     return tensors
 
