@@ -9,6 +9,7 @@ import pytest
 
 from isoinit._system import locks
 from isoinit._system.locks import LOCK, locked
+from isoinit.errors import ArgumentError
 
 HOLD = """
 import sys
@@ -114,3 +115,20 @@ def test_an_error_in_the_block_lets_go(tmp_path):
     assert not list(tmp_path.iterdir())
     with locked(tmp_path) as held:
         assert held
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes with names")
+def test_what_stands_where_the_lock_would_be(tmp_path):
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    for make in (
+        lambda path: path.symlink_to(outside),
+        os.mkfifo,
+        lambda path: path.mkdir(),
+    ):
+        path = folder / LOCK
+        make(path)
+        with pytest.raises(ArgumentError, match="where isoinit makes a file"), locked(folder):
+            raise AssertionError
+        assert not outside.exists()
+        path.rmdir() if path.is_dir() else path.unlink()

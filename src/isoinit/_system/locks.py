@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import lock_descriptor
+
+from isoinit._system.files import FILE, kind_of
+from isoinit.errors import ArgumentError
 
 LOCK = ".isoinit.lock"
 """The file that is locked: in the folder while a process writes to it, or after one was killed."""
@@ -19,6 +23,10 @@ def locked(folder: Path) -> Iterator[bool]:
 
     It does not wait for another one. The system lets go of the lock when a process ends, in whatever
     way. Where nothing can be locked, the block runs without.
+
+    Raises:
+        ArgumentError: if a symbolic link, a pipe or the like has the name of the lock's file: what it
+            leads to is neither made nor locked.
     """
     path = folder / LOCK
     try:
@@ -42,10 +50,20 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks nothing that is only read
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)  # another user's
+    kind = kind_of(path)
+    if kind in ("", FILE):
+        careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:  # NFS locks nothing that is only read
+            return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o666)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | careful)  # another user's
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            kind = "a symbolic link"
+    raise ArgumentError(
+        f"{path} is {kind}, where isoinit makes a file while it writes; nothing was written: remove it"
+    )
 
 
 def _locked(handle: int) -> bool:
