@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isoinit._planning.plan import Plan
 from isoinit._showing.findings import listed
-from isoinit._system.files import remove_partials, sync_folder
+from isoinit._system.files import FILE, kind_of, read_text, remove_partials, sync_folder
 from isoinit.checkpoint import record as records
 from isoinit.checkpoint.files import File
+from isoinit.checkpoint.kept import difference
 from isoinit.checkpoint.sizes import show_size
 from isoinit.errors import ArgumentError, CheckpointError, PlanError
 
-_CHECKPOINTS = ("*.safetensors", "*.safetensors.index.json", "*.distcp", ".metadata")
+CHECKPOINTS = ("*.safetensors", "*.safetensors.index.json", "*.distcp", ".metadata")
 
 
 def refuse_place(folder: Path) -> None:
@@ -79,9 +81,7 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
             f"{folder} holds another checkpoint, and nothing was written: there {said}; write to "
             f"another folder, or remove this one{go_on}"
         )
-    missing = [file for file in files if not (folder / file.name).exists()]
-    # The record has no size of the plan, whose notes may change where its numbers do not.
-    _refuse_changed(folder, [f for f in files if f not in missing and f.name in record["files"]])
+    missing = _missing(folder, files)
     remove_partials(folder, {file.name for file in files})
     needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
     if needed > free:
@@ -93,8 +93,8 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
 
 
 def _refuse_foreign(folder: Path, files: Sequence[File]) -> None:
-    names = [file.name for file in files if (folder / file.name).exists()]
-    names += [path.name for pattern in _CHECKPOINTS for path in sorted(folder.glob(pattern))]
+    names = [file.name for file in files if kind_of(folder / file.name)]
+    names += [path.name for pattern in CHECKPOINTS for path in sorted(folder.glob(pattern))]
     if names:
         raise ArgumentError(
             f"{folder} holds {listed(list(dict.fromkeys(names)))}, which isoinit did not write, and "
@@ -102,11 +102,41 @@ def _refuse_foreign(folder: Path, files: Sequence[File]) -> None:
         )
 
 
-def _refuse_changed(folder: Path, files: Sequence[File]) -> None:
+def _missing(folder: Path, files: Sequence[File]) -> list[File]:
+    """Return the files that are not there, or are a plan that is not whole.
+
+    Raises:
+        ArgumentError: if one is there and is not what would be written, as far as that can be seen
+            without drawing anything.
+    """
+    missing = []
     for file in files:
-        size = (folder / file.name).stat().st_size
-        if size != file.size:
-            raise ArgumentError(
-                f"{folder / file.name} has {size} bytes, expected {file.size}: it was changed after "
-                "it was written; remove it and run the same again"
-            )
+        path = folder / file.name
+        try:
+            kind = kind_of(path)
+            if kind not in ("", FILE):
+                raise ArgumentError(
+                    f"{path} is {kind}, expected a file, and nothing was written: remove it, and run "
+                    "the same again"
+                )
+            if not kind or (file.name == records.PLAN and not _is_plan(path, file)):
+                missing.append(file)
+            # The record has no size of the plan, whose notes may change where its numbers do not.
+            elif file.name != records.PLAN and (why := difference(path, file)):
+                raise ArgumentError(
+                    f"{path} {why}: it was changed after it was written; remove it and run the same "
+                    "again"
+                )
+        except OSError as error:
+            raise ArgumentError(f"{path} cannot be read: {error.strerror}; see to that") from None
+    return missing
+
+
+def _is_plan(path: Path, file: File) -> bool:
+    """Whether a plan that gives the same is there; one cut off or changed is written anew."""
+    try:
+        found = Plan.from_json(read_text(path, links=False))
+    except ValueError:  # among them PlanError: it is not whole
+        return False
+    wanted = Plan.from_json(b"".join(part.head for part in file.parts).decode())
+    return not found.diff(wanted) and (found.seed, found.aliases) == (wanted.seed, wanted.aliases)

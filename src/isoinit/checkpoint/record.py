@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from isoinit._drawing.streams.philox import DEFINITION
+from isoinit._system.files import is_plain_name, read_text
 from isoinit._system.formats import Format
 from isoinit._version import __version__
+from isoinit._writing.entry import Entry
 from isoinit.checkpoint.files import File
 from isoinit.checkpoint.tensors import Stored
 from isoinit.errors import PlanError
@@ -59,21 +61,73 @@ def digest_of(record: Mapping[str, Any]) -> str:
 
 
 def load_record(folder: Path) -> dict[str, Any] | None:
-    """Read the record of a folder; None if there is none.
+    """Read the record of a folder; None if there is none. No symbolic link is followed.
 
     Raises:
-        PlanError: if it is not one that this version wrote, or was changed.
+        PlanError: if it cannot be read, is not one that this version wrote, or was changed.
     """
     path = folder / NAME
-    if not path.exists():
-        return None
     try:
-        record = FORMAT.parse(path.read_text(encoding="utf-8"))
-    except (PlanError, UnicodeDecodeError) as error:
+        record = FORMAT.parse(read_text(path, links=False))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # among them PlanError
         raise PlanError(f"{path}: {error}") from None
-    if record.get("digest") != digest_of(record):
+    if fault := next(_faults(record), None):
+        raise PlanError(f"{path} holds what no record does: {fault}")
+    if record["digest"] != digest_of(record):
         raise PlanError(f"{path} was changed after it was written: its digest is another")
     return record
+
+
+def _faults(record: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as `make_record` makes it, in words; a digest can be made to fit anything."""
+    for name in dict.fromkeys((*_FIELDS, *record)):
+        if name not in _FIELDS or name not in record:
+            yield f"{name!r:.80} is {'missing' if name in _FIELDS else 'no field of one'}"
+        elif not _FIELDS[name](record[name]):
+            yield f"{name!r} is {record[name]!r:.80}"
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _by_name(name: Callable[[Any], bool], value: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """What tells whether something is a mapping of such names to such values."""
+    return lambda found: (
+        isinstance(found, dict) and all(name(n) and value(v) for n, v in found.items())
+    )
+
+
+def _is_tensor(facts: Any) -> bool:
+    return (
+        isinstance(facts, dict)
+        and facts.keys() in ({"dtype", "shape", "plan"}, {"dtype", "shape", "values"})
+        and isinstance(facts["shape"], list)
+        and all(map(_is_whole, facts["shape"]))
+        and all(_is_text(value) for key, value in facts.items() if key != "shape")
+    )
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    FORMAT.key: _is_text,
+    "version": _is_whole,
+    "digest": _is_text,
+    "seed": lambda value: type(value) is int,
+    "format": lambda value: value in ("safetensors", "dcp"),
+    "max_shard_size": _is_whole,
+    "isoinit": _is_text,
+    "definition": _is_whole,
+    "aliases": _by_name(_is_text, _is_text),
+    "texts": _by_name(is_plain_name, _is_text),
+    "tensors": _by_name(_is_text, _is_tensor),
+    "files": _by_name(is_plain_name, _is_whole),
+}
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -125,10 +179,19 @@ def _facts(tensor: Stored) -> dict[str, Any]:
     facts: dict[str, Any] = {"dtype": tensor.kind, "shape": list(tensor.shape)}
     if tensor.drawn is None:
         return {**facts, "values": values_hash(tensor)}
-    entry = tensor.drawn
+    return {**facts, "plan": plan_hash(tensor.drawn)}
+
+
+def plan_hash(entry: Entry) -> str:
+    """Return the hash of what a plan gives a parameter that it draws."""
     assert entry.initializer is not None
     decided = [entry.initializer.to_dict(), asdict(entry.layout)]
-    return {**facts, "plan": _hash([json.dumps(decided, sort_keys=True).encode()])}
+    return _hash([json.dumps(decided, sort_keys=True).encode()])
+
+
+def text_hash(text: bytes) -> str:
+    """Return the hash of a file of text, as `texts` holds it."""
+    return _hash([text])
 
 
 def _hash(chunks: Iterable[Any]) -> str:

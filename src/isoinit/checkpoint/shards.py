@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from isoinit.checkpoint.dcp import METADATA
 from isoinit.checkpoint.files import Contents, File, Part, pack, text_file
 from isoinit.checkpoint.tensors import KINDS, Stored
 from isoinit.errors import PlanError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+READ_FIRST = (SINGLE, INDEX, METADATA)  # what readers look for
 
 
 def safetensors_contents(

@@ -134,8 +134,10 @@ def drawn(entry: Entry, seed: int) -> Stored:
         PlanError: if the initializer does not fit it.
     """
     initializer, layout, stream = entry.initializer, entry.layout, Stream(seed, entry.key)
-    dtype = getattr(torch, entry.dtype)
+    dtype = getattr(torch, entry.dtype, None)
     assert initializer is not None
+    if dtype not in KINDS:  # a plan may have been read from a file
+        raise PlanError(f"nothing was written: {entry.name!r} has type {entry.dtype!r:.40}")
     try:
         law = law_for(torch.empty(entry.shape, dtype=dtype, device="meta"), initializer, layout)
     except IsoinitError as error:

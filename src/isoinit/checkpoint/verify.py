@@ -13,17 +13,16 @@ import torch
 
 from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
-from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning.plan import Plan
 from isoinit._showing.findings import Finding, Verdict, errors_first
 from isoinit._system.modes import plain_torch
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.fingerprint import Fingerprint
-from isoinit._writing.seeds import resolve_seed
 from isoinit.checkpoint import record as records
-from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint, partial_files
+from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint
 from isoinit.checkpoint.tensors import Array, Stored, drawn
-from isoinit.errors import ArgumentError
+from isoinit.checkpoint.told import Told, about_files, about_plan, finding, read_told
+from isoinit.errors import ArgumentError, PlanError
 
 _PIECE = 2**22  # elements
 
@@ -35,7 +34,7 @@ class Verified(Verdict):
     Attributes:
         directory: the folder.
         format: "safetensors" or "dcp".
-        seed: what the plan was drawn under.
+        seed: what the plan was drawn under; None if a damaged record does not tell it.
         compared: how many tensors hold the right bits.
         fingerprint: that of the parameters, as `str(isoinit.fingerprint(model))` gives it for a model
             that was loaded from there; None unless all are there and right.
@@ -44,7 +43,7 @@ class Verified(Verdict):
 
     directory: Path
     format: str
-    seed: int
+    seed: int | None
     compared: int
     fingerprint: str | None
     findings: list[Finding]
@@ -61,9 +60,10 @@ class Verified(Verdict):
 
     def __str__(self) -> str:
         told = "holds what the plan draws" if self.ok else "does not hold what the plan draws"
+        under = "" if self.seed is None else f" under seed {self.seed}"
         lines = [
-            f"{self.directory} {told} under seed {self.seed}: {self.compared} tensors are the same "
-            f"bit for bit ({self.format})"
+            f"{self.directory} {told}{under}: {self.compared} tensors are the same bit for bit "
+            f"({self.format})"
         ]
         lines += [f"fingerprint {self.fingerprint}"] if self.fingerprint else []
         return "\n".join([*lines, *(f"  {finding}" for finding in self.findings)])
@@ -76,7 +76,11 @@ def verify_checkpoint(
 
     Piece by piece, so it takes no memory for the model. Any checkpoint of safetensors files or of
     `torch.distributed.checkpoint` can be verified, whoever wrote it; in one that isoinit wrote,
-    tensors that are not drawn (buffers, parameters left as they were) are compared with their hashes.
+    tensors that are not drawn (buffers, parameters left as they were) are compared with their hashes,
+    and the stored plan with what the record says of it.
+
+    A safetensors file is read as strictly as `safetensors` reads it. Only files in the folder itself
+    are opened: a symbolic link, a pipe or a device in the place of one is a finding.
 
     Args:
         directory: the folder.
@@ -85,11 +89,11 @@ def verify_checkpoint(
 
     Returns:
         What is wrong: the first element of each wrong tensor, tensors that are missing, of another
-        shape or type, or not expected, files that are cut off or missing.
+        shape or type, or not expected, files that are cut off, missing or changed, a stored plan or
+        record that cannot be read.
 
     Raises:
         ArgumentError: if the folder holds no checkpoint, or plan or seed are neither given nor there.
-        PlanError: if a stored plan or record cannot be read.
 
     Example:
         >>> import isoinit, tempfile, torch
@@ -105,84 +109,83 @@ def verify_checkpoint(
     folder = Path(directory)
     if not folder.is_dir():
         raise ArgumentError(f"{folder} is no folder; expected one that holds a checkpoint")
-    record = records.load_record(folder)
-    if plan is None:
-        if not (folder / records.PLAN).is_file():
-            raise ArgumentError(f"{folder} holds no {records.PLAN}: pass the plan")
-        plan = Plan.load(folder / records.PLAN)
-    if seed is None and record is None:
-        raise ArgumentError(f"{folder} holds no {records.NAME}: pass the seed")
-    seed = record["seed"] if seed is None and record is not None else resolve_seed(seed)
-    found = find_checkpoint(folder)
-    expected = _expected(plan, seed, {**plan.aliases, **(record or {}).get("aliases", {})}, found)
+    told = read_told(folder, plan, seed)
+    record = told.record or {}
+    found = find_checkpoint(folder, record.get("format"))
+    aliases = {**(told.plan.aliases if told.plan else {}), **record.get("aliases", {})}
+    wrong: list[Finding] = []
+    expected = _expected(told, aliases, found, wrong)
     sums: dict[str, str] = {}
     with plain_torch():
-        judged = list(_about_values(found, expected, (record or {}).get("tensors", {}), sums))
+        judged = list(_about_values(found, expected, record.get("tensors", {}), sums))
     findings = errors_first(
         [
-            *_about_files(folder, found, record),
-            *_about_names(found, expected, plan, record),
+            *told.findings,
+            *about_files(folder, told, found),
+            *about_plan(told),
+            *wrong,
+            *_about_names(found, expected, aliases, told.record),
             *(fault for fault in judged if fault is not None),
         ]
     )
-    parameters = {name: digits for name, digits in sums.items() if name in plan.entries}
-    whole = not any(f.severity == "error" for f in findings) and len(parameters) == len(plan)
+    entries = {} if told.plan is None else told.plan.entries
+    parameters = {name: digits for name, digits in sums.items() if name in entries}
+    whole = not any(f.severity == "error" for f in findings) and len(parameters) == len(entries)
     fingerprint = str(Fingerprint(parameters)) if whole else None
-    return Verified(folder, found.format, seed, judged.count(None), fingerprint, findings)
+    return Verified(folder, found.format, told.seed, judged.count(None), fingerprint, findings)
 
 
-def _expected(plan: Plan, seed: int, aliases: Mapping[str, str], found: Found) -> dict[str, Stored]:
-    """What the plan draws, under each name by which the checkpoint may hold it."""
-    tensors = {}
-    for entry in plan:
+def _expected(
+    told: Told, aliases: Mapping[str, str], found: Found, wrong: list[Finding]
+) -> dict[str, Stored]:
+    """What the plan draws, under each name by which the checkpoint may hold it.
+
+    What no plan of isoinit gives is added to `wrong`.
+    """
+    tensors: dict[str, Stored] = {}
+    if told.plan is None or told.seed is None:
+        return tensors
+    for entry in told.plan:
         if entry.initializer is None or needs_model(entry):
             continue
         names = [entry.name, *(alias for alias, first in aliases.items() if first == entry.name)]
         there = [name for name in names if name in found.tensors]
-        tensors.update(dict.fromkeys(there or [entry.name], drawn(entry, seed)))
+        try:
+            tensors.update(dict.fromkeys(there or [entry.name], drawn(entry, told.seed)))
+        except PlanError as error:
+            advice = "take the plan that it was written with"
+            wrong.append(finding("wrong plan", entry.name, str(error), advice))
     return tensors
 
 
-def _about_files(folder: Path, found: Found, record: Mapping[str, Any] | None) -> Iterator[Finding]:
-    again = "write the checkpoint again with the same arguments, which makes what is missing"
-    for name, why in found.faults.items():
-        yield _finding("broken file", name, f"{name} {why}", "remove it, and " + again)
-    for name, size in (record or {}).get("files", {}).items():
-        path = folder / name
-        if name in found.faults:
-            continue
-        if not path.is_file():
-            yield _finding("unfinished write", name, f"{name} is missing", again)
-        elif path.stat().st_size != size:
-            said = f"{name} has {path.stat().st_size} bytes, expected {size}"
-            yield _finding("broken file", name, said, "remove it, and " + again)
-    for name in partial_files(folder):
-        yield _finding("unfinished write", name, f"{name} is there: a write was stopped", again)
-    if record is not None and record["definition"] != DEFINITION:
-        said = f"random numbers of definition {record['definition']}, this isoinit has {DEFINITION}"
-        yield _finding("other numbers", records.NAME, said, "use the isoinit that wrote it")
-
-
 def _about_names(
-    found: Found, expected: Mapping[str, Stored], plan: Plan, record: Mapping[str, Any] | None
+    found: Found,
+    expected: Mapping[str, Stored],
+    aliases: Mapping[str, str],
+    record: Mapping[str, Any] | None,
 ) -> Iterator[Finding]:
-    undrawn = {} if record is None else record["tensors"]
+    recorded = {} if record is None else record["tensors"]
     advice = "verify with the plan of this model" if record is None else "write it again"
-    for name in dict.fromkeys([*expected, *undrawn]):
-        if name not in found.tensors and not _under_alias(name, plan, expected):
-            yield _finding("missing tensor", name, f"{name!r} is missing", advice)
-    for name in found.tensors:
-        if name in expected or name in undrawn:
+    elsewhere = {first for alias, first in aliases.items() if alias in expected}
+    for name in dict.fromkeys([*expected, *recorded]):
+        if name not in found.tensors and name not in elsewhere:
+            yield finding("missing tensor", name, f"{name!r:.200} is missing", advice)
+    for name, tensor in found.tensors.items():
+        if name in recorded:
+            facts = recorded[name]  # where it has values, they are compared with their hash
+            if "plan" in facts and (fault := _form(tensor, facts["dtype"], facts["shape"])):
+                yield fault
+            continue
+        if record is None and name in expected:
             continue
         if record is None:
-            said, severity = f"{name!r} is not drawn, and nothing else tells its values", "warning"
+            said, severity = (
+                f"{name!r:.200} is not drawn, and nothing else tells its values",
+                "warning",
+            )
         else:
-            said, severity = f"{name!r} is there and not expected", "error"
-        yield _finding("unexpected tensor", name, said, "see where it comes from", severity)
-
-
-def _under_alias(name: str, plan: Plan, expected: Mapping[str, Stored]) -> bool:
-    return any(first == name and alias in expected for alias, first in plan.aliases.items())
+            said, severity = f"{name!r:.200} is there and not in {records.NAME}", "error"
+        yield finding("unexpected tensor", name, said, "see where it comes from", severity)
 
 
 def _about_values(
@@ -201,7 +204,7 @@ def _about_values(
                 sums[name] = _sum_of(tensor)
         except DAMAGE as error:
             said = f"{name!r} cannot be read ({error})"
-            yield _finding("broken file", name, said, "write it again")
+            yield finding("broken file", name, said, "write it again")
 
 
 def _compare_hash(found: Stored, facts: Mapping[str, Any]) -> Finding | None:
@@ -210,7 +213,7 @@ def _compare_hash(found: Stored, facts: Mapping[str, Any]) -> Finding | None:
     if records.values_hash(found) == facts["values"]:
         return None
     said = f"{found.name!r} holds other values than were written"
-    return _finding("wrong tensor", found.name, said, "write it again")
+    return finding("wrong tensor", found.name, said, "write it again")
 
 
 def _form(found: Stored, kind: str, shape: Any) -> Finding | None:
@@ -219,7 +222,7 @@ def _form(found: Stored, kind: str, shape: Any) -> Finding | None:
     said = (
         f"{found.name!r} is {found.kind} of shape {found.shape}, expected {kind} of {tuple(shape)}"
     )
-    return _finding("wrong tensor", found.name, said, "verify with the plan of this model")
+    return finding("wrong tensor", found.name, said, "verify with the plan of this model")
 
 
 def _compare(found: Stored, expected: Stored, sums: dict[str, str]) -> Finding | None:
@@ -234,15 +237,17 @@ def _compare(found: Stored, expected: Stored, sums: dict[str, str]) -> Finding |
         )
         read(theirs, start)
         make(ours, start)
-        words = f"u{expected.dtype.itemsize}"
+        words = f"u{min(expected.dtype.itemsize, 8)}"  # of a complex128 two each
         wrong = theirs.view(words) != ours.view(words)
+        wrong = wrong.reshape(theirs.size, -1).any(axis=1)
         if wrong.any():
             first = int(wrong.argmax())
             where = tuple(int(i) for i in np.unravel_index(start + first, expected.shape))
             was, wanted = (_value(x[first : first + 1], expected.dtype) for x in (theirs, ours))
             said = f"{found.name!r} at {list(where)} is {was!r}, expected {wanted!r}"
             advice = "see whether seed and plan are those that it was written with"
-            return _finding("wrong tensor", found.name, said, advice, value=was, limit=wanted)
+            value, limit = _real(was), _real(wanted)
+            return finding("wrong tensor", found.name, said, advice, value=value, limit=limit)
         total += hash_sum(theirs, Piece.run(start, theirs.size), key)
     sums[expected.name] = f"{total % 2**64:016x}"
     return None
@@ -258,20 +263,12 @@ def _sum_of(tensor: Stored) -> str:
     return f"{total % 2**64:016x}"
 
 
-def _value(element: Array, dtype: torch.dtype) -> float:
+def _value(element: Array, dtype: torch.dtype) -> float | complex:
     words = element.view(np.int16) if dtype == torch.bfloat16 else element
-    return float(torch.from_numpy(words).view(dtype).item())
+    value = torch.from_numpy(words).view(dtype).item()
+    return value if isinstance(value, complex) else float(value)
 
 
-def _finding(
-    name: str,
-    where: str,
-    said: str,
-    advice: str,
-    severity: str = "error",
-    *,
-    value: float = float("nan"),
-    limit: float = float("nan"),
-) -> Finding:
-    source = "a checkpoint is what its plan draws, or something else"
-    return Finding(name, severity, (where,), value, limit, source, advice, said)
+def _real(value: float | complex) -> float:
+    """What a finding can hold of a value as a number; its sentence has the rest."""
+    return float("nan") if isinstance(value, complex) else value

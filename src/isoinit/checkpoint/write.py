@@ -13,6 +13,7 @@ from torch import nn
 
 from isoinit._planning.plan import Plan
 from isoinit._system.alone import alone
+from isoinit._system.files import FILE, kind_of
 from isoinit._system.locks import locked
 from isoinit._system.processes import agree, gathered, rank_and_size, together
 from isoinit._system.signals import check_signals
@@ -54,12 +55,16 @@ class Written:
 
     def __str__(self) -> str:
         told = f"{self.directory}: {self.tensors} tensors, {show_size(self.size)}, seed {self.seed}"
-        if not self.new:
-            return f"{told}; it was whole already, nothing to do"
-        if len(self.new) < len(self.files):
-            kept = len(self.files) - len(self.new)
-            return f"{told}; {kept} of {len(self.files)} files were there already"
-        return told
+        if len(self.new) == len(self.files):
+            return told
+        kept = len(self.files) - len(self.new)
+        said = (
+            f"{kept} of {len(self.files)} files were there already"
+            if self.new
+            else "it was there already, nothing to do"
+        )
+        drawn = "of what the plan draws, sizes alone were compared; verify compares the values"
+        return f"{told}; {said} ({drawn})"
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,10 @@ def write_checkpoint(
     them, buffers with their values, tied parameters once.
 
     A run that was stopped, in whatever way, is never taken for a whole checkpoint, and goes on when
-    it is called again. In a distributed run every rank calls it with the same arguments, and the
-    files are dealt out; the folder must be one that all see.
+    it is called again. Files that are there already are compared with what would be written: whole,
+    but for what the plan draws, of which only the size is (`verify_checkpoint` compares the values). A
+    plan file that is missing or not whole is written anew. In a distributed run every rank calls it
+    with the same arguments, and the files are dealt out; the folder must be one that all see.
 
     Args:
         plan: the model's.
@@ -232,7 +239,7 @@ def _deal(files: Sequence[File], ranks: int) -> list[list[File]]:
 
 
 def _refuse_gaps(folder: Path, files: Sequence[File]) -> None:
-    gone = [file.name for file in files if not (folder / file.name).exists()]
+    gone = [file.name for file in files if kind_of(folder / file.name) != FILE]
     if gone:
         raise CheckpointError(
             f"{folder} lacks {', '.join(gone[:3])}, which was written: it must be one folder that all "
