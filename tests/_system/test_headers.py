@@ -50,14 +50,14 @@ def refusal(path, data):
 @pytest.mark.parametrize("seed", range(3))
 def test_it_agrees_with_safetensors_on_damaged_files(tmp_path, seed):
     path, taken = tmp_path / "x.safetensors", 0
-    for data in damaged(1000, seed):
+    for data in damaged(700, seed):
         expected, (found, said) = oracle(data), attempt(path, data)
         if found is None:
             assert expected is None or STRICTER.search(said), (data, said)
         else:
             assert found == expected, data
             taken += 1
-    assert taken > 100
+    assert taken > 50
 
 
 def test_whole_files_and_every_type(tmp_path):

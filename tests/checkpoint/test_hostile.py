@@ -87,7 +87,7 @@ def test_changed_records_plans_and_indexes_are_findings(tmp_path, name):
     write(tmp_path)
     path, chance = tmp_path / name, random.Random(0)
     text = path.read_text()
-    for _ in range(60):
+    for _ in range(40):
         data = changed(json.loads(text), chance)
         if name == "isoinit.json" and "digest" in data:
             data["digest"] = digest_of(data)  # as whoever changes it on purpose would
