@@ -6,5 +6,6 @@ others and nothing else; `locks` keeps other processes from a folder; `json_text
 one thing; `formats` says by a header what a JSON file holds; `schema` reads plain data by type
 annotations; `headers` reads what a safetensors file holds; `memory` asks for large pages; `packages`
 says what is not installed; `processes` lets the ranks of a distributed run agree and fail as one.
-Every room above may import these modules, by their names. They know nothing of models, plans or values.
+Every room above may import these modules, by their names. They know nothing of models, plans or
+values.
 """
