@@ -9,7 +9,8 @@ Every function fills a tensor in place and returns it, whatever its device, stri
 - The values of a call follow from one 63-bit seed, drawn from `generator` or else from torch's
   default generator, so `torch.manual_seed` governs. They are not torch's values, but the same ones
   on every device and any number of threads.
-- An argument that makes no sense is refused before anything is drawn or written.
+- An argument that makes no sense is refused before anything is drawn or written. So is a size that the
+  tensor's type cannot hold, such as float16 with std=1e5.
 - A complex tensor gets the variance that its real twin would: half of it in each part, also of uniform
   numbers, where torch gives each part all of it. Only numbers of mean zero, and fixed ones, fit.
 
@@ -31,7 +32,7 @@ from torch import Generator, Tensor
 
 from isoinit import initializers as methods
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor
+from isoinit._writing.fill import fill_tensor, law_for
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import draw_seed
 from isoinit._writing.torch_init import asks_first
@@ -121,7 +122,8 @@ def trunc_normal_(
 
     Raises:
         ArgumentError: if a >= b, if `std` is negative or something else not finite, and if [a, b]
-            is further than 10.8 std from the mean, where torch still draws.
+            is further than 10.8 std from the mean, where torch still draws, or too narrow to be
+            resolved.
     """
     _check(tensor)
     methods.Normal(mean, std)  # refuses a bad mean or std
@@ -314,7 +316,7 @@ def _fill(
 ) -> Tensor:
     layout = layout or fans.of_tensor(tensor.shape)
     if tensor.is_meta:
-        initializer.std_for(layout)  # refuses what does not fit, as with memory
+        law_for(tensor, initializer, layout)  # refuses what does not fit, as with memory
         return tensor
     fill_tensor(tensor, initializer, layout, stream or Stream(0, "fixed values"))
     return tensor

@@ -76,13 +76,9 @@ def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> L
     """
     if not tensor.numel():
         return None
-    if tensor.is_complex():
-        initializer.complex_part(layout)
-        return None
-    law = initializer.law(layout, ARRAYS[tensor.dtype])
-    if law is None:
-        initializer.std_for(layout)
-    return law
+    dtype = ARRAYS[tensor.dtype]
+    initializer.require_fit(layout, dtype)
+    return None if tensor.is_complex() else initializer.law(layout, dtype)
 
 
 def fill_tensors(fills: Iterable[Fill], filled: Callable[[Sequence[str]], None]) -> None:
@@ -186,7 +182,7 @@ def _draws_on(device: torch.device) -> bool:
     try:
         import_module("isoinit._drawing.streams.triton")
         one = torch.empty(1, device=device)
-        _draw_there(laws.normal(0.0, 1.0), Stream(0, "rehearsal"), one, 0)
+        _draw_there(laws.normal(0.0, 1.0, np.dtype(np.float32)), Stream(0, "rehearsal"), one, 0)
     except ImportError:  # no Triton
         return False
     except Exception as error:  # whatever it is, the processor makes the same numbers

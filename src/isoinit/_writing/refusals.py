@@ -17,7 +17,7 @@ from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.kept import DRAWN, why_not_drawn
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import OWN, law_for
+from isoinit._writing.fill import OWN, array_type, law_for
 from isoinit.errors import IsoinitError, PlanError
 from isoinit.initializers import Assigned, Initializer
 from isoinit.initializers.scale.fans import Layout
@@ -99,10 +99,13 @@ def _unready(tensor: torch.Tensor, *, now: bool) -> str:
 
 def misfit(tensor: torch.Tensor, initializer: Initializer | None, layout: Layout) -> str:
     """Return why an initializer cannot fill a tensor, as `Plan.apply` would say; "" if it can."""
-    if initializer is None or isinstance(initializer, Assigned):  # the module was asked already
+    if initializer is None:
         return ""
     try:
-        law_for(tensor, initializer, layout)
+        if isinstance(initializer, Assigned):  # the module was asked already
+            initializer.require_fit(layout, array_type(tensor.dtype))
+        else:
+            law_for(tensor, initializer, layout)
     except IsoinitError as error:
         return str(error)
     return ""

@@ -112,9 +112,10 @@ def _fill_array(
             f"nothing was changed: out has dtype {array.dtype}; expected float32, float64, float16, "
             "complex64, complex128, or bfloat16 (of ml_dtypes, or its bits as uint16)"
         )
-    initializer.std_for(layout)  # refuses a layout that does not fit
     if not array.size:
+        initializer.std_for(layout)  # refuses a layout that does not fit
         return
+    initializer.require_fit(layout, bits.dtype)
     flat = bits.reshape(-1) if bits.flags.c_contiguous else np.empty(bits.size, bits.dtype)
     ask_for_huge_pages(flat.ctypes.data, flat.nbytes)
     initializer.fill_piece(flat, stream, layout, piece)
@@ -135,5 +136,5 @@ def _fill_tensor(
     from isoinit._writing.refusals import refuse_unfillable
 
     refuse_unfillable({stream.name: tensor}, now=True)
-    initializer.std_for(layout)  # refuses a layout that does not fit
+    initializer.std_for(layout)  # refuses a layout that does not fit; the type is refused below
     fill_tensor(tensor, initializer, layout, stream, piece)

@@ -61,6 +61,7 @@ class Assigned(Initializer):
     size: float | None = None
 
     def __post_init__(self) -> None:
+        self._require_base()
         self._require("scale", low=0, above=True)
 
     @property
@@ -87,6 +88,14 @@ class Assigned(Initializer):
         """The mean of the weight that comes out."""
         return self.base.mean_for(self.layout)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return that of the weight that is assigned."""
+        return self.drawn.largest_for(self.layout)
+
+    def share_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.share_for(self.layout)
+
     def scaled(self, factor: float) -> Initializer:
         """With a scaled `base`, unless the size is prescribed."""
         if self.size is not None:
@@ -94,6 +103,10 @@ class Assigned(Initializer):
                 f"{self}.scaled({factor!r}): the parametrization prescribes the size of its weight"
             )
         return replace(self, base=self.base.scaled(factor))
+
+    def require_fit(self, layout: Layout, dtype: np.dtype[Any]) -> None:
+        """Raise unless a weight of this type can hold what `base` draws; the rest is the module's."""
+        self.drawn.require_fit(self.layout, dtype)
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
         """That of `base`, where the parameter holds the weight itself."""

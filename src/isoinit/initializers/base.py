@@ -7,7 +7,6 @@ its layout, and writes the elements from `start` on: the same values whichever p
 from __future__ import annotations
 
 import math
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -18,17 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from isoinit._drawing.shard import Piece
-from isoinit._drawing.streams import Stream
+from isoinit._drawing.streams import Stream, laws
 from isoinit._drawing.streams.philox import Law, bfloat16_bits
 from isoinit._system.schema import Place, fault, named, read_fields, shown, types_of
 from isoinit.errors import ArgumentError
+from isoinit.initializers.options import Options, as_number
 from isoinit.initializers.scale.fans import Layout
 
 Array = npt.NDArray[Any]
+_DOUBLE = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
-class Initializer(ABC):
+class Initializer(Options, ABC):
     """A rule that gives each element of a parameter its first value.
 
     Subclasses are frozen dataclasses whose fields are their options, so initializers can be
@@ -56,6 +57,39 @@ class Initializer(ABC):
         """The mean of the elements of a parameter of this layout: zero for most."""
         return 0.0
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return a bound of the magnitude of elements; by default of normal ones."""
+        return abs(self.mean_for(layout)) + laws.NORMAL_MOST * self.std_for(layout)
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the share of elements that are not zero by design: all of them for most."""
+        return 1.0
+
+    def require_fit(self, layout: Layout, dtype: np.dtype[Any]) -> None:
+        """Raise unless parameters of this layout and type can be filled; nothing is written.
+
+        A type holds no value beyond its largest number, and none that it would round to zero: fixed
+        ones, or those with a standard deviation below a quarter of its least number. The type is
+        that of the array to be filled, also a complex one; uint16 stands for bfloat16.
+
+        Raises:
+            ArgumentError: for a layout that this initializer cannot fill, or such a type.
+        """
+        if dtype.kind == "c":
+            self.complex_part(layout).require_fit(layout, np.empty(0, dtype).real.dtype)
+            return
+        if self.law(layout, dtype) is not None:
+            return
+        std, most = self.std_for(layout), self.largest_for(layout)
+        try:
+            if self.is_fixed:
+                laws.fixed(most, dtype)
+            else:
+                laws.require_range(most, dtype)
+                laws.require_spread(std / math.sqrt(self.share_for(layout) or 1.0), dtype)
+        except ArgumentError as error:
+            raise ArgumentError(f"{self}: {error}") from None
+
     @abstractmethod
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Write elements `start` to `start + len(out)` (C order) of the parameter into `out`.
@@ -77,8 +111,7 @@ class Initializer(ABC):
         Elements that depend on each other are drawn as far as `fill` needs it, and dropped again.
 
         Args:
-            out: as for `fill`: the part's elements in C order. It may hold complex numbers, too:
-                see `complex_part`.
+            out: as for `fill`, or of complex numbers (`complex_part`): the part's elements in C order.
             stream: the parameter's random numbers.
             layout: what the axes of the whole parameter mean.
             piece: which part: of a tensor of the parameter's shape, or of one that is flattened.
@@ -123,8 +156,7 @@ class Initializer(ABC):
         """
         if self.is_fixed:
             return self
-        double = np.dtype(np.float64)
-        if self.law(layout, double) is None or self.mean_for(layout):
+        if self.law(layout, _DOUBLE) is None or self.mean_for(layout):
             raise ArgumentError(
                 f"{self} does not fill complex numbers: expected one that draws each element by "
                 "itself, with mean zero, such as Normal(std=...) or HeNormal(), or one of fixed values"
@@ -158,7 +190,7 @@ class Initializer(ABC):
         """
         if dtype.kind == "c":
             self.complex_part(layout)
-            dtype = np.dtype(np.float64)
+            dtype = _DOUBLE
         return self.law(layout, dtype) is not None
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
@@ -203,13 +235,13 @@ class Initializer(ABC):
             >>> print(HeNormal(gain=2.0).scaled(1.5), Uniform(-0.5, 0.5).scaled(0.5))
             HeNormal(gain=3) Uniform(a=-0.25, b=0.25)
         """
-        if not 0 < factor < math.inf:
-            raise ArgumentError(
-                f"{self}.scaled({factor!r}): expected a factor that is finite and above 0"
-            )
+        number = as_number(factor)
+        if number is None or not number > 0:
+            expected = "expected a factor that is finite and above 0"
+            raise ArgumentError(f"{self}.scaled({factor!r}): {expected}")
         if not self._sizes:
             raise ArgumentError(f"{self}.scaled({factor!r}): it has no option that sets its size")
-        return replace(self, **{name: factor * getattr(self, name) for name in self._sizes})
+        return replace(self, **{name: number * getattr(self, name) for name in self._sizes})
 
     def to_dict(self) -> dict[str, Any]:
         """The initializer as plain JSON data; `from_dict` reads it back."""
@@ -257,27 +289,11 @@ class Initializer(ABC):
             shown.append(f"{field.name}={value:.4g}" if isinstance(value, float) else f"{value}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def _require(
-        self,
-        name: str,
-        *,
-        low: float = -math.inf,
-        high: float = math.inf,
-        above: bool = False,
-        whole: bool = False,
-    ) -> None:
-        """Refuse a field that is not a finite number in [low, high], or (low, high] if `above`."""
-        value = getattr(self, name)
-        known = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        finite = known and abs(value) <= sys.float_info.max  # unlike isfinite, takes any int
-        if finite and low <= value <= high and not (above and value == low):
-            return
-        parts = [f"{'above' if above else 'at least'} {low:g}"] if low > -math.inf else []
-        parts += [f"at most {high:g}"] if high < math.inf else []
-        raise ArgumentError(
-            f"{type(self).__name__}({name}={value!r}): expected a "
-            f"{'whole' if whole else 'finite'} number {' and '.join(parts)}".rstrip()
-        )
+    def _require_base(self) -> None:
+        """Refuse a `base` that is no initializer."""
+        if not isinstance(base := getattr(self, "base", None), Initializer):
+            name = type(self).__name__
+            raise ArgumentError(f"{name}(base={base!r}): expected an initializer, as HeNormal() is")
 
     def _require_map(self, layout: Layout) -> None:
         """Refuse vectors, which have no fan-in or fan-out."""
@@ -307,6 +323,10 @@ class IndependentInitializer(Initializer):
         """Draw from the law."""
         stream.fill(out, self.law(layout, out.dtype), start)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return what the law can draw at most."""
+        return laws.largest(self.law(layout, _DOUBLE))
+
 
 class WholeInitializer(Initializer):
     """An initializer whose elements depend on each other, so that it draws the whole parameter."""
@@ -317,7 +337,7 @@ class WholeInitializer(Initializer):
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw the whole parameter and keep the piece that was asked for."""
-        self.std_for(layout)  # refuses a layout that does not fit
+        self.require_fit(layout, out.dtype)
         store(self.draw(stream, layout).reshape(-1)[start : start + out.size], out)
 
 
@@ -345,7 +365,7 @@ class MapsInitializer(WholeInitializer):
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Write straight into `out` if it is the whole parameter, map by map; else copy a piece."""
-        self.std_for(layout)  # refuses a layout that does not fit
+        self.require_fit(layout, out.dtype)
         direct = self.rounds or out.dtype in (np.float32, np.float64)
         stack, *sides = layout.maps_shape
         first, last, size = 0, stack, math.prod(sides)

@@ -94,6 +94,14 @@ class Centred(MapsInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         return self.gain * math.sqrt(self.rank(layout) / max(n_out * n_in * taps, 1))
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the gain: no singular value is larger."""
+        return self.gain
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the share of the taps that are used."""
+        return 1 / layout.maps_shape[3] if self.taps == "centre" else 1.0
+
     def write(self, maps: Array, stream: Stream, layout: Layout, first: int = 0) -> None:
         """Write one Haar matrix a block, of one input less, turned away from the ones."""
         stack, n_out, n_in, taps = maps.shape

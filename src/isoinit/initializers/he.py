@@ -85,7 +85,7 @@ class HeNormal(_He):
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal."""
-        return laws.normal(0.0, self.std_for(layout))
+        return laws.normal(0.0, self.std_for(layout), dtype)
 
 
 @dataclass(frozen=True)

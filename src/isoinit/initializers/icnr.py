@@ -57,6 +57,14 @@ class ICNR(WholeInitializer):
             )
         return self.base.std_for(layout)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.largest_for(layout)
+
+    def share_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.share_for(layout)
+
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The first kernel of each group of a draw of `base`, for the whole group."""
         whole = np.empty(int(np.prod(layout.shape)))

@@ -57,12 +57,12 @@ class Spherical(WholeInitializer):
 
     def __post_init__(self) -> None:
         self._require("gain", low=0, above=True)
-        object.__setattr__(self, "sizes", _numbers(self, "sizes", self.sizes, above=0))
+        self._require_all("sizes", above=0)
 
     def std_for(self, layout: Layout) -> float:
         """Return gain/√inputs, times the root mean square of 1/size."""
         inputs = self._inputs(layout)
-        squares = [size**-2 for size in self.sizes] or [1.0]
+        squares = [1 / size / size for size in self.sizes] or [1.0]
         return self.gain * math.sqrt(sum(squares) / len(squares) / inputs)
 
     def of_input(self, layout: Layout, index: int) -> float:
@@ -70,11 +70,15 @@ class Spherical(WholeInitializer):
         size = self.sizes[index] if self.sizes else 1.0
         return self.gain / math.sqrt(self._inputs(layout)) / size
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the length, divided by the least of the sizes."""
+        return self.gain / min(self.sizes, default=1.0)
+
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """Return normal rows, each divided by its length."""
         inputs = self._inputs(layout)
         drawn = np.empty(math.prod(layout.shape))
-        stream.fill(drawn, laws.normal(0.0, 1.0))
+        stream.fill(drawn, laws.normal(0.0, 1.0, drawn.dtype))
         rows = drawn.reshape(-1, inputs)
         # A cumulative sum has but one order, so that the bits are the same everywhere.
         lengths = np.sqrt(np.cumsum(np.square(rows), axis=1)[:, -1:])
@@ -140,9 +144,10 @@ class KinkBias(WholeInitializer):
     reach: float = math.sqrt(3)
 
     def __post_init__(self) -> None:
+        self._require_base()
         self._require("reach", low=0, above=True)
-        object.__setattr__(self, "centre", _numbers(self, "centre", self.centre))
-        object.__setattr__(self, "sizes", _numbers(self, "sizes", self.sizes, above=0))
+        self._require_all("centre")
+        self._require_all("sizes", above=0)
         inputs = self.layout.shape[-1] if self.layout.shape else 0
         if not len(self.centre) == len(self.sizes) == inputs:
             raise ArgumentError(
@@ -160,6 +165,23 @@ class KinkBias(WholeInitializer):
             )
         moved = sum((std * c) ** 2 for std, c in zip(self._stds, self.centre, strict=True))
         return math.sqrt(moved + self.spread**2)
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return reach·max ‖w∘sizes‖ + max |w·centre|."""
+        return self.reach * self._longest(self.sizes) + self._longest(self.centre, dot=True)
+
+    def _longest(self, factors: Sequence[float], *, dot: bool = False) -> float:
+        """Return how long w∘factors may be, or how large w·factors.
+
+        The weights of a sphere share its length: ‖w∘f‖ ≤ gain·max |f/size|, and |w·f| ≤ gain·‖f/size‖
+        (Cauchy and Schwarz). Of others each may be as large as any.
+        """
+        if isinstance(self.base, Spherical):
+            sizes = self.base.sizes or (1.0,) * len(factors)
+            shares = [abs(f) / size for f, size in zip(factors, sizes, strict=True)]
+            return self.base.gain * (math.hypot(*shares) if dot else max(shares))
+        each = self.base.largest_for(self.layout)
+        return each * (sum(map(abs, factors)) if dot else math.hypot(*factors))
 
     @property
     def spread(self) -> float:
@@ -194,23 +216,3 @@ class KinkBias(WholeInitializer):
 
     def __str__(self) -> str:
         return f"KinkBias(reach={self.reach:.3g})"
-
-
-def _numbers(
-    made: Initializer, name: str, values: Sequence[float], above: float = -math.inf
-) -> tuple[float, ...]:
-    """Return finite numbers as a tuple: a plan that was read from a file holds a list.
-
-    Raises:
-        ArgumentError: for anything else.
-    """
-    known = isinstance(values, (tuple, list)) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and v > above
-        for v in values
-    )
-    if not known:
-        raise ArgumentError(
-            f"{type(made).__name__}({name}={values!r}): expected finite numbers"
-            + (f" above {above:g}" if math.isfinite(above) else "")
-        )
-    return tuple(map(float, values))

@@ -57,7 +57,7 @@ class LeCunNormal(_LeCun):
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal."""
-        return laws.normal(0.0, self.std_for(layout))
+        return laws.normal(0.0, self.std_for(layout), dtype)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,14 @@ class LooksLinear(WholeInitializer):
         taps = layout.maps_shape[3]
         return self.gain_for(layout) / math.sqrt(max(self.halves(layout)) * taps)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the length of W's vectors, which no element exceeds."""
+        return self.gain_for(layout)
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the share of the centre tap."""
+        return 1 / layout.maps_shape[3]
+
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """One Haar matrix a map, and its mirror images."""
         n_out, n_in = self.halves(layout)

@@ -39,8 +39,8 @@ class Norms(Initializer):
     Source: Salimans & Kingma 2016, eq. 2.
 
     Raises:
-        ArgumentError: if `axis` is none of the layout's, or the parameter has another shape than the
-            norms.
+        ArgumentError: if `base` is no initializer; if `axis` is none of the layout's, or the parameter
+            has another shape than the norms.
 
     Example:
         >>> import isoinit, torch
@@ -59,10 +59,9 @@ class Norms(Initializer):
     axis: int | None = 0
 
     def __post_init__(self) -> None:
-        if self.axis is not None and not 0 <= self.axis < len(self.layout.shape):
-            raise ArgumentError(
-                f"Norms(axis={self.axis!r}): expected None or an axis of {self.layout.shape}"
-            )
+        self._require_base()
+        if self.axis is not None:
+            self._require("axis", low=0, high=len(self.layout.shape) - 1, whole=True)
 
     @property
     def _terms(self) -> int:
@@ -77,7 +76,7 @@ class Norms(Initializer):
                 f"{self} of {self.layout.shape} along axis {self.axis} gives {count} norms, found "
                 f"shape {layout.shape}"
             )
-        independent = self.base.law(self.layout, np.dtype(np.float32)) is not None
+        independent = self.base.law(self.layout, np.dtype(np.float64)) is not None
         return self.base.std_for(self.layout) / math.sqrt(2) if independent else 0.0
 
     def mean_for(self, layout: Layout) -> float:
@@ -85,9 +84,18 @@ class Norms(Initializer):
         square = self.base.std_for(self.layout) ** 2 + self.base.mean_for(self.layout) ** 2
         return math.sqrt(self._terms * square)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the norm of a row of the largest elements."""
+        return math.sqrt(self._terms) * self.base.largest_for(self.layout)
+
+    def require_fit(self, layout: Layout, dtype: np.dtype[Any]) -> None:
+        """Raise unless a type can hold both the norms and the elements, which are drawn in it."""
+        self.base.require_fit(self.layout, dtype)
+        super().require_fit(layout, dtype)
+
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw what the other parameter gets, and write its norms."""
-        self.std_for(layout)  # refuses a layout that does not fit
+        self.require_fit(layout, out.dtype)
         stream, shape = replace(stream, name=self.of), self.layout.shape
         if self.axis != 0:
             drawn = np.empty(math.prod(shape), out.dtype)
@@ -121,14 +129,30 @@ class Directions(WholeInitializer):
         axis: as for `Norms`.
 
     Source: Salimans & Kingma 2016, eq. 2.
+
+    Raises:
+        ArgumentError: if `base` is no initializer, or `axis` no number from 0 on.
     """
 
     base: Initializer
     axis: int | None = 0
 
+    def __post_init__(self) -> None:
+        self._require_base()
+        if self.axis is not None:
+            self._require("axis", low=0, whole=True)
+
     def std_for(self, layout: Layout) -> float:
         """That of the weight, which is that of `base`."""
         return self.base.std_for(layout)
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return that of `base`, or one."""
+        return max(1.0, self.base.largest_for(layout))
+
+    def share_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.share_for(layout)
 
     @property
     def is_constant(self) -> bool:
@@ -158,10 +182,10 @@ def vanishing_rows(initializer: Initializer, layout: Layout, axis: int | None) -
     """Return whether an initializer draws rows that are all zero; a trial draw shows it."""
     if layout.padding is not None:
         layout = replace(layout, padding=None)
-    law = initializer.law(layout, np.dtype(np.float32))
+    law = initializer.law(layout, np.dtype(np.float64))
     if law is not None and not initializer.is_constant:
         return False
-    drawn = np.empty(math.prod(layout.shape), np.float32)
+    drawn = np.empty(math.prod(layout.shape))
     initializer.fill(drawn, Stream(0, "rows"), layout)
     return not bool(_rows(drawn.reshape(layout.shape), axis).any(1).all())
 

@@ -66,6 +66,10 @@ class Orthogonal(MapsInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         return self.gain / math.sqrt(max(n_out, n_in * taps))
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the gain: no element of an orthonormal vector is larger than 1."""
+        return self.gain
+
     def write(self, maps: Array, stream: Stream, layout: Layout, first: int = 0) -> None:
         """One Haar matrix a block."""
         stack, n_out, n_in, taps = maps.shape
@@ -108,6 +112,14 @@ class DeltaOrthogonal(WholeInitializer):
                 f"{n_in} inputs in shape {layout.shape}; use Orthogonal()"
             )
         return self.gain / math.sqrt(n_out * taps)
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return the gain: no element of an orthonormal vector is larger than 1."""
+        return self.gain
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the share of the centre tap."""
+        return 1 / layout.maps_shape[3]
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """One Haar matrix a group, at the centre tap."""

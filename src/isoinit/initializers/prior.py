@@ -8,9 +8,7 @@ places hold nothing, would start with a loss of a thousand false alarms.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
@@ -41,13 +39,14 @@ class LogFrequencies(WholeInitializer):
     frequencies: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        given = cast("Sequence[Any]", self.frequencies)
-        object.__setattr__(self, "frequencies", tuple(float(f) for f in given))
-        if not self.frequencies or not all(0 < f < math.inf for f in self.frequencies):
-            raise ArgumentError(
-                f"LogFrequencies(frequencies={list(self.frequencies)[:8]}): expected how often each "
-                "class occurs, all finite and above 0; count classes that never occur as one"
-            )
+        expected = "expected how often each class occurs"
+        try:
+            self._require_all("frequencies", above=0)
+        except ArgumentError as error:
+            never = "count classes that never occur as one"
+            raise ArgumentError(f"{error}; {expected}, {never}") from None
+        if not self.frequencies:
+            raise ArgumentError(f"LogFrequencies(frequencies=()): {expected}")
 
     def mean_for(self, layout: Layout) -> float:
         """The mean over the classes."""
@@ -56,6 +55,15 @@ class LogFrequencies(WholeInitializer):
     def std_for(self, layout: Layout) -> float:
         """The standard deviation over the classes."""
         return float(self._logs(layout).std())
+
+    @property
+    def is_fixed(self) -> bool:
+        """Nothing is drawn."""
+        return True
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return the largest logarithm."""
+        return float(np.abs(self._logs(layout)).max())
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The logarithms; the stream is not used."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from isoinit._drawing.streams import laws
 from isoinit._drawing.streams.philox import Law
+from isoinit._drawing.streams.truncation import moments, require_drawable
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import IndependentInitializer
 from isoinit.initializers.scale.fans import Layout
@@ -89,7 +90,7 @@ class Normal(IndependentInitializer):
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal."""
-        return laws.normal(self.mean, self.std)
+        return laws.normal(self.mean, self.std, dtype)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class TruncatedNormal(IndependentInitializer):
     is what `std_for` and a plan report. Divide by that to keep a variance.
 
     Raises:
-        ArgumentError: if `std` is negative, or unless a < b.
+        ArgumentError: if `std` is negative; unless a < b; if [a, b] lies further out than 10.8
+            standard deviations, or is narrower than a thousandth of its distance from the mean.
     """
 
     mean: float = 0.0
@@ -120,6 +122,10 @@ class TruncatedNormal(IndependentInitializer):
         self._require("a")
         self._require("b")
         _require_interval(self, self.a, self.b)
+        try:
+            require_drawable(self.a, self.b)
+        except ArgumentError as error:
+            raise ArgumentError(f"{self!r}: {error}") from None
 
     @property
     def is_constant(self) -> bool:
@@ -128,31 +134,16 @@ class TruncatedNormal(IndependentInitializer):
 
     def std_for(self, layout: Layout) -> float:
         """The standard deviation after the cut, in closed form."""
-
-        # Johnson, Kotz & Balakrishnan 1994, section 13.10.1:
-        # Var = 1 + (aφ(a) - bφ(b))/Z - ((φ(a) - φ(b))/Z)², Z = Φ(b) - Φ(a)
-        def density(x: float) -> float:
-            return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-
-        a, b = self.a, self.b
-        if a + b < 0:  # the mirror image has the same spread, and erfc keeps its digits above 0
-            a, b = -b, -a
-        mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
-        shift = (density(a) - density(b)) / mass
-        tilt = (a * density(a) - b * density(b)) / mass
-        return self.std * math.sqrt(max(1 + tilt - shift * shift, 0))
+        return self.std * moments(self.a, self.b)[1]
 
     def mean_for(self, layout: Layout) -> float:
         """The mean given, where the cut is symmetric about it; else moved towards the longer side."""
-        a, b = self.a, self.b
-        low, high = (math.erf(x / math.sqrt(2)) for x in (a, b))
-        shift = (math.exp(-a * a / 2) - math.exp(-b * b / 2)) * math.sqrt(2 / math.pi)
-        return self.mean if a == -b else self.mean + self.std * shift / (high - low)
+        return self.mean + self.std * moments(self.a, self.b)[0]
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal, cut."""
         if self.std == 0:
-            return laws.normal(self.mean, 0.0)
+            return laws.normal(self.mean, 0.0, dtype)
         low, high = self.mean + self.a * self.std, self.mean + self.b * self.std
         return laws.truncated_normal(self.mean, self.std, low, high, dtype)
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from isoinit._drawing.streams import Stream
+from isoinit._drawing.streams import Stream, laws
 from isoinit.initializers.base import Array, MapsInitializer, store
 from isoinit.initializers.patterns import Kept, Pattern, parse, shape_of
 from isoinit.initializers.scale.fans import Layout
@@ -130,6 +130,17 @@ class Sparse(SparseInitializer):
         self.inputs(layout)  # refuses a shape that the pattern does not divide
         return self.gain / math.sqrt(layout.fan_in)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return what the unit of the fewest inputs can draw at most."""
+        _, rows, size = shape_of(layout)
+        fewest = max(self.rule.fewest(rows, size), 1)
+        return laws.NORMAL_MOST * self.gain / math.sqrt(layout.fan_in * fewest / max(size, 1))
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the share of the weights that are kept."""
+        _, rows, size = shape_of(layout)
+        return self.rule.count(rows, size) / max(size, 1)
+
     def draw_kept(self, stream: Stream, layout: Layout, dtype: np.dtype[Any]) -> tuple[Kept, Array]:
         """Places from a stream of their own, and a normal number for each."""
         kept = self.rule.draw(stream.child("mask"), *shape_of(layout))
@@ -139,7 +150,7 @@ class Sparse(SparseInitializer):
         # kernel holds, sparse or not.
         stds = self.gain / np.sqrt(layout.fan_in * np.maximum(counts, 1) / max(kept.size, 1))
         if counts.size and (counts == counts[0]).all():
-            stream.normal(values, std=float(stds[0]))
+            stream.fill(values, laws.normal(0.0, float(stds[0]), np.dtype(np.float64)))
         else:
             normals = np.empty(len(values), np.float32)
             stream.normal(normals)

@@ -95,6 +95,14 @@ class SparseOrthogonal(SparseInitializer):
         """The root mean square of all elements, zeros included: gain / sqrt(longer side of W)."""
         return self.gain / math.sqrt(max(self.sides(layout)))
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the gain: no element of an orthonormal vector is larger than 1."""
+        return self.gain
+
+    def share_for(self, layout: Layout) -> float:
+        """Return the density, or that of one weight a unit."""
+        return max(self.density, 1 / max(self.sides(layout)))
+
     def draw_kept(self, stream: Stream, layout: Layout, dtype: np.dtype[Any]) -> tuple[Kept, Array]:
         """One matrix a block, cut to its sides."""
         n_out, n_in = self.sides(layout)

@@ -40,6 +40,10 @@ class DecayRates(WholeInitializer):
         """The standard deviation over the last axis."""
         return float(self._row(layout).std())
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the last of the row."""
+        return float(self._row(layout)[-1])
+
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The same row everywhere."""
         return np.broadcast_to(self._row(layout), layout.shape)
@@ -68,8 +72,8 @@ class TimeSteps(WholeInitializer):
     def __post_init__(self) -> None:
         self._require("low", low=0, above=True)
         self._require("high", low=0, above=True)
-        if not self.low < self.high:
-            raise ArgumentError(f"{self!r}: expected low < high")
+        if not self.low < self.high or math.isinf(self.high / self.low):
+            raise ArgumentError(f"{self!r}: expected low < high, and a finite high/low")
 
     def mean_for(self, layout: Layout) -> float:
         """The mean of the bias."""
@@ -78,6 +82,10 @@ class TimeSteps(WholeInitializer):
     def std_for(self, layout: Layout) -> float:
         """The standard deviation of the bias."""
         return float(self._bias(np.linspace(0, 1, 4097)).std())
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return the larger of the bias's ends."""
+        return float(np.abs(self._bias(np.array([0.0, 1.0]))).max())
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """One time step an element."""

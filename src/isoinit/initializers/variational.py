@@ -72,6 +72,14 @@ class Variational(Initializer):
         """The standard deviation of a sampled weight: that of `base`."""
         return self.base.std_for(layout)
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.largest_for(layout)
+
+    def share_for(self, layout: Layout) -> float:
+        """Return that of `base`."""
+        return self.base.share_for(layout)
+
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
         """That of `base`."""
         return self.base.law(layout, dtype)

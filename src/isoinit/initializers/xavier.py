@@ -55,7 +55,7 @@ class XavierNormal(_Xavier):
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
         """Normal."""
-        return laws.normal(0.0, self.std_for(layout))
+        return laws.normal(0.0, self.std_for(layout), dtype)
 
 
 @dataclass(frozen=True)

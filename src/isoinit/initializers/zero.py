@@ -146,6 +146,10 @@ class GateBias(WholeInitializer):
         """The mean over the gates."""
         return self.val / self.gates
 
+    def largest_for(self, layout: Layout) -> float:
+        """Return the magnitude of all that is not zero."""
+        return abs(self.val)
+
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The bias; the stream is not used."""
         bias = np.zeros((self.gates, math.prod(layout.shape) // self.gates))
@@ -184,6 +188,10 @@ class Identity(WholeInitializer):
                 "use Dirac()"
             )
         return abs(self.gain) * math.sqrt(min(n_out, n_in) / (n_out * n_in))
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return the magnitude of all that is not zero."""
+        return abs(self.gain)
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The identity of each block; the stream is not used."""
@@ -229,6 +237,10 @@ class Dirac(WholeInitializer):
             )
         _, n_out, n_in, taps = layout.maps_shape
         return abs(self.gain) * math.sqrt(min(n_out, n_in) / (n_out * n_in * taps))
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return the magnitude of all that is not zero."""
+        return abs(self.gain)
 
     def draw(self, stream: Stream, layout: Layout) -> Array:
         """The identity at the centre tap; the stream is not used."""

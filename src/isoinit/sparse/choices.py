@@ -237,11 +237,16 @@ def _is_meant(entry: Entry) -> bool:
 
 
 def draw(choice: Choice, parameter: nn.Parameter, seed: int) -> Drawn:
-    """The places and first values of one weight."""
+    """The places and first values of one weight.
+
+    Raises:
+        ArgumentError: if its type cannot hold them.
+    """
     entry, initializer = choice.entry, choice.initializer
     assert initializer is not None
     stream = Stream(seed, entry.key)
     array = array_type(parameter.dtype)
+    initializer.require_fit(entry.layout, array)
     kept, values = initializer.draw_kept(stream, entry.layout, array)
     order = kept.order
     kept = Kept(kept.columns[order], kept.starts, kept.size)

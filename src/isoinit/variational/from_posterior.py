@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from isoinit._drawing.streams import Stream
+from isoinit._drawing.streams.laws import NORMAL_MOST
 from isoinit._reading.torch.names import WRAPPERS, named_parameters
 from isoinit.errors import ArgumentError, UnknownParameterError
 from isoinit.initializers.base import Array, Initializer, store
@@ -101,6 +102,12 @@ class FromPosterior(Initializer):
         mean, std = self._moments(layout)
         spread = float(mean.double().var(correction=0)) if mean.numel() else 0.0
         return math.sqrt(spread + (0.0 if std is None else float(std.double().square().mean())))
+
+    def largest_for(self, layout: Layout) -> float:
+        """Return what the element of the farthest mean and spread can draw at most."""
+        mean, std = self._moments(layout)
+        spread = 0.0 if std is None or not std.numel() else float(std.double().max())
+        return (float(mean.double().abs().max()) if mean.numel() else 0.0) + NORMAL_MOST * spread
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
         """Draw elements `start` to `start + len(out)`."""

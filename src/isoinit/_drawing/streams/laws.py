@@ -3,47 +3,58 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from isoinit._drawing.streams.philox import FIXED, NORMAL, TRUNCATED, UNIFORM, Law
+from isoinit._drawing.streams.philox import truncated_normal as truncated_normal_deviates
+from isoinit._drawing.streams.truncation import moments, split_mass
 from isoinit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST_MASS: Final = 2.0**-90
-"""Of a truncated normal, 10.8 σ out: times 2**-33 it is still a normal float32."""
+NORMAL_MOST: Final = 6.7638
+"""No normal deviate is larger: sqrt(-2 log(2**-33)), of the least word, is 6.76375 (`philox`)."""
+
+_SLACK: Final = 1 + 2.0**-20  # the inverse normal distribution is off by less, relative
 
 
 def fixed(value: float, dtype: np.dtype[Any]) -> Law:
     """The same value for every element, for arrays of a type; uint16 stands for bfloat16.
 
     Raises:
-        ArgumentError: the value is too large for the type.
+        ArgumentError: the value is too large for the type, or not 0 and rounded to 0 in it.
     """
     # Not cached, for -0 would be taken for 0.
-    greatest = _FORMATS[dtype].greatest
-    if not abs(value) <= greatest:
+    require_range(abs(value), dtype)
+    least = _FORMATS[dtype].step(0.0)
+    if 0.0 < abs(value) <= least / 2:
         raise ArgumentError(
-            f"value is {value}, expected at most {greatest:.3g} in magnitude for {_name(dtype)}: "
-            f"choose a smaller one or a wider dtype"
+            f"value is {value:.3g}, which {_name(dtype)} rounds to 0 (its least is {least:.2g}): "
+            f"choose 0, a larger one or a wider dtype"
         )
     return Law(FIXED, 1.0, value, -math.inf, math.inf)
 
 
 @lru_cache(maxsize=1024)
-def normal(mean: float, std: float) -> Law:
-    """Normal.
+def normal(mean: float, std: float, dtype: np.dtype[Any]) -> Law:
+    """Normal, for arrays of a type; uint16 stands for bfloat16.
 
     Raises:
-        ArgumentError: ``std`` is negative, or ``mean`` or ``std`` is not finite.
+        ArgumentError: ``std`` is negative, ``mean`` or ``std`` is not finite, or the type cannot hold
+            the farthest draw, or tell the draws apart (`require_range`, `require_spread`).
     """
     _check_moments(mean, std)
-    return Law(NORMAL, std, mean, -math.inf, math.inf)
+    law = Law(NORMAL, std, mean, -math.inf, math.inf)
+    if std == 0.0:
+        fixed(mean, dtype)
+    else:
+        require_range(largest(law), dtype)
+        require_spread(std, dtype, mean)
+    return law
 
 
 @lru_cache(maxsize=1024)
@@ -51,15 +62,18 @@ def uniform(low: float, high: float, dtype: np.dtype[Any]) -> Law:
     """Uniform on ``[low, high)``, for arrays of a type; uint16 stands for bfloat16.
 
     Raises:
-        ArgumentError: ``low >= high``, a bound that is not finite, or no value of the type between
-            them.
+        ArgumentError: ``low >= high``, a bound that is not finite, no value of the type between
+            them, or a type that cannot hold them, or tell the draws apart.
     """
     if not (abs(low) <= _GREATEST and abs(high) <= _GREATEST and high - low <= _GREATEST):
         raise ArgumentError(
             f"low is {low} and high {high}, expected both and their difference to be finite in "
             f"float32: give two finite bounds"
         )
-    return Law(UNIFORM, high - low, low, *_within(low, high, dtype, closed=False))
+    law = Law(UNIFORM, high - low, low, *_within(low, high, dtype, closed=False))
+    require_range(largest(law), dtype)
+    require_spread((high - low) / math.sqrt(12), dtype, low + (high - low) / 2)
+    return law
 
 
 @lru_cache(maxsize=1024)
@@ -67,22 +81,66 @@ def truncated_normal(mean: float, std: float, low: float, high: float, dtype: np
     """Normal, conditioned on ``[low, high]``, for arrays of a type.
 
     Raises:
-        ArgumentError: as `uniform` and `normal`, or ``std`` is 0, or the interval holds less than
-            2**-90 of the normal's mass (further out than 10.8 standard deviations).
+        ArgumentError: as `uniform` and `normal`, or ``std`` is 0, or as `require_drawable`.
     """
     _check_moments(mean, std)
     if std == 0.0:
         raise ArgumentError("std is 0, expected a positive one: a constant needs no distribution")
     least, greatest = _within(low, high, dtype, closed=True)
-    below, mass, above = _split_mass((low - mean) / std, (high - mean) / std)
-    if mass < _LEAST_MASS:
-        raise ArgumentError(
-            f"[{low}, {high}] holds {mass:.1e} of a normal with mean {mean} and std {std}, "
-            f"expected at least {_LEAST_MASS:.1e} (within 10.8 std): move the interval nearer to "
-            f"the mean or raise std"
-        )
+    bounds = (low - mean) / std, (high - mean) / std
+    middle, spread = moments(*bounds)
+    below, mass, above = split_mass(*bounds)
     half = math.ldexp(mass, -33)
-    return Law(TRUNCATED, std, mean, least, greatest, below + half, above + half, 2 * half)
+    law = Law(TRUNCATED, std, mean, low, high, below + half, above + half, 2 * half)
+    require_range(largest(law), dtype)
+    require_spread(std * spread, dtype, mean + std * middle)
+    return law._replace(low=least, high=greatest)
+
+
+def largest(law: Law) -> float:
+    """A bound of the magnitude of all that a law can draw, before it is rounded."""
+    if law.kind == FIXED:
+        return abs(law.shift)
+    if law.kind == UNIFORM:
+        return max(abs(law.shift), abs(law.shift + law.scale))
+    ends = [-NORMAL_MOST, NORMAL_MOST]
+    if law.kind == TRUNCATED:
+        words = np.array([0, 2**32 - 1], np.uint32)
+        deviates = truncated_normal_deviates(words, law.below, law.above, law.step)
+        ends = [_SLACK * float(z) for z in deviates]
+    return max(abs(min(max(law.shift + law.scale * z, law.low), law.high)) for z in ends)
+
+
+def require_range(most: float, dtype: np.dtype[Any]) -> None:
+    """Refuse values of a magnitude up to ``most`` where they are too large for a type.
+
+    Raises:
+        ArgumentError: they are.
+    """
+    greatest = _FORMATS[dtype].greatest
+    if not most <= greatest:
+        raise ArgumentError(
+            f"values reach {most:.6g} in magnitude, expected at most {greatest:.6g} for "
+            f"{_name(dtype)}: choose a smaller one or a wider dtype"
+        )
+
+
+def require_spread(std: float, dtype: np.dtype[Any], mean: float = 0.0) -> None:
+    """Refuse values that a type cannot tell apart, since nearly all are rounded to one.
+
+    Of normal values one in 22 is rounded to a neighbour of the mean where the values of the type are
+    4 std apart, one in 16,000 where they are 8 std apart.
+
+    Raises:
+        ArgumentError: they are more than 4 std apart.
+    """
+    step = _FORMATS[dtype].step(mean)
+    if 0.0 < 4 * std < step:
+        raise ArgumentError(
+            f"values have a mean of {mean:.3g} and a std of {std:.3g}, where those of {_name(dtype)} "
+            f"are {step:.3g} apart, so that nearly all would be rounded to one: choose a larger std "
+            f"or a finer dtype"
+        )
 
 
 def _check_moments(mean: float, std: float) -> None:
@@ -108,35 +166,6 @@ def _within(low: float, high: float, dtype: np.dtype[Any], *, closed: bool) -> t
     return least, greatest
 
 
-@lru_cache(maxsize=1024)
-def _split_mass(a: float, b: float) -> tuple[float, float, float]:
-    """The standard normal's mass below ``a``, from ``a`` to ``b``, and above ``b``."""
-    # Beyond 14 σ nothing is left in float32: 1 - Φ(14) = 8e-45.
-    a, b = (min(max(x, -14.0), 14.0) for x in (a, b))
-    with localcontext() as context:
-        context.prec = 100
-        lower, upper = _distribution(a), _distribution(b)
-        return float(lower), float(upper - lower), float(1 - upper)
-
-
-def _distribution(x: float) -> Decimal:
-    """Φ(x) = 1/2 + φ(x) (x + x³/3 + x⁵/(3·5) + …).
-
-    Marsaglia, "Evaluating the normal distribution", Journal of Statistical Software, 2004. In
-    decimal arithmetic, because the last bit of ``math.erfc`` differs between C libraries.
-    """
-    z = Decimal(x)
-    square, term, total, odd = z * z, z, z, 1
-    while abs(term) > Decimal("1e-90"):
-        odd += 2
-        term = term * square / odd
-        total += term
-    two_pi = Decimal(
-        "6.283185307179586476925286766559005768394338798750211641949889184615632812572"
-    )
-    return Decimal("0.5") + total * (-square / 2).exp() / two_pi.sqrt()
-
-
 class _Format:
     """The finite values of a binary floating-point type: multiples of a power of two."""
 
@@ -154,12 +183,17 @@ class _Format:
         value = math.ldexp(math.ceil(math.ldexp(x, -unit)), unit)
         return max(value, -self.greatest) if value <= self.greatest else math.inf
 
+    def step(self, x: float) -> float:
+        """How far apart values are from ``x`` outwards; at 0, the least one above it."""
+        exponent = math.frexp(x)[1] if x else -math.inf
+        return math.ldexp(1.0, int(max(exponent - self.precision, self.least)))
+
     def floor(self, x: float) -> float:
         """The greatest value that is not above ``x``."""
         return -self.ceil(-x)
 
 
-_FORMATS: Final = {
+_FORMATS: Final[dict[np.dtype[Any], _Format]] = {
     np.dtype(np.float32): _Format(24, -149, 127),
     np.dtype(np.float64): _Format(53, -1074, 1023),
     np.dtype(np.float16): _Format(11, -24, 15),
@@ -170,6 +204,17 @@ _GREATEST: Final = _FORMATS[np.dtype(np.float32)].greatest
 
 def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype == np.uint16 else str(dtype)
+
+
+def dtype_named(name: str) -> np.dtype[Any] | None:
+    """Return the type of the arrays that stand for parameters of a type; None if it is never drawn.
+
+    >>> dtype_named("bfloat16"), dtype_named("complex64"), dtype_named("int8")
+    (dtype('uint16'), dtype('complex64'), None)
+    """
+    if name in ("complex64", "complex128"):
+        return np.dtype(name)
+    return {_name(dtype): dtype for dtype in _FORMATS}.get(name)
 
 
 def dtype_of(out: NDArray[Any]) -> np.dtype[Any]:

@@ -126,8 +126,8 @@ class Stream:
         """Fill ``out`` with uniform numbers in ``[low, high)``.
 
         Raises:
-            ArgumentError: ``low >= high``, a bound that is not finite, or no value of the type of
-                ``out`` between them.
+            ArgumentError: ``low >= high``, a bound that is not finite, no value of the type of
+                ``out`` between them, or a type that cannot hold them or tell the draws apart.
             TypeError: ``out`` is not such an array as the class describes.
         """
         self.fill(out, laws.uniform(low, high, laws.dtype_of(out)), start)
@@ -138,10 +138,11 @@ class Stream:
         """Fill ``out`` with normal numbers; the farthest lie 6.76 standard deviations out.
 
         Raises:
-            ArgumentError: ``std`` is negative, or ``mean`` or ``std`` is not finite.
+            ArgumentError: ``std`` is negative, ``mean`` or ``std`` is not finite, or the type of
+                ``out`` cannot hold the farthest value, or tell the draws apart.
             TypeError: ``out`` is not such an array as the class describes.
         """
-        self.fill(out, laws.normal(mean, std), start)
+        self.fill(out, laws.normal(mean, std, laws.dtype_of(out)), start)
 
     def truncated_normal(
         self,
@@ -159,7 +160,8 @@ class Stream:
 
         Raises:
             ArgumentError: as `uniform` and `normal`, or ``std`` is 0, or the interval holds less
-                than 2**-90 of the normal's mass (further out than 10.8 standard deviations).
+                than 2**-90 of the normal's mass (further out than 10.8 standard deviations), or is
+                narrower than a thousandth of its distance from the mean (or 2**-12 std).
             TypeError: ``out`` is not such an array as the class describes.
         """
         self.fill(out, laws.truncated_normal(mean, std, low, high, laws.dtype_of(out)), start)

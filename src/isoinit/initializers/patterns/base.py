@@ -71,6 +71,14 @@ class Pattern(ABC):
             ArgumentError: if a matrix of this shape cannot have the pattern.
         """
 
+    def fewest(self, rows: int, size: int) -> int:
+        """Return how many inputs the unit of the fewest keeps.
+
+        Raises:
+            ArgumentError: as `count`.
+        """
+        return int(self.count(rows, size))
+
     @abstractmethod
     def draw(self, stream: Stream, stack: int, rows: int, size: int) -> Kept:
         """Draw the pattern of `stack` matrices (rows, size), one below the other.

@@ -36,6 +36,10 @@ class Random(Pattern):
         """The expected number, and one at least."""
         return max(self.density * size, min(1.0, size))
 
+    def fewest(self, rows: int, size: int) -> int:
+        """Return one, which an empty unit is given."""
+        return min(1, size)
+
     def draw(self, stream: Stream, stack: int, rows: int, size: int) -> Kept:
         """Weights are kept independently, but for the few that mend empty rows and columns."""
         total = stack * rows
