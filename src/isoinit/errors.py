@@ -1,21 +1,64 @@
 """Every error that isoinit raises on purpose.
 
 Each message says which parameter or argument, what was found, what was expected, and what to do.
+
+The names in it come from a model, and may hold anything: torch refuses an empty one and dots. An
+escape sequence recolours a terminal, a line feed makes a line of its own in a log, marks of direction
+show `gpj.` for `.jpg` (Boucher and Anderson 2021, "Trojan Source"), a lone surrogate cannot be written.
+So they are `escaped` here, and wherever else text leaves for people. Where they are keys, in plans
+and other JSON, they stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
+from unicodedata import category
+
+# Controls, formats (marks of direction, zero width), surrogates, separators of lines and paragraphs.
+_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Letters and marks that nothing is drawn for: what else is in Default_Ignorable_Code_Point (UAX #44), but
+# for variation selectors, which belong to emoji.
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""Return text with each character escaped that is not seen or acts on others.
+
+    Letters of all scripts, signs and emoji stay. What comes out comes out again unchanged.
+
+    Args:
+        text: any text.
+        keep: characters that stay, such as the line feeds of a text of several lines.
+
+    Example:
+        >>> print(escaped("größe.中文"), escaped("a\x1b[31m"), escaped("b\u202e.c\nd\ud800"))
+        größe.中文 a\x1b[31m b\u202e.c\nd\ud800
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if c not in keep and _is_escaped(c) else c for c in text
+    )
+
+
+def _is_escaped(character: str) -> bool:
+    return category(character) in _ESCAPED or character in _BLANK
 
 
 class IsoinitError(Exception):
     """The base of all errors that isoinit raises on purpose."""
 
+    def __str__(self) -> str:  # not that of a base: KeyError's would be a repr
+        return escaped(" ".join(map(str, self.args)), keep="\n")
+
 
 class IsoinitWarning(UserWarning):
     """Something to know that does not stop the work."""
+
+    def __str__(self) -> str:
+        return escaped(super().__str__(), keep="\n")
 
 
 class ArgumentError(IsoinitError, ValueError):
@@ -46,9 +89,6 @@ class UnknownParameterError(IsoinitError, KeyError):
             few = len(names) <= 8
             hint = f"they are {', '.join(map(repr, names))}" if few else "none is near"
         super().__init__(f"no {kind} {name!r} among {len(names)}: {hint}")
-
-    def __str__(self) -> str:  # KeyError would print the repr of its argument
-        return str(self.args[0])
 
 
 class UnhealthyError(IsoinitError, RuntimeError):

@@ -15,6 +15,7 @@ from isoinit._showing.page import Chart, Curve, Page, Remark, Table
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed
 from isoinit._writing.entry import Entry
+from isoinit.errors import escaped
 
 Beside: TypeAlias = "dict[str, dict[str, float | None]]"
 
@@ -176,7 +177,7 @@ def explained(entry: Entry) -> str:
             subsequent_indent=" " * 11,
             break_long_words=False,
         )
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
 
 
 def _left(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from isoinit.errors import UnhealthyError
+from isoinit.errors import UnhealthyError, escaped
 
 SEVERITIES = ("error", "warning", "remark")  # the worst first
 ANNOTATED = {"error": "error", "warning": "warning", "remark": "notice"}  # GitHub's words
@@ -40,7 +40,12 @@ class Finding:
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.sentence}; {self.advice}"
+        return f"{self.severity}: {self.said}"
+
+    @property
+    def said(self) -> str:
+        """What was found and what to do, in one line, names escaped where they cannot be seen."""
+        return escaped(f"{self.sentence}; {self.advice}")
 
 
 class Verdict:
@@ -83,8 +88,7 @@ class Verdict:
             True
         """
         return "\n".join(
-            f"::{ANNOTATED[f.severity]} title={_property(f'isoinit: {f.name}')}::"
-            + _data(f"{f.sentence}; {f.advice}")
+            f"::{ANNOTATED[f.severity]} title={_property(f'isoinit: {f.name}')}::" + _data(f.said)
             for f in self.findings
         )
 

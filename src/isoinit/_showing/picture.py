@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isoinit._system.files import whole
+from isoinit.errors import escaped
 
 Curves = Mapping[str, Sequence[float]]
 
@@ -33,7 +34,7 @@ def signal_by_depth(forward: Curves, backward: Curves, path: str | os.PathLike[s
     titles = ("forward: how outputs differ between examples", "backward: size of gradients")
     for axes, curves, title in zip(figure.subplots(1, 2), (forward, backward), titles, strict=True):
         for (name, sizes), style in zip(curves.items(), ("o-", "s-", "^-", "d-"), strict=False):
-            axes.plot(range(1, len(sizes) + 1), sizes, style, markersize=3.5, label=name)
+            axes.plot(range(1, len(sizes) + 1), sizes, style, markersize=3.5, label=escaped(name))
         axes.set(yscale="log", title=title, xlabel="layer", ylabel="root mean square")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from isoinit.errors import escaped
+
 
 @contextmanager
 def bytes_shown(doing: str, *, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
@@ -35,13 +37,13 @@ def steps_shown(total: int, *, visible: bool) -> Iterator[Callable[[str, int], N
     """
     from rich.progress import MofNCompleteColumn, TextColumn
 
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), MofNCompleteColumn())
     with _bar(columns, visible=visible) as bar:
         if bar is None:
             yield lambda _doing, _steps: None
             return
         task = bar.add_task("", total=total)
-        yield lambda doing, steps: bar.update(task, description=doing, advance=steps)
+        yield lambda doing, steps: bar.update(task, description=escaped(doing), advance=steps)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from isoinit._showing.folding import together
 from isoinit._showing.terminal import Printed
+from isoinit.errors import escaped
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -73,12 +74,15 @@ def render(
     from rich.markup import escape
     from rich.padding import Padding
 
+    notes, warnings, remarks = (
+        [escaped(text, keep="\n") for text in texts] for texts in (notes, warnings, remarks)
+    )
     console = Console()
     with console.capture() as capture:
-        console.print(_coloured(title, "bold"), highlight=False)
+        console.print(_coloured(escaped(title), "bold"), highlight=False)
         console.print()
         room = console.width - 1
-        tables = [(columns, rows), *narrower]
+        tables = [_visible(*cells) for cells in ((columns, rows), *narrower)]
         chosen = next((cells for cells in tables if _fits(*cells, room)), tables[-1])
         header, body = _layout(*chosen, room)
         words = [text for column, text in (legend or {}).items() if column in chosen[0]]
@@ -87,13 +91,17 @@ def render(
                 shown = f" {line}"
                 console.print(_coloured(shown, style or ""), highlight=False, soft_wrap=True)
         console.print()
-        for note in [*notes, *["; ".join(words)] * bool(words)]:
-            console.print(Padding(escape(note), (0, 0, 0, 1)), highlight=False, style="dim")
-        for warning in warnings:
-            console.print(Padding(_coloured(f"! {warning}"), (0, 0, 0, 1)), highlight=False)
-        for remark in remarks:
-            console.print(Padding(escape(remark), (0, 0, 0, 1)), highlight=False)
+        below: list[tuple[Text | str, str]]
+        below = [(escape(note), "dim") for note in (*notes, *["; ".join(words)] * bool(words))]
+        below += [(_coloured(f"! {warning}"), "") for warning in warnings]
+        below += [(escape(remark), "") for remark in remarks]
+        for paragraph, style in below:
+            console.print(Padding(paragraph, (0, 0, 0, 1)), highlight=False, style=style)
     return Printed("\n".join(line.rstrip() for line in capture.get().rstrip("\n").splitlines()))
+
+
+def _visible(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Cells:
+    return list(map(escaped, columns)), [tuple(map(escaped, row)) for row in rows]
 
 
 def _coloured(text: str, style: str = "") -> Text:
@@ -109,7 +117,7 @@ def _coloured(text: str, style: str = "") -> Text:
 def _widths(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[int]:
     """How wide each column is, headings left out."""
     table = [tuple(columns), *(row for row in rows if not _is_heading(row))]
-    return [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [max(map(_length, column)) for column in zip(*table, strict=True)]
 
 
 def _width(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> int:
@@ -120,7 +128,7 @@ def _width(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> int:
 def _fits(columns: Sequence[str], rows: Sequence[tuple[str, ...]], room: int) -> bool:
     """Whether nearly all rows take one line."""
     left = room - (_width(columns, rows) - _widths(columns, rows)[0])
-    over = sum(len(row[0]) > left for row in rows if not _is_heading(row))
+    over = sum(_length(row[0]) > left for row in rows if not _is_heading(row))
     return not over or (left >= LEAST and over * FEW <= len(rows))
 
 
@@ -140,7 +148,7 @@ def _layout(
         header, *body = [_beside(row, widths, room) for row in table]
     else:
         words = [
-            max(map(len, " ".join(cells).split() or [""])) for cells in zip(*table, strict=True)
+            max(map(_length, " ".join(cells).split() or [""])) for cells in zip(*table, strict=True)
         ]
         widths = _narrowed(widths[1:], words[1:], room - GAP * len(widths[1:]))
         header, *body = [
@@ -152,7 +160,7 @@ def _layout(
 
 def _beside(row: Sequence[str], widths: list[int], room: int) -> list[str]:
     """One row as lines: a name that is too long for its column stands above the other cells."""
-    if len(row[0]) <= widths[0]:
+    if _length(row[0]) <= widths[0]:
         return _row(row, widths)
     rest = [] if _is_heading(row) else _row(("", *row[1:]), widths)
     return [*_wrap(row[0], room), *rest]
@@ -172,20 +180,37 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     wrapped = [_wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
     return [
         (" " * GAP)
-        .join(part.ljust(width) for part, width in zip(line, widths, strict=True))
+        .join(
+            part + " " * (width - _length(part)) for part, width in zip(line, widths, strict=True)
+        )
         .rstrip()
         for line in zip_longest(*wrapped, fillvalue="")
     ]
+
+
+def _length(text: str) -> int:
+    """How many columns of a terminal a text takes: of Chinese letters and emoji, two each."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters of a text, one at least, fit into so many columns."""
+    return next((n for n in range(min(width, len(text)), 1, -1) if _length(text[:n]) <= width), 1)
 
 
 def _wrap(text: str, width: int) -> list[str]:
     """Lines of a cell: broken at spaces, in longer words after dots, and elsewhere if it must be."""
     lines = [""]
     for word in re.findall(r"[^ ]* ?", text):
-        for piece in re.findall(r"[^.]*\.?", word) if len(word.rstrip()) > width else [word]:
-            if len(lines[-1]) + len(piece.rstrip()) > width and lines[-1]:
+        for piece in re.findall(r"[^.]*\.?", word) if _length(word.rstrip()) > width else [word]:
+            if _length(lines[-1] + piece.rstrip()) > width and lines[-1]:
                 lines.append("")
             lines[-1] += piece
-            while len(lines[-1].rstrip()) > width:
-                lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+            while _length(lines[-1].rstrip()) > width:
+                fits = _fitting(lines[-1], width)
+                lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
     return [line.rstrip() for line in lines]

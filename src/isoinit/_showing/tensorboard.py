@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from isoinit._showing.findings import Finding
+from isoinit.errors import escaped
 
 
 def log(writer: Any, findings: Sequence[Finding], layers: Sequence[Any], step: int = 0) -> None:
@@ -28,7 +29,7 @@ def log(writer: Any, findings: Sequence[Finding], layers: Sequence[Any], step: i
         writer.add_scalar(f"isoinit/{severity}s", count, step)
     said = "\n".join(f"- {finding}" for finding in findings) or "healthy"
     writer.add_text("isoinit/findings", said, step)
-    rows = "".join(f"| {depth} | `{layer.name}` |\n" for depth, layer in enumerate(layers))
+    rows = "".join(f"| {depth} | `{escaped(layer.name)}` |\n" for depth, layer in enumerate(layers))
     writer.add_text("isoinit/layers", f"| depth | layer |\n|---|---|\n{rows}", step)
     for depth, layer in enumerate(layers):
         for name, number in _numbers(layer):

@@ -22,7 +22,7 @@ from isoinit.checkpoint import record as records
 from isoinit.checkpoint.read import DAMAGE, Found, find_checkpoint
 from isoinit.checkpoint.tensors import Array, Stored, drawn
 from isoinit.checkpoint.told import Told, about_files, about_plan, finding, read_told
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.errors import ArgumentError, PlanError, escaped
 
 _PIECE = 2**22  # elements
 
@@ -62,8 +62,8 @@ class Verified(Verdict):
         told = "holds what the plan draws" if self.ok else "does not hold what the plan draws"
         under = "" if self.seed is None else f" under seed {self.seed}"
         lines = [
-            f"{self.directory} {told}{under}: {self.compared} tensors are the same bit for bit "
-            f"({self.format})"
+            f"{escaped(str(self.directory))} {told}{under}: {self.compared} tensors are the same bit "
+            f"for bit ({self.format})"
         ]
         lines += [f"fingerprint {self.fingerprint}"] if self.fingerprint else []
         return "\n".join([*lines, *(f"  {finding}" for finding in self.findings)])

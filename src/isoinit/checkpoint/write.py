@@ -27,7 +27,7 @@ from isoinit.checkpoint.shards import safetensors_contents
 from isoinit.checkpoint.sizes import parse_size, show_size
 from isoinit.checkpoint.tensors import stored_tensors
 from isoinit.checkpoint.writer import write_file
-from isoinit.errors import ArgumentError, CheckpointError, RankError
+from isoinit.errors import ArgumentError, CheckpointError, RankError, escaped
 
 FORMATS = ("safetensors", "dcp")
 Progress = Callable[[int, int], None]
@@ -54,7 +54,8 @@ class Written:
     new: tuple[str, ...]
 
     def __str__(self) -> str:
-        told = f"{self.directory}: {self.tensors} tensors, {show_size(self.size)}, seed {self.seed}"
+        where = escaped(str(self.directory))
+        told = f"{where}: {self.tensors} tensors, {show_size(self.size)}, seed {self.seed}"
         if len(self.new) == len(self.files):
             return told
         kept = len(self.files) - len(self.new)

@@ -20,7 +20,7 @@ from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Shown, refuse_place
 from isoinit._showing.progress import bytes_shown
 from isoinit.cli.targets import call_target, find_target, load_target
-from isoinit.errors import ArgumentError, Interrupted
+from isoinit.errors import ArgumentError, Interrupted, escaped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,7 +116,7 @@ def demo(
         print("accuracy on held-out digits (chance is 10 %)")
         print(f"  torch's default  {outcome.default_accuracy:6.1%}")
         print(f"  isoinit's plan   {outcome.planned_accuracy:6.1%}")
-        print(f"signal by depth: {outcome.picture}")
+        print(f"signal by depth: {escaped(str(outcome.picture))}")
     raise typer.Exit(0 if outcome.planned_health.ok else 1)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from isoinit._showing.page.facts import Page
 from isoinit._system.files import whole
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, escaped
 
 HERE = Path(__file__).parent
 HEIGHT = 640  # of a notebook's frame, in pixels
@@ -45,7 +45,7 @@ def render(page: Page) -> str:
         ]
     )
     return string.Template(_read("page.html")).substitute(
-        title=html.escape(page.title),
+        title=html.escape(escaped(page.title)),
         policy=html.escape(policy, quote=True),
         licence=_read("vendor/uPlot.LICENSE"),
         styles=styles,
@@ -103,14 +103,17 @@ def _json(page: Page) -> str:
 
 
 def _short(data: Any) -> Any:
-    """Facts for JSON: numbers to a few digits, those that are not finite as their names."""
+    """Facts for JSON: numbers to a few digits, those that are not finite as their names.
+
+    Text is for the reader alone, so that a name that is in two places is escaped in both.
+    """
     if is_dataclass(data):
         return {field.name: _short(getattr(data, field.name)) for field in fields(data)}
     if isinstance(data, (list, tuple)):
         return [_short(item) for item in data]
     if isinstance(data, float):
         return float(f"{data:.{DIGITS}g}") if math.isfinite(data) else str(data)
-    return data
+    return escaped(data) if isinstance(data, str) else data
 
 
 def _hash(text: str) -> str:

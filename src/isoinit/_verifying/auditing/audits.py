@@ -29,7 +29,7 @@ from isoinit._verifying.auditing.poisoned import (
 from isoinit._verifying.auditing.ranks import Parts, compare_ranks
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.seeds import resolve_seed
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.errors import ArgumentError, PlanError, escaped
 
 OTHER = 0x9E3779B9  # from one seed to the next; no rank of a run has that one
 
@@ -102,7 +102,8 @@ class Audit(Shown, Verdict):
         kinds = Counter(tensor.kind.partition(",")[0] for tensor in self.tensors)
         count = " and ".join(f"{n} {kind}{'s' * (n > 1)}" for kind, n in kinds.items())
         if not self.findings:
-            return f"nothing forgotten: {self.model} with {count}, after {self.initialization}"
+            said = f"nothing forgotten: {self.model} with {count}, after {self.initialization}"
+            return escaped(said)
         verdict = "nothing forgotten, with warnings" if self.ok else "forgotten"
         return render(
             f"{verdict}: {self.model} with {count}, after {self.initialization}",
