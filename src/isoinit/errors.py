@@ -4,9 +4,9 @@ Each message says which parameter or argument, what was found, what was expected
 
 The names in it come from a model, and may hold anything: torch refuses an empty one and dots. An
 escape sequence recolours a terminal, a line feed makes a line of its own in a log, marks of direction
-show `gpj.` for `.jpg` (Boucher and Anderson 2021, "Trojan Source"), a lone surrogate cannot be written.
-So they are `escaped` here, and wherever else text leaves for people. Where they are keys, in plans
-and other JSON, they stay as they are.
+show `gpj.` for `.jpg` (Boucher and Anderson 2021, "Trojan Source"), a lone surrogate cannot be
+written. So they are `escaped` here, and wherever else text leaves for people. Where they are keys, in
+plans and other JSON, they stay as they are.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from unicodedata import category
 
 # Controls, formats (marks of direction, zero width), surrogates, separators of lines and paragraphs.
 _ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Letters and marks that nothing is drawn for: what else is in Default_Ignorable_Code_Point (UAX #44), but
-# for variation selectors, which belong to emoji.
+# Letters and marks that nothing is drawn for: what else is in Default_Ignorable_Code_Point (UAX #44),
+# but for variation selectors, which belong to emoji.
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 
 

@@ -1,6 +1,7 @@
 """Complex weights are planned, filled, propagated and checked."""
 
 import tempfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import isoinit
 from isoinit._reading.torch.numbers import in_reals
-from isoinit.errors import PlanError
+from isoinit.errors import ArgumentError, PlanError
 
 COMPLEX = torch.complex64
 
@@ -127,7 +128,9 @@ def test_what_draws_no_complex_numbers_gives_way_and_says_so():
     assert "draws no complex numbers" in entry.reason
     real = isoinit.plan(nn.Linear(64, 256), noise(256, 64), method="orthogonal")["weight"]
     assert plan["layers.0.weight"].std == pytest.approx(real.std)
-    plan["layers.1.weight"] = isoinit.Orthogonal()
+    with pytest.raises(ArgumentError, match=r"'layers\.1\.weight': .* does not fill complex"):
+        plan["layers.1.weight"] = isoinit.Orthogonal()
+    plan.entries["layers.1.weight"] = replace(entry, initializer=isoinit.Orthogonal())
     before = model.layers[0].weight.detach().clone()
     with pytest.raises(PlanError, match=r"'layers\.1\.weight': .* does not fill complex numbers"):
         plan.apply(model)

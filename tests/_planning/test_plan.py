@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -270,7 +271,10 @@ class TestBadInput:
     def test_an_initializer_that_refuses_late_is_found_before_the_first_write(self):
         model = network(torch.bfloat16)
         plan = isoinit.plan(model, X.bfloat16())
-        plan["2.weight"] = isoinit.Uniform(1.0001, 1.0002)  # no bfloat16 lies between
+        bad = isoinit.Uniform(1.0001, 1.0002)  # no bfloat16 lies between
+        with pytest.raises(ArgumentError, match=r"'2\.weight': no bfloat16 value"):
+            plan["2.weight"] = bad
+        plan.entries["2.weight"] = replace(plan["2.weight"], initializer=bad)
         unchanged(
             model, lambda: plan.apply(model, seed=0), PlanError, r"'2\.weight': no bfloat16 value"
         )

@@ -1,6 +1,7 @@
 """A plan is one that its own `apply` takes."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import isoinit
 from isoinit._writing.refusals import misfit
-from isoinit.errors import PlanError
+from isoinit.errors import ArgumentError, PlanError
 
 
 class Flat(nn.Module):
@@ -52,12 +53,14 @@ def test_a_misfit_is_what_apply_refuses():
         (isoinit.Uniform(1.0001, 1.0002), False),
         (isoinit.Uniform(1.0, 1.1), True),
     ):
-        plan["weight"] = given
+        plan.entries["weight"] = replace(plan["weight"], initializer=given)
         fault = misfit(model.weight, given, plan["weight"].layout)
         assert (not fault) == fits
         if fault:
             with pytest.raises(PlanError, match=re.escape(fault)):
                 plan.apply(model, seed=0)
+            with pytest.raises(ArgumentError, match=re.escape(fault)):
+                plan["weight"] = given
 
 
 def test_init_can_calibrate_and_says_what_it_saw():

@@ -229,6 +229,8 @@ def test_constants_are_rounded_as_on_the_host(pretended):
         for value in (0.1, 1 + 2**-9, 1 + 2**-12 + 2**-40, 3e-41, 6e-8, -0.0):
             expected = torch.tensor([value], dtype=torch.float64)
             expected = expected if dtype == torch.float64 else expected.float().to(dtype)
+            if value and not expected.any():  # is refused
+                continue
             found = torch.empty(1, dtype=dtype)
             fill_tensor(found, isoinit.Constant(value), fans.vector((1,)), Stream(0, "x"))
             assert torch.equal(found.view(torch.uint8), expected.view(torch.uint8))
