@@ -122,12 +122,6 @@ WRONG = [
     ("kinks", "parameters/0.weight/dtype", "float33", "expected a type of torch"),
     ("kinks", "parameters/0.weight/kept", "frozen", r"it is kept as it was .* would fill it"),
     ("kinks", "parameters/0.weight/kept", "always", "expected one of ''"),
-    (
-        "kinks",
-        "parameters/0.weight/reason",
-        "\ud800",
-        r"reason: found '\\ud800'; expected text in Unicode",
-    ),
     ("kinks", "parameters/0.weight/reason", 3, "expected text"),
     ("kinks", "parameters", [], "parameters: found a list of 0; expected an object"),
     ("kinks", "parameters/0.weight", None, "found None; expected an object"),
@@ -174,7 +168,7 @@ def test_the_error_names_the_place_and_what_was_found(kind, path, value, match):
 
 def test_a_parameter_that_stands_twice_is_not_dropped_in_silence():
     text = plans()["kinks"][0].to_json()
-    with pytest.raises(PlanError, match=r"'0\.bias' stands twice in one object"):
+    with pytest.raises(PlanError, match=r"'0\.bias' is there twice"):
         isoinit.Plan.from_json(text.replace('"0.weight": {', '"0.bias": {'))
 
 

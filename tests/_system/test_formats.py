@@ -27,7 +27,7 @@ def test_what_was_written_is_read():
         ),
         ('{"format": "isoinit list", "version": [[[]]]}', "has version a list of 1"),
         ('{"format": "isoinit list", "version": 2.0}', r"has version 2\.0"),
-        ('{"format": "isoinit list", "version": 2, "a": 1, "a": 2}', "'a' stands twice"),
+        ('{"format": "isoinit list", "version": 2, "a": 1, "a": 2}', "'a' is there twice"),
         ("[" * 100_000, "the list is not JSON"),
         ("9" * 5000, "the list is not JSON|not a list"),
     ],

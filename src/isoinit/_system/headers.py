@@ -80,7 +80,7 @@ def parse_header(data: bytes) -> dict[str, Header]:
         ValueError: if safetensors would not take it.
     """
     try:
-        header = parse_json(data.decode("utf-8"), finite=True)
+        header = parse_json(data.decode("utf-8"), strict=True)
     except ValueError as error:
         raise ValueError(f"its header is no JSON that can be read: {error}") from None
     if not isinstance(header, dict):

@@ -8,21 +8,21 @@ from collections import Counter
 from typing import Any
 
 
-def parse_json(text: str, *, finite: bool = False) -> Any:
+def parse_json(text: str, *, strict: bool = False) -> Any:
     """Return what a JSON text holds.
 
-    `json.loads` alone takes the last of two equal keys and halves of surrogate pairs, which no file
-    and no terminal takes, and it raises `RecursionError` for a text of brackets. Objects in the text
-    that are equal are one here: they are not to be changed.
+    `json.loads` alone takes the last of two equal keys, and it raises `RecursionError` for a text of
+    brackets. Objects in the text that are equal are one here: they are not to be changed.
 
     Args:
         text: of any origin.
-        finite: whether NaN, infinities and numbers beyond a double are refused, as RFC 8259 does;
-            then -0 and whole numbers beyond 64 bits become floats, as in most other readers.
+        strict: whether NaN, infinities, numbers beyond a double and halves of surrogate pairs are
+            refused, as RFC 8259 does; then -0 and whole numbers beyond 64 bits become floats, as in
+            most other readers.
 
     Raises:
-        ValueError: if the text is no JSON, gives a key twice, holds half of a surrogate pair, or is
-            nested too deeply or too large to be read.
+        ValueError: if the text is no JSON, gives a key twice, or is nested too deeply or too large to
+            be read.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -30,11 +30,11 @@ def parse_json(text: str, *, finite: bool = False) -> Any:
         ValueError: the key 'a' is there twice
     """
     numbers: dict[str, Any] = {}
-    if finite:
+    if strict:
         numbers = {"parse_int": _whole, "parse_float": _finite, "parse_constant": _no_constant}
     try:
         data = json.loads(text, object_pairs_hook=_Objects(), **numbers)
-        if "\\u" in text:  # only an escape can make half of a pair of what was UTF-8
+        if strict and "\\u" in text:  # only an escape can make half of a pair of what was UTF-8
             json.dumps(data, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

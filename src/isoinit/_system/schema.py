@@ -119,7 +119,7 @@ _KNOWN = {
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
-    str: "text in Unicode",
+    str: "text",
 }
 
 
@@ -131,8 +131,6 @@ def _plain(kind: type, value: Any, at: Place) -> Any:
     if fits and kind is float:
         # An int beyond all floats compares, where math.isfinite would overflow.
         fits = abs(value) <= sys.float_info.max if isinstance(value, int) else math.isfinite(value)
-    if fits and kind is str:  # half of a surrogate pair is in no encoding: nothing could print it
-        fits = value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
     if not fits:
         raise fault(at, value, _KNOWN[kind])
     return value

@@ -169,7 +169,6 @@ def finding(
     value: float = float("nan"),
     limit: float = float("nan"),
 ) -> Finding:
-    """Return a finding; names that are no UTF-8, as files may have, are escaped to be printed."""
+    """Return a finding."""
     source = "a checkpoint is what its plan draws, or something else"
-    where, said = (text.encode(errors="backslashreplace").decode() for text in (where, said))
     return Finding(name, severity, (where,), value, limit, source, advice, said)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import sysconfig
 import traceback
 from pathlib import Path
 
-from isoinit.errors import IsoinitError
+from isoinit.errors import IsoinitError, escaped
 
 LONGEST = 1000  # characters of what somebody else's error says
-_ODD = re.compile(
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-)  # what moves the cursor, or is in no encoding
 _OTHERS = tuple(
     f"{path}{os.sep}"
     for path in (
@@ -29,7 +25,7 @@ def text_of(error: BaseException) -> str:
         said = " ".join(str(error).split())
     except Exception as failure:  # the class is the user's, too
         said = f"its message cannot be shown, for {type(failure).__name__}"
-    return _ODD.sub(lambda found: ascii(found[0])[1:-1], said)
+    return escaped(said)
 
 
 def told(error: BaseException) -> str:
@@ -42,9 +38,7 @@ def told(error: BaseException) -> str:
         text = text_of(error)
         text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
         said = ": ".join(filter(None, (type(error).__name__, text)))
-    if isinstance(
-        error, SyntaxError
-    ):  # the line that it names is another than the one that imported
+    if isinstance(error, SyntaxError):  # it names the line; the frames end at the one that imported
         return said
     return f"{said}{_place(error)}"
 
