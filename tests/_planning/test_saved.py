@@ -99,7 +99,7 @@ WRONG = [
         "images",
         "parameters/0.weight/initializer",
         {"initializer": "Spherical"},
-        "does not fit the layout",
+        "initializer does not fit: ",
     ),
     ("kinks", "parameters/0.weight/initializer/gain", float("nan"), r"gain: found nan"),
     ("kinks", "parameters/0.weight/initializer/gain", 1e308, "standard deviation|does not fit"),

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from isoinit._drawing.streams.laws import dtype_named
 from isoinit._planning.charts import in_step
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError, IsoinitError, UnknownParameterError
@@ -73,7 +72,7 @@ def overridden(
         if isinstance(held, Assigned) and held.of == name:
             new = replace(held, base=new)  # the choice is the weight's
         try:
-            _require_fit(new, entries[name])
+            entries[name].require_fit(new)
         except IsoinitError as error:
             raise ArgumentError(
                 f"{pattern!r} does not fit {name!r}: {error}; nothing was changed"
@@ -97,18 +96,6 @@ def overridden(
             of = changed[entry.copies]
             changed[name] = replace(entry, initializer=of.initializer, layout=of.layout)
     return in_step({**entries, **changed})
-
-
-def _require_fit(new: Initializer, entry: Entry) -> None:
-    """Refuse an initializer that cannot fill what an entry is for.
-
-    Raises:
-        ArgumentError: if its layout or its type does not fit.
-    """
-    new.std_for(entry.layout)
-    dtype = dtype_named(entry.dtype)
-    if dtype is not None and all(entry.shape):
-        new.require_fit(entry.layout, dtype)
 
 
 def match_patterns(

@@ -38,8 +38,10 @@ def postponed() -> Iterator[None]:
         _take_over()
         yield
     finally:
-        _hand_back()
-        _deliver()
+        try:
+            _hand_back()
+        finally:
+            _deliver()
 
 
 def check_signals() -> None:
@@ -56,8 +58,7 @@ def call_user(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
 
 
 def _take_over() -> None:
-    # SIGINT first, so that it is handed back last: no other handler of Python's is there to raise.
-    for number in sorted(signal.valid_signals(), key=lambda number: number != signal.SIGINT):
+    for number in signal.valid_signals():
         handler = signal.getsignal(number)
         if callable(handler):
             _handlers[number] = handler
@@ -65,10 +66,15 @@ def _take_over() -> None:
 
 
 def _hand_back() -> None:
-    while _handlers:
-        number, handler = _handlers.popitem()
-        if signal.getsignal(number) is _later:  # else the caller's code has set another
-            signal.signal(number, handler)
+    try:
+        while _handlers:
+            number, handler = next(iter(_handlers.items()))
+            if signal.getsignal(number) is _later:  # else the caller's code has set another
+                signal.signal(number, handler)
+            del _handlers[number]
+    finally:  # a handler that was handed back may have raised
+        if _handlers:
+            _hand_back()
 
 
 def _deliver() -> None:

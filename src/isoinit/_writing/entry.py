@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from isoinit._drawing.streams.laws import dtype_named
 from isoinit._system.schema import Place, fault, named, read_fields, types_of
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer
@@ -194,18 +195,31 @@ class Entry:
             raise ArgumentError(f"{named(at)}{why}")
         return entry
 
+    def require_fit(self, initializer: Initializer) -> None:
+        """Raise unless an initializer can fill this parameter.
+
+        Raises:
+            ArgumentError: if its layout or its type does not fit.
+        """
+        initializer.std_for(self.layout)
+        dtype = dtype_named(self.dtype)
+        if dtype is not None and all(self.shape):
+            initializer.require_fit(self.layout, dtype)
+
     def _misfit(self) -> str:
         """Return why no parameter of this layout gets such values; "" if one can."""
         if self.kept in LEFT and self.initializer is not None:
             return f"it is kept as it was ({self.kept!r}), and {self.initializer} would fill it"
         try:
-            std = self.std  # refuses an initializer that does not fit the layout
+            std = self.std
             _ = self.own_target
+            if self.initializer is not None:
+                self.require_fit(self.initializer)
         except (TypeError, ValueError, ArithmeticError) as error:  # of numbers beyond all floats
             said = (
                 str(error) if isinstance(error, ArgumentError) else f"{self.initializer}: {error}"
             )
-            return f"the initializer does not fit the layout: {said}"
+            return f"the initializer does not fit: {said}"
         if std is not None and not 0 <= std < math.inf:
             return f"{self.initializer} would have the standard deviation {std}"
         return ""

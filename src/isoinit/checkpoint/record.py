@@ -23,6 +23,7 @@ from isoinit.errors import PlanError
 NAME, PLAN = "isoinit.json", "isoinit_plan.json"
 FORMAT = Format("kind", "isoinit checkpoint", 1, "record", "use the isoinit that wrote it")
 _FACTS = ("seed", "format", "max_shard_size", "isoinit", "definition", "aliases")
+SAFE = ".safetensors"
 _HASHED = 2**25
 
 
@@ -42,12 +43,14 @@ def make_record(
         texts: those whose bytes the tensors do not decide.
         options: the seed, the format and the size of shards.
     """
+    files = list(files)
     record = {
         **options,
         "isoinit": __version__,
         "definition": DEFINITION,
         "aliases": dict(aliases),
         "texts": {file.name: _hash(part.head for part in file.parts) for file in texts},
+        "headers": {f.name: header_facts(f.parts[0].head) for f in files if f.name.endswith(SAFE)},
         "tensors": {tensor.name: _facts(tensor) for tensor in tensors},
         "files": {file.name: file.size for file in files},
     }
@@ -114,6 +117,12 @@ def _is_tensor(facts: Any) -> bool:
     )
 
 
+def _is_header(facts: Any) -> bool:
+    return (
+        isinstance(facts, list) and len(facts) == 2 and _is_whole(facts[0]) and _is_text(facts[1])
+    )
+
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     FORMAT.key: _is_text,
     "version": _is_whole,
@@ -125,6 +134,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "definition": _is_whole,
     "aliases": _by_name(_is_text, _is_text),
     "texts": _by_name(is_plain_name, _is_text),
+    "headers": _by_name(is_plain_name, _is_header),
     "tensors": _by_name(_is_text, _is_tensor),
     "files": _by_name(is_plain_name, _is_whole),
 }
@@ -187,6 +197,11 @@ def plan_hash(entry: Entry) -> str:
     assert entry.initializer is not None
     decided = [entry.initializer.to_dict(), asdict(entry.layout)]
     return _hash([json.dumps(decided, sort_keys=True).encode()])
+
+
+def header_facts(head: bytes) -> list[Any]:
+    """Return how many bytes stand before the values of a safetensors file, and their hash."""
+    return [len(head), _hash([head])]
 
 
 def text_hash(text: bytes) -> str:

@@ -48,10 +48,15 @@ def _file(name: str, tensors: Sequence[Stored], aliases: Mapping[str, str]) -> F
     tensors = sorted(tensors, key=lambda tensor: -tensor.dtype.itemsize)
     here = {tensor.name for tensor in tensors}
     tied = {alias: first for alias, first in aliases.items() if first in here}
-    header: dict[str, object] = {"__metadata__": {"format": "pt", **tied}}
+    header: dict[str, object] = {"__metadata__": {**tied, "format": "pt"}}
     end = 0
     for tensor in tensors:
         begin, end = end, end + tensor.bytes
+        if tensor.name == "__metadata__" or not _is_unicode(tensor.name):
+            raise PlanError(
+                f"nothing was written: a safetensors file can hold no tensor of the name "
+                f'{tensor.name!r}; write it with format="dcp"'
+            )
         if not (code := KINDS[tensor.dtype].code):
             raise PlanError(
                 f"nothing was written: {tensor.name!r} is {tensor.dtype}, which safetensors cannot "
@@ -62,3 +67,8 @@ def _file(name: str, tensors: Sequence[Stored], aliases: Mapping[str, str]) -> F
     text += b" " * (-len(text) % 8)
     head = Part(len(text).to_bytes(8, "little") + text)
     return File(name, (head, *(Part(b"", tensor, 0, tensor.size) for tensor in tensors)))
+
+
+def _is_unicode(name: str) -> bool:
+    """Return whether a name can be written; half of a surrogate pair can't."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,7 @@ def about_files(folder: Path, told: Told, found: Found) -> Iterator[Finding]:
     for name, size in told.record["files"].items():
         if name in found.faults:
             continue
-        if (
-            why := _difference(folder / name, size, told.record["texts"].get(name))
-        ) == "is missing":
+        if (why := _difference(folder / name, size, told.record)) == "is missing":
             yield finding("unfinished write", name, f"{name} is missing", AGAIN)
         elif why:
             yield finding("broken file", name, f"{name} {why}", "remove it, and " + AGAIN)
@@ -138,14 +136,15 @@ def about_files(folder: Path, told: Told, found: Found) -> Iterator[Finding]:
         yield finding("other numbers", records.NAME, said, "use the isoinit that wrote it")
 
 
-def _difference(path: Path, size: int, text: str | None) -> str:
+def _difference(path: Path, size: int, record: Mapping[str, Any]) -> str:
     """What is wrong with a file of the record, in words; "" if nothing is.
 
     Args:
         path: the file.
         size: its bytes, as recorded.
-        text: the hash of what it holds, where that is recorded.
+        record: which has the hashes of texts and of headers.
     """
+    text, header = record["texts"].get(path.name), record["headers"].get(path.name)
     try:
         if (kind := kind_of(path)) != FILE:
             return f"is {kind}, expected a file" if kind else "is missing"
@@ -154,6 +153,10 @@ def _difference(path: Path, size: int, text: str | None) -> str:
         if text is not None:
             with open_regular(path, links=False) as file:
                 return "" if records.text_hash(file.read(size)) == text else "has another text"
+        if header is not None:
+            with open_regular(path, links=False) as file:
+                if records.header_facts(file.read(header[0])) != header:
+                    return "has another header"
     except DAMAGE as error:
         return f"cannot be read ({error})"
     return ""
