@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import median
 
 from isoinit._planning.propagation import Signal
 from isoinit._planning.propagation.backward import Gradient
+from isoinit._planning.trend import median_slope
 from isoinit._reading.graph import Graph, Join, Kind, Op
 
 # A hundredfold over all layers: beyond it, one learning rate cannot serve the first layers and the
@@ -92,8 +92,8 @@ def _judged(graph: Graph, layers: list[Op], sizes: Mapping[int, float], what: st
     weights = {op.uses[0].parameter for op in layers}  # a loop applies one again and again
     if min(len(known), len(weights)) < FEWEST:
         return ""
-    slopes = [(b - a) / (j - i) for n, (i, a) in enumerate(known) for j, b in known[n + 1 :]]
-    rate = median(slopes) * (known[-1][0] - known[0][0]) * (-1 if what == "gradient" else 1)
+    slope = median_slope([size for _, size in known], [depth for depth, _ in known])
+    rate = slope * (known[-1][0] - known[0][0]) * (-1 if what == "gradient" else 1)
     if abs(rate) < math.log(LARGEST):
         return ""
     ends = [next(op for op in layers if depths[op.index] == known[i][0]) for i in (0, -1)]

@@ -39,11 +39,12 @@ def fed_again(
     found = dict(roles)
     for name in _shut_twice(graph, choices).intersection(kept):
         found[name] = replace(roles[name], before=None)
+    leading = graph.leading_to(starved)
     for name in kept if starved else ():
-        behind = [
-            graph.reached_from(op.outputs[0]) - {*op.outputs} for op, _ in graph.uses_of(name)
+        readers = [
+            r for op, _ in graph.uses_of(name) for r in graph.consumers.get(op.outputs[0], ())
         ]
-        if any(not values.isdisjoint(starved) for values in behind):
+        if any(not leading.isdisjoint(reader.outputs) for reader in readers):
             found[name] = replace(roles[name], before=None)
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,6 +91,14 @@ class _Link:
         return tuple(found)
 
 
+class _Way(NamedTuple):
+    """A way through a stack: its last link, and the way up to there."""
+
+    link: _Link
+    before: _Way | None
+    length: int
+
+
 def read_plain_stacks(graph: Graph) -> dict[int, Chain]:
     """Return the plain chain of each layer that is part of a deep one, by the operation's index."""
     links = [link for op in graph.ops if (link := _link(graph, op)) is not None]
@@ -123,10 +132,16 @@ def _layers(links: Iterable[_Link]) -> dict[int, Op]:
 
 def _longest(links: Sequence[_Link]) -> list[_Link]:
     """Return the links of the longest way through a stack."""
-    paths: dict[int, list[_Link]] = {}
+    ways: dict[int, _Way] = {}  # each holds the way before it: copies would take n² memory
     for link in links:
-        paths[link.after.index] = [*paths.get(link.before.index, []), link]
-    return max(paths.values(), key=len)
+        before = ways.get(link.before.index)
+        ways[link.after.index] = _Way(link, before, before.length + 1 if before else 1)
+    way: _Way | None = max(ways.values(), key=lambda way: way.length)
+    path = []
+    while way is not None:
+        path.append(way.link)
+        way = way.before
+    return path[::-1]
 
 
 def _link(graph: Graph, op: Op) -> _Link | None:

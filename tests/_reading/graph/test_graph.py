@@ -43,3 +43,29 @@ def test_what_was_found_keeps_no_graph_alive():
     gc.collect()
     assert gone() is None
     assert held[1].activation.name == "tanh"
+
+
+class Nested(nn.Module):
+    """A skip around a stack of gated layers with skips of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates = nn.ModuleList(nn.Linear(4, 8) for _ in range(3))
+        self.first = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        y, beside = x, torch.tanh(x)
+        for layer in self.gates:
+            gate, value = layer(y).chunk(2, -1)
+            y = y + torch.sigmoid(gate) * value * beside
+        return x + y
+
+
+def test_a_branch_is_what_depends_on_its_start():
+    graph = trace(Nested(), torch.randn(3, 4))
+    assert len(graph.joins) > 1
+    for join in graph.joins.values():
+        leading = graph.leading_to([join.branch])
+        values = {v for v in leading if v != join.start and graph.depends(v, on=join.start)}
+        assert graph.inside(join) == {graph.producers[v].index for v in values}

@@ -3,11 +3,13 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import isoinit
+from isoinit._verifying.health.finders import scale
 from isoinit.errors import ArgumentError
 
 
@@ -444,3 +446,14 @@ def test_columns_that_drown_the_others_are_named_and_counts_are_not():
     counts = torch.poisson(torch.logspace(-2, 1, 12).expand(64, 12), generator=generator)
     for batch in (even, counts):
         assert not [f for f in isoinit.check(model, batch).findings if f.name == "uneven columns"]
+
+
+def test_siblings_are_compared_as_all_pairs_would_be():
+    rng = np.random.default_rng(0)
+    stds = [*np.exp(rng.normal(scale=1.5, size=40)).tolist(), 0.25, 0.25]
+    siblings = scale._Siblings(stds)
+    for at, std in enumerate(stds):
+        others = stds[:at] + stds[at + 1 :]
+        assert siblings.nearest(std) == min(others, key=lambda other: abs(math.log(other / std)))
+        near = [other for other in stds if max(other / std, std / other) <= scale.APART]
+        assert siblings.is_minority(std) == (len(near) < len(stds) / 2)

@@ -105,15 +105,18 @@ class Graph(Dataflow):
 
     def inside(self, join: Join) -> set[int]:
         """The operations of a branch, by index."""
-        found: set[int] = set()
-        waiting, seen = [join.branch], {join.start}
+        behind, waiting = dict[int, Op](), [join.branch]
         while waiting:
             value = waiting.pop()
             op = self.producers.get(value)
-            if op is not None and value not in seen and self.depends(value, on=join.start):
-                seen.add(value)
-                found.add(op.index)
+            if op is not None and value > join.start and op.index not in behind:
+                behind[op.index] = op
                 waiting.extend(op.inputs)
+        found, made = set[int](), {join.start}
+        for index in sorted(behind):
+            if not made.isdisjoint(behind[index].inputs):
+                found.add(index)
+                made.update(behind[index].outputs)
         return found
 
     def only_returned(self, op: Op) -> bool:

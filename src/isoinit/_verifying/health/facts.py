@@ -89,13 +89,13 @@ class Facts:
 
 def _meets_another(graph: Graph, op: Op) -> bool:
     """Whether what a map makes is added to another signal or multiplies one, perhaps in parts."""
-    waiting, seen = [op.outputs[0]], set()
-    own = graph.reached_from(op.outputs[0])  # such as the two sides of x·sigmoid(x)
+    made = op.outputs[0]  # what comes of it is its own, such as the two sides of x·sigmoid(x)
+    waiting, seen = [made], set()
     while waiting:
         value = waiting.pop()
         seen.add(value)
         for step in graph.consumers.get(value, ()):
-            others = [v for v in step.inputs if v not in own and _is_signal(graph, v)]
+            others = [v for v in step.inputs if not graph.depends(v, made) and _is_signal(graph, v)]
             if others and step.kind in ("other", "attention") and step.name not in BESIDE:
                 return True
             if not others and (step.kind == "move" or step.name in BETWEEN):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import median
 
+from isoinit._planning.trend import median_slope
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.pointwise import following
 from isoinit._reading.roles import Role
@@ -181,12 +182,4 @@ def slope(sizes: Sequence[float]) -> float:
     largest = max(range(len(steps)), key=lambda i: abs(steps[i]))
     others = [*steps[:largest], *steps[largest + 1 :]]
     ordinary = [*steps[:largest], median(others or steps), *steps[largest + 1 :]]
-    return min(_theil_sen(logs), _theil_sen([*accumulate(ordinary, initial=0.0)]), key=abs)
-
-
-def _theil_sen(values: Sequence[float]) -> float:
-    return median(
-        (values[j] - values[i]) / (j - i)
-        for i in range(len(values))
-        for j in range(i + 1, len(values))
-    )
+    return min(median_slope(logs), median_slope([*accumulate(ordinary, initial=0.0)]), key=abs)

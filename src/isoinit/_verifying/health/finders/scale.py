@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from isoinit._showing.findings import Finding, listed
@@ -53,6 +54,25 @@ def stands_out(facts: Facts) -> Iterator[Finding]:
         )
 
 
+class _Siblings:
+    """The standard deviations of layers of one kind, in order: one look at a pair each is too many."""
+
+    def __init__(self, stds: Sequence[float]) -> None:
+        self._stds = sorted(stds)
+
+    def nearest(self, std: float) -> float:
+        """Return the one that is nearest to that of one of them, by ratio."""
+        at = bisect_left(self._stds, std)
+        beside = self._stds[max(at - 1, 0) : at] + self._stds[at + 1 : at + 2]
+        return min(beside, key=lambda other: abs(math.log(other / std)))
+
+    def is_minority(self, std: float) -> bool:
+        """Return whether fewer of them are of this scale than of others."""
+        first = bisect_left(self._stds, True, key=lambda other: std / other <= APART)
+        last = bisect_left(self._stds, True, key=lambda other: other / std > APART)
+        return last - first < len(self._stds) / 2
+
+
 def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
     """The weights that stand out: by how much, whether among siblings, and beside what."""
     stds = {
@@ -70,14 +90,13 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
         key = re.sub(r"\d+", "#", name), role.layout.shape, role.ends_branch
         groups.setdefault(key, []).append(name)
     for group in groups.values():
+        siblings = _Siblings([stds[name] for name in group])
         for name in group:
-            others = [stds[other] for other in group if other != name]
-            if len(others) >= 2:
-                nearest = min(others, key=lambda std: abs(math.log(std / stds[name])))
-                ratio = stds[name] / nearest
-                apart = max(ratio, 1 / ratio) > APART and _is_minority(name, group, stds)
+            if len(group) > 2:
+                ratio = stds[name] / siblings.nearest(stds[name])
+                apart = max(ratio, 1 / ratio) > APART and siblings.is_minority(stds[name])
                 if apart and not _is_as_planned(facts, name):
-                    yield name, ratio, True, f"that of {len(others)} layers of the same kind"
+                    yield name, ratio, True, f"that of {len(group) - 1} layers of the same kind"
             elif (far := _implausible(facts, name, stds)) is not None:
                 yield name, far, False, "what its fan-in and activation ask for"
             elif (odd := _odd_one_out(facts, name, stds)) is not None:
@@ -86,12 +105,6 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
 
 def _size(ratio: float) -> str:
     return f"{ratio:.3g}×" if ratio > 1 else f"1/{1 / ratio:.3g}"
-
-
-def _is_minority(name: str, group: Sequence[str], stds: dict[str, float]) -> bool:
-    """Whether fewer layers of the group are of this scale than of others."""
-    near = [n for n in group if max(stds[n] / stds[name], stds[name] / stds[n]) <= APART]
-    return len(near) < len(group) / 2
 
 
 def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
