@@ -16,7 +16,7 @@ from isoinit._planning.overrides import match_patterns
 from isoinit._planning.recipes.values import is_constant
 from isoinit._planning.trained import is_no_fill, looks_trained, optimized
 from isoinit._reading.roles import Role
-from isoinit._reading.torch.names import named_modules, named_parameters
+from isoinit._reading.torch.names import named_modules, named_parameters, names_by_id
 from isoinit._reading.values import Values
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
@@ -202,8 +202,9 @@ def _within(module: nn.Module, model: nn.Module) -> tuple[str, list[str]]:
             f"only: the {type(module).__name__} is no module of the {type(model).__name__}; pass one "
             "of the model's own, such as model.head, or a pattern of names"
         )
-    mine = {id(parameter) for parameter in module.parameters()}
-    names = [name for name, p in named_parameters(model)[0].items() if id(p) in mine]
+    known = names_by_id(model)
+    mine = {known[id(parameter)] for parameter in module.parameters()}
+    names = [name for name in named_parameters(model)[0] if name in mine]
     if not names:
         raise ArgumentError(f"only: the module {prefix.rstrip('.')!r} has no parameters")
     return prefix.rstrip(".") or type(model).__name__, names

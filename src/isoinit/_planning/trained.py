@@ -95,7 +95,7 @@ def _sample(parameter: torch.Tensor) -> Array:
             flat = flat.index_select(axis, torch.cat([places, places + size // 2]))
     if flat.is_complex():
         flat = torch.view_as_real(flat.resolve_conj()).flatten(1)
-    return np.asarray(flat.to("cpu", torch.float64).numpy(), np.float64)
+    return np.asarray(flat.to("cpu", torch.float64).resolve_neg().numpy(), np.float64)
 
 
 def _is_spread(values: Array) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 # Points up to which all pairs count. Of more, as many random pairs do: the median of half a million
-# slopes lies within 0.2 % of ranks of that of all (3/(2·√pairs)), and layers that alternate count alike.
+# slopes lies within 0.2 % of ranks of that of all, 3/(2·√pairs), and what alternates counts alike.
 EXACT = 1024
 PAIRS = EXACT * (EXACT - 1) // 2
 

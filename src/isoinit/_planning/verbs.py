@@ -154,6 +154,7 @@ def _reader(
     """
     from isoinit._planning.asked import asked_for, asked_unseen, values_to_keep
     from isoinit._reading.torch import structure
+    from isoinit._writing.sharing import doubts_of_memory
 
     def read(graph: Graph) -> dict[str, Role]:
         return read_roles(graph, lambda: structure(model))
@@ -171,7 +172,7 @@ def _reader(
         known = {n: v for n, v in before.items() if v.kept or n not in computed}
         return {name: replace(r, before=known.get(name)) for name, r in read(graph).items()}
 
-    return read_before, said + more
+    return read_before, said + more + doubts_of_memory(named[0])
 
 
 def _by_recipe(

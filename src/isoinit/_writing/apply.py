@@ -38,6 +38,7 @@ from isoinit._writing.refusals import (
     refuse_unready,
 )
 from isoinit._writing.seeds import offered_seed
+from isoinit._writing.sharing import refuse_shared
 from isoinit._writing.stored import Given, parameters_in, stored
 from isoinit.errors import Interrupted, IsoinitError, IsoinitWarning, PlanError
 
@@ -212,6 +213,7 @@ def fill_parameters(
     values: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Fill whole parameters of a plan, by name: see `Plan.fill`, and `fill` for the values."""
+    refuse_shared(parameters)
     parts = {name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}
     with alone():
         fill(parts, seed, values)
@@ -285,6 +287,7 @@ def _chosen(
     refuse_mismatch(entries, held, aliases, some=True)
     drawn = [name for name in wanted if entries[aliases.get(name, name)].initializer is not None]
     refuse_unfillable({name: held[name].tensor for name in drawn}, now=False)
+    refuse_shared({name: part.memory for name, part in held.items()}, set(drawn))
     chosen = {n: (entries[aliases.get(n, n)], part) for n, part in wanted.items()}
     _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]

@@ -117,7 +117,7 @@ def fill_tensor(
     there = type(tensor) in OWN and not tensor.is_complex() and _draws_on(tensor.device)
     law = initializer.law(layout, ARRAYS[tensor.dtype]) if there else None
     home = torch.device("cpu") if law is None else tensor.device
-    plain = type(tensor) in OWN and tensor.device == home and tensor.is_contiguous()
+    plain = tensor.device == home and _is_in_order(tensor)
     target = (
         tensor.detach() if plain else torch.empty(tensor.shape, dtype=tensor.dtype, device=home)
     )
@@ -199,7 +199,13 @@ def _draws_on(device: torch.device) -> bool:
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether its memory is the processor's, and holds its values in order and nothing else."""
-    return type(tensor) in OWN and tensor.is_cpu and tensor.is_contiguous()
+    return tensor.is_cpu and _is_in_order(tensor)
+
+
+def _is_in_order(tensor: torch.Tensor) -> bool:
+    """Whether its memory holds its values in order: not strided, and no conjugate or negative view."""
+    own = type(tensor) in OWN and tensor.is_contiguous()
+    return own and not tensor.is_conj() and not tensor.is_neg()
 
 
 def array_type(dtype: torch.dtype) -> np.dtype[Any]:

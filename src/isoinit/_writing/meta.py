@@ -17,7 +17,12 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
-from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
+from isoinit._reading.torch.names import (
+    first_objects,
+    named_buffers,
+    named_modules,
+    named_parameters,
+)
 from isoinit._system.signals import call_user
 from isoinit._writing.deferred import deferred, is_deferring
 from isoinit._writing.own_init import forget_marks, own_calls
@@ -125,9 +130,11 @@ def give_memory(model: nn.Module, but: Iterable[torch.Tensor] = ()) -> None:
         but: parameters that stay there.
     """
     made: dict[int, nn.Parameter] = {id(parameter): parameter for parameter in but}  # type: ignore[misc]
+    firsts = first_objects(model)
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.is_meta:
+                parameter = firsts[id(parameter)]
                 if id(parameter) not in made:
                     memory = torch.empty_like(parameter, device=_home(parameter, module))
                     made[id(parameter)] = nn.Parameter(memory, parameter.requires_grad)

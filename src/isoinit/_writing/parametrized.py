@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
-from isoinit._reading.torch.names import named_modules
+from isoinit._reading.torch.names import named_modules, names_by_id
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,10 @@ class Holder:
     attribute: str
 
 
-def holders_of(
-    model: nn.Module, known: Mapping[str, nn.Parameter], chosen: Sequence[str]
-) -> dict[str, list[Holder]]:
+def holders_of(model: nn.Module, chosen: Sequence[str]) -> dict[str, list[Holder]]:
     """Return the modules that hold each chosen parameter."""
-    names = {id(known[name]): name for name in chosen}
     held: dict[str, list[Holder]] = {name: [] for name in chosen}
+    names = {key: name for key, name in names_by_id(model).items() if name in held}
     for _, module in named_modules(model):
         for attribute, parameter in module._parameters.items():
             name, holder = names.get(id(parameter)), Holder(module, attribute)

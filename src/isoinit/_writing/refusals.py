@@ -18,6 +18,7 @@ from isoinit._reading.torch.kept import DRAWN, why_not_drawn
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import OWN, array_type, law_for
+from isoinit._writing.sharing import meets_itself
 from isoinit.errors import IsoinitError, PlanError
 from isoinit.initializers import Assigned, Initializer
 from isoinit.initializers.scale.fans import Layout
@@ -75,6 +76,12 @@ def _fault(tensor: torch.Tensor, *, now: bool) -> str:
         return (
             f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16, bfloat16 "
             "or a complex type: initialize before quantizing"
+        )
+    plain = type(tensor) in OWN and tensor.is_contiguous()  # most are
+    if not plain and meets_itself(tensor):
+        return (
+            "has elements that lie in one place (an expanded tensor, or a view over itself), which "
+            "cannot hold values of their own: make it contiguous first, p.data = p.data.contiguous()"
         )
     return _unready(tensor, now=now)
 

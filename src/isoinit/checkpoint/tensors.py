@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,13 +15,20 @@ from torch import nn
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
+from isoinit._reading.torch.memory import is_one_memory, place_of
 from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import as_array, fill_tensor, law_for
 from isoinit._writing.meta import buffer_values, kept_parameters
 from isoinit._writing.postponed import as_constructed
-from isoinit._writing.refusals import left_on_meta, refuse_mismatch, refuse_unready
+from isoinit._writing.refusals import (
+    left_on_meta,
+    refuse_mismatch,
+    refuse_unfillable,
+    refuse_unready,
+)
+from isoinit._writing.sharing import refuse_shared
 from isoinit.errors import IsoinitError, PlanError
 
 Array = npt.NDArray[Any]
@@ -110,8 +117,9 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     refuse_mismatch(plan.entries, parameters)
     found = {**parameters, **_kept(plan, model, parameters)}
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
+    refuse_unfillable({name: parameters[name] for name in filled}, now=False)
     followed = follow(model, filled, seed)
-    buffers, more = _saved_buffers(model, plan, followed.buffers)
+    buffers, more = _saved_buffers(model, plan, followed.buffers, parameters, filled)
     if buffers:  # some of which a weight may depend on
         followed = follow(model, filled, seed, buffers)
     tensors = [
@@ -201,18 +209,32 @@ def _reader(tensor: torch.Tensor) -> Reader:
 
 
 def _saved_buffers(
-    model: nn.Module, plan: Plan, known: Mapping[str, torch.Tensor]
+    model: nn.Module,
+    plan: Plan,
+    known: Mapping[str, torch.Tensor],
+    parameters: Mapping[str, nn.Parameter],
+    filled: Container[str],
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The buffers that a state dict holds, once each, and their other names."""
+    """The buffers that a state dict holds, once each, and their other names.
+
+    A buffer over the memory of a parameter holds what that is filled with: it is the same tensor.
+
+    Raises:
+        PlanError: if a parameter that is filled lies in part where another tensor does.
+    """
+    places = {place_of(p): (name, p) for name, p in parameters.items() if name in filled}
     names: dict[int, str] = {}
     buffers: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     for name, buffer in _persistent(model):
         if id(buffer) in names:
             aliases[name] = names[id(buffer)]
+        elif (found := places.get(place_of(buffer))) and is_one_memory(buffer, found[1]):
+            aliases[name] = found[0]
         else:
             names[id(buffer)] = name
             buffers[name] = buffer
+    refuse_shared({**parameters, **buffers}, filled, done="written")
     return _with_values(model, buffers, plan, known), aliases
 
 

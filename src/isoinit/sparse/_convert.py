@@ -11,7 +11,7 @@ from torch import nn
 
 from isoinit._planning.plan import Plan
 from isoinit._planning.selected import Chosen
-from isoinit._reading.torch.names import require_parameters
+from isoinit._reading.torch.names import names_by_id, require_parameters
 from isoinit._system.alone import alone
 from isoinit._writing.apply import fill_within
 from isoinit._writing.refusals import left_on_meta
@@ -130,7 +130,8 @@ def _settled(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[s
         else parameter
         for name, parameter in parameters.items()
     }
-    new = {id(old): settled[name] for name, old in parameters.items() if old.is_meta}
+    empty = {name for name, parameter in parameters.items() if parameter.is_meta}
+    new = {key: settled[name] for key, name in names_by_id(model).items() if name in empty}
     if new:
         for module in model.modules():
             for attribute, parameter in module._parameters.items():

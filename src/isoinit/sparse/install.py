@@ -54,7 +54,7 @@ def require_holders(
     Raises:
         ArgumentError: naming the parameter; nothing was changed.
     """
-    held = holders_of(model, known, chosen)
+    held = holders_of(model, chosen)
     for name in chosen:
         if fault := _fault(name, known[name], held[name], aliases):
             raise ArgumentError(

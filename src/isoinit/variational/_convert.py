@@ -223,7 +223,7 @@ def _holders(
     model: nn.Module, known: Mapping[str, nn.Parameter], chosen: list[str]
 ) -> dict[str, list[Holder]]:
     """The modules that hold each chosen parameter; refuses what cannot be a distribution."""
-    held = holders_of(model, known, chosen)
+    held = holders_of(model, chosen)
     faults = {name: _fault(known[name], held[name]) for name in chosen}
     for name, fault in faults.items():
         if fault:

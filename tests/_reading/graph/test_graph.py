@@ -58,8 +58,8 @@ class Nested(nn.Module):
         y, beside = x, torch.tanh(x)
         for layer in self.gates:
             gate, value = layer(y).chunk(2, -1)
-            y = y + torch.sigmoid(gate) * value * beside
-        return x + y
+            y = y + self.first(torch.sigmoid(gate) * value * beside)
+        return x + self.first(torch.tanh(y))
 
 
 def test_a_branch_is_what_depends_on_its_start():

@@ -109,7 +109,9 @@ def sample(values: torch.Tensor, without: int | None = None) -> Array:
     if without is not None:
         values = torch.cat([values[:without], values[without + 1 :]])
     flat = values.detach().reshape(-1)
-    return np.asarray(flat[:: max(1, flat.numel() // SAMPLE)].double().numpy(), dtype=np.float64)
+    return np.asarray(
+        flat[:: max(1, flat.numel() // SAMPLE)].double().resolve_neg().numpy(), dtype=np.float64
+    )
 
 
 def zero_row(values: torch.Tensor) -> int | None:
@@ -163,7 +165,7 @@ def _constant(values: torch.Tensor) -> Initializer:
 def _table(values: torch.Tensor) -> Found:
     """A table that is the same at every run: an initializer that gives just it, if there is one."""
     shape = tuple(values.shape)
-    numbers = values.detach().double().numpy()
+    numbers = values.detach().double().resolve_neg().numpy()
     candidates: list[tuple[Initializer, str]] = []
     if len(shape) == 2:
         gain = float(numbers.flat[0])

@@ -21,6 +21,7 @@ from isoinit._reading.torch.containers import (
     namespace,
     parts,
 )
+from isoinit._reading.torch.names import first_objects
 from isoinit._reading.torch.rng import generators_kept
 
 
@@ -79,11 +80,19 @@ def _lending(
     memories = [(memory, memory.cache_info().misses) for memory in _memories(model)]
     lent: dict[int, Any] = {}
     keeper = Keeper()
+    firsts = first_objects(model)  # one twin for what is one memory, as one parameter has
 
-    def lend(tensor: torch.Tensor) -> torch.Tensor | None:
+    def keep(tensor: torch.Tensor) -> torch.Tensor | None:
         other = replace(tensor)
         if other is None and isinstance(tensor, nn.Parameter):
             keeper.keep(tensor)
+        return other
+
+    def lend(tensor: torch.Tensor) -> torch.Tensor | None:
+        first = firsts.get(id(tensor), tensor)
+        other: torch.Tensor | None = (
+            keep(tensor) if first is tensor else _swapped(first, keep, lent)
+        )
         return other
 
     try:

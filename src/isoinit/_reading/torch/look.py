@@ -32,7 +32,10 @@ def look_at(tensor: torch.Tensor) -> Values:
         middle = len(tensor) // 2
         some = (tensor[:rows], tensor[middle : middle + rows], tensor[-rows:])
         tensor = torch.cat(some) if len(tensor) > 3 * rows else tensor
-    return look(tensor.to("cpu", tensor.dtype if exact else torch.float32).numpy(), exact=exact)
+    return look(
+        tensor.to("cpu", tensor.dtype if exact else torch.float32).resolve_neg().numpy(),
+        exact=exact,
+    )
 
 
 def _both(real: Values, imaginary: Values) -> Values:

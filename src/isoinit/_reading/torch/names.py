@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from isoinit._reading.torch.memory import is_one_memory, place_of
 from isoinit.errors import ArgumentError
 
 T = TypeVar("T", bound=torch.Tensor)
@@ -93,16 +94,32 @@ def refuse_keras(model: nn.Module) -> None:
 def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
     """Every parameter once, by its first name, and the other names of tied ones.
 
+    Tied are one parameter in two places, and two over the very same memory (`b.data = a.data`).
+
     Returns:
         Parameters by name, in the order of `model.named_parameters()`, and for each further name
         of a tied parameter the name that it goes by.
     """
-    return _once(
-        (prefix + name, parameter)
-        for prefix, module in named_modules(model)
-        for name, parameter in module._parameters.items()
-        if parameter is not None
-    )
+    firsts = first_objects(model)
+    return _once((name, firsts[id(parameter)]) for name, parameter in _parameters(model))
+
+
+def first_objects(model: nn.Module) -> dict[int, nn.Parameter]:
+    """The parameters of a model by identity, for each the first that has the same memory."""
+    return _same(parameter for _, parameter in _parameters(model))
+
+
+def names_by_id(model: nn.Module) -> dict[int, str]:
+    """The name that each parameter of a model goes by, by identity."""
+    names = {id(parameter): name for name, parameter in named_parameters(model)[0].items()}
+    return {key: names[id(first)] for key, first in first_objects(model).items()}
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    for prefix, module in named_modules(model):
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield prefix + name, parameter
 
 
 def named_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -131,6 +148,20 @@ def _once(found: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]
             names[id(tensor)] = name
             tensors[name] = tensor
     return tensors, aliases
+
+
+def _same(found: Iterable[torch.Tensor]) -> dict[int, Any]:
+    """Return for each tensor, by identity, the first over the very same memory: mostly itself."""
+    firsts: dict[int, torch.Tensor] = {}
+    places: dict[int, list[torch.Tensor]] = {}
+    for tensor in found:
+        if id(tensor) not in firsts:
+            there = places.setdefault(place, []) if (place := place_of(tensor)) else []
+            first = next((other for other in there if is_one_memory(other, tensor)), tensor)
+            firsts[id(tensor)] = first
+            if first is tensor:
+                there.append(tensor)
+    return firsts
 
 
 def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str, nn.Module]]:

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from isoinit._reading.torch.names import named_buffers, named_modules, named_parameters
+from isoinit._reading.torch.names import named_buffers, named_modules, names_by_id
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def computed_weights(model: nn.Module) -> list[Computed]:
     ]
     if not modules:
         return []
-    names = {id(parameter): name for name, parameter in named_parameters(model)[0].items()}
+    names = names_by_id(model)
     found: dict[tuple[int, int], Computed] = {}
     for prefix, module in modules:
         if isinstance(module, ParametrizationList):
