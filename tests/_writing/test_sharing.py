@@ -1,12 +1,13 @@
 """Of parameters that share memory, plan, fingerprint, checkpoint and model agree, or none is made."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 import isoinit
-from isoinit.errors import PlanError
+from isoinit.errors import ArgumentError, PlanError
 
 SEED = 3
 
@@ -195,3 +196,37 @@ def test_a_part_of_a_tensor_beyond_32_bits_is_the_same_by_any_cut():
     with torch.device("meta"):
         model = nn.Linear(70_000, 70_000)
     assert isoinit.plan(model, torch.zeros(1, 70_000, device="meta"))["weight"].shape == shape
+
+
+def test_an_array_over_itself_is_refused():
+    windows = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (4, 4), (4, 4))
+    with pytest.raises(PlanError, match="elements of out lie in one place"):
+        isoinit.fill_slice(windows, isoinit.Normal(), "w", (4, 4), ())
+    whole, turned = np.zeros((4, 4), np.float32), np.zeros((4, 8), np.float32)[::-1, ::-2]
+    for out in (whole, turned):
+        isoinit.fill_slice(out, isoinit.Normal(), "w", (4, 4), ())
+    assert np.array_equal(whole, turned)
+
+
+def test_more_elements_than_can_be_counted_are_refused():
+    with pytest.raises(ArgumentError, match=r"at most 2\*\*63 - 1"):
+        isoinit.fill_slice(
+            torch.empty(1, 1), isoinit.Normal(), "w", (2**32, 2**31), (slice(1), slice(1))
+        )
+
+
+def test_a_tensor_that_computes_its_values_is_kept():
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    model = nn.Linear(4, 4)
+    model.weight = nn.Parameter(TwoTensor(torch.randn(4, 4), torch.randn(4, 4)))
+    plan = isoinit.plan(model)
+    assert "a TwoTensor, which computes its values, is not drawn" in plan.kept["weight"]
+    before = model.weight.a.clone()
+    plan.apply(model, seed=SEED)
+    assert torch.equal(model.weight.a, before)
+    with pytest.raises(PlanError, match="'weight' is a TwoTensor"):
+        isoinit.fingerprint(model)
+    plan["weight"] = isoinit.Normal()
+    with pytest.raises(PlanError, match="expected a plain tensor"):
+        plan.apply(model, seed=SEED)

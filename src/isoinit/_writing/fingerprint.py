@@ -16,6 +16,7 @@ from torch import nn
 from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
+from isoinit._reading.torch.kept import is_computed
 from isoinit._system.alone import alone
 from isoinit._system.modes import plain_torch
 from isoinit._system.processes import gathered, lost_rank
@@ -82,6 +83,11 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
         for name, part in held.items():
             if part.memory.is_meta:
                 raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
+            if is_computed(part.memory):
+                raise PlanError(
+                    f"parameter {name!r} is a {type(part.memory).__name__}, which computes its "
+                    "values: take the fingerprint before the model is converted"
+                )
         copies = copies_of(model)
         sums = {name: _hash_held(name, part) for name, part in held.items()}
         together: dict[tuple[int, ...], list[str]] = {}

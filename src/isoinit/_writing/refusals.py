@@ -14,7 +14,7 @@ import torch
 from torch.nn.parameter import UninitializedParameter
 
 from isoinit._reading.torch.fakes import FAKE, is_fake
-from isoinit._reading.torch.kept import DRAWN, why_not_drawn
+from isoinit._reading.torch.kept import DRAWN, is_computed, why_not_drawn
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import OWN, array_type, law_for
@@ -68,6 +68,11 @@ def _refuse(found: Mapping[str, str]) -> None:
 
 
 def _fault(tensor: torch.Tensor, *, now: bool) -> str:
+    if why_not_drawn(tensor) and is_computed(tensor):
+        return (
+            f"is a {type(tensor).__name__}, which computes its values; expected a plain tensor: "
+            "initialize before converting"
+        )
     if why_not_drawn(tensor) and tensor.dtype in DRAWN:
         return (
             f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from isoinit._drawing.shard import Piece
+from isoinit._drawing.spans import span_of
 from isoinit._drawing.streams import Stream
 from isoinit._system.memory import ask_for_huge_pages
 from isoinit._writing.seeds import resolve_seed
@@ -20,6 +21,7 @@ from isoinit.initializers.scale.fans import Layout, of_tensor
 if TYPE_CHECKING:
     import torch
 
+MOST = 2**63 - 1  # elements: torch counts them in 64 bits, and a stream's counter goes no further
 T = TypeVar("T", "torch.Tensor", "np.ndarray[Any, Any]")
 # uint16: the bits of bfloat16.
 FLOATS = (np.float32, np.float64, np.float16, np.uint16, np.complex64, np.complex128)
@@ -73,6 +75,11 @@ def fill_slice(
         True
     """
     shape = tuple(int(size) for size in global_shape)
+    if (count := math.prod(shape)) > MOST:
+        raise ArgumentError(
+            f"global_shape {shape} has {count:.3g} elements; expected at most 2**63 - 1, as many "
+            "as a tensor can have"
+        )
     flat = isinstance(slices, slice)
     piece = Piece.of((math.prod(shape),), (slices,)) if flat else Piece.of(shape, slices)  # type: ignore[arg-type]
     if not isinstance(initializer, Initializer):
@@ -116,6 +123,12 @@ def _fill_array(
         initializer.std_for(layout)  # refuses a layout that does not fit
         return
     initializer.require_fit(layout, bits.dtype)
+    turned = tuple(slice(None, None, -1 if step < 0 else 1) for step in array.strides)
+    if not array.flags.c_contiguous and span_of(array[turned]).meets_itself:
+        raise PlanError(
+            "nothing was changed: elements of out lie in one place (a view over itself), and cannot "
+            "hold values of their own: expected an array whose elements lie apart, such as out.copy()"
+        )
     flat = bits.reshape(-1) if bits.flags.c_contiguous else np.empty(bits.size, bits.dtype)
     ask_for_huge_pages(flat.ctypes.data, flat.nbytes)
     initializer.fill_piece(flat, stream, layout, piece)

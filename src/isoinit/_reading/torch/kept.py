@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedParameter
 
 # What initial values are drawn in. All else (integers, booleans, float8, quantized numbers) holds what
@@ -35,4 +36,18 @@ def why_not_drawn(tensor: torch.Tensor) -> str:
         return f"{str(tensor.dtype).removeprefix('torch.')} is not drawn"
     if tensor.layout is not torch.strided:
         return f"a tensor stored as {tensor.layout} is not drawn"
+    if is_computed(tensor):
+        return f"a {type(tensor).__name__}, which computes its values, is not drawn"
     return ""
+
+
+def is_computed(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor's class computes its values, so that its memory is none of them.
+
+    Quantized and masked weights do. Fake tensors stand for plain ones, and of a DTensor each rank
+    holds a plain part.
+    """
+    kind = type(tensor)
+    if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__:
+        return False
+    return not isinstance(tensor, FakeTensor) and kind.__name__ != "DTensor"
