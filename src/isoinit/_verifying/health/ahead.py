@@ -150,9 +150,10 @@ def look_ahead(
                 before, doubts = doubts, doubts.left(_doubts(now, units))
                 if not doubts or (number > 1 and doubts.names() == before.names()):
                     break
-    closed = _closed(now)
-    cut = frozenset(name for name in doubts.dead if not _leads_on(now.graph, name, closed))
-    return replace(doubts, cut=cut)
+    on = _leading_on(now.graph, _closed(now)) if doubts.dead else set()
+    uses = {name: now.graph.uses_of(name) for name in doubts.dead}
+    cut = [n for n, found in uses.items() if all(on.isdisjoint(op.outputs) for op, _ in found)]
+    return replace(doubts, cut=frozenset(cut))
 
 
 def _with_equal_units(
@@ -233,20 +234,17 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_dense() if tensor.layout is not torch.strided else tensor
 
 
-def _leads_on(graph: Graph, parameter: str, closed: Collection[int]) -> bool:
-    """Whether a way from a parameter to an output passes none of these values."""
-    waiting = [value for op, _ in graph.uses_of(parameter) for value in op.outputs]
-    seen: set[int] = set()
+def _leading_on(graph: Graph, closed: Collection[int]) -> set[int]:
+    """Return the values from which a way to an output passes none of those that are closed."""
+    found: set[int] = set()
+    waiting = [*graph.outputs]
     while waiting:
         value = waiting.pop()
-        if value in closed or value in seen:
-            continue
-        if value in graph.outputs:
-            return True
-        seen.add(value)
-        for op in graph.consumers.get(value, ()):
-            waiting.extend(op.outputs)
-    return False
+        if value not in closed and value not in found:
+            found.add(value)
+            maker = graph.producers.get(value)
+            waiting.extend(maker.inputs if maker else ())
+    return found
 
 
 def _closed(now: Measurement) -> set[int]:
