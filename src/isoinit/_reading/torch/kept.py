@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedParameter
+
+from isoinit._reading.torch.fakes import is_fake
 
 # What initial values are drawn in. All else (integers, booleans, float8, quantized numbers) holds what
 # the model's own code put there.
@@ -50,4 +51,4 @@ def is_computed(tensor: torch.Tensor) -> bool:
     kind = type(tensor)
     if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__:
         return False
-    return not isinstance(tensor, FakeTensor) and kind.__name__ != "DTensor"
+    return not is_fake(tensor) and kind.__name__ != "DTensor"
