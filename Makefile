@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench contest evidence peers families slow audits signal training health tables variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench contest evidence peers families slow soak audits signal training health tables variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -98,6 +98,11 @@ evidence: $(VENV)/dev.stamp
 slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python evidence/dieharder.py
+
+# Under ten minutes: processes and threads at random, interrupted, killed, and given damaged files; says what was
+# tried and what was lost.
+soak: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m evidence.soak
 
 clean:
 	rm -rf $(VENV) $(LIBRARIES) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -130,7 +130,7 @@ class TestOnlyMissing:
                 "no tensors by name, but 'state",
             ),
             (lambda f: (f / "x.pt").write_bytes(b"abc"), "refuses it"),
-            (lambda f: (f / "model.safetensors").write_bytes(b"abc"), "less than its header"),
+            (lambda f: (f / "model.safetensors").write_bytes(b"abc"), "expected 8 and a header"),
             (lambda f: None, "holds no .safetensors or .bin file"),
             (lambda f: [save_file({}, f / f"{n}.safetensors") for n in "ab"], "and no index"),
             (

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -253,8 +254,11 @@ def test_nothing_is_written(planned, bad, tmp_path):
     """A plan of float32, which holds it, is edited by hand to be one of float16."""
     model, path = planned[0], tmp_path / "plan.json"
     isoinit.plan(copy.deepcopy(model).float(), overrides={"0.weight": bad}).save(path)
-    path.write_text(path.read_text().replace("float32", "float16"))
     edited = isoinit.Plan.load(path)
+    path.write_text(path.read_text().replace("float32", "float16"))
+    with pytest.raises(PlanError, match=r"parameters\.0\.weight: .*does not fit: .*float16"):
+        isoinit.Plan.load(path)
+    edited.entries.update({n: replace(e, dtype="float16") for n, e in edited.entries.items()})
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     with pytest.raises(PlanError, match=r"nothing was changed: '0.weight'.*float16"):
         edited.apply(model, seed=0)

@@ -20,7 +20,7 @@ def median_slope(values: Sequence[float], places: Sequence[int] | None = None) -
         places: where they lie, each behind the one before; by default 0, 1, 2, …
 
     Example:
-        >>> median_slope([0.0, 2.0, 4.0, 60.0])
+        >>> median_slope([0.0, 2.0, 4.0, 6.0, 60.0])
         2.0
     """
     heights = np.asarray(values, np.float64)
