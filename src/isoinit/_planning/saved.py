@@ -23,7 +23,7 @@ FIELDS = {
     "seed": int | None,
     "notes": tuple[str, ...],
     "aliases": dict[str, str],
-    "parameters": dict[str, Any],
+    "parameters": Mapping,
 }
 
 
@@ -99,8 +99,8 @@ def _refuse_contradictions(entries: Mapping[str, Entry], aliases: Mapping[str, s
         of = made.of if isinstance(made, FOLLOWING) else None
         if of is not None and of not in entries:
             raise fault((*at, "initializer", "of"), of, "the name of a parameter of the plan")
-        its = followed(name, entries)
-        if entry != its:
+        follows = bool(entry.copies) or of is not None  # most follow from none
+        if follows and entry != (its := followed(name, entries)):
             raise ArgumentError(
                 f"{named(at)}{entry.initializer} of shape {entry.shape} is not what follows from "
                 f"{shown(entry.copies or of)}: {its.initializer} of shape {its.shape}; load the "

@@ -98,6 +98,10 @@ def read(kind: Any, value: Any, at: Place) -> Any:
         return _plain(kind, value, at)
     if hasattr(kind, "from_dict"):
         return kind.from_dict(value, at)
+    if kind is Mapping:  # of anything
+        if not isinstance(value, Mapping):
+            raise fault(at, value, "an object")
+        return value
     outer, inner = get_origin(kind), get_args(kind)
     if outer in (Union, UnionType):
         if value is None and NoneType in inner:
