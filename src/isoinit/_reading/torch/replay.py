@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from isoinit._reading.graph import (
 )
 from isoinit._reading.torch.calls import CASTS, function_name, mask_of
 from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.placeholders import Input, Number, Table, plain_data
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
 # Functions of single elements that look each one up in a row of numbers, and where that stands.
 CHANCE = 1e-3  # of a second moment: what so few draws leave of a mean of zero
+FEW, MOST = 512, 64  # numbers of a result that is kept, and results of one call
 TABLES = {"getitem": 0, "take": 0, "bucketize": 1, "searchsorted": 0}
 
 
@@ -64,35 +67,6 @@ class Played(NamedTuple):
     chance: float = 1.0
 
 
-@dataclass(frozen=True)
-class _Input:
-    """Stands for an input in a recorded call."""
-
-    position: int
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Stands for a constant tensor of several values."""
-
-    position: int
-
-
-@dataclass(frozen=True)
-class _Number:
-    """Stands for a constant tensor of one value.
-
-    Attributes:
-        value: the value, without axes.
-        axes: whether the constant had axes.
-        like: the position of an input of the same shape, if there is one.
-    """
-
-    value: torch.Tensor
-    axes: bool
-    like: int | None
-
-
 def replay_of(
     call: Recorded,
     number_of: Callable[[torch.Tensor], int | None],
@@ -122,7 +96,7 @@ def replay_of(
     except ReplayError as refusal:
         return Played(None, None, f"reads {refusal}", holder.rank)
     function = _masked_write if _writes_by_mask(call) else call.function
-    replay = _Replayed(Recorded(function, args, kwargs), max(len(made), 1))
+    replay = _alike(Recorded(function, args, kwargs), max(len(made), 1))
     rows, rank = holder.rows, holder.rank
     if holder.drawn and len(holder.order) == 1 and (kept := _kept(replay, rows)) is not None:
         return kept._replace(rank=rank)
@@ -174,17 +148,17 @@ class _Holder:
         if (value := self._number_of(leaf)) is not None:
             if value not in self.order:
                 raise ReplayError("indices of the signal")
-            return _Input(self.order.index(value))
+            return Input(self.order.index(value))
         if (constant := self._known(leaf)) is None:
             raise ReplayError("a parameter")
         if (number := constant.number) is not None:
-            return _Number(number, leaf.dim() > 0, self._alike(tuple(leaf.shape)))
+            return Number(number, leaf.dim() > 0, self._alike(tuple(leaf.shape)))
         if leaf is self._table:
             with on_real_memory():
                 return _double(constant.values)
         self.rows.append(constant.sampled)
         self.drawn |= constant.draw is not None
-        return _Table(len(self.order) + len(self.rows) - 1)
+        return Table(len(self.order) + len(self.rows) - 1)
 
     def _alike(self, shape: tuple[int, ...]) -> int | None:
         """Return the position of an input of this shape, if there is one."""
@@ -252,14 +226,26 @@ class _Replayed:
         outputs: how many arrays it gives.
         sober: whether it is known to draw no random numbers: asked once, since it always does or
             never.
+        known: what it made of few numbers, which are the same ones again and again: a grid.
     """
 
     template: Recorded
     outputs: int
     sober: bool = False
+    known: dict[Any, Sequence[Array]] = field(default_factory=dict)
 
     def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """Return what the call makes of arrays."""
+        if sum(array.size for array in arrays) > FEW:
+            return self._made(arrays)
+        given = tuple((array.shape, array.dtype.char, array.tobytes()) for array in arrays)
+        if (found := self.known.get(given)) is None:
+            found = self._made(arrays)
+            if len(self.known) < MOST and sum(array.size for array in found) <= FEW:
+                self.known[given] = found
+        return [array.copy() for array in found]
+
+    def _made(self, arrays: Sequence[Array]) -> Sequence[Array]:
         with on_real_memory(draws=not self.sober):
             made = self._run([torch.from_numpy(array.copy()) for array in arrays])  # maybe in place
             found = [_double(tensor).numpy() for tensor in made]
@@ -300,7 +286,7 @@ class _Replayed:
     def _sign(self) -> float | None:
         """Of a plain sum or difference of two arrays, the sign of the second; None for the rest."""
         function, args, kwargs = self.template
-        places = [leaf.position for leaf in args if isinstance(leaf, _Input)]
+        places = [leaf.position for leaf in args if isinstance(leaf, Input)]
         plain = places == [0, 1] and len(args) == 2 and not kwargs
         return {"add": 1.0, "sub": -1.0}.get(function_name(function)) if plain else None
 
@@ -314,11 +300,27 @@ class _Replayed:
         return list(tensors_in(args[0] if result is None else result))
 
 
+# Replays by what they call: alike layers of a model share theirs, as long as there is one.
+_replays: WeakValueDictionary[Any, _Replayed] = WeakValueDictionary()
+
+
+def _alike(template: Recorded, outputs: int) -> _Replayed:
+    """Return the replay of a call: that of an equal one, if that is still there."""
+    try:
+        called = template.function, plain_data((template.args, template.kwargs)), outputs
+        found = _replays.get(called)
+    except TypeError:  # an argument that cannot be compared
+        return _Replayed(template, outputs)
+    if found is None:
+        found = _replays[called] = _Replayed(template, outputs)
+    return found
+
+
 def _given(tensors: Sequence[torch.Tensor], leaf: Any) -> Any:
     """Return what stands for a leaf of a recorded call, of the tensors given for its inputs."""
-    if isinstance(leaf, (_Input, _Table)):
+    if isinstance(leaf, (Input, Table)):
         return tensors[leaf.position]
-    if not isinstance(leaf, _Number):
+    if not isinstance(leaf, Number):
         return leaf
     if leaf.like is not None:
         return leaf.value.expand(tensors[leaf.like].shape).clone()
