@@ -197,7 +197,8 @@ def _stoppable(parts: Parts, seed: int) -> Iterator[Filled]:
         few = ", ".join(map(repr, done[:3])) + (f" and {len(done) - 3} more" * (len(done) > 3))
         told = (
             f"stopped when {len(done)} of {len(parts)} parameters were filled ({few or 'none'}); the "
-            f"others hold no initial values yet: apply the plan again with seed={seed} to complete it"
+            f"others hold no initial values yet: apply the plan (or call isoinit.init) again with "
+            f"seed={seed} to complete it"
         )
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(told, tuple(done)) from None
