@@ -78,8 +78,13 @@ def refuse_mixed_types(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     types = {a.dtype for a in floats}
     if len(types) < 2 or not any(isinstance(a, FakeTensor) for a in floats):
         return
-    if not torch.is_autocast_enabled(floats[0].device.type):
+    if not is_cast(floats[0].device.type):
         raise RuntimeError(f"{name} of {' and '.join(sorted(map(str, types)))}")
+
+
+def is_cast(kind: str) -> bool:
+    """Return whether autocast is on for a kind of device; the meta device knows none."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def called(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

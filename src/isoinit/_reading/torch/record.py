@@ -33,7 +33,8 @@ from isoinit._reading.torch.contractions import Contractions
 from isoinit._reading.torch.derived import Known, derived, normed_by_length
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
-from isoinit._reading.torch.fakes import called, refuse_endless, refuse_mixed_types
+from isoinit._reading.torch.fakes import refuse_endless, refuse_mixed_types
+from isoinit._reading.torch.forms import Forms
 from isoinit._reading.torch.made import AFFINE, parameter_node
 from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.numbers import shape_of
@@ -83,8 +84,7 @@ class Recorder(TorchFunctionMode):
         self._values: ByIdentity[int] = ByIdentity()
         self._weights: ByIdentity[Weight] = ByIdentity()
         self._constants: ByIdentity[Constant] = ByIdentity()
-        self._sharers = Sharers()
-        self._undecided = Undecided()
+        self._sharers, self._undecided, self._forms = Sharers(), Undecided(), Forms()
         self._given, self._contractions = dict[int, Given](), Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
         self._lengths, self._charts = dict[str, Length](), dict[str, Chart]()
@@ -105,7 +105,7 @@ class Recorder(TorchFunctionMode):
                 self._before_write(tensor)
         self._depth += 1
         try:
-            result = called(func, name, args, kwargs)
+            result = self._forms.made(func, name, args, kwargs, seen=bool(written) or self._below)
             self._made(func, in_words(func, name, args, kwargs), result)
             for tensor in written:
                 self._write_through(tensor)
