@@ -100,8 +100,9 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
         Parameters by name, in the order of `model.named_parameters()`, and for each further name
         of a tied parameter the name that it goes by.
     """
-    firsts = first_objects(model)
-    return _once((name, firsts[id(parameter)]) for name, parameter in _parameters(model))
+    found = list(_parameters(model))
+    firsts = _same(parameter for _, parameter in found)
+    return _once((name, firsts[id(parameter)]) for name, parameter in found)
 
 
 def first_objects(model: nn.Module) -> dict[int, nn.Parameter]:
