@@ -1,7 +1,8 @@
-"""Verbs, what they might leave behind, and a signal at any moment: for tests and for `make soak`."""
+"""Verbs, what they might leave behind, signals and threads: for tests and for `make soak`."""
 
 import random
 import signal
+import threading
 
 import numpy as np
 import torch
@@ -106,3 +107,21 @@ class Alarm:
         except KeyboardInterrupt as stop:
             return stop
         return None
+
+
+def at_once(calls):
+    """What calls give, each in a thread of its own, and what they raise."""
+    found, errors = [None] * len(calls), []
+
+    def work(index):
+        try:
+            found[index] = calls[index]()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found, errors

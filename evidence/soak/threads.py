@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from evidence.soak.tried import Tried, rounds
 
 import isoinit
-from interrupted import BATCH, Net, settings, state
+from interrupted import BATCH, Net, at_once, settings, state
 
 
 def threads(seconds: float, seed: int) -> Tried:
@@ -34,7 +33,7 @@ def threads(seconds: float, seed: int) -> Tried:
             ]
             expected = [call() for call in calls]
             states = [state(model) for model in models]
-            found, errors = _at_once(calls)
+            found, errors = at_once(calls)
             tried.met += 1
             for error in errors:
                 tried.lose(f"{type(error).__name__}: {error}")
@@ -60,21 +59,3 @@ def _verbs(model: Any, plan: isoinit.Plan) -> dict[str, Callable[[], Any]]:
         "apply": lambda: plan.apply(model, seed=0) and None,
         "audit": lambda: str(isoinit.audit(Net)),
     }
-
-
-def _at_once(calls: list[Callable[[], Any]]) -> tuple[list[Any], list[BaseException]]:
-    found: list[Any] = [None] * len(calls)
-    errors: list[BaseException] = []
-
-    def work(index: int) -> None:
-        try:
-            found[index] = calls[index]()
-        except BaseException as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(calls))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return found, errors

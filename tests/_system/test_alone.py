@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import isoinit
+from interrupted import at_once
 from isoinit._system import alone as turns
 from isoinit._system.alone import alone
 from isoinit.errors import IsoinitWarning
@@ -38,19 +39,7 @@ def often():
 
 def in_threads(*calls):
     """What the calls give, each in a thread of its own; an error is raised here."""
-    found, errors = [None] * len(calls), []
-
-    def work(index):
-        try:
-            found[index] = calls[index]()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found, errors = at_once(calls)
     if errors:
         raise errors[0]
     return found

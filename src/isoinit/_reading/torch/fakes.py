@@ -31,9 +31,8 @@ def as_fake(mode: FakeTensorMode, device: torch.device) -> Callable[[torch.Tenso
             return tensor
         where = device if tensor.is_meta else tensor.device
         form = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        shadow = FakeTensor(
-            mode, form, where
-        )  # what the mode makes of a call, in a tenth of the time
+        # What the mode makes of a call, in a tenth of the time.
+        shadow = FakeTensor(mode, form, where)
         if isinstance(tensor, nn.Parameter):
             shadow.requires_grad_(tensor.requires_grad)
             shadow._is_param = True  # as nn.Parameter has it for tensors of other classes

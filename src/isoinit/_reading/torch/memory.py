@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from isoinit._drawing.spans import Span
+from isoinit._reading.torch.fakes import is_fake
 
 
 def spans_of(tensor: torch.Tensor) -> tuple[Span, ...]:
     """Return where a tensor's elements lie: of a wrapper subclass, those of the tensors in it.
 
-    None for a tensor without elements, and for one whose memory torch does not show (sparse, lazy).
+    Empty for a tensor without elements, and for one whose memory torch does not show (sparse, lazy).
     """
     with torch._C.DisableTorchFunction():  # a mode may run what it has postponed when it is asked
         return tuple(_span(part) for part in _parts(tensor))
@@ -106,14 +106,14 @@ def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
                 yield from _parts(part)
     elif tensor.layout is torch.strided and not tensor.is_nested and tensor.numel():
         own = type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
-        if own or isinstance(tensor, FakeTensor):  # whose memory is what its class makes of it
+        if own or is_fake(tensor):  # whose memory is what its class makes of it
             yield tensor
 
 
 def _span(tensor: torch.Tensor) -> Span:
     item, shape = tensor.element_size(), tuple(tensor.shape)
     strides = tuple(stride * item for stride in tensor.stride())
-    bare = tensor.is_meta or isinstance(tensor, FakeTensor)
+    bare = tensor.is_meta or is_fake(tensor)
     space: Hashable = tensor.device
     if bare:
         space, start = tensor.untyped_storage()._cdata, int(tensor.storage_offset()) * item
