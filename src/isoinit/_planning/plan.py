@@ -16,6 +16,7 @@ from isoinit._planning.printing import Readable
 from isoinit._system.files import read_text, whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
+from isoinit._writing.factors import Setting
 from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
 from isoinit.initializers import Initializer
 
@@ -43,6 +44,8 @@ class Plan(Readable):
         emptied: the buffers that were on the meta device when the plan was made. They belong to
             the modules of that model, so they are neither saved nor compared.
         seed: what `apply` last filled a model under; None before that. It is saved, not compared.
+        transfer: what the factors of its entries were worked out for, if `isoinit.transfer` made it;
+            `isoinit.Transfer(plan)` makes groups for the optimizer of them. None in any other plan.
 
     Example:
         >>> import isoinit, torch
@@ -61,6 +64,7 @@ class Plan(Readable):
     notes: tuple[str, ...] = ()
     emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
     seed: int | None = field(default=None, repr=False, compare=False)
+    transfer: Setting | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -317,7 +321,13 @@ class Plan(Readable):
     def to_json(self) -> str:
         """Return the plan as JSON that a person can read and diff."""
         return saved.written(
-            self.entries, self.aliases, self.method, self.how, self.seed, self.notes
+            self.entries,
+            self.aliases,
+            self.method,
+            self.how,
+            self.seed,
+            self.notes,
+            self.transfer,
         )
 
     @classmethod

@@ -10,6 +10,7 @@ from isoinit._planning.charts import FOLLOWING, followed
 from isoinit._system.formats import Format
 from isoinit._system.schema import fault, named, read_fields, shown
 from isoinit._writing.entry import Entry
+from isoinit._writing.factors import Setting
 from isoinit.errors import ArgumentError, PlanError
 
 FORMAT = Format(
@@ -21,6 +22,7 @@ FIELDS = {
     "method": str,
     "how": str,
     "seed": int | None,
+    "transfer": Setting | None,
     "notes": tuple[str, ...],
     "aliases": dict[str, str],
     "parameters": Mapping,
@@ -34,12 +36,15 @@ def written(
     how: str,
     seed: int | None,
     notes: Sequence[str],
+    transfer: Setting | None,
 ) -> str:
     """Return the JSON text of a plan; the arguments are a plan's fields."""
     parameters = {name: entry.to_dict() for name, entry in entries.items()}
     head = {**FORMAT.header, "method": method, "how": how}
     if seed is not None:
         head["seed"] = seed
+    if transfer is not None:
+        head["transfer"] = transfer.to_dict()
     rest = {"notes": notes, "aliases": aliases, "parameters": parameters}
     return json.dumps({**head, **rest}, indent=1)
 
@@ -52,11 +57,13 @@ def read(text: str) -> dict[str, Any]:
     """
     data = FORMAT.parse(text)
     try:
-        found = read_fields(FIELDS, data, (), ["seed", "notes"])
+        found = read_fields(FIELDS, data, (), ["seed", "transfer", "notes"])
         if found["how"] not in HOW:
             raise fault(("how",), found["how"], f"one of {', '.join(HOW)}")
         entries = _entries(found.pop("parameters"))
         _refuse_contradictions(entries, found["aliases"])
+        if found.get("transfer") is None and (some := [n for n, e in entries.items() if e.factors]):
+            raise ArgumentError(f"parameters.{some[0]} has factors, and the plan has no transfer")
     except ArgumentError as error:
         raise PlanError(f"the plan holds what no plan can: {error}") from error
     return {

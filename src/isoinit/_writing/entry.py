@@ -10,13 +10,14 @@ from typing import Any
 
 from isoinit._drawing.streams.laws import dtype_named
 from isoinit._system.schema import Place, fault, named, read_fields, types_of
+from isoinit._writing.factors import Factors
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
 
 KEPT = ("", "frozen", "copy", "own", "loaded", "only", "type")
 LEFT = ("frozen", "loaded", "only", "type")  # of these, those that nothing is written into
-LATER = ("expected_gradient", "kept", "copies")  # plans of before did not have these
+LATER = ("expected_gradient", "kept", "copies", "factors")  # plans of before did not have these
 SIZES = ("std", "expected", "expected_gradient", "target")
 SQUARES = ("E[x²]", "σ_b²")  # of the numbers, those whose root is taken
 # The names of torch's types, which is not imported here; new ones come in families.
@@ -56,6 +57,8 @@ class Entry:
             that mean something), "loaded", "only" (it is none of those asked for) or "type" (its
             type is not drawn); "" for a parameter that is planned.
         copies: the parameter whose values it takes; "" for one that has values of its own.
+        factors: how its start and learning rate follow from those of a smaller model, in a plan that
+            `isoinit.transfer` made; None in any other.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Entry:
     expected_gradient: float | None = None
     kept: str = ""
     copies: str = ""
+    factors: Factors | None = None
 
     @property
     def key(self) -> str:
@@ -140,6 +144,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as plain JSON data, without its name; `from_dict` reads it back."""
+        transferred = {} if self.factors is None else {"factors": self.factors.to_dict()}
         return {
             "role": self.role,
             "initializer": self.initializer and self.initializer.to_dict(),
@@ -159,6 +164,7 @@ class Entry:
             "kept": self.kept,
             "copies": self.copies,
             "layout": asdict(self.layout),
+            **transferred,
         }
 
     @classmethod
