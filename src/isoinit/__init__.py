@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from isoinit._planning.activations import gain
     from isoinit._planning.differences import Difference, Differences
     from isoinit._planning.plan import Plan
+    from isoinit._planning.transfer.transfers import Transfer
+    from isoinit._planning.transfer.verb import transfer
     from isoinit._planning.verbs import init, plan, read
     from isoinit._reading.reading import Reading
     from isoinit._showing.findings import Finding
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from isoinit._verifying.health.weights import WeightHealth
     from isoinit._writing.deferred import deferred
     from isoinit._writing.entry import Entry
+    from isoinit._writing.factors import Factors
     from isoinit._writing.fingerprint import Fingerprint, fingerprint
     from isoinit._writing.slice import fill_slice
     from isoinit.checkpoint import Verified, Written, verify_checkpoint, write_checkpoint
@@ -82,6 +85,8 @@ _ROOMS = {
     "_planning.activations": "gain",
     "_planning.differences": "Difference Differences",
     "_planning.plan": "Plan",
+    "_planning.transfer.transfers": "Transfer",
+    "_planning.transfer.verb": "transfer",
     "_planning.verbs": "init plan read",
     "_reading.reading": "Reading",
     "_showing.findings": "Finding",
@@ -93,6 +98,7 @@ _ROOMS = {
     "_verifying.health.weights": "WeightHealth",
     "_writing.deferred": "deferred",
     "_writing.entry": "Entry",
+    "_writing.factors": "Factors",
     "_writing.fingerprint": "Fingerprint fingerprint",
     "_writing.slice": "fill_slice",
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
@@ -122,6 +128,7 @@ __all__ = [
     "Dirac",
     "Directions",
     "Entry",
+    "Factors",
     "Finding",
     "Fingerprint",
     "FromPosterior",
@@ -149,6 +156,7 @@ __all__ = [
     "SparseOrthogonal",
     "Spherical",
     "TimeSteps",
+    "Transfer",
     "TruncatedNormal",
     "Uniform",
     "Variational",
@@ -170,6 +178,7 @@ __all__ = [
     "plan",
     "read",
     "sparse",
+    "transfer",
     "variational",
     "verify_checkpoint",
     "write_checkpoint",

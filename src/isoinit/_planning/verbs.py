@@ -99,6 +99,30 @@ def plan(
         >>> print(entry.initializer, "|", entry.source)
         Uniform(a=-0.125, b=0.125) | Linear's own constructor
     """
+    return planned(
+        model,
+        batch,
+        method=method,
+        recipe=recipe,
+        overrides=overrides,
+        keep=keep,
+        only=only,
+        only_missing=only_missing,
+    )[0]
+
+
+def planned(
+    model: nn.Module,
+    batch: Any,
+    *,
+    method: str,
+    recipe: str | None,
+    overrides: Mapping[str, Initializer] | None,
+    keep: str,
+    only: Only | None = None,
+    only_missing: Given | None = None,
+) -> tuple[Plan, Decided, Any]:
+    """Return what `plan` does, with what was read and decided for it, and the example."""
     with needs("torch", "isoinit.plan"):
         from isoinit._planning.asked import drawn_over, nothing_planned
         from isoinit._planning.before import refuse_keep
@@ -136,7 +160,7 @@ def plan(
             walked = _override(chosen, model, batch, decided, overrides)
         if not decided.doubts:  # they say the same
             chosen.notes += walked.warnings
-        return chosen
+        return chosen, decided, batch
 
 
 def _reader(

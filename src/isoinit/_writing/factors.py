@@ -9,7 +9,8 @@ from typing import Any
 
 from isoinit._system.schema import Place, fault, read_fields, types_of
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
+OPTIMIZERS = ("adamw", "adam", "sgd", "muon", "muon:match_rms_adamw")
+TRAINERS = ("adamw", "adam", "sgd", "muon")
 DECAYS = ("mup", "constant", "sqrt")
 DEPTHS = ("completep", "mup", None)
 
@@ -25,7 +26,8 @@ class Factors:
         gauge: how many times larger it is stored than in a model whose forward has the multipliers of
             the papers, which trains alike. It is part of the four factors above.
         grown_in, grown_out: how many times more it sums, and makes.
-        optimizer: what trains it: one of `OPTIMIZERS`.
+        optimizer: what trains it: one of `TRAINERS`.
+        signal: how many times larger the output of its layer is than in such a model.
         decays: whether weight decay acts on it, as on all but vectors.
         reason, source: why, and who found it out.
     """
@@ -39,6 +41,7 @@ class Factors:
     grown_in: float = 1.0
     grown_out: float = 1.0
     optimizer: str = "adamw"
+    signal: float = 1.0
     decays: bool = True
     reason: str = ""
     source: str = ""
@@ -59,11 +62,11 @@ class Factors:
             ArgumentError: if a field is missing, not known, of a wrong type or out of range.
         """
         found = cls(**read_fields(types_of(cls), data, at))
-        for name in ("std", "lr", "decay", "eps", "gauge", "grown_in", "grown_out"):
+        for name in ("std", "lr", "decay", "eps", "gauge", "grown_in", "grown_out", "signal"):
             if not 0 < getattr(found, name) < math.inf:
                 raise fault((*at, name), getattr(found, name), "a finite number above 0")
-        if found.optimizer not in OPTIMIZERS:
-            raise fault((*at, "optimizer"), found.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        if found.optimizer not in TRAINERS:
+            raise fault((*at, "optimizer"), found.optimizer, f"one of {', '.join(TRAINERS)}")
         return found
 
 
@@ -72,7 +75,8 @@ class Setting:
     """What the factors of a plan were worked out for.
 
     Attributes:
-        optimizer: "adamw", "adam", "sgd", or "muon" for hidden matrices beside AdamW for the rest.
+        optimizer: one of `OPTIMIZERS`; "muon" is for hidden matrices, beside AdamW for the rest, and
+            names its `adjust_lr_fn` where that is not "original".
         decay: how weight decay follows the width: one of `DECAYS`.
         depth: how branches follow the depth: one of `DEPTHS`.
         base: what the factors multiply the settings of, in words: "GPT2LMHeadModel, width 64".

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isoinit._planning.plan import Plan
 from isoinit._writing.factors import Factors
 from isoinit.errors import PlanError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
+    pass
 
 
 @dataclass(frozen=True, repr=False)

@@ -138,7 +138,8 @@ class Detail:
         left: of any other constant mask on scores, the share of places that it leaves.
         inside: of a convolution, the share of its fan-in that falls on the input, not on padding; of
             padding, the share of its elements that are the input's and no zeros.
-        groups: of a norm over the places of each example, into how many groups it parts the units.
+        groups: of a norm over the places of each example, into how many groups it parts the units; of
+            a layer of attention, its heads.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
     """
 

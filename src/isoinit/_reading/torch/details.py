@@ -76,6 +76,8 @@ def detail(
         causal = bool(flag) or any(c.causal for c in constants)
         left = 1.0 if causal else share_left(name, args, kwargs, known)
         return Detail(causal=causal, power=power, left=left)
+    if name == "multi_head_attention_forward":
+        return Detail(groups=int(args[4] if len(args) > 4 else kwargs["num_heads"]))
     if name in ("group_norm", "instance_norm", "batch_norm"):
         return _normed(name, args, kwargs, made[0])
     if "dropout" in name:

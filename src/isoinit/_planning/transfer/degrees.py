@@ -1,0 +1,108 @@
+"""How an operation answers to larger inputs: the powers of its signals, found by running it.
+
+An operation is homogeneous if inputs that are twice as large give an output that is 2^k times as large:
+a ReLU (k = 1), a square (2), a quotient (1 and -1), a sum (1, if all that it adds is scaled alike). A
+GELU or a softmax is not: what goes into it must keep its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoinit._reading.graph import Array, Op, ReplayError
+
+LENGTH = 24  # of the rows that an operation is run on: with factors of 2 and 3, for several axes
+POWERS = (0.0, 1.0, 2.0, -1.0, 0.5, -0.5, -2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Degrees:
+    """The powers of an operation's inputs.
+
+    Attributes:
+        single: the power of each input that may be scaled by itself; None for the others.
+        together: the power of those others, if all are scaled alike.
+    """
+
+    single: tuple[float | None, ...]
+    together: float = 1.0
+
+
+def degrees(op: Op) -> Degrees | None:
+    """Return the powers of an operation's inputs; None if it is not homogeneous, or cannot be run."""
+    given = rows(len(op.inputs))
+    made = outputs(op, given)
+    if made is None or not all(np.isfinite(row).all() for row in made):
+        given = [np.abs(row) for row in given]
+        made = outputs(op, given)
+    if made is None or not all(np.isfinite(row).all() for row in made):
+        return None
+    single = tuple(_power(op, given, made, [place]) for place in range(len(given)))
+    rest = [place for place, power in enumerate(single) if power is None]
+    if not rest:
+        return Degrees(single)
+    together = _power(op, given, made, rest)
+    return None if together is None else Degrees(single, together)
+
+
+def outputs(op: Op, given: Sequence[Array]) -> list[Array] | None:
+    """Return what an operation makes of rows in place of its inputs; None where it cannot be run."""
+    try:
+        with np.errstate(all="ignore"):
+            return [np.asarray(row, np.float64) for row in _played(op, given)]
+    except ReplayError:
+        return None
+
+
+def _played(op: Op, given: Sequence[Array]) -> Sequence[Array]:
+    """Return what an operation makes of rows, with the constants that it reads.
+
+    Raises:
+        ReplayError: if it cannot be run on rows.
+    """
+    shape = _shape(op.rank)
+    given = [row.reshape(shape) for row in given]
+    if op.mixed is not None:
+        constants = [np.resize(np.asarray(row, np.float64), shape) for row in op.mixed.rows]
+        return op.mixed.replay([*given, *constants])
+    return op.play(given)
+
+
+def _shape(rank: int) -> tuple[int, ...]:
+    """Return a shape of that many axes for the rows."""
+    sides = (2, 3, 4) if rank > 2 else (4, 6) if rank == 2 else (LENGTH,)
+    return (*(1,) * max(rank - 3, 0), *sides)
+
+
+def rows(count: int) -> list[Array]:
+    """Return rows of both signs that spread over six orders of magnitude: a bend is met somewhere."""
+    rng = np.random.default_rng(0)
+    size = 10.0 ** rng.uniform(-3, 3, (count, LENGTH))
+    return list(size * rng.choice([-1.0, 1.0], (count, LENGTH)))
+
+
+def _power(
+    op: Op, given: Sequence[Array], made: Sequence[Array], scaled: Sequence[int]
+) -> float | None:
+    """Return the power of some inputs, scaled alike; None if there is none."""
+    found: float | None = None
+    for factor in (2.0, 5.0):
+        larger = [row * factor if place in scaled else row for place, row in enumerate(given)]
+        after = outputs(op, larger)
+        if after is None:
+            return None
+        powers = POWERS if found is None else (found,)
+        found = next((p for p in powers if _alike(made, after, factor**p)), None)
+        if found is None:
+            return None
+    return found
+
+
+def _alike(before: Sequence[Array], after: Sequence[Array], factor: float) -> bool:
+    return all(
+        np.allclose(b, factor * a, rtol=1e-6, atol=1e-9 * float(np.abs(b).max(initial=0.0)))
+        for a, b in zip(before, after, strict=True)
+    )

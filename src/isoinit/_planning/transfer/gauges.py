@@ -1,0 +1,209 @@
+"""Multipliers of a forward, moved into the parameters around them.
+
+Each multiplier is the constant of an equation (`equations`). A solution gives every parameter a gauge:
+how many times larger it is stored. There are many; taken is the nearest to the multiplier: none at all
+if multipliers cancel on their way, else the parameters that make the signal, else those too that read
+it, else all that write to the residual streams. What has no solution only the forward could do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isoinit._planning.transfer.equations import Equation, Key, System
+from isoinit._reading.graph import Graph, Op
+
+EXACT = 1e-9
+SMALL = 1e-4  # weighs values against parameters, whose gauges are kept small
+
+
+@dataclass
+class Gauges:
+    """The gauges of a model.
+
+    Attributes:
+        sizes: of each value and parameter that has one, the logarithm.
+        why: the multipliers that each parameter's gauge stands for, by the index of the operation.
+        left: the operations whose multiplier has no place, by index.
+        whole: the streams' operations whose multiplier went into a whole residual stream.
+    """
+
+    sizes: dict[Key, float] = field(default_factory=dict)
+    why: dict[str, list[int]] = field(default_factory=dict)
+    left: list[int] = field(default_factory=list)
+    whole: list[int] = field(default_factory=list)
+
+    def of(self, key: Key) -> float:
+        """Return how many times larger a value or a parameter is."""
+        return math.exp(self.sizes.get(key, 0.0))
+
+
+def gauges(graph: Graph, system: System) -> Gauges:
+    """Return where the multipliers of a forward go."""
+    return _Solver(graph, system).solve()
+
+
+class _Solver:
+    """Solves the equations of one graph, one connected group of multipliers after the other."""
+
+    def __init__(self, graph: Graph, system: System) -> None:
+        self.graph, self.system = graph, system
+        self.ops = {op.index: op for op in graph.ops}
+        self.streams = {v for j in graph.joins.values() for v in (j.start, *j.op.outputs)}
+        self.at: dict[Key, list[Equation]] = {}
+        for equation in system.equations:
+            for key in equation.terms:
+                self.at.setdefault(key, []).append(equation)
+
+    def solve(self) -> Gauges:
+        found = Gauges()
+        waiting = [equation for equation in self.system.equations if equation.offset]
+        for seeds in self._together(waiting):
+            self._place(seeds, found)
+        return found
+
+    def _together(self, seeds: list[Equation]) -> Iterator[list[Equation]]:
+        """Yield the multipliers in groups that must be solved at once."""
+        groups: list[tuple[set[int], list[Equation]]] = []
+        for seed in seeds:
+            near = {id(e) for e in self._region([seed], self._makers([seed]), self.streams)}
+            mine = [group for group in groups if group[0] & near]
+            joined = near.union(*(group[0] for group in mine))
+            members = [e for group in mine for e in group[1]]
+            groups = [group for group in groups if not group[0] & near]
+            groups.append((joined, [*members, seed]))
+        yield from (members for _, members in groups)
+
+    def _place(self, seeds: list[Equation], found: Gauges) -> None:
+        """Solve one group with as few parameters as it takes, and add what it gives."""
+        makers = self._makers(seeds)
+        tries: list[tuple[Callable[[], set[str]], Collection[Key]]] = [
+            (set, self.streams),
+            (lambda: makers, self.streams),
+            (lambda: makers | self._readers(makers), self.streams),
+            (lambda: makers | self._writers(), ()),
+        ]
+        for allowed, still in tries:
+            sizes = self._solved(seeds, allowed(), still)
+            if sizes is not None:
+                break
+        else:
+            if len(seeds) > 1:  # one that has no place is in the way of the others
+                for seed in seeds:
+                    self._place([seed], found)
+            else:
+                found.left.append(seeds[0].op)
+            return
+        if not still:
+            found.whole += [seed.op for seed in seeds]
+        for key, size in sizes.items():
+            found.sizes[key] = found.sizes.get(key, 0.0) + size
+            if isinstance(key, str):
+                found.why.setdefault(key, []).extend(seed.op for seed in seeds)
+
+    def _solved(
+        self, seeds: list[Equation], allowed: set[str], still: Collection[Key]
+    ) -> dict[Key, float] | None:
+        """Return the gauges that solve a group's equations with these parameters; None if none do."""
+        region = self._region(seeds, allowed, still)
+        keys = sorted(
+            {k for e in region for k in e.terms if self._free(k, allowed, still)}, key=str
+        )
+        place = {key: at for at, key in enumerate(keys)}
+        matrix = np.zeros((len(region), len(keys)))
+        chosen = {id(seed) for seed in seeds}
+        wanted = np.array([-e.offset if id(e) in chosen else 0.0 for e in region])
+        for row, equation in enumerate(region):
+            for key, factor in equation.terms.items():
+                if key in place:
+                    matrix[row, place[key]] += factor
+        weights = np.array([1.0 if isinstance(key, str) else 1 / SMALL for key in keys])
+        if not keys:
+            return {} if not np.abs(wanted).max(initial=0.0) > EXACT else None
+        found = weights * np.linalg.lstsq(matrix * weights, wanted, rcond=1e-12)[0]
+        if np.abs(matrix @ found - wanted).max() > EXACT * max(1.0, float(np.abs(wanted).max())):
+            return None
+        return {k: s for k, s in zip(keys, map(float, found), strict=True) if abs(s) > 1e-7}
+
+    def _free(self, key: Key, allowed: Collection[str], still: Collection[Key]) -> bool:
+        if key in self.system.fixed or key in still:
+            return False
+        return isinstance(key, int) or key in allowed
+
+    def _region(
+        self, seeds: list[Equation], allowed: Collection[str], still: Collection[Key]
+    ) -> list[Equation]:
+        """Return the equations that hang together with some by what is free, in their order."""
+        found = {id(seed): seed for seed in seeds}
+        waiting, seen = list(seeds), set[Key]()
+        while waiting:
+            for key in waiting.pop().terms:
+                if key not in seen and self._free(key, allowed, still):
+                    seen.add(key)
+                    new = [e for e in self.at[key] if id(e) not in found]
+                    found.update((id(e), e) for e in new)
+                    waiting += new
+        return list(found.values())
+
+    def _makers(self, seeds: list[Equation]) -> set[str]:
+        """The parameters nearest before some operations: those that make the signal."""
+        found = set[str]()
+        for seed in seeds:
+            op = self.ops[seed.op]
+            join = self.graph.joins.get(op.index)
+            found |= self._before(op, [join.branch] if join is not None else None)
+        return found - self.system.fixed
+
+    def _before(self, op: Op, values: list[int] | None) -> set[str]:
+        found = set[str]() if values else {use.parameter for use in op.uses}
+        waiting = list(values or op.inputs)
+        if values is None and self._absorbs(op) and op.kind == "attention":
+            return found
+        seen = set(waiting)
+        while waiting:
+            at = waiting.pop()
+            step = self.graph.producers.get(at)
+            if step is None or at in self.streams:
+                continue
+            found |= {use.parameter for use in step.uses}
+            if not self._absorbs(step):
+                new = [v for v in step.inputs if v not in seen]
+                seen.update(new)
+                waiting += new
+        return found
+
+    def _absorbs(self, op: Op) -> bool:
+        """Whether an operation's own parameters set the size of what it makes, or nothing does."""
+        own = any(use.slot not in ("bias", "shift", "other") for use in op.uses)
+        return own or op.index in self.graph.norms
+
+    def _readers(self, makers: set[str]) -> set[str]:
+        """The parameters of what reads the signals that some parameters make."""
+        found, seen = set[str](), set[int]()
+        waiting = [v for name in makers for op, _ in self.graph.uses_of(name) for v in op.outputs]
+        while waiting:
+            at = waiting.pop()
+            if at in seen or at in self.streams:
+                continue
+            seen.add(at)
+            for op in self.graph.consumers.get(at, []):
+                found |= {use.parameter for use in op.uses}
+                if not op.uses:
+                    waiting += op.outputs
+        return found - self.system.fixed
+
+    def _writers(self) -> set[str]:
+        """The parameters nearest before the residual streams: what they start with, and all branches."""
+        found = set[str]()
+        for join in self.graph.joins.values():
+            found |= self._before(join.op, [join.branch])
+            start = self.graph.producers.get(join.start)
+            if start is not None and start.index not in self.graph.joins:
+                found |= {use.parameter for use in start.uses}
+                if not self._absorbs(start):
+                    found |= self._before(start, list(start.inputs))
+        return found - self.system.fixed

@@ -1,0 +1,83 @@
+"""How often the axes of a parameter grow from a base model to a larger one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isoinit._reading.roles import Role
+from isoinit.errors import PlanError
+from isoinit.initializers.scale.fans import Layout
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How many times larger a parameter of the target is along the axes that it sums and makes.
+
+    Attributes:
+        summed: the growth of the terms of one output; 1 for a table and for vectors.
+        made: that of the outputs of one map.
+        units: that of all outputs, side by side in every group, head or gate.
+    """
+
+    summed: float
+    made: float
+    units: float
+
+
+def growth(base: Layout, target: Layout) -> Growth:
+    """Return how one layout grows to another of its kind.
+
+    Example:
+        >>> from isoinit.initializers.scale import fans
+        >>> growth(fans.linear((64, 32)), fans.linear((256, 128)))
+        Growth(summed=4.0, made=4.0, units=4.0)
+    """
+    if "kept" in (base.kind, target.kind):  # where weights lie is not told: fans are means
+        made = target.fan_out / base.fan_out
+        return Growth(target.fan_in / base.fan_in, made, made)
+    if not target.is_map:
+        grown = math.prod(target.shape) / max(math.prod(base.shape), 1)
+        return Growth(1.0, grown, grown)
+    (stacks, outs, ins, taps), (stack, out, in_, tap) = target.maps_shape, base.maps_shape
+    made = outs / out
+    if target.kind == "embedding":
+        return Growth(1.0, made, made)
+    return Growth(ins * taps / (in_ * tap), made, made * stacks / stack)
+
+
+def absolute(role: Role, layout: Layout, unit: float) -> Growth:
+    """Return how a parameter would have grown from a model whose hidden width is `unit`.
+
+    What reads the example does not grow along what it sums, nor what gives the output along what it
+    makes (Yang, Simon & Bernstein 2023: the scales by absolute fans).
+    """
+    if not layout.is_map:
+        beside_output = role.end == "output"
+        grown = 1.0 if beside_output else max(math.prod(layout.shape), 1) / unit
+        return Growth(1.0, grown, grown)
+    stack, out, in_, taps = layout.maps_shape
+    made = 1.0 if role.end == "output" else out / unit
+    if layout.kind == "embedding":
+        return Growth(1.0, made, made)
+    return Growth(1.0 if role.source == "input" else in_ * taps / unit, made, made)
+
+
+def growths(
+    base: Mapping[str, Role], target: Mapping[str, Role], twin: Mapping[str, str]
+) -> dict[str, Growth]:
+    """Return how every parameter grows.
+
+    Raises:
+        PlanError: if one of the base is larger than that of the target which stands for it.
+    """
+    found = {name: growth(base[twin[name]].layout, role.layout) for name, role in target.items()}
+    for name, grown in found.items():
+        if min(grown.summed, grown.made) < 1:
+            before, after = base[twin[name]].layout.shape, target[name].layout.shape
+            raise PlanError(
+                f"{twin[name]!r} of the base has shape {before}, larger than {after} of {name!r} in "
+                "the target: tune on the smaller model, and give it as the base"
+            )
+    return found

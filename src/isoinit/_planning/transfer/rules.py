@@ -1,0 +1,177 @@
+"""The published factors: what a parameter's start and learning rate are multiplied by as it grows.
+
+The model that the factors are published for has multipliers in its forward; `gauges` moves these into
+the parameters, and the factors follow (Yang et al. 2022, Lemma J.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from isoinit._planning.transfer.growth import Growth
+from isoinit._reading.roles import Role
+from isoinit._writing.factors import DECAYS, DEPTHS, OPTIMIZERS, Factors
+from isoinit.errors import ArgumentError
+
+MUP = "Yang et al. 2022 (Tensor Programs V), tables 3 and 8"
+SPECTRAL = "Yang, Simon & Bernstein 2023; Zheng et al. 2026, section 4.1"
+MUON = "Zheng et al. 2026, tables 3 and 4"
+COMPLETEP = "Dey et al. 2025 (CompleteP), table 1; Zheng et al. 2026, tables 5 and 6"
+DEPTH_MUP = "Yang et al. 2023 (Tensor Programs VI), table 1; Zheng et al. 2026, tables 11 and 12"
+REFUSED = {
+    "adafactor": "its step is relative to each parameter's own size, so that its learning rate falls "
+    "as fan_in^-1/2 and a gauge changes nothing but the start (Yang et al. 2022, appendix B.3)",
+    "lion": "its step has one size whatever the gradient, and torch has no Lion to try it with",
+}
+ADJUSTED = {"muon": "original", "muon:match_rms_adamw": "match_rms_adamw"}  # of torch's Muon
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What was asked for.
+
+    Attributes:
+        optimizer: what trains the model: one of `OPTIMIZERS`.
+        decay: how weight decay follows the width: one of `DECAYS`.
+        depth: how branches follow the depth: one of `DEPTHS`.
+
+    Raises:
+        ArgumentError: for anything else, with the reason where there is one.
+    """
+
+    optimizer: str = "adamw"
+    decay: str = "mup"
+    depth: str | None = "completep"
+
+    def __post_init__(self) -> None:
+        known: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+            ("optimizer", OPTIMIZERS),
+            ("decay", DECAYS),
+            ("depth", DEPTHS),
+        )
+        for name, values in known:
+            value = getattr(self, name)
+            why = REFUSED.get(value.lower(), "") if isinstance(value, str) else ""
+            if value not in values:
+                expected = f"expected one of {', '.join(map(repr, values))}"
+                raise ArgumentError(f"{name}={value!r}: {f'{why}; ' if why else ''}{expected}")
+
+    @property
+    def power(self) -> float:
+        """The α of branches that are divided by the growth of their number to the power α."""
+        return {"completep": 1.0, "mup": 0.5}.get(self.depth or "", 0.0)
+
+    @property
+    def by(self) -> str:
+        """The optimizer of what is no hidden matrix."""
+        return "adamw" if self.optimizer in ADJUSTED else self.optimizer
+
+
+@dataclass(frozen=True)
+class Grown:
+    """All that decides the factors of one parameter.
+
+    Attributes:
+        role: what it is for.
+        growth: how it grows.
+        base, target: its two shapes.
+        deeper: the growth of the number of branches, if it stands in one; else 1.
+        gauge: how many times larger it is stored.
+        reason: what its gauge stands for.
+    """
+
+    role: Role
+    growth: Growth
+    base: tuple[int, ...]
+    target: tuple[int, ...]
+    deeper: float = 1.0
+    gauge: float = 1.0
+    reason: str = ""
+
+
+def factors(rules: Rules, one: Grown) -> Factors:
+    """Return the factors of one parameter."""
+    grown, gauge = one.growth, one.gauge
+    kind = kind_of(one.role, grown)
+    by = rules.by
+    if rules.optimizer in ADJUSTED and kind == "hidden weight" and len(one.target) == 2:
+        by = "muon"
+    lr, eps = _width(by, grown)
+    decay = {"mup": 1 / lr, "sqrt": lr**-0.5}.get(rules.decay, 1.0)
+    if by == "muon":
+        adjusted = _adjusted(rules, one.target) / _adjusted(rules, one.base)
+        lr, decay = lr / adjusted, decay * adjusted
+    if one.deeper != 1:
+        alpha = rules.power
+        lr *= one.deeper ** ((2 * alpha if by == "sgd" else alpha) - 1) if alpha else 1.0
+        decay *= one.deeper**-alpha if by == "sgd" else 1.0
+        eps *= one.deeper**-alpha
+    std = grown.summed**-0.5 * min(1.0, math.sqrt(grown.made / grown.summed))
+    return Factors(
+        kind,
+        std * gauge,
+        lr * (gauge**2 if by == "sgd" else gauge),
+        decay / (gauge if by in ("adamw", "muon") else gauge**2),
+        eps / gauge,
+        gauge,
+        grown.summed,
+        grown.units,
+        by,
+        decays=len(one.target) >= 2,
+        reason=_reason(rules, kind, one),
+        source=_source(rules, by, one),
+    )
+
+
+def kind_of(role: Role, grown: Growth) -> str:
+    """Return what a parameter is to the width, in words."""
+    if not role.layout.is_map:
+        return "bias" if "bias" in role.slot else role.slot if role.slot != "unknown" else "vector"
+    if role.layout.kind == "embedding":
+        return "table"
+    if grown.summed != 1:
+        narrow = "readout" if role.end == "output" else "narrowing weight"
+        return "hidden weight" if grown.made != 1 else narrow
+    return "input weight" if grown.units != 1 else "fixed weight"
+
+
+def _width(by: str, grown: Growth) -> tuple[float, float]:
+    """Return the factors of learning rate and ε for the width alone."""
+    if by == "muon":
+        return math.sqrt(grown.made / grown.summed), math.sqrt(grown.summed / grown.units)
+    if by == "sgd":
+        return grown.units / grown.summed, 1.0
+    return 1 / grown.summed, 1 / grown.units
+
+
+def _adjusted(rules: Rules, shape: tuple[int, ...]) -> float:
+    """Return what torch's Muon itself multiplies the learning rate by; it takes rows for outputs."""
+    rows, columns = shape
+    if ADJUSTED[rules.optimizer] == "original":
+        return math.sqrt(max(1.0, rows / columns))
+    return 0.2 * math.sqrt(max(rows, columns))
+
+
+def _reason(rules: Rules, kind: str, one: Grown) -> str:
+    grown = one.growth
+    if kind in ("hidden weight", "readout", "narrowing weight"):
+        said = f"sums {grown.summed:.4g} times as many terms"
+        made = grown.made if kind == "hidden weight" else 1
+        said += f" and makes {made:.4g} times as many" if made != 1 else ""
+    elif grown.units != 1:
+        said = f"makes {grown.units:.4g} times as many, from as many terms"
+    else:
+        said = "does not grow"
+    if one.deeper != 1 and rules.power:
+        said += f"; in one of {one.deeper:.4g} times as many branches"
+    return f"{said}; {one.reason}" if one.reason else said
+
+
+def _source(rules: Rules, by: str, one: Grown) -> str:
+    found = [
+        MUON if by == "muon" else SPECTRAL if one.growth.made < one.growth.summed != 1 else MUP
+    ]
+    if one.deeper != 1 and rules.power:
+        found.append(COMPLETEP if rules.power == 1 else DEPTH_MUP)
+    return "; ".join(found)

@@ -1,0 +1,201 @@
+"""The plan of a larger model, from the plan of a smaller one and what is read of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from isoinit._planning.charts import FOLLOWING, carried_all
+from isoinit._planning.decide import Decided, as_given
+from isoinit._planning.plan import Plan
+from isoinit._planning.transfer.depth import deeper
+from isoinit._planning.transfer.equations import system
+from isoinit._planning.transfer.forwards import Offsets, constants, matched
+from isoinit._planning.transfer.gauges import gauges
+from isoinit._planning.transfer.growth import Growth, absolute, growths
+from isoinit._planning.transfer.rules import Grown, Rules, factors
+from isoinit._planning.transfer.ties import tie, tie_alone
+from isoinit._planning.transfer.told import reason, streams, unplaced
+from isoinit._planning.transfer.twins import twins
+from isoinit._writing.entry import Entry
+from isoinit._writing.factors import Factors, Setting
+from isoinit.errors import ArgumentError
+from isoinit.initializers import Constant, Initializer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SAME = 1e-9  # relative difference of scales that rounding leaves
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A model with what was read of it, and what it gets."""
+
+    model: nn.Module
+    batch: Any
+    plan: Plan
+    decided: Decided
+
+
+def transferred(base: Planned, target: Planned, rules: Rules, called: str) -> Plan:
+    """Return the target's plan with the factors of all its parameters, and the scales that go with them.
+
+    Args:
+        base, target: both models, planned alike.
+        rules: what was asked for.
+        called: the base, in words.
+
+    Raises:
+        PlanError: if the models differ in more than width and depth, or the base is the larger one.
+    """
+    before, after = base.decided, target.decided
+    twin = twins(before.roles, after.roles)
+    grown = growths(before.roles, after.roles, twin)
+    pairs = matched(before.graph, after.graph, twin)
+    offsets = constants(before.graph, after.graph, pairs)
+    tie(offsets, before.graph, after.graph, pairs, twin)
+    branches = deeper(before.graph, after.graph, pairs, rules.power, offsets)
+    starts = {name: base.plan.entries[twin[name]] for name in grown}
+    return _planned(target, rules, called, starts, grown, branches, offsets)
+
+
+def transferred_alone(target: Planned, rules: Rules, unit: float) -> Plan:
+    """Return the plan of one model with factors by its own widths, as if tuned at a width of `unit`.
+
+    Args:
+        target: the model.
+        rules: what was asked for.
+        unit: the width of hidden layers for which the settings hold.
+    """
+    roles = target.decided.roles
+    grown = {name: absolute(role, role.layout, unit) for name, role in roles.items()}
+    offsets = Offsets(
+        notes=[
+            "there is no base to compare with: heads of attention and the number of branches count as "
+            "they are, and constants of the forward count as meant"
+        ]
+    )
+    tie_alone(offsets, target.decided, unit)
+    return _planned(target, rules, f"hidden width {unit:g}", {}, grown, {}, offsets)
+
+
+def _planned(
+    target: Planned,
+    rules: Rules,
+    called: str,
+    starts: Mapping[str, Entry],
+    grown: Mapping[str, Growth],
+    branches: Mapping[str, float],
+    offsets: Offsets,
+) -> Plan:
+    """Return the plan with factors, given what both models differ in."""
+    graph, roles, entries = target.decided.graph, target.decided.roles, target.plan.entries
+    held = {name: why for name in entries if (why := _held(target, starts.get(name), name))}
+    made = system(graph, offsets.by_op, set(held))
+    placed = gauges(graph, made)
+    notes = [*offsets.notes, *unplaced(graph, offsets, placed, made), *streams(graph, placed)]
+    found: dict[str, Factors] = {}
+    for name, growth in grown.items():
+        start, entry = starts.get(name, entries[name]), entries[name]
+        one = Grown(
+            roles[name],
+            growth,
+            start.shape,
+            entry.shape,
+            branches.get(name, 1.0),
+            placed.of(name),
+            reason(offsets, placed, name),
+        )
+        found[name] = kept_factors(entry) if entry.kept else factors(rules, one)
+        signal = next((op.outputs[0] for op, _ in graph.uses_of(name) if op.outputs), None)
+        if signal is not None:
+            found[name] = replace(found[name], signal=placed.of(signal))
+    given: dict[str, Initializer] = {}
+    for name, one in found.items():
+        start = starts.get(name, entries[name])
+        try:
+            given[name] = started(start, entries[name], one, roles[name].through == ("add",))
+        except ArgumentError as error:
+            notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
+    plan = _restarted(target, {n: g for n, g in given.items() if g != entries[n].initializer})
+    plan.entries.update((n, replace(e, factors=found[n])) for n, e in plan.entries.items())
+    plan.transfer = Setting(
+        rules.optimizer, rules.decay, rules.depth, called, tuple(dict.fromkeys(notes))
+    )
+    return plan
+
+
+def _held(target: Planned, start: Entry | None, name: str) -> str:
+    """Return why a parameter can have no gauge; "" if it can."""
+    graph, entry = target.decided.graph, target.plan.entries[name]
+    if entry.kept or entry.initializer is None:
+        return "it is kept as it is"
+    if name in graph.parts or name in graph.charts or name in graph.complex:
+        return "a weight is computed of it"
+    if target.decided.roles[name].guess:
+        return "no run used it"
+    shifted = target.decided.roles[name].through == ("add",)
+    first = entry.initializer if start is None else start.initializer
+    try:
+        if first is None or (shifted and not first.is_constant):
+            return "it starts at no constant"
+        first.scaled(2.0)
+    except ArgumentError as error:
+        return str(error)
+    return ""
+
+
+def started(start: Entry, entry: Entry, found: Factors, shifted: bool) -> Initializer:
+    """Return what a parameter starts with: as its twin in the base, times its factor.
+
+    Args:
+        start: the entry of its twin.
+        entry: its own, of a plan for the target alone.
+        found: its factors.
+        shifted: whether the model adds 1 to it before it uses it.
+
+    Raises:
+        ArgumentError: if that has no option that sets its size.
+    """
+    own, first = entry.initializer, start.initializer
+    if own is None or first is None or entry.kept:
+        raise ArgumentError("it is left as it was")
+    if shifted:
+        value = first.mean_for(start.layout)
+        return first if found.gauge == 1 else Constant((1 + value) * found.gauge - 1)
+    if first.is_constant or first.is_fixed:
+        return first if found.gauge == 1 else first.scaled(found.gauge)
+    chosen = own if type(own) is type(first) else first
+    if isinstance(own, FOLLOWING):
+        return own
+    wanted, std = first.std_for(start.layout) * found.std, chosen.std_for(entry.layout)
+    return chosen if abs(wanted / std - 1) < SAME else chosen.scaled(wanted / std)
+
+
+def kept_factors(entry: Entry) -> Factors:
+    """Return the factors of a parameter that keeps its values: ones."""
+    kind = "frozen" if entry.kept == "frozen" else "kept"
+    decays = len(entry.shape) >= 2
+    return Factors(kind, 1.0, 1.0, 1.0, 1.0, decays=decays, reason=entry.reason)
+
+
+def _restarted(target: Planned, given: Mapping[str, Initializer]) -> Plan:
+    """Return the target's plan with other starts, and with what is expected of its signal then."""
+    plan, decided = target.plan, target.decided
+    before = decided.choices
+    changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
+    choices = carried_all(decided.graph, decided.roles, {**before, **changed}, given)
+    again = as_given(target.model, target.batch, decided.graph, decided.roles, choices)
+    walked = again.expected
+    entries = {
+        name: replace(
+            entry,
+            initializer=choices[name].initializer,
+            expected=walked.signal.get(name),
+            expected_gradient=walked.gradient.get(name),
+        )
+        for name, entry in plan.entries.items()
+    }
+    return replace(plan, entries=entries)

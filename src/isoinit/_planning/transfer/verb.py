@@ -1,0 +1,170 @@
+"""The verb `transfer`: the plan and the optimizer's groups of a large model from a small one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from isoinit._planning.transfer.rules import Rules
+from isoinit._planning.transfer.transferred import (
+    Planned,
+    transferred,
+    transferred_alone,
+)
+from isoinit._planning.transfer.transfers import Transfer
+from isoinit._planning.verbs import planned
+from isoinit._system.alone import alone
+from isoinit._system.packages import needs
+from isoinit._system.signals import call_user
+from isoinit.errors import ArgumentError, TraceError
+from isoinit.initializers import Initializer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def transfer(
+    model: nn.Module | Callable[[int], nn.Module],
+    target: nn.Module | int | None = None,
+    batch: Any = None,
+    *,
+    base: int | None = None,
+    unit: float | None = None,
+    optimizer: str = "adamw",
+    decay: str = "mup",
+    depth: str | None = "completep",
+    method: str = "auto",
+    recipe: str | None = None,
+    overrides: Mapping[str, Initializer] | None = None,
+    keep: str = "own",
+) -> Transfer:
+    """Return the initial scales and the optimizer's groups of a large model, tuned on a small one.
+
+    The settings that are best for the base (learning rate, weight decay, ε, and the scales of its plan)
+    are multiplied by factors for every parameter of the target, so that they stay best as the width
+    and the depth grow. The factors are those of μP, CompleteP and the spectral condition. What these
+    put into the forward goes into the parameters, so no model is changed: scores over 1/d, a tied
+    readout over m, branches over their number (see `Factors.gauge`). Both models are read and planned
+    as `isoinit.plan` does. Nothing is trained, and nothing is changed.
+
+    Args:
+        model: the base; or a function of the width (or the depth, or any other size) that builds one;
+            or, with `unit`, the model itself.
+        target: the larger model; for a function, its larger argument.
+        batch: an example input, as for `isoinit.plan`, for both.
+        base: for a function, its smaller argument: the size at which you tune.
+        unit: for one model without a base, the hidden width for which the settings hold. Then heads
+            and depth count as they are.
+        optimizer: "adamw", "adam", "sgd" (with or without momentum), or "muon" (torch's, for hidden
+            matrices, beside AdamW for the rest; "muon:match_rms_adamw" if it adjusts its rate so).
+        decay: how weight decay follows the width: "mup" keeps learning rate times decay, "constant"
+            keeps decay, "sqrt" keeps their geometric mean. All are defended; see docs/transfer-rules.md.
+        depth: "completep" divides residual branches by their number (α = 1), "mup" by its root
+            (α = ½); None leaves them.
+        method: as for `isoinit.plan`, for both models.
+        recipe: as for `isoinit.plan`.
+        overrides: as for `isoinit.plan`.
+        keep: as for `isoinit.plan`. What is kept has factors of one.
+
+    Returns:
+        The transfer: print it for a table, `plan.apply` it, make `groups` of it.
+
+    Raises:
+        ArgumentError: for an unknown option, an optimizer whose factors are not known, or models and
+            sizes that do not go together.
+        PlanError: if the models differ in more than width and depth (naming a parameter without a
+            counterpart), or the base is larger than the target.
+        TraceError: if one of the models refuses the batch, saying which.
+
+    Source: Yang et al. 2022 (arXiv 2203.03466), tables 3 and 8, Lemma J.1; Dey et al. 2025 (CompleteP,
+    arXiv 2505.01618), table 1; Yang, Simon & Bernstein 2023 (arXiv 2310.17813).
+
+    Example:
+        >>> import isoinit, torch
+        >>> nn = torch.nn
+        >>> def build(width):
+        ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+        ...                          nn.Linear(width, 2))
+        >>> t = isoinit.transfer(build, base=64, target=256, batch=torch.zeros(1, 8))
+        >>> [(n, f.lr) for n, f in t.factors.items() if "weight" in n]
+        [('0.weight', 1.0), ('2.weight', 0.25), ('4.weight', 0.25)]
+    """
+    with needs("torch", "isoinit.transfer"):
+        from torch import nn
+    rules = Rules(optimizer, decay, depth)
+    options = {"method": method, "recipe": recipe, "overrides": overrides, "keep": keep}
+    with alone():
+        if unit is not None:
+            if base is not None or target is not None or not isinstance(model, nn.Module):
+                raise ArgumentError(
+                    "unit= is for one model without a base: give transfer(model, batch=batch, "
+                    "unit=256), or leave it out"
+                )
+            if not unit > 0:
+                raise ArgumentError(f"unit={unit!r}: expected a width above 0")
+            return Transfer(
+                transferred_alone(_planned(model, batch, options, "model"), rules, unit)
+            )
+        small, large, called = _models(model, target, base)
+        plans = [
+            _planned(one, batch, options, what)
+            for one, what in ((small, "base"), (large, "target"))
+        ]
+        return Transfer(transferred(*plans, rules, called))
+
+
+def _models(
+    model: nn.Module | Callable[[int], nn.Module], target: nn.Module | int | None, base: int | None
+) -> tuple[nn.Module, nn.Module, str]:
+    """Return the base, the target, and the base in words.
+
+    Raises:
+        ArgumentError: if what was given is no pair of models.
+    """
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        if base is not None or not isinstance(target, nn.Module):
+            raise ArgumentError(
+                "expected two models, transfer(base_model, target_model, batch), or a function and two "
+                f"sizes, transfer(build, base=64, target=1024, batch=batch); found target={target!r}"
+                if not isinstance(target, nn.Module)
+                else f"base={base!r} is for a function that builds models; the base is a model already"
+            )
+        return model, target, type(model).__name__
+    sizes = {"base": base, "target": target}
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ArgumentError(
+                f"{name}={size!r}: expected a whole number, at least 1, that build takes: "
+                "transfer(build, base=64, target=1024, batch=batch)"
+            )
+    assert isinstance(base, int)
+    assert isinstance(target, int)
+    if base > target:
+        raise ArgumentError(f"base={base} is larger than target={target}: tune on the smaller one")
+    if not callable(model):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; expected a torch.nn.Module, or a function of a size "
+            "that builds one"
+        )
+    built = [call_user(model, size) for size in (base, target)]
+    for size, one in zip((base, target), built, strict=True):
+        if not isinstance(one, nn.Module):
+            raise ArgumentError(
+                f"build({size}) returned a {type(one).__name__}; expected a torch.nn.Module"
+            )
+    return built[0], built[1], f"{type(built[0]).__name__} of size {base}"
+
+
+def _planned(model: nn.Module, batch: Any, options: Mapping[str, Any], what: str) -> Planned:
+    """Return a model with its plan.
+
+    Raises:
+        TraceError: if it refuses the batch, saying which of the two it is.
+    """
+    try:
+        plan, decided, given = planned(model, batch, **options)
+    except TraceError as error:
+        raise TraceError(f"the {what} refuses the batch: {error}") from error
+    return Planned(model, given, plan, decided)
