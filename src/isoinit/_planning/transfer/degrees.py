@@ -7,6 +7,7 @@ GELU or a softmax is not: what goes into it must keep its size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 from isoinit._reading.graph import Array, Op, ReplayError
 
 LENGTH = 24  # of the rows that an operation is run on: with factors of 2 and 3, for several axes
-POWERS = (0.0, 1.0, 2.0, -1.0, 0.5, -0.5, -2.0, 3.0)
+POWERS = (1.0, 0.0, 2.0, -1.0, 0.5, -0.5, -2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,14 @@ def _played(op: Op, given: Sequence[Array]) -> Sequence[Array]:
     shape = _shape(op.rank)
     given = [row.reshape(shape) for row in given]
     if op.mixed is not None:
-        constants = [np.resize(np.asarray(row, np.float64), shape) for row in op.mixed.rows]
+        constants = [_spread(np.asarray(row, np.float64).ravel(), shape) for row in op.mixed.rows]
         return op.mixed.replay([*given, *constants])
     return op.play(given)
+
+
+def _spread(row: Array, shape: tuple[int, ...]) -> Array:
+    """Return as many values as a shape has elements, evenly from all of a row."""
+    return row[np.linspace(0, row.size - 1, math.prod(shape)).astype(int)].reshape(shape)
 
 
 def _shape(rank: int) -> tuple[int, ...]:
