@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from isoinit._planning.transfer.degrees import degrees
-from isoinit._reading.graph import BESIDE, Graph, Op, Use
+from isoinit._planning.transfer.lines import line
+from isoinit._reading.graph import BESIDE, Graph, Join, Op, Use
 
 Key: TypeAlias = "int | str"  # the number of a value, or the name of a parameter
 
@@ -69,6 +70,11 @@ def system(graph: Graph, offsets: Mapping[int, float], fixed: set[str]) -> Syste
     return made
 
 
+def skipped(join: Join) -> int:
+    """Return what a residual sum adds its branch to."""
+    return next((v for v in join.op.inputs if v != join.branch), join.branch)
+
+
 def norm_steps(graph: Graph) -> set[int]:
     """Return the operations inside norm layers that are spelled out in steps, but for each last one."""
     found: set[int] = set()
@@ -91,8 +97,7 @@ def _equations(graph: Graph, op: Op, fixed: set[Key]) -> Iterator[dict[Key, floa
     if op.index in graph.norms:
         yield from _of_norm(op, fixed)
     elif (join := graph.joins.get(op.index)) is not None:
-        skip = next((v for v in op.inputs if v != join.branch), join.branch)
-        yield _equal(skip, op.outputs[0])
+        yield _equal(skipped(join), op.outputs[0])
         yield _equal(join.branch, op.outputs[0])
     elif op.kind == "map" and op.outputs:
         yield from _of_map(op, fixed)
@@ -123,9 +128,8 @@ def _equations(graph: Graph, op: Op, fixed: set[Key]) -> Iterator[dict[Key, floa
 
 
 def _key(use: Use, fixed: set[Key]) -> str:
-    """Return the parameter of a use; it is fixed unless the operation uses it as it is."""
-    shifted = use.through == ("add",) and use.slot == "scale"
-    if use.made is not None or (use.through and not shifted):
+    """Return the parameter of a use; it is fixed unless what is used is a line of it."""
+    if line(use) is None:
         fixed.add(use.parameter)
     return use.parameter
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from isoinit._planning.transfer.degrees import outputs, rows
 from isoinit._planning.transfer.equations import norm_steps
+from isoinit._planning.transfer.lines import line
 from isoinit._reading.generated import factors
-from isoinit._reading.graph import Graph, Op, ReplayError, run_ops
+from isoinit._reading.graph import COMPOSED, Graph, Op, ReplayError, run_ops
 
 NEAR = 1e-6  # relative difference of constants that rounding leaves
 
@@ -93,6 +94,7 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
     inside = norm_steps(target)
     for op in target.ops:
         other = pairs.get(op.index)
+        _compare_weights(found, other, op)
         if op.index in inside or op.kind in ("norm", "lookup", "recurrent", "map"):
             continue
         if op.index in target.norms:
@@ -103,6 +105,23 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
             _compare_sums(found, base, target, other, op)
             _compare_values(found, other, op)
     return found
+
+
+def _compare_weights(found: Offsets, other: Op | None, op: Op) -> None:
+    """Compare what weights are multiplied by before they are used."""
+    for use in op.uses:
+        if use.made is None or use.slot not in COMPOSED:
+            continue
+        twins = [] if other is None else [u for u in other.uses if u.slot == use.slot]
+        before, after = line(twins[0]) if twins else None, line(use)
+        if before is None or after is None or after[1] or before[1]:
+            found.notes.append(
+                f"{use.parameter!r} is no weight itself, one is computed of it: it has the factors of a "
+                "weight of its shape, which are not proven for it"
+            )
+        else:
+            times = after[0] / before[0]
+            found.add(op, times, f"the model itself multiplies the weight by {times:.4g} more")
 
 
 def _compare_attention(

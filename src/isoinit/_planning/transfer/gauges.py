@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoinit._planning.transfer.equations import Equation, Key, System
-from isoinit._reading.graph import Graph, Op
+from isoinit._planning.transfer.equations import Equation, Key, System, skipped
+from isoinit._reading.graph import Graph, Op, Use
 
 EXACT = 1e-9
 SMALL = 1e-4  # weighs values against parameters, whose gauges are kept small
@@ -53,7 +53,7 @@ class _Solver:
     def __init__(self, graph: Graph, system: System) -> None:
         self.graph, self.system = graph, system
         self.ops = {op.index: op for op in graph.ops}
-        self.streams = {v for j in graph.joins.values() for v in (j.start, *j.op.outputs)}
+        self.streams = {v for j in graph.joins.values() for v in (skipped(j), *j.op.outputs)}
         self.at: dict[Key, list[Equation]] = {}
         for equation in system.equations:
             for key in equation.terms:
@@ -81,8 +81,10 @@ class _Solver:
     def _place(self, seeds: list[Equation], found: Gauges) -> None:
         """Solve one group with as few parameters as it takes, and add what it gives."""
         makers = self._makers(seeds)
+        tied = {use.parameter for seed in seeds for use in self._weights(seed)}
         tries: list[tuple[Callable[[], set[str]], Collection[Key]]] = [
             (set, self.streams),
+            (lambda: makers - tied, self.streams),
             (lambda: makers, self.streams),
             (lambda: makers | self._readers(makers), self.streams),
             (lambda: makers | self._writers(), ()),
@@ -158,6 +160,11 @@ class _Solver:
             found |= self._before(op, [join.branch] if join is not None else None)
         return found - self.system.fixed
 
+    def _weights(self, seed: Equation) -> tuple[Use, ...]:
+        """The weights of a map whose result is multiplied: these have uses elsewhere."""
+        op = self.ops[seed.op]
+        return op.uses if op.kind == "map" else ()
+
     def _before(self, op: Op, values: list[int] | None) -> set[str]:
         found = set[str]() if values else {use.parameter for use in op.uses}
         waiting = list(values or op.inputs)
@@ -201,7 +208,7 @@ class _Solver:
         found = set[str]()
         for join in self.graph.joins.values():
             found |= self._before(join.op, [join.branch])
-            start = self.graph.producers.get(join.start)
+            start = self.graph.producers.get(skipped(join))
             if start is not None and start.index not in self.graph.joins:
                 found |= {use.parameter for use in start.uses}
                 if not self._absorbs(start):

@@ -14,6 +14,7 @@ from isoinit._planning.transfer.equations import system
 from isoinit._planning.transfer.forwards import Offsets, constants, matched
 from isoinit._planning.transfer.gauges import gauges
 from isoinit._planning.transfer.growth import Growth, absolute, growths
+from isoinit._planning.transfer.lines import shift
 from isoinit._planning.transfer.rules import Grown, Rules, factors
 from isoinit._planning.transfer.ties import tie, tie_alone
 from isoinit._planning.transfer.told import reason, streams, unplaced
@@ -116,7 +117,7 @@ def _planned(
     for name, one in found.items():
         start = starts.get(name, entries[name])
         try:
-            given[name] = started(start, entries[name], one, roles[name].through == ("add",))
+            given[name] = started(start, entries[name], one, shift(graph, name))
         except ArgumentError as error:
             notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
     plan = _restarted(target, {n: g for n, g in given.items() if g != entries[n].initializer})
@@ -136,10 +137,9 @@ def _held(target: Planned, start: Entry | None, name: str) -> str:
         return "a weight is computed of it"
     if target.decided.roles[name].guess:
         return "no run used it"
-    shifted = target.decided.roles[name].through == ("add",)
     first = entry.initializer if start is None else start.initializer
     try:
-        if first is None or (shifted and not first.is_constant):
+        if first is None or (shift(graph, name) and not first.is_constant):
             return "it starts at no constant"
         first.scaled(2.0)
     except ArgumentError as error:
@@ -147,14 +147,14 @@ def _held(target: Planned, start: Entry | None, name: str) -> str:
     return ""
 
 
-def started(start: Entry, entry: Entry, found: Factors, shifted: bool) -> Initializer:
+def started(start: Entry, entry: Entry, found: Factors, shifted: float) -> Initializer:
     """Return what a parameter starts with: as its twin in the base, times its factor.
 
     Args:
         start: the entry of its twin.
         entry: its own, of a plan for the target alone.
         found: its factors.
-        shifted: whether the model adds 1 to it before it uses it.
+        shifted: what the model adds to it before it uses it.
 
     Raises:
         ArgumentError: if that has no option that sets its size.
@@ -163,8 +163,8 @@ def started(start: Entry, entry: Entry, found: Factors, shifted: bool) -> Initia
     if own is None or first is None or entry.kept:
         raise ArgumentError("it is left as it was")
     if shifted:
-        value = first.mean_for(start.layout)
-        return first if found.gauge == 1 else Constant((1 + value) * found.gauge - 1)
+        value = first.mean_for(start.layout) + shifted
+        return first if found.gauge == 1 else Constant(value * found.gauge - shifted)
     if first.is_constant or first.is_fixed:
         return first if found.gauge == 1 else first.scaled(found.gauge)
     chosen = own if type(own) is type(first) else first

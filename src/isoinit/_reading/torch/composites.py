@@ -40,6 +40,13 @@ STEPS: dict[str, Callable[..., torch.Tensor]] = {
     "linalg_multi_dot": _chain,
     "multi_dot": _chain,
 }
+# The operands that may be given by name, in their order.
+OPERANDS: dict[str, tuple[str, ...]] = {
+    "addcmul": ("input", "tensor1", "tensor2"),
+    "addcdiv": ("input", "tensor1", "tensor2"),
+    "baddbmm": ("input", "batch1", "batch2"),
+    "addmm": ("input", "mat1", "mat2"),
+}
 
 
 def in_steps(
@@ -59,6 +66,9 @@ def in_steps(
         weight: how a tensor is made of parameters; None for others. A layer's product is read whole.
     """
     steps = STEPS.get(name)
+    named = [kwargs[key] for key in OPERANDS.get(name, ()) if key in kwargs]
+    args = (*args, *named)
+    kwargs = {key: value for key, value in kwargs.items() if key not in OPERANDS.get(name, ())}
     if steps is None or "out" in kwargs or not kwargs.keys() <= {"value", "beta", "alpha"}:
         return None
     if steps is _chain:
