@@ -9,7 +9,7 @@ it, else all that write to the residual streams. What has no solution only the f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,33 +79,48 @@ class _Solver:
         yield from (members for _, members in groups)
 
     def _place(self, seeds: list[Equation], found: Gauges) -> None:
-        """Solve one group with as few parameters as it takes, and add what it gives."""
+        """Solve one group: as multipliers that cancel, else one by one, else those left at once."""
+        if self._added(seeds, found, self._solved(seeds, set(), self.streams)):
+            return
+        single = {id(seed): self._near([seed]) for seed in seeds}
+        left = [seed for seed in seeds if single[id(seed)] is None]
+        rest = [seed for seed in seeds if single[id(seed)] is not None]
+        together = self._joined(left) if len(left) > 1 else None
+        if left and together is None and rest and self._added(seeds, found, self._near(seeds)):
+            return  # what one of them wants the others can make up for
+        for seed in rest:
+            self._added([seed], found, single[id(seed)])
+        if not left or self._added(left, found, together):
+            return
+        writers = self._makers(left) | self._writers()
+        if self._added(left, found, self._solved(left, writers, ())):
+            found.whole += [seed.op for seed in left]
+        elif len(left) > 1:  # one that has no place is in the way of the others
+            for seed in left:
+                self._place([seed], found)
+        else:
+            found.left.append(left[0].op)
+
+    def _joined(self, seeds: list[Equation]) -> dict[Key, float] | None:
+        """Solve several multipliers at once: as some that cancel, else by what is near."""
+        sizes = self._solved(seeds, set(), self.streams)
+        return self._near(seeds) if sizes is None else sizes
+
+    def _near(self, seeds: list[Equation]) -> dict[Key, float] | None:
+        """Solve multipliers by what makes their signals, or that and what reads these."""
         makers = self._makers(seeds)
         tied = {use.parameter for seed in seeds for use in self._weights(seed)}
-        tries: list[tuple[Callable[[], set[str]], Collection[Key]]] = [
-            (set, self.streams),
-            (lambda: makers - tied, self.streams),
-            (lambda: makers, self.streams),
-            (lambda: makers | self._readers(makers), self.streams),
-            (lambda: makers | self._writers(), ()),
-        ]
-        for allowed, still in tries:
-            sizes = self._solved(seeds, allowed(), still)
-            if sizes is not None:
-                break
-        else:
-            if len(seeds) > 1:  # one that has no place is in the way of the others
-                for seed in seeds:
-                    self._place([seed], found)
-            else:
-                found.left.append(seeds[0].op)
-            return
-        if not still:
-            found.whole += [seed.op for seed in seeds]
-        for key, size in sizes.items():
+        tries = [makers - tied, makers, makers | self._readers(makers)]
+        found = (self._solved(seeds, allowed, self.streams) for allowed in tries)
+        return next((sizes for sizes in found if sizes is not None), None)
+
+    def _added(self, seeds: list[Equation], found: Gauges, sizes: dict[Key, float] | None) -> bool:
+        """Add what solves some multipliers; return whether anything does."""
+        for key, size in (sizes or {}).items():
             found.sizes[key] = found.sizes.get(key, 0.0) + size
             if isinstance(key, str):
                 found.why.setdefault(key, []).extend(seed.op for seed in seeds)
+        return sizes is not None
 
     def _solved(
         self, seeds: list[Equation], allowed: set[str], still: Collection[Key]
@@ -157,7 +172,10 @@ class _Solver:
         for seed in seeds:
             op = self.ops[seed.op]
             join = self.graph.joins.get(op.index)
-            found |= self._before(op, [join.branch] if join is not None else None)
+            near = [join.branch] if join is not None else None
+            if op.name == "scaled_dot_product_attention":
+                near = list(op.inputs[:2])
+            found |= self._before(op, near)
         return found - self.system.fixed
 
     def _weights(self, seed: Equation) -> tuple[Use, ...]:

@@ -40,7 +40,7 @@ def streams(graph: Graph, placed: Gauges) -> list[str]:
     """Return a sentence if a whole residual stream is stored smaller."""
     if not placed.whole:
         return []
-    sizes = {placed.of(v) for j in graph.joins.values() for v in j.op.outputs} - {1.0}
+    sizes = {round(placed.of(v), 9) for j in graph.joins.values() for v in j.op.outputs} - {1.0}
     times = ", ".join(f"{size:.4g}" for size in sorted(sizes))
     return [
         f"all that writes to a residual stream is stored ×{times}, since nothing nearer can take a "
