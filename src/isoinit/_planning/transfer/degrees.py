@@ -1,8 +1,8 @@
 """How an operation answers to larger inputs: the powers of its signals, found by running it.
 
-An operation is homogeneous if inputs that are twice as large give an output that is 2^k times as large:
-a ReLU (k = 1), a square (2), a quotient (1 and -1), a sum (1, if all that it adds is scaled alike). A
-GELU or a softmax is not: what goes into it must keep its size.
+An operation is homogeneous if inputs twice as large give an output 2^k times as large: a ReLU (k = 1),
+a square (2), a quotient (1 and -1), a sum (1, if all that it adds is scaled alike). A GELU is not: its
+input must keep its size.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _played(op: Op, given: Sequence[Array]) -> Sequence[Array]:
 
 def _spread(row: Array, shape: tuple[int, ...]) -> Array:
     """Return as many values as a shape has elements, evenly from all of a row."""
-    return row[np.linspace(0, row.size - 1, math.prod(shape)).astype(int)].reshape(shape)
+    places = np.linspace(0, row.size - 1, math.prod(shape)).astype(int)
+    return np.asarray(row[places].reshape(shape), np.float64)
 
 
 def _shape(rank: int) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ def deeper(
     What a branch is to be divided by is added to the offsets.
 
     Args:
-        base, target: the two readings.
+        base: the reading of the smaller model.
+        target: that of the larger one.
         pairs: the operation of the base that each of the target stands for, by index.
         power: the α by which branches are divided; 0 divides none, and tells of none.
         offsets: as `forwards.constants` returns them.
@@ -42,9 +43,9 @@ def deeper(
             normed.add(join.stream)
     for stream in sorted(normed):
         offsets.notes.append(
-            f"a norm layer stands behind the sums of residual stream {stream + 1}: the factors for the "
-            "depth are published for norms before the branches, and transfer over depth is not known "
-            "for such a model"
+            f"a norm layer stands behind the sums of residual stream {stream + 1}: the factors for "
+            "the depth are published for norms before the branches, and transfer over depth is not "
+            "known for such a model"
         )
     return found
 

@@ -4,7 +4,8 @@ In a model that is stored with gauges every value is some factor times what it i
 papers' multipliers in its forward. The logarithms of these factors, one for each value and each
 parameter, obey one linear equation for each thing that an operation does: a linear map adds its
 weight's to its input's, a sum wants equal ones, what is not homogeneous wants none. A multiplier is
-the constant term of such an equation. (Yang & Hu 2021, abc-parametrizations, are the case of one layer.)
+the constant term of such an equation. (Yang et al. 2022, Lemma J.1, is
+the case of one layer.)
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def skipped(join: Join) -> int:
 
 
 def norm_steps(graph: Graph) -> set[int]:
-    """Return the operations inside norm layers that are spelled out in steps, but for each last one."""
+    """Return the operations inside norm layers that are spelled out in steps, but the last ones."""
     found: set[int] = set()
     for index, value in graph.norms.items():
         op = next(op for op in graph.ops if op.index == index)

@@ -3,8 +3,8 @@
 Two things differ. A model changes constants with its width or depth by itself: scores by 1/√d, tables
 by √d, branches by 1/N. And what the papers put into the forward is missing: scores over 1/d, a readout
 over m, branches over the depth. Both are told as one number for each operation, so that neither is
-done twice. Operations of the two readings are matched by what leads to them, and constants are compared
-by running both on the same numbers.
+done twice. Operations of the two readings are matched by what leads to them, and constants are
+compared by running both on the same numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from isoinit._planning.transfer.degrees import outputs, rows
 from isoinit._planning.transfer.equations import norm_steps
 from isoinit._planning.transfer.lines import line
 from isoinit._reading.generated import factors
-from isoinit._reading.graph import COMPOSED, Graph, Op, ReplayError, run_ops
+from isoinit._reading.graph import BESIDE, COMPOSED, Graph, Op, ReplayError, run_ops
 
 NEAR = 1e-6  # relative difference of constants that rounding leaves
 
@@ -87,7 +87,8 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
     """Return what the target multiplies by where the base, and a sum of more terms, would not.
 
     Args:
-        base, target: the two readings.
+        base: the reading of the smaller model.
+        target: that of the larger one.
         pairs: the operation of the base that each of the target stands for, by index.
     """
     found = Offsets()
@@ -104,6 +105,7 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
         else:
             _compare_sums(found, base, target, other, op)
             _compare_values(found, other, op)
+            _tell_unknown(found, base, target, other, op)
     return found
 
 
@@ -116,8 +118,8 @@ def _compare_weights(found: Offsets, other: Op | None, op: Op) -> None:
         before, after = line(twins[0]) if twins else None, line(use)
         if before is None or after is None or after[1] or before[1]:
             found.notes.append(
-                f"{use.parameter!r} is no weight itself, one is computed of it: it has the factors of a "
-                "weight of its shape, which are not proven for it"
+                f"{use.parameter!r} is no weight itself, one is computed of it: it has the factors of "
+                "a weight of its shape, which are not proven for it"
             )
         else:
             times = after[0] / before[0]
@@ -186,6 +188,21 @@ def _compare_values(found: Offsets, other: Op | None, op: Op) -> None:
         )
 
 
+def _tell_unknown(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
+    """Tell of a function of several signals that cannot be run, where these grow."""
+    plain = op.uses or op.kind == "move" or op.name in BESIDE or op.detail.becomes
+    if plain or len(op.inputs) < 2 or outputs(op, rows(len(op.inputs))) is not None:
+        return
+    sizes = [target.sizes.get(v) for v in op.inputs]
+    if other is None or sizes != [base.sizes.get(v) for v in other.inputs]:
+        near = next((n for v in op.inputs if (n := parameter_before(target, v))), "the input")
+        why = op.unplayed or "it cannot be run alone"
+        found.notes.append(
+            f"{op.name} behind {near!r} is not understood ({why}): if it sums over more units than in "
+            "the base, its result is to be divided by their growth"
+        )
+
+
 def _times(before: np.ndarray, after: np.ndarray) -> float | None:
     """Return how many times larger one result is than the other; 1 where that is not to be said."""
     finite = np.isfinite(before) & np.isfinite(after)
@@ -206,9 +223,9 @@ def _compare_norms(found: Offsets, base: Graph, target: Graph, other: Op | None,
         found.notes.append(_unmatched(target, op, "whether it norms more units"))
         return
     before = base.sizes.get(base.norms[other.index], (1,))[-1]
-    sizes = [_normed_size(target, op, n) for n in (16, 64)]
-    if before != width and None not in sizes:
-        power = math.log(sizes[1] / sizes[0]) / math.log(4)
+    small, large = (_normed_size(target, op, n) for n in (16, 64))
+    if before != width and small and large:
+        power = math.log(large / small) / math.log(4)
         if abs(power) > 0.05:
             power = round(2 * power) / 2
             found.add(op, (width / before) ** power, f"{op.name} divides by the length of a vector")
@@ -236,7 +253,7 @@ def _normed_size(graph: Graph, op: Op, width: int) -> float | None:
 def _unmatched(graph: Graph, op: Op, what: str) -> str:
     """Return the note for an operation that the base has no counterpart of."""
     near = next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
-    return f"{op.name} behind {near!r} has no counterpart in the forward of the base: not known is {what}"
+    return f"{op.name} behind {near!r} has no counterpart in the base: not known is {what}"
 
 
 def parameter_before(graph: Graph, value: int) -> str:

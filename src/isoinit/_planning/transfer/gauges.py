@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isoinit._planning.transfer.equations import Equation, Key, System, skipped
-from isoinit._reading.graph import Graph, Op, Use
+from isoinit._reading.graph import Array, Graph, Op, Use
 
 EXACT = 1e-9
-SMALL = 1e-4  # weighs values against parameters, whose gauges are kept small
 
 
 @dataclass
@@ -45,6 +44,41 @@ class Gauges:
 def gauges(graph: Graph, system: System) -> Gauges:
     """Return where the multipliers of a forward go."""
     return _Solver(graph, system).solve()
+
+
+def _equal_values(region: list[Equation], free: set[Key]) -> dict[Key, int]:
+    """Return for each free value one that stands for all that must be as large."""
+    same: dict[Key, int] = {key: key for key in free if isinstance(key, int)}
+
+    def first(key: int) -> int:
+        while same[key] != key:
+            same[key] = key = same[same[key]]
+        return key
+
+    for equation in region:
+        keys = list(equation.terms)
+        if not equation.offset and sorted(equation.terms.values()) == [-1.0, 1.0]:
+            one, other = keys
+            if one in same and other in same:
+                same[first(same[one])] = first(same[other])
+    return {key: first(stands) for key, stands in same.items()}
+
+
+def _least(matrix: Array, wanted: Array, values: int) -> Array | None:
+    """Return the solution whose gauges of parameters are least; None if there is none.
+
+    Args:
+        matrix: the factors, a row an equation: columns of values, then those of parameters.
+        wanted: the right side.
+        values: how many columns are values, whose size costs nothing.
+    """
+    left, right = matrix[:, :values], matrix[:, values:]
+    basis, sizes, _ = np.linalg.svd(left, full_matrices=True)
+    rest = basis[:, int((sizes > EXACT).sum()) :].T  # what no value can make up for
+    names = np.linalg.pinv(rest @ right, rcond=EXACT) @ (rest @ wanted)
+    found = np.linalg.pinv(left, rcond=EXACT) @ (wanted - right @ names)
+    error = np.abs(left @ found + right @ names - wanted).max(initial=0.0)
+    return np.concatenate([found, names]) if error < EXACT else None
 
 
 class _Solver:
@@ -127,24 +161,27 @@ class _Solver:
     ) -> dict[Key, float] | None:
         """Return the gauges that solve a group's equations with these parameters; None if none do."""
         region = self._region(seeds, allowed, still)
-        keys = sorted(
-            {k for e in region for k in e.terms if self._free(k, allowed, still)}, key=str
-        )
-        place = {key: at for at, key in enumerate(keys)}
-        matrix = np.zeros((len(region), len(keys)))
+        free = {k for e in region for k in e.terms if self._free(k, allowed, still)}
+        same = _equal_values(region, free)
+        values = sorted({same[k] for k in free if isinstance(k, int)})
+        names = sorted(k for k in free if isinstance(k, str))
+        place = {key: at for at, key in enumerate([*values, *names])}
         chosen = {id(seed) for seed in seeds}
-        wanted = np.array([-e.offset if id(e) in chosen else 0.0 for e in region])
-        for row, equation in enumerate(region):
+        rows, wanted = list[list[float]](), list[float]()
+        for equation in region:
+            row = [0.0] * len(place)
             for key, factor in equation.terms.items():
-                if key in place:
-                    matrix[row, place[key]] += factor
-        weights = np.array([1.0 if isinstance(key, str) else 1 / SMALL for key in keys])
-        if not keys:
-            return {} if not np.abs(wanted).max(initial=0.0) > EXACT else None
-        found = weights * np.linalg.lstsq(matrix * weights, wanted, rcond=1e-12)[0]
-        if np.abs(matrix @ found - wanted).max() > EXACT * max(1.0, float(np.abs(wanted).max())):
+                if key in free:
+                    row[place[same.get(key, key)]] += factor
+            offset = equation.offset if id(equation) in chosen else 0.0
+            if any(row) or offset:
+                rows.append(row)
+                wanted.append(-offset)
+        found = _least(np.array(rows).reshape(len(rows), -1), np.array(wanted), len(values))
+        if found is None:
             return None
-        return {k: s for k, s in zip(keys, map(float, found), strict=True) if abs(s) > 1e-7}
+        sizes = {key: float(found[place[same.get(key, key)]]) for key in free}
+        return {key: size for key, size in sizes.items() if abs(size) > EXACT}
 
     def _free(self, key: Key, allowed: Collection[str], still: Collection[Key]) -> bool:
         if key in self.system.fixed or key in still:
@@ -222,7 +259,7 @@ class _Solver:
         return found - self.system.fixed
 
     def _writers(self) -> set[str]:
-        """The parameters nearest before the residual streams: what they start with, and all branches."""
+        """The parameters nearest before the streams: of what they start with, and of all branches."""
         found = set[str]()
         for join in self.graph.joins.values():
             found |= self._before(join.op, [join.branch])

@@ -57,7 +57,7 @@ def absolute(role: Role, layout: Layout, unit: float) -> Growth:
         beside_output = role.end == "output"
         grown = 1.0 if beside_output else max(math.prod(layout.shape), 1) / unit
         return Growth(1.0, grown, grown)
-    stack, out, in_, taps = layout.maps_shape
+    _, out, in_, taps = layout.maps_shape
     made = 1.0 if role.end == "output" else out / unit
     if layout.kind == "embedding":
         return Growth(1.0, made, made)

@@ -1,4 +1,4 @@
-"""Parameters that a model changes by a line before it uses them: 1 + w for a gain, c·w for a weight."""
+"""Parameters of which a model uses a line: 1 + w for a gain, c·w for a weight."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Parameters with several uses: a table that is a readout, too.
 
-The first use decides the factors. A use that sums over more terms wants smaller ones: in the papers the
-forward multiplies its result (Yang et al. 2022, table 8: the output of a tied table over m).
+The first use decides the factors. A use that sums over more terms wants smaller ones: in the papers
+the forward divides its result (Yang et al. 2022, table 8: the output of a tied table over m).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def tie(
 
     Args:
         offsets: as `forwards.constants` returns them.
-        base, target: the two readings.
+        base: the reading of the smaller model.
+        target: that of the larger one.
         pairs: the operation of the base that each of the target stands for, by index.
         twin: the parameter of the base that each of the target stands for.
     """
@@ -35,8 +36,8 @@ def tie(
             ]
             if not uses:
                 offsets.notes.append(
-                    f"{name!r} is used in {op.name} (operation {op.index}), which has no counterpart in "
-                    "the base: its factors are those of its other uses"
+                    f"{name!r} is used in {op.name} (operation {op.index}), which has no counterpart "
+                    "in the base: its factors are those of its other uses"
                 )
                 continue
             grown = growth(uses[0].layout, use.layout)

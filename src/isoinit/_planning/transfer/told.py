@@ -30,8 +30,8 @@ def unplaced(graph: Graph, offsets: Offsets, placed: Gauges, system: System) -> 
         found.setdefault((op.name, round(times, 9), offsets.why[index]), []).append(near)
     return [
         f"no parameter can take a multiplier of {times:.4g}: multiply the result of {name} behind "
-        f"{names[0]!r}{f' and {len(names) - 1} more' * (len(names) > 1)} by it in the forward ({why}), or "
-        "the model does not transfer exactly"
+        f"{names[0]!r}{f' and {len(names) - 1} more' * (len(names) > 1)} by it in the forward "
+        f"({why}), or the model does not transfer exactly"
         for (name, times, why), names in found.items()
     ]
 

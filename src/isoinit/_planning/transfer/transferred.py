@@ -41,10 +41,11 @@ class Planned:
 
 
 def transferred(base: Planned, target: Planned, rules: Rules, called: str) -> Plan:
-    """Return the target's plan with the factors of all its parameters, and the scales that go with them.
+    """Return the target's plan with the factors of all its parameters, and the scales to them.
 
     Args:
-        base, target: both models, planned alike.
+        base: the smaller model with its plan.
+        target: the larger one, planned alike.
         rules: what was asked for.
         called: the base, in words.
 
@@ -114,10 +115,10 @@ def _planned(
         if signal is not None:
             found[name] = replace(found[name], signal=placed.of(signal))
     given: dict[str, Initializer] = {}
-    for name, one in found.items():
+    for name, its in found.items():
         start = starts.get(name, entries[name])
         try:
-            given[name] = started(start, entries[name], one, shift(graph, name))
+            given[name] = started(start, entries[name], its, shift(graph, name))
         except ArgumentError as error:
             notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
     plan = _restarted(target, {n: g for n, g in given.items() if g != entries[n].initializer})

@@ -32,7 +32,7 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
 
     def built(self, *, closely: bool) -> frozenset[Hashable]:
-        """What the parameters below are: their names from here and ranks, and `closely` their roles."""
+        """What the parameters below are: names from here and ranks, and `closely` their roles."""
         return frozenset(
             (name, len(role.layout.shape), _place(role) if closely else ())
             for name, role in self.below("")
@@ -50,7 +50,8 @@ def twins(base: Mapping[str, Role], target: Mapping[str, Role]) -> dict[str, str
     """Return for each parameter of the target the one of the base that it stands for.
 
     Args:
-        base, target: what each parameter is for, by name.
+        base: what each parameter of the smaller model is for, by name.
+        target: the same of the larger one.
 
     Raises:
         PlanError: naming the first parameter that has no counterpart, in either model.

@@ -40,10 +40,10 @@ def transfer(
 ) -> Transfer:
     """Return the initial scales and the optimizer's groups of a large model, tuned on a small one.
 
-    The settings that are best for the base (learning rate, weight decay, ε, and the scales of its plan)
-    are multiplied by factors for every parameter of the target, so that they stay best as the width
+    The settings that are best for the base (learning rate, decay, ε, the scales of its plan) are
+    multiplied by factors for every parameter of the target, so that they stay best as the width
     and the depth grow. The factors are those of μP, CompleteP and the spectral condition. What these
-    put into the forward goes into the parameters, so no model is changed: scores over 1/d, a tied
+    put into the forward goes into the parameters, so no model is changed: scores over d, a tied
     readout over m, branches over their number (see `Factors.gauge`). Both models are read and planned
     as `isoinit.plan` does. Nothing is trained, and nothing is changed.
 
@@ -58,7 +58,7 @@ def transfer(
         optimizer: "adamw", "adam", "sgd" (with or without momentum), or "muon" (torch's, for hidden
             matrices, beside AdamW for the rest; "muon:match_rms_adamw" if it adjusts its rate so).
         decay: how weight decay follows the width: "mup" keeps learning rate times decay, "constant"
-            keeps decay, "sqrt" keeps their geometric mean. All are defended; see docs/transfer-rules.md.
+            keeps decay, "sqrt" is half way between. All are defended: see docs/transfer-rules.md.
         depth: "completep" divides residual branches by their number (α = 1), "mup" by its root
             (α = ½); None leaves them.
         method: as for `isoinit.plan`, for both models.
@@ -83,8 +83,8 @@ def transfer(
         >>> import isoinit, torch
         >>> nn = torch.nn
         >>> def build(width):
-        ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-        ...                          nn.Linear(width, 2))
+        ...     hidden = nn.Linear(width, width), nn.ReLU()
+        ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), *hidden, nn.Linear(width, 2))
         >>> t = isoinit.transfer(build, base=64, target=256, batch=torch.zeros(1, 8))
         >>> [(n, f.lr) for n, f in t.factors.items() if "weight" in n]
         [('0.weight', 1.0), ('2.weight', 0.25), ('4.weight', 0.25)]
@@ -103,14 +103,13 @@ def transfer(
             if not unit > 0:
                 raise ArgumentError(f"unit={unit!r}: expected a width above 0")
             return Transfer(
-                transferred_alone(_planned(model, batch, options, "model"), rules, unit)
+                transferred_alone(_planned(model, "model", batch, options), rules, unit)
             )
         small, large, called = _models(model, target, base)
-        plans = [
-            _planned(one, batch, options, what)
-            for one, what in ((small, "base"), (large, "target"))
-        ]
-        return Transfer(transferred(*plans, rules, called))
+        before, after = (
+            _planned(*one, batch, options) for one in ((small, "base"), (large, "target"))
+        )
+        return Transfer(transferred(before, after, rules, called))
 
 
 def _models(
@@ -124,12 +123,15 @@ def _models(
     from torch import nn
 
     if isinstance(model, nn.Module):
-        if base is not None or not isinstance(target, nn.Module):
+        if base is not None:
             raise ArgumentError(
-                "expected two models, transfer(base_model, target_model, batch), or a function and two "
-                f"sizes, transfer(build, base=64, target=1024, batch=batch); found target={target!r}"
-                if not isinstance(target, nn.Module)
-                else f"base={base!r} is for a function that builds models; the base is a model already"
+                f"base={base!r} is for a function that builds models, and the model given is one: "
+                "give transfer(base_model, target_model, batch)"
+            )
+        if not isinstance(target, nn.Module):
+            raise ArgumentError(
+                f"target={target!r}: expected a second, larger model, transfer(base_model, "
+                "target_model, batch), or unit= for one model alone"
             )
         return model, target, type(model).__name__
     sizes = {"base": base, "target": target}
@@ -148,16 +150,31 @@ def _models(
             f"model is a {type(model).__name__}; expected a torch.nn.Module, or a function of a size "
             "that builds one"
         )
-    built = [call_user(model, size) for size in (base, target)]
-    for size, one in zip((base, target), built, strict=True):
-        if not isinstance(one, nn.Module):
-            raise ArgumentError(
-                f"build({size}) returned a {type(one).__name__}; expected a torch.nn.Module"
-            )
+    built = [_built(model, size) for size in (base, target)]
     return built[0], built[1], f"{type(built[0]).__name__} of size {base}"
 
 
-def _planned(model: nn.Module, batch: Any, options: Mapping[str, Any], what: str) -> Planned:
+def _built(build: Callable[[int], nn.Module], size: int) -> nn.Module:
+    """Return the model of a size.
+
+    Raises:
+        ArgumentError: if the function fails, as for a width that the heads do not divide, or returns
+            something else.
+    """
+    from torch import nn
+
+    try:
+        built = call_user(build, size)
+    except Exception as error:
+        raise ArgumentError(f"build({size}) failed: {type(error).__name__}: {error}") from error
+    if not isinstance(built, nn.Module):
+        raise ArgumentError(
+            f"build({size}) returned a {type(built).__name__}; expected a torch.nn.Module"
+        )
+    return built
+
+
+def _planned(model: nn.Module, what: str, batch: Any, options: Mapping[str, Any]) -> Planned:
     """Return a model with its plan.
 
     Raises:
