@@ -109,7 +109,8 @@ class Plan(Readable):
     @property
     def warnings(self) -> list[str]:
         """What is doubtful about the plan, one sentence each; empty if nothing is."""
-        return [*self.notes, *(entry.warning for entry in self if entry.warning)]
+        more = () if self.transfer is None else self.transfer.notes
+        return [*self.notes, *more, *(entry.warning for entry in self if entry.warning)]
 
     @property
     def kept(self) -> dict[str, str]:
