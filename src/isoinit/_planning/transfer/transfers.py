@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isoinit._planning.plan import Plan
+from isoinit._system.packages import needs
 from isoinit._writing.factors import Factors
 from isoinit.errors import PlanError
 
@@ -34,3 +35,110 @@ class Transfer:
     def factors(self) -> dict[str, Factors]:
         """The factors of every parameter, by name."""
         return {entry.name: entry.factors for entry in self.plan if entry.factors is not None}
+
+    def groups(
+        self,
+        model: nn.Module,
+        lr: float | torch.Tensor,
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        *,
+        optimizer: str | None = None,
+        decay_vectors: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return groups for the optimizer: parameters that share a learning rate, a decay and an ε.
+
+        Make them last: when the model is on its device, wrapped (DDP, `torch.compile`,
+        `fully_shard`, `FullyShardedDataParallel(use_orig_params=True)`) and the plan is applied.
+        Frozen parameters are left out. A stage of a pipeline gets groups of its own parameters.
+
+        Args:
+            model: one with the plan's parameters, or some of them.
+            lr: the base model's learning rate: a number, or a tensor as `capturable` takes it.
+            weight_decay: the base model's.
+            eps: the base model's ε of Adam; the groups have none for SGD and Muon.
+            optimizer: which of two the groups are for, "muon" or "adamw", in a transfer for Muon;
+                in any other there is one.
+            decay_vectors: whether weight decay acts on biases and on the gains of norms too.
+
+        Returns:
+            Dictionaries with "params", "name", "lr", "weight_decay" and "eps". The names say which
+            parameters they are, and are equal on all ranks and in all runs.
+
+        Raises:
+            ArgumentError: if a number is not finite or out of its range, no parameter is trained, or
+                `optimizer` is none of the transfer's.
+            PlanError: if names or shapes are not the plan's, a trained parameter is not in the plan,
+                or one is on the meta device or in a flat parameter.
+        """
+        with needs("torch", "Transfer.groups"):
+            from isoinit._planning.transfer.groups import groups
+
+        return groups(
+            self.plan,
+            model,
+            lr,
+            weight_decay,
+            eps,
+            optimizer=optimizer,
+            decay_vectors=decay_vectors,
+        )
+
+    def verify(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise unless an optimizer's groups still have the ratios that are planned.
+
+        Call it once a scheduler is made, after a checkpoint is loaded, and at any step. Learning
+        rates, decays and ε may each be any multiple of the planned, one for all groups: schedules by
+        a factor, such as a warmup or `LambdaLR`, keep them.
+
+        A group that is missing is no fault, since parameters may be frozen or on another rank.
+
+        Args:
+            optimizer: one that was made of `groups`, wrapped by Accelerate or Lightning or not.
+
+        Raises:
+            PlanError: if ratios differ, saying what set them where that can be seen; if groups were
+                added or are another model's; or if the optimizer is of another kind.
+            ArgumentError: if it has no groups.
+        """
+        with needs("torch", "Transfer.verify"):
+            from isoinit._planning.transfer.verify import verify
+
+        verify(self.plan, optimizer)
+
+    def clip_grad_norm_(
+        self,
+        model: nn.Module,
+        max_norm: float,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        foreach: bool | None = None,
+    ) -> torch.Tensor:
+        """Clip gradients as `torch.nn.utils.clip_grad_norm_` does, by their norm without the gauge.
+
+        A parameter with the gauge θ is stored θ times larger than in a model whose forward has the
+        multipliers of the papers. Its gradient is θ times smaller. The norm here is √Σ(θ‖g‖)², which
+        is that model's: clipped so, both train alike.
+
+        It is the norm over all ranks that share the parameters (DTensor, FSDP), and of this rank's
+        own stage in a pipeline.
+
+        Args:
+            model: the model, and not its parameters: which gauge is whose follows from their names.
+            max_norm: what the norm is at most afterwards; infinity changes nothing.
+            norm_type: the p of the norm.
+            error_if_nonfinite: whether to raise for a norm that is not finite.
+            foreach: as torch's.
+
+        Returns:
+            The norm.
+
+        Raises:
+            ArgumentError: if `model` is no model, or `max_norm` is below 0.
+            PlanError: as `groups` does.
+            RuntimeError: if the norm is not finite and `error_if_nonfinite` is set.
+        """
+        with needs("torch", "Transfer.clip_grad_norm_"):
+            from isoinit._planning.transfer.clipping import clip_grad_norm_
+
+        return clip_grad_norm_(self.plan, model, max_norm, norm_type, error_if_nonfinite, foreach)

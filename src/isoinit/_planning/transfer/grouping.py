@@ -1,0 +1,104 @@
+"""Which parameters of a plan share a group of the optimizer, and what the group is called.
+
+It follows from the plan alone: a rank that holds a part of the model, and a model some parameters of
+which are frozen, have groups of the same names. A checkpoint of the optimizer can be told by them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from isoinit._writing.entry import Entry
+from isoinit._writing.factors import Factors
+
+DIGITS = 9  # of factors: products of the same numbers in another order are equal to within these
+MOST = 3  # kinds of parameters in a name
+HAVE_EPS = ("adamw", "adam")  # Muon's is of another meaning, and SGD has none
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate, a weight decay and an ε.
+
+    Attributes:
+        name: which they are: "hidden weights", "vectors lr ×0.5".
+        optimizer: what trains them.
+        lr, decay, eps: what the base's are multiplied by; 0 for parameters that do not decay, and
+            None where the optimizer has no ε that follows the width.
+        members, shapes: the names and the shapes of the parameters.
+    """
+
+    name: str
+    optimizer: str
+    lr: float
+    decay: float
+    eps: float | None
+    members: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def grouped(entries: Iterable[Entry], *, decay_vectors: bool) -> dict[str, Group]:
+    """Return the groups of a plan's parameters by name, in the order of their first ones.
+
+    Args:
+        entries: the plan's; those without factors are left out.
+        decay_vectors: whether weight decay acts on vectors too.
+    """
+    found: dict[tuple[object, ...], list[tuple[Entry, Factors]]] = {}
+    for entry in entries:
+        if (factors := entry.factors) is not None:
+            decay = factors.decay if factors.decays or decay_vectors else 0.0
+            eps = factors.eps if factors.optimizer in HAVE_EPS else None
+            numbers = (factors.lr, decay, eps)
+            key = (factors.optimizer, *(n and float(f"{n:.{DIGITS}g}") for n in numbers))
+            found.setdefault(key, []).append((entry, factors))
+    kinds = [tuple(dict.fromkeys(f.kind for _, f in members)) for members in found.values()]
+    groups = [_group(members, decay_vectors) for members in found.values()]
+    named = {}
+    for own, group in zip(kinds, groups, strict=True):
+        namesakes = [g for other, g in zip(kinds, groups, strict=True) if other == own]
+        name = f"{group.name}{_suffix(group, namesakes)}"
+        named[name] = replace(group, name=name)
+    return named
+
+
+def _group(members: Sequence[tuple[Entry, Factors]], decay_vectors: bool) -> Group:
+    first = members[0][1]
+    return Group(
+        _called([factors.kind for _, factors in members]),
+        first.optimizer,
+        first.lr,
+        first.decay if first.decays or decay_vectors else 0.0,
+        first.eps if first.optimizer in HAVE_EPS else None,
+        tuple(entry.name for entry, _ in members),
+        tuple(entry.shape for entry, _ in members),
+    )
+
+
+def _called(kinds: Sequence[str]) -> str:
+    """Return what parameters of some kinds are called together: "input weights, vectors"."""
+    counts = Counter(kinds)
+    names = [_plural(kind) if count > 1 else kind for kind, count in counts.items()]
+    more = [f"{len(names) - MOST} more kinds"] if len(names) > MOST + 1 else []
+    return ", ".join(names[:MOST] + more if more else names)
+
+
+def _plural(kind: str) -> str:
+    if kind.endswith(("s", "x", "ch")):
+        return f"{kind}es"
+    return f"{kind[:-1]}ies" if kind.endswith("y") and kind[-2:-1] not in "aeiou" else f"{kind}s"
+
+
+def _suffix(group: Group, namesakes: Sequence[Group]) -> str:
+    """Return what tells a group from others of the same kinds: the factors in which they differ."""
+    several = len({group.optimizer for group in namesakes}) > 1
+    differ = [n for n in ("lr", "decay", "eps") if len({getattr(g, n) for g in namesakes}) > 1]
+
+    def suffix(of: Group, digits: int) -> str:
+        said = [f" {name} ×{getattr(of, name) or 0:.{digits}g}" for name in differ]
+        return "".join([f" {of.optimizer}", *said] if several else said)
+
+    short = {suffix(g, 3) for g in namesakes}
+    return suffix(group, 3 if len(short) == len(namesakes) else DIGITS)

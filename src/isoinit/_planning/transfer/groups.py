@@ -1,0 +1,111 @@
+"""Groups for a torch optimizer: each with its learning rate, weight decay and ε."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from isoinit._planning.transfer.grouping import HAVE_EPS, Group, grouped
+from isoinit._planning.transfer.matching import matched
+from isoinit._system.schema import shown
+from isoinit.errors import ArgumentError, PlanError
+
+if TYPE_CHECKING:
+    from isoinit._planning.plan import Plan
+
+BOTH = """\
+this transfer is for Muon, which trains hidden matrices, and AdamW, which trains the rest. Make both:
+    torch.optim.Muon(t.groups(model, lr=..., optimizer="muon"))
+    torch.optim.AdamW(t.groups(model, lr=..., optimizer="adamw"))"""
+
+
+def groups(
+    plan: Plan,
+    model: nn.Module,
+    lr: float | torch.Tensor,
+    weight_decay: float,
+    eps: float,
+    *,
+    optimizer: str | None,
+    decay_vectors: bool,
+) -> list[dict[str, Any]]:
+    """Return the groups of a model's trained parameters: see `Transfer.groups`."""
+    require_range("lr", lr, above=True)
+    require_range("weight_decay", weight_decay)
+    require_range("eps", eps)
+    trains = _optimizer(plan, optimizer)
+    found = matched(plan, model, "make groups of")
+    if not found:
+        raise ArgumentError(
+            f"no parameter of the {type(model).__name__} is trained: all have requires_grad=False"
+        )
+    if empty := [name for name, parameter in found.items() if parameter.is_meta]:
+        raise PlanError(
+            f"{empty[0]!r} is on the meta device, and the optimizer would hold another parameter than "
+            "the model: apply the plan first, then make the groups"
+        )
+    if bare := [name for name in found if plan[name].factors is None]:
+        raise PlanError(f"the plan's entry for {bare[0]!r} has no factors: make the transfer anew")
+    made = []
+    for group in grouped(plan, decay_vectors=decay_vectors).values():
+        mine = [found[name] for name in group.members if name in found]
+        if mine and group.optimizer == trains:
+            made.append(_dictionary(group, mine, lr, weight_decay, eps))
+    return made
+
+
+def _dictionary(
+    group: Group,
+    parameters: list[nn.Parameter],
+    lr: float | torch.Tensor,
+    weight_decay: float,
+    eps: float,
+) -> dict[str, Any]:
+    rate = lr.detach() * group.lr if isinstance(lr, torch.Tensor) else float(lr) * group.lr
+    made: dict[str, Any] = {
+        "params": parameters,
+        "name": group.name,
+        "lr": rate,
+        "weight_decay": float(weight_decay) * group.decay,
+    }
+    if group.eps is not None:
+        made["eps"] = float(eps) * group.eps
+    return made
+
+
+def _optimizer(plan: Plan, asked: str | None) -> str:
+    """Return which optimizer the groups are for."""
+    assert plan.transfer is not None
+    made_for = plan.transfer.optimizer
+    if made_for == "muon":
+        if asked not in ("muon", *HAVE_EPS[:1]):
+            found = "" if asked is None else f"optimizer={asked!r}: "
+            raise ArgumentError(found + BOTH)
+        return str(asked)
+    if asked not in (None, made_for):
+        raise ArgumentError(
+            f"optimizer={asked!r}: this transfer is for {made_for!r}; leave it out, or make another, "
+            f"isoinit.transfer(..., optimizer={asked!r})"
+        )
+    return made_for
+
+
+def require_range(name: str, value: object, *, above: bool = False) -> None:
+    """Raise `ArgumentError` for what is no finite number of at least 0, or above it.
+
+    A learning rate may be a tensor of one element, as torch's optimizers take it.
+    """
+    kinds = (Real, torch.Tensor) if name == "lr" else Real
+    number = isinstance(value, kinds) and not isinstance(value, bool)
+    if isinstance(value, torch.Tensor):
+        number = number and value.numel() == 1 and value.is_floating_point()
+    if number:
+        found = float(value)  # type: ignore[arg-type]
+        if (found > 0 if above else found >= 0) and found < math.inf:
+            return
+    wanted = f"a finite number {'above 0' if above else 'of 0 or more'}"
+    raise ArgumentError(f"{name}={shown(value)}: expected {wanted}")

@@ -1,0 +1,113 @@
+"""Whether the groups of an optimizer still have the ratios of learning rate, decay and ε planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from isoinit._planning.transfer.classes import Groups, innermost, kind_fault, kind_of
+from isoinit._planning.transfer.grouping import Group, grouped
+from isoinit._planning.transfer.matching import is_flattened
+from isoinit._planning.transfer.ratios import Number, ratios_fault
+from isoinit._showing.findings import listed
+from isoinit.errors import PlanError
+
+if TYPE_CHECKING:
+    from isoinit._planning.plan import Plan
+
+# What a group of torch calls it, and what a planned one does.
+NUMBERS = {"lr": "lr", "weight_decay": "decay", "eps": "eps"}
+
+
+def verify(plan: Plan, optimizer: object) -> None:
+    """Raise unless the groups of an optimizer are those planned: see `Transfer.verify`."""
+    assert plan.transfer is not None
+    groups, inner = innermost(optimizer)
+    if fault := kind_fault(plan.transfer.optimizer, inner, groups):
+        raise PlanError(fault)
+    kind = kind_of(inner, groups) if plan.transfer.optimizer == "muon" else ""
+    faults = []
+    for decay_vectors in (False, True):  # nothing but the groups tells how they were made
+        planned = grouped(plan, decay_vectors=decay_vectors)
+        fault = _fault(planned, groups, kind)
+        if not fault:
+            return
+        known = sum(group.get("name") in planned for group in groups)
+        faults.append((known, not decay_vectors, fault))
+    raise PlanError(max(faults)[-1])
+
+
+def _fault(planned: Mapping[str, Group], groups: Groups, kind: str) -> str:
+    """Return what is wrong with the groups of an optimizer; "" if nothing is.
+
+    `kind` is the optimizer's, where a transfer is for two.
+    """
+    known = [(planned[g["name"]], g) for g in groups if g.get("name") in planned]
+    if not known:
+        called = listed([repr(name) for name in planned])
+        return (
+            f"none of the optimizer's {len(groups)} groups is one of this transfer's, which are "
+            f"called {called}: make the optimizer of t.groups(model, lr=...). A state dict that is "
+            "loaded replaces the groups' names, too"
+        )
+    if strangers := [g for g in groups if g.get("name") not in planned]:
+        return _added(strangers)
+    if kind and (
+        wrong := [g.name for g, _ in known if (g.optimizer == "muon") != (kind == "muon")]
+    ):
+        mine, other = ("muon", "AdamW") if kind == "muon" else ("adamw", "Muon")
+        return (
+            f"the group {wrong[0]!r} is meant for {other}: make the groups of this optimizer with "
+            f"t.groups(model, lr=..., optimizer={mine!r})"
+        )
+    for group, given in known:
+        if fault := _misshapen(planned, group, given):
+            return fault
+    for name, planned_name in NUMBERS.items():
+        numbers = [
+            Number(group.name, float(given[name]), factor, given)
+            for group, given in known
+            if (factor := getattr(group, planned_name)) is not None and name in given
+        ]
+        if fault := ratios_fault(name, numbers):
+            return fault
+    return ""
+
+
+def _added(strangers: Groups) -> str:
+    """Return the fault of groups that are not of the transfer."""
+    parameters = [parameter for group in strangers for parameter in group["params"]]
+    shapes = listed([str(tuple(parameter.shape)) for parameter in parameters])
+    names = [repr(group["name"]) for group in strangers if "name" in group]
+    called = f" ({listed(names)})" if names else ""
+    many = (
+        f"{len(strangers)} groups{called} hold" if len(strangers) > 1 else f"a group{called} holds"
+    )
+    count = f"{len(parameters)} parameters" if len(parameters) > 1 else "a parameter"
+    return (
+        f"{many} {count} of shape {shapes} that this transfer did not group; they were added later, "
+        "and their learning rate does not follow the width: make the transfer of the model as it is "
+        "trained, and the optimizer of its groups"
+    )
+
+
+def _misshapen(planned: Mapping[str, Group], group: Group, given: Mapping[str, Any]) -> str:
+    """Return the fault of a group whose parameters are not those planned."""
+    parameters = [p for p in given["params"] if not is_flattened(p)]
+    others = Counter(tuple(p.shape) for p in parameters) - Counter(group.shapes)
+    if not others:
+        return ""
+    shape, count = next(iter(others.items()))
+    there = Counter(group.shapes)[shape]
+    elsewhere = [other.name for other in planned.values() if shape in other.shapes]
+    if there:
+        said = f"{count + there} parameters of shape {shape}, of which the plan has {there} there"
+    elif elsewhere:
+        said = f"a parameter of shape {shape}, which belongs into {elsewhere[0]!r}"
+    else:
+        said = f"a parameter of shape {shape}, which the plan has nowhere"
+    return (
+        f"the group {group.name!r} holds {said}: its groups were made of another model; make the "
+        "optimizer of t.groups(model, lr=...) of this one"
+    )
