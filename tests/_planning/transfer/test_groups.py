@@ -198,21 +198,41 @@ def test_flat_parameters_are_refused():
 # Two optimizers
 
 
-def muon_transfer():
-    given = {**MLP, "2.weight": factors(lr=0.5, optimizer="muon")}
-    return by_hand(mlp(), given, "muon")
+def muon_transfer(optimizer="muon"):
+    given = {**MLP, "2.weight": factors(lr=0.5, eps=2, optimizer="muon")}
+    return by_hand(mlp(), given, optimizer)
 
 
 def test_muon_trains_the_hidden_matrices_and_adamw_the_rest():
     t, model = muon_transfer(), mlp()
-    muon = t.groups(model, lr=0.02, optimizer="muon")
+    muon = t.groups(model, lr=0.02, eps=1e-7, optimizer="muon")
     rest = t.groups(model, lr=0.01, optimizer="adamw")
-    assert [group["name"] for group in muon] == ["hidden weight"]
-    assert muon[0]["params"] == [model[2].weight]
-    assert muon[0].keys() == {"params", "name", "lr", "weight_decay"}
+    (group,) = muon
+    assert group.pop("params") == [model[2].weight]
+    assert group == {
+        "name": "hidden weight",
+        "lr": 0.01,
+        "weight_decay": 0.0,
+        "eps": 2e-7,
+        "adjust_lr_fn": "original",
+    }
+    group["params"] = [model[2].weight]
     assert sum(len(group["params"]) for group in rest) == 5
     for made in (torch.optim.Muon(muon), torch.optim.AdamW(rest)):
         t.verify(made)
+
+
+def test_muon_adjusts_its_learning_rate_as_planned():
+    t, model = muon_transfer("muon:match_rms_adamw"), mlp()
+    muon = torch.optim.Muon(t.groups(model, lr=0.02, optimizer="muon"))
+    assert muon.param_groups[0]["adjust_lr_fn"] == "match_rms_adamw"
+    t.verify(muon)
+    with pytest.raises(PlanError, match=r"by 'match_rms_adamw', .* for 'original': .*'muon:match"):
+        muon_transfer().verify(muon)
+    other = torch.optim.Muon([model[2].weight], lr=0.01)
+    other.param_groups[0]["name"] = "hidden weight"
+    with pytest.raises(PlanError, match=r"by 'original', .* for 'match_rms_adamw': .*'muon'"):
+        t.verify(other)
 
 
 @pytest.mark.parametrize("asked", [None, "sgd"])

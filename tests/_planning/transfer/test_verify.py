@@ -8,6 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.optim import lr_scheduler
 
 from isoinit.errors import ArgumentError, PlanError
@@ -94,6 +99,18 @@ def test_a_state_dict_keeps_the_groups():
     other = adamw(lr=0.5, weight_decay=0)
     other.load_state_dict(optimizer.state_dict())
     T.verify(other)
+
+
+def test_a_flat_state_dict_keeps_the_groups():
+    """As torchtitan writes it, by parameters: each has what its group has."""
+    model, other = mlp(), mlp()
+    made = [torch.optim.AdamW(T.groups(m, lr=lr)) for m, lr in ((model, 0.01), (other, 0.5))]
+    options = StateDictOptions(flatten_optimizer_state_dict=True)
+    state = get_optimizer_state_dict(model, made[0], options=options)
+    assert state["param_groups.2.weight.name"] == "hidden weight"
+    set_optimizer_state_dict(other, made[1], state, options=options)
+    T.verify(made[1])
+    assert made[1].param_groups[2]["lr"] == 0.0025
 
 
 def test_groups_of_frozen_models_are_right():

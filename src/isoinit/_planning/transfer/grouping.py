@@ -15,7 +15,7 @@ from isoinit._writing.factors import Factors
 
 DIGITS = 9  # of factors: products of the same numbers in another order are equal to within these
 MOST = 3  # kinds of parameters in a name
-HAVE_EPS = ("adamw", "adam")  # Muon's is of another meaning, and SGD has none
+WITHOUT_EPS = ("sgd",)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Group:
         name: which they are: "hidden weights", "vectors lr ×0.5".
         optimizer: what trains them.
         lr, decay, eps: what the base's are multiplied by; 0 for parameters that do not decay, and
-            None where the optimizer has no ε that follows the width.
+            None where the optimizer has no ε.
         members, shapes: the names and the shapes of the parameters.
     """
 
@@ -50,7 +50,7 @@ def grouped(entries: Iterable[Entry], *, decay_vectors: bool) -> dict[str, Group
     for entry in entries:
         if (factors := entry.factors) is not None:
             decay = factors.decay if factors.decays or decay_vectors else 0.0
-            eps = factors.eps if factors.optimizer in HAVE_EPS else None
+            eps = None if factors.optimizer in WITHOUT_EPS else factors.eps
             numbers = (factors.lr, decay, eps)
             key = (factors.optimizer, *(n and float(f"{n:.{DIGITS}g}") for n in numbers))
             found.setdefault(key, []).append((entry, factors))
@@ -71,7 +71,7 @@ def _group(members: Sequence[tuple[Entry, Factors]], decay_vectors: bool) -> Gro
         first.optimizer,
         first.lr,
         first.decay if first.decays or decay_vectors else 0.0,
-        first.eps if first.optimizer in HAVE_EPS else None,
+        None if first.optimizer in WITHOUT_EPS else first.eps,
         tuple(entry.name for entry, _ in members),
         tuple(entry.shape for entry, _ in members),
     )

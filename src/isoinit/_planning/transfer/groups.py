@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from isoinit._planning.transfer.grouping import HAVE_EPS, Group, grouped
+from isoinit._planning.transfer.grouping import Group, grouped
 from isoinit._planning.transfer.matching import matched
 from isoinit._system.schema import shown
 from isoinit.errors import ArgumentError, PlanError
@@ -55,7 +55,16 @@ def groups(
         mine = [found[name] for name in group.members if name in found]
         if mine and group.optimizer == trains:
             made.append(_dictionary(group, mine, lr, weight_decay, eps))
+            if trains == "muon":
+                made[-1]["adjust_lr_fn"] = adjusting(plan)
     return made
+
+
+def adjusting(plan: Plan) -> str:
+    """Return how torch's Muon is to adjust its learning rate; "" in a transfer without Muon."""
+    assert plan.transfer is not None
+    optimizer, _, how = plan.transfer.optimizer.partition(":")
+    return how or "original" if optimizer == "muon" else ""
 
 
 def _dictionary(
@@ -81,8 +90,8 @@ def _optimizer(plan: Plan, asked: str | None) -> str:
     """Return which optimizer the groups are for."""
     assert plan.transfer is not None
     made_for = plan.transfer.optimizer
-    if made_for == "muon":
-        if asked not in ("muon", *HAVE_EPS[:1]):
+    if adjusting(plan):
+        if asked not in ("muon", "adamw"):
             found = "" if asked is None else f"optimizer={asked!r}: "
             raise ArgumentError(found + BOTH)
         return str(asked)

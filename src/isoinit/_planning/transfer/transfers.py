@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.plan import Plan
 from isoinit._system.packages import needs
@@ -11,7 +11,8 @@ from isoinit._writing.factors import Factors
 from isoinit.errors import PlanError
 
 if TYPE_CHECKING:
-    pass
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,13 +57,14 @@ class Transfer:
             model: one with the plan's parameters, or some of them.
             lr: the base model's learning rate: a number, or a tensor as `capturable` takes it.
             weight_decay: the base model's.
-            eps: the base model's ε of Adam; the groups have none for SGD and Muon.
+            eps: the base model's ε of Adam, or of Muon (1e-7 unless you chose it); SGD has none.
             optimizer: which of two the groups are for, "muon" or "adamw", in a transfer for Muon;
                 in any other there is one.
             decay_vectors: whether weight decay acts on biases and on the gains of norms too.
 
         Returns:
-            Dictionaries with "params", "name", "lr", "weight_decay" and "eps". The names say which
+            Dictionaries with "params", "name", "lr", "weight_decay", "eps" (not for SGD) and, for
+            Muon, "adjust_lr_fn". The names say which
             parameters they are, and are equal on all ranks and in all runs.
 
         Raises:
@@ -70,6 +72,20 @@ class Transfer:
                 `optimizer` is none of the transfer's.
             PlanError: if names or shapes are not the plan's, a trained parameter is not in the plan,
                 or one is on the meta device or in a flat parameter.
+
+        Example:
+            >>> import isoinit, torch
+            >>> nn = torch.nn
+            >>> def build(width):
+            ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 2))
+            >>> t = isoinit.transfer(build, base=64, target=256, batch=torch.zeros(1, 8))
+            >>> model = t.plan.apply(build(256), seed=0)
+            >>> for group in t.groups(model, lr=0.01, weight_decay=0.1):
+            ...     print(group["name"], len(group["params"]), group["lr"], group["weight_decay"])
+            input weight 1 0.01 0.1
+            bias eps ×0.25 1 0.01 0.0
+            readout 1 0.0025 0.4
+            bias eps ×1 1 0.01 0.0
         """
         with needs("torch", "Transfer.groups"):
             from isoinit._planning.transfer.groups import groups
@@ -100,6 +116,19 @@ class Transfer:
             PlanError: if ratios differ, saying what set them where that can be seen; if groups were
                 added or are another model's; or if the optimizer is of another kind.
             ArgumentError: if it has no groups.
+
+        Example:
+            >>> import isoinit, torch
+            >>> nn = torch.nn
+            >>> def build(width):
+            ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 2))
+            >>> t = isoinit.transfer(build, base=64, target=256, batch=torch.zeros(1, 8))
+            >>> optimizer = torch.optim.AdamW(t.groups(build(256), lr=0.01))
+            >>> schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=100)
+            >>> t.verify(optimizer)
+            Traceback (most recent call last):
+                ...
+            isoinit.errors.PlanError: all 4 groups have one lr, 0.0004, ... give it a list, ...
         """
         with needs("torch", "Transfer.verify"):
             from isoinit._planning.transfer.verify import verify

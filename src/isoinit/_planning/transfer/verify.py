@@ -24,13 +24,16 @@ def verify(plan: Plan, optimizer: object) -> None:
     """Raise unless the groups of an optimizer are those planned: see `Transfer.verify`."""
     assert plan.transfer is not None
     groups, inner = innermost(optimizer)
-    if fault := kind_fault(plan.transfer.optimizer, inner, groups):
+    made_for, _, adjusting = plan.transfer.optimizer.partition(":")
+    if fault := kind_fault(made_for, inner, groups):
         raise PlanError(fault)
-    kind = kind_of(inner, groups) if plan.transfer.optimizer == "muon" else ""
+    kind = kind_of(inner, groups) if made_for == "muon" else ""
     faults = []
     for decay_vectors in (False, True):  # nothing but the groups tells how they were made
         planned = grouped(plan, decay_vectors=decay_vectors)
         fault = _fault(planned, groups, kind)
+        if not fault and kind == "muon":
+            fault = _misadjusted(groups, adjusting or "original")
         if not fault:
             return
         known = sum(group.get("name") in planned for group in groups)
@@ -72,6 +75,18 @@ def _fault(planned: Mapping[str, Group], groups: Groups, kind: str) -> str:
         ]
         if fault := ratios_fault(name, numbers):
             return fault
+    return ""
+
+
+def _misadjusted(groups: Groups, planned: str) -> str:
+    """Return the fault of a Muon that adjusts its learning rates otherwise; "" if it does not."""
+    for group in groups:
+        if (found := group.get("adjust_lr_fn", planned) or "original") != planned:
+            asked = "muon" if found == "original" else f"muon:{found}"
+            return (
+                f"Muon adjusts its learning rates by {found!r}, and the transfer was made for "
+                f"{planned!r}: make another, isoinit.transfer(..., optimizer={asked!r})"
+            )
     return ""
 
 
