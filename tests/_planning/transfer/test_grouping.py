@@ -42,6 +42,15 @@ def test_namesakes_are_told_apart_by_what_differs():
     ]
 
 
+def test_the_first_factors_that_tell_are_enough():
+    found = grouped(
+        with_factors(factors(lr=0.5, eps=2), factors(), factors(decay=2)), decay_vectors=False
+    )
+    assert list(found) == [
+        f"hidden weight {x}" for x in ("lr ×0.5 decay ×1", "lr ×1 decay ×1", "lr ×1 decay ×2")
+    ]
+
+
 def test_factors_that_differ_little_are_told_apart_with_more_digits():
     found = grouped(with_factors(factors(eps=1 / 3), factors(eps=0.33333)), decay_vectors=False)
     assert list(found) == ["hidden weight eps ×0.333333333", "hidden weight eps ×0.33333"]

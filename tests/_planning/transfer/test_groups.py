@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -183,6 +184,31 @@ def test_sharded_models_train_as_the_model_on_one_process(how):
         assert names == NAMES
         assert losses == pytest.approx(expected, rel=1e-9)
         assert found == pytest.approx(norms, rel=1e-9)
+
+
+def on_two_meshes(rank):
+    """The first layer on a mesh of both ranks, the second on another one, the third whole."""
+    torch.set_num_threads(1)
+    t, model = mlp_transfer(), mlp(dtype=torch.float64)
+    fully_shard(model[0], mesh=init_device_mesh("cpu", (2,)))
+    fully_shard(model[2], mesh=init_device_mesh("cpu", (1, 2), mesh_dim_names=("copies", "parts")))
+    optimizer = torch.optim.AdamW(t.groups(model, lr=0.01, weight_decay=0.1), foreach=True)
+    t.verify(optimizer)
+    clip = lambda model: t.clip_grad_norm_(model, 0.1)  # noqa: E731
+    losses = train(model, optimizer, clip=clip, dtype=torch.float64)
+    return [group["name"] for group in optimizer.param_groups], losses
+
+
+def test_parameters_on_several_meshes_have_groups_of_their_own():
+    model = mlp(dtype=torch.float64)
+    optimizer = torch.optim.AdamW(T.groups(model, lr=0.01, weight_decay=0.1))
+    clip = lambda model: T.clip_grad_norm_(model, 0.1)  # noqa: E731
+    expected = train(model, optimizer, clip=clip, dtype=torch.float64)
+    for names, losses in on_ranks(2, on_two_meshes):
+        second = f"{NAMES[1]} (mesh 2)"
+        third = [f"{name} (mesh 3)" for name in NAMES[3:]]
+        assert names == [NAMES[0], NAMES[1], second, f"{NAMES[2]} (mesh 2)", *third]
+        assert losses == pytest.approx(expected, rel=1e-9)
 
 
 def flat_on_rank(rank):

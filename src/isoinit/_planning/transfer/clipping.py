@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from isoinit._planning.transfer.matching import is_flattened, matched
+from isoinit._planning.transfer.matching import by_mesh, is_flattened, matched
 from isoinit._writing.placements import held_parameters
 from isoinit.errors import ArgumentError
 
@@ -52,7 +52,8 @@ def clip_grad_norm_(
             f"the norm of order {norm_type} of the gradients is {total.item()}, so they cannot be "
             "clipped; pass error_if_nonfinite=False to scale them by it all the same"
         )
-    clip_grads_with_norm_(parameters.values(), max_norm, total, foreach)
+    for together in by_mesh(parameters.values(), parameters.values()).values():
+        clip_grads_with_norm_(together, max_norm, total, foreach)
     return total
 
 

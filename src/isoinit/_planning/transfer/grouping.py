@@ -6,6 +6,7 @@ which are frozen, have groups of the same names. A checkpoint of the optimizer c
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.factors import Factors
 
 DIGITS = 9  # of factors: products of the same numbers in another order are equal to within these
+MESH = re.compile(r" \(mesh \d+\)$")
 MOST = 3  # kinds of parameters in a name
 WITHOUT_EPS = ("sgd",)
 
@@ -64,6 +66,16 @@ def grouped(entries: Iterable[Entry], *, decay_vectors: bool) -> dict[str, Group
     return named
 
 
+def on_mesh(name: str, mesh: int) -> str:
+    """Return what a group is called whose parameters are sharded on the nth mesh of a model."""
+    return f"{name} (mesh {mesh + 1})" if mesh else name
+
+
+def without_mesh(name: object) -> str | None:
+    """Return a group's name without its mesh; None for what is no name."""
+    return MESH.sub("", name) if isinstance(name, str) else None
+
+
 def _group(members: Sequence[tuple[Entry, Factors]], decay_vectors: bool) -> Group:
     first = members[0][1]
     return Group(
@@ -92,13 +104,16 @@ def _plural(kind: str) -> str:
 
 
 def _suffix(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return what tells a group from others of the same kinds: the factors in which they differ."""
-    several = len({group.optimizer for group in namesakes}) > 1
+    """Return what tells a group from others of the same kinds: the first factors that do."""
+    several = len({other.optimizer for other in namesakes}) > 1
     differ = [n for n in ("lr", "decay", "eps") if len({getattr(g, n) for g in namesakes}) > 1]
 
-    def suffix(of: Group, digits: int) -> str:
-        said = [f" {name} ×{getattr(of, name) or 0:.{digits}g}" for name in differ]
+    def suffix(of: Group, count: int, digits: int) -> str:
+        said = [f" {name} ×{getattr(of, name) or 0:.{digits}g}" for name in differ[:count]]
         return "".join([f" {of.optimizer}", *said] if several else said)
 
-    short = {suffix(g, 3) for g in namesakes}
-    return suffix(group, 3 if len(short) == len(namesakes) else DIGITS)
+    for digits in (3, DIGITS):
+        for count in range(len(differ) + 1):
+            if len({suffix(other, count, digits) for other in namesakes}) == len(namesakes):
+                return suffix(group, count, digits)
+    return suffix(group, len(differ), DIGITS)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from isoinit._planning.transfer.grouping import Group, grouped
-from isoinit._planning.transfer.matching import matched
+from isoinit._planning.transfer.grouping import Group, grouped, on_mesh
+from isoinit._planning.transfer.matching import by_mesh, matched
 from isoinit._system.schema import shown
 from isoinit.errors import ArgumentError, PlanError
 
@@ -54,9 +55,11 @@ def groups(
     for group in grouped(plan, decay_vectors=decay_vectors).values():
         mine = [found[name] for name in group.members if name in found]
         if mine and group.optimizer == trains:
-            made.append(_dictionary(group, mine, lr, weight_decay, eps))
-            if trains == "muon":
-                made[-1]["adjust_lr_fn"] = adjusting(plan)
+            for mesh, parameters in by_mesh(mine, found.values()).items():
+                called = replace(group, name=on_mesh(group.name, mesh))
+                made.append(_dictionary(called, parameters, lr, weight_decay, eps))
+                if trains == "muon":
+                    made[-1]["adjust_lr_fn"] = adjusting(plan)
     return made
 
 

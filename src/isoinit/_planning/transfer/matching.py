@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,6 +70,21 @@ def matched(plan: Plan, model: nn.Module, purpose: str) -> dict[str, nn.Paramete
 def is_flattened(parameter: torch.Tensor) -> bool:
     """Return whether it is a view of a flat parameter, of which each rank holds any run."""
     return bool(getattr(parameter, "_fsdp_flattened", False))
+
+
+def by_mesh(
+    parameters: Iterable[nn.Parameter], model: Iterable[nn.Parameter]
+) -> dict[int, list[nn.Parameter]]:
+    """Return parameters by the mesh that they are sharded on, as counted over the model.
+
+    Those of two meshes, or sharded ones and others, cannot share a fused or foreach step.
+    """
+    meshes = list(dict.fromkeys(getattr(p, "device_mesh", None) for p in model))
+    found: dict[int, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        mesh = meshes.index(getattr(parameter, "device_mesh", None))
+        found.setdefault(mesh, []).append(parameter)
+    return found
 
 
 def _whole_shapes(

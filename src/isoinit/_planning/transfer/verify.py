@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.transfer.classes import Groups, innermost, kind_fault, kind_of
-from isoinit._planning.transfer.grouping import Group, grouped
+from isoinit._planning.transfer.grouping import Group, grouped, without_mesh
 from isoinit._planning.transfer.matching import is_flattened
 from isoinit._planning.transfer.ratios import Number, ratios_fault
 from isoinit._showing.findings import listed
@@ -36,7 +36,7 @@ def verify(plan: Plan, optimizer: object) -> None:
             fault = _misadjusted(groups, adjusting or "original")
         if not fault:
             return
-        known = sum(group.get("name") in planned for group in groups)
+        known = sum(without_mesh(group.get("name")) in planned for group in groups)
         faults.append((known, not decay_vectors, fault))
     raise PlanError(max(faults)[-1])
 
@@ -46,7 +46,8 @@ def _fault(planned: Mapping[str, Group], groups: Groups, kind: str) -> str:
 
     `kind` is the optimizer's, where a transfer is for two.
     """
-    known = [(planned[g["name"]], g) for g in groups if g.get("name") in planned]
+    named = [(without_mesh(group.get("name")), group) for group in groups]
+    known = [(planned[name], group) for name, group in named if name and name in planned]
     if not known:
         called = listed([repr(name) for name in planned])
         return (
@@ -54,7 +55,7 @@ def _fault(planned: Mapping[str, Group], groups: Groups, kind: str) -> str:
             f"called {called}: make the optimizer of t.groups(model, lr=...). A state dict that is "
             "loaded replaces the groups' names, too"
         )
-    if strangers := [g for g in groups if g.get("name") not in planned]:
+    if strangers := [group for name, group in named if name not in planned]:
         return _added(strangers)
     if kind and (
         wrong := [g.name for g, _ in known if (g.optimizer == "muon") != (kind == "muon")]
