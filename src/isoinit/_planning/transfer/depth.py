@@ -35,7 +35,9 @@ def deeper(
         grown = target.branches[join.stream] / base.branches[twin.stream]
         if grown == 1 or not power:
             continue
-        why = f"{grown:.4g} times as many branches, each over {grown:.4g}^{power:g}"
+        why = (
+            f"branches are divided by {grown**power:.4g}, since they are {grown:.4g} times as many"
+        )
         offsets.add(join.op, grown**power, why)
         for op in branch(target, join):
             found |= {use.parameter: grown for use in op.uses}

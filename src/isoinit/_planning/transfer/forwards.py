@@ -135,7 +135,9 @@ def _compare_attention(
         return
     before, after = (_head(g, o) for g, o in ((base, other), (target, op)))
     own = math.sqrt(op.detail.power / after) / math.sqrt(other.detail.power / before)
-    found.add(op, after / before * own, f"scores of heads of {before:g} become those of {after:g}")
+    found.add(
+        op, after / before * own, f"heads grow from {before:g} to {after:g}, and scores follow 1/d"
+    )
 
 
 def _head(graph: Graph, op: Op) -> float:

@@ -127,7 +127,8 @@ def factors(rules: Rules, one: Grown) -> Factors:
 def kind_of(role: Role, grown: Growth) -> str:
     """Return what a parameter is to the width, in words."""
     if not role.layout.is_map:
-        return "bias" if "bias" in role.slot else role.slot if role.slot != "unknown" else "vector"
+        slot = "bias" if "bias" in role.slot else role.slot
+        return f"norm {slot}" if role.of_norm else "vector" if slot == "unknown" else slot
     if role.layout.kind == "embedding":
         return "table"
     if grown.summed != 1:

@@ -13,11 +13,8 @@ from isoinit._writing.factors import Factors, Setting
 
 COLUMNS = ("parameter", "kind", "std", "lr", "decay", "eps", "gauge", "why")
 LEGEND = {
-    "std": "factors multiply the base's initial std",
-    "lr": "its learning rate",
-    "decay": "its weight decay (– where none acts)",
-    "eps": "its ε",
-    "gauge": "gauge is how many times larger it is stored than in a model with the papers' forward",
+    "std": "std, lr, decay and eps multiply the base's (–: no decay acts)",
+    "gauge": "gauge: how many times larger it is stored than in a model with the papers' forward",
 }
 
 
@@ -32,7 +29,7 @@ def table(entries: Mapping[str, Entry], setting: Setting, *, verbose: bool = Fal
     known = [(e.name, e.factors) for e in entries.values() if e.factors is not None]
     said: dict[str, list[str]] = {}
     for _, factors in known:
-        said.setdefault(_why(factors), []).append(factors.kind)
+        said.setdefault(factors.reason, []).append(factors.kind)
     numbers = {why: str(n) for n, why in enumerate(said, start=1)}
     if verbose:
         rows = [(name, *_cells(factors, numbers)) for name, factors in known]
@@ -42,8 +39,11 @@ def table(entries: Mapping[str, Entry], setting: Setting, *, verbose: bool = Fal
     depth = setting.depth or "not by depth"
     title = f"transfer from {setting.base}, {setting.optimizer}, decay {setting.decay!r}, {depth}"
     reasons = [
-        f"{number} {listed(list(dict.fromkeys(said[why])))}: {why}" for why, number in numbers.items()
+        f"{number} {listed(list(dict.fromkeys(said[why])))}: {why}"
+        for why, number in numbers.items()
     ]
+    sources = dict.fromkeys(s for _, f in known for s in f.source.split("; ") if s)
+    reasons += ["sources: " + "; ".join(sources)] if sources else []
     narrow = [0, 2, 3, 4, 5, 7]
     narrower = [([COLUMNS[i] for i in narrow], [tuple(row[i] for i in narrow) for row in rows])]
     return render(title, COLUMNS, rows, reasons, setting.notes, narrower=narrower, legend=LEGEND)
@@ -53,8 +53,4 @@ def _cells(factors: Factors, numbers: Mapping[str, str]) -> tuple[str, ...]:
     decay = short(factors.decay, 3) if factors.decays else "–"
     others = (short(value, 3) for value in (factors.eps, factors.gauge))
     scales = (short(value, 3) for value in (factors.std, factors.lr))
-    return (factors.kind, *scales, decay, *others, numbers[_why(factors)])
-
-
-def _why(factors: Factors) -> str:
-    return f"{factors.reason} ({factors.source})" if factors.source else factors.reason
+    return (factors.kind, *scales, decay, *others, numbers[factors.reason])

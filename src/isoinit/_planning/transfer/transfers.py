@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.plan import Plan
+from isoinit._planning.transfer.table import table
+from isoinit._showing.terminal import Printed, Tabled
 from isoinit._system.packages import needs
 from isoinit._writing.factors import Factors
 from isoinit.errors import PlanError
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Transfer:
+class Transfer(Tabled):
     """The initial scales and the optimizer groups of a model, from the settings of a smaller one.
 
     Attributes:
@@ -36,6 +38,21 @@ class Transfer:
     def factors(self) -> dict[str, Factors]:
         """The factors of every parameter, by name."""
         return {entry.name: entry.factors for entry in self.plan if entry.factors is not None}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What only a change of the forward could do, and what is doubtful, in sentences."""
+        assert self.plan.transfer is not None
+        return self.plan.transfer.notes
+
+    def show(self, *, verbose: bool = False) -> Printed:
+        """Return the factors as a table: one row a kind of parameter, and below it the reasons.
+
+        Args:
+            verbose: a row for every parameter.
+        """
+        assert self.plan.transfer is not None
+        return table(self.plan.entries, self.plan.transfer, verbose=verbose)
 
     def groups(
         self,
@@ -64,8 +81,8 @@ class Transfer:
 
         Returns:
             Dictionaries with "params", "name", "lr", "weight_decay", "eps" (not for SGD) and, for
-            Muon, "adjust_lr_fn". The names say which
-            parameters they are, and are equal on all ranks and in all runs.
+            Muon, "adjust_lr_fn". The names say which parameters they are, and are equal on all ranks
+            and in all runs.
 
         Raises:
             ArgumentError: if a number is not finite or out of its range, no parameter is trained, or
