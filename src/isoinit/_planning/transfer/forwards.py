@@ -19,8 +19,9 @@ import numpy as np
 from isoinit._planning.transfer.degrees import outputs, rows
 from isoinit._planning.transfer.equations import norm_steps
 from isoinit._planning.transfer.lines import line
+from isoinit._planning.transfer.widths import along, norm_power, power
 from isoinit._reading.generated import factors
-from isoinit._reading.graph import BESIDE, COMPOSED, Graph, Op, ReplayError, run_ops
+from isoinit._reading.graph import BESIDE, COMPOSED, Graph, Op
 
 NEAR = 1e-6  # relative difference of constants that rounding leaves
 
@@ -104,8 +105,8 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
             _compare_attention(found, base, target, other, op)
         else:
             _compare_sums(found, base, target, other, op)
+            _compare_widths(found, base, target, other, op)
             _compare_values(found, other, op)
-            _tell_unknown(found, base, target, other, op)
     return found
 
 
@@ -147,27 +148,55 @@ def _head(graph: Graph, op: Op) -> float:
 
 
 def _compare_sums(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
-    """Compare sums over axes of signals: of products such as scores, or of units."""
-    after = _terms(target, op)
-    if after is None:
+    """Compare products that sum over axes of two signals, such as scores."""
+    side = next(iter(factors(target, op)), None)
+    if side is None or _is_mean(target, op):
         return
-    before = None if other is None else _terms(base, other)
-    if before is None:
+    twin = None if other is None else next(iter(factors(base, other)), None)
+    if twin is None:
         found.notes.append(_unmatched(target, op, "whether it sums over more units"))
-    else:
-        found.add(op, after / before, f"{op.name} sums over {after:g} terms instead of {before:g}")
+        return
+    before, after = (
+        math.prod(graph.sizes[one.value][axis] for axis in one.summed)
+        for graph, one in ((base, twin), (target, side))
+    )
+    found.add(op, after / before, f"{op.name} sums over {after:g} terms instead of {before:g}")
+    if op.mixed is not None and other is not None and other.mixed is not None:  # also constants
+        sizes = [
+            math.prod(float(np.sqrt(np.mean(np.square(row)))) for row in one.mixed.rows)
+            for one in (other, op)
+            if one.mixed is not None
+        ]
+        if min(sizes) > 0:
+            found.add(op, sizes[1] / sizes[0], f"{op.name} multiplies by other constants")
 
 
-def _terms(graph: Graph, op: Op) -> float | None:
-    """Return how many terms an operation sums over; None if it sums over none."""
-    side = next(iter(factors(graph, op)), None)
-    if side is not None:
-        size = graph.sizes[side.value]
-        return math.prod(size[axis] for axis in side.summed)
-    if op.name == "sum" and op.inputs:
-        size = graph.sizes.get(op.inputs[0], ())
-        return math.prod(size[axis] for axis in op.detail.dims if axis < len(size))
-    return None
+def _is_mean(graph: Graph, op: Op) -> bool:
+    """Whether a product weighs by what a softmax makes: a mean, of however many terms."""
+    makers = (graph.producers.get(graph.trunk(value)) for value in op.inputs)
+    return any(maker is not None and maker.name == "softmax" for maker in makers)
+
+
+def _compare_widths(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
+    """Compare what works along axes that grow: a sum over units, or the length of a vector."""
+    if op.uses or op.kind == "move" or op.name in BESIDE or not op.inputs:
+        return
+    if next(iter(factors(target, op)), None) is not None:
+        return
+    grown = None if other is None else along(base, target, other, op)
+    if grown is None or grown.ratio == 1:
+        return
+    size = power(target, op, grown)
+    if size is None:
+        why = op.unplayed or "it cannot be run alone"
+        found.notes.append(
+            f"{op.name} behind {_near(target, op)!r} is not understood ({why}): if it sums over more "
+            "units than in the base, its result is to be divided by their growth"
+        )
+    elif size:
+        times = grown.ratio**size
+        why = f"{op.name} of {grown.ratio:.4g} times as many units is {times:.4g} times as large"
+        found.add(op, times, why)
 
 
 def _compare_values(found: Offsets, other: Op | None, op: Op) -> None:
@@ -190,21 +219,6 @@ def _compare_values(found: Offsets, other: Op | None, op: Op) -> None:
         )
 
 
-def _tell_unknown(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
-    """Tell of a function of several signals that cannot be run, where these grow."""
-    plain = op.uses or op.kind == "move" or op.name in BESIDE or op.detail.becomes
-    if plain or len(op.inputs) < 2 or outputs(op, rows(len(op.inputs))) is not None:
-        return
-    sizes = [target.sizes.get(v) for v in op.inputs]
-    if other is None or sizes != [base.sizes.get(v) for v in other.inputs]:
-        near = next((n for v in op.inputs if (n := parameter_before(target, v))), "the input")
-        why = op.unplayed or "it cannot be run alone"
-        found.notes.append(
-            f"{op.name} behind {near!r} is not understood ({why}): if it sums over more units than in "
-            "the base, its result is to be divided by their growth"
-        )
-
-
 def _times(before: np.ndarray, after: np.ndarray) -> float | None:
     """Return how many times larger one result is than the other; 1 where that is not to be said."""
     finite = np.isfinite(before) & np.isfinite(after)
@@ -220,42 +234,27 @@ def _times(before: np.ndarray, after: np.ndarray) -> float | None:
 
 def _compare_norms(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
     """Compare norms spelled out in steps: divided by its length, a vector's elements are smaller."""
-    width = target.sizes.get(target.norms[op.index], (1,))[-1]
     if other is None or other.index not in base.norms:
         found.notes.append(_unmatched(target, op, "whether it norms more units"))
         return
-    before = base.sizes.get(base.norms[other.index], (1,))[-1]
-    small, large = (_normed_size(target, op, n) for n in (16, 64))
-    if before != width and small and large:
-        power = math.log(large / small) / math.log(4)
-        if abs(power) > 0.05:
-            power = round(2 * power) / 2
-            found.add(op, (width / before) ** power, f"{op.name} divides by the length of a vector")
-
-
-def _normed_size(graph: Graph, op: Op, width: int) -> float | None:
-    """Return the root mean square of what a norm in steps makes of so many units."""
-    value = graph.norms[op.index]
-    steps, waiting = {op.index: op}, list(op.inputs)
-    while waiting:
-        at = waiting.pop()
-        step = graph.producers.get(at)
-        if at > value and step is not None and step.index not in steps:
-            steps[step.index] = step
-            waiting.extend(step.inputs)
-    shape = (*(2,) * (len(graph.sizes[value]) - 1), width)
-    given = np.random.default_rng(0).standard_normal(shape)
-    try:
-        made = run_ops([steps[i] for i in sorted(steps)], {value: given})[op.outputs[0]]
-    except ReplayError:
-        return None
-    return float(np.sqrt(np.mean(made**2)))
+    before, after = (
+        graph.sizes.get(graph.norms[one.index], (1,))[-1]
+        for graph, one in ((base, other), (target, op))
+    )
+    size = norm_power(target, op) if before != after else 0.0
+    if size:
+        why = f"{op.name} divides by the length of a vector"
+        found.add(op, (after / before) ** size, why)
 
 
 def _unmatched(graph: Graph, op: Op, what: str) -> str:
     """Return the note for an operation that the base has no counterpart of."""
-    near = next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
+    near = _near(graph, op)
     return f"{op.name} behind {near!r} has no counterpart in the base: not known is {what}"
+
+
+def _near(graph: Graph, op: Op) -> str:
+    return next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
 
 
 def parameter_before(graph: Graph, value: int) -> str:

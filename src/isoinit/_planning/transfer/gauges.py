@@ -27,13 +27,13 @@ class Gauges:
     Attributes:
         sizes: of each value and parameter that has one, the logarithm.
         why: the multipliers that each parameter's gauge stands for, by the index of the operation.
-        left: the operations whose multiplier has no place, by index.
+        left: operations whose multipliers have no place, by index; those that hang together in one.
         whole: the streams' operations whose multiplier went into a whole residual stream.
     """
 
     sizes: dict[Key, float] = field(default_factory=dict)
     why: dict[str, list[int]] = field(default_factory=dict)
-    left: list[int] = field(default_factory=list)
+    left: list[tuple[int, ...]] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
 
     def of(self, key: Key) -> float:
@@ -126,14 +126,14 @@ class _Solver:
             self._added([seed], found, single[id(seed)])
         if not left or self._added(left, found, together):
             return
-        writers = self._makers(left) | self._writers()
-        if self._added(left, found, self._solved(left, writers, ())):
-            found.whole += [seed.op for seed in left]
-        elif len(left) > 1:  # one that has no place is in the way of the others
-            for seed in left:
-                self._place([seed], found)
-        else:
-            found.left.append(left[0].op)
+        tries = [left] if len(left) == 1 else [left, *([seed] for seed in left)]
+        for some in tries:  # one that has no place is in the way of the others
+            writers = self._makers(some) | self._writers()
+            if self._added(some, found, self._solved(some, writers, ())):
+                found.whole += [seed.op for seed in some]
+                left = [seed for seed in left if seed not in some]
+        if left:
+            found.left.append(tuple(seed.op for seed in left))
 
     def _joined(self, seeds: list[Equation]) -> dict[Key, float] | None:
         """Solve several multipliers at once: as some that cancel, else by what is near."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit.errors import PlanError
 from isoinit.initializers.scale.fans import Layout
@@ -65,14 +68,26 @@ def absolute(role: Role, layout: Layout, unit: float) -> Growth:
 
 
 def growths(
-    base: Mapping[str, Role], target: Mapping[str, Role], twin: Mapping[str, str]
+    base: Mapping[str, Role],
+    target: Mapping[str, Role],
+    twin: Mapping[str, str],
+    side_by_side: Mapping[str, float],
 ) -> dict[str, Growth]:
     """Return how every parameter grows.
+
+    Args:
+        base: what each parameter of the smaller model is for, by name.
+        target: the same of the larger one.
+        twin: the parameter of the base that each of the target stands for.
+        side_by_side: how many times as many layers stand beside that of a parameter, as heads do.
 
     Raises:
         PlanError: if one of the base is larger than that of the target which stands for it.
     """
     found = {name: growth(base[twin[name]].layout, role.layout) for name, role in target.items()}
+    for name, times in side_by_side.items():
+        one = found[name]
+        found[name] = replace(one, made=one.made * times, units=one.units * times)
     for name, grown in found.items():
         if min(grown.summed, grown.made) < 1:
             before, after = base[twin[name]].layout.shape, target[name].layout.shape
@@ -80,4 +95,29 @@ def growths(
                 f"{twin[name]!r} of the base has shape {before}, larger than {after} of {name!r} in "
                 "the target: tune on the smaller model, and give it as the base"
             )
+    return found
+
+
+def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[str, float]:
+    """Return how many times as many layers of a kind stand side by side, for their parameters.
+
+    Such are the heads of an attention in a list of modules: all read the same value. Layers that stand
+    one behind the other are depth.
+    """
+    before, after = Counter(_reads(base).values()), Counter(_reads(target).values())
+    place, found = _reads(base), dict[str, float]()
+    for name, key in _reads(target).items():
+        other = place.get(twin.get(name, ""))
+        if other is not None and after[key] > before[other]:
+            found[name] = after[key] / before[other]
+    return found
+
+
+def _reads(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Return the name of each layer's parameter without numbers, and the value that it is applied to."""
+    found = {}
+    for name in graph.shapes:
+        for op, _ in graph.uses_of(name)[:1]:
+            if op.kind == "map" and op.inputs:
+                found[name] = re.sub(r"\d+", "#", name), graph.trunk(op.inputs[0])
     return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from isoinit._planning.transfer.equations import System
 from isoinit._planning.transfer.forwards import Offsets, parameter_before
 from isoinit._planning.transfer.gauges import Gauges
 from isoinit._reading.graph import Graph
+from isoinit._showing.findings import listed
+from isoinit._writing.entry import Entry
 
 
 def reason(offsets: Offsets, placed: Gauges, name: str) -> str:
@@ -21,13 +24,14 @@ def reason(offsets: Offsets, placed: Gauges, name: str) -> str:
 def unplaced(graph: Graph, offsets: Offsets, placed: Gauges, system: System) -> list[str]:
     """Return a sentence for each multiplier that no parameter can take."""
     written = {equation.op for equation in system.equations if equation.offset}
-    lost = [*placed.left, *(index for index in offsets.by_op if index not in written)]
+    lost = [*placed.left, *((index,) for index in offsets.by_op if index not in written)]
     ops = {op.index: op for op in graph.ops}
     found: dict[tuple[str, float, str], list[str]] = {}
-    for index in sorted(lost):
-        op, times = ops[index], math.exp(-offsets.by_op[index])
+    for group in sorted(lost):
+        op, times = ops[max(group)], math.exp(-sum(offsets.by_op[index] for index in group))
+        why = "; ".join(dict.fromkeys(offsets.why[index] for index in group))
         near = next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
-        found.setdefault((op.name, round(times, 9), offsets.why[index]), []).append(near)
+        found.setdefault((op.name, round(times, 9), why), []).append(near)
     return [
         f"no parameter can take a multiplier of {times:.4g}: multiply the result of {name} behind "
         f"{names[0]!r}{f' and {len(names) - 1} more' * (len(names) > 1)} by it in the forward "
@@ -46,4 +50,18 @@ def streams(graph: Graph, placed: Gauges) -> list[str]:
         f"all that writes to a residual stream is stored ×{times}, since nothing nearer can take a "
         "multiplier: the norm layers that read the stream see smaller numbers beside their eps, so "
         f"multiply their eps by the square of this for an exact transfer"
+    ]
+
+
+def computed(graph: Graph, entries: Mapping[str, Entry]) -> list[str]:
+    """Return a sentence if weights are computed of parameters, as by weight normalization."""
+    names = [
+        n for n in entries if n in graph.parts or n in graph.charts or n in graph.parts.values()
+    ]
+    if not names:
+        return []
+    return [
+        f"weights are computed of {listed([repr(n) for n in names])}: their factors are those of a "
+        "weight of such a shape, and of vectors for its lengths, which are not proven for them; where "
+        "the size of the weight is prescribed, its start does not follow the width"
     ]

@@ -13,11 +13,11 @@ from isoinit._planning.transfer.depth import deeper
 from isoinit._planning.transfer.equations import system
 from isoinit._planning.transfer.forwards import Offsets, constants, matched
 from isoinit._planning.transfer.gauges import gauges
-from isoinit._planning.transfer.growth import Growth, absolute, growths
+from isoinit._planning.transfer.growth import Growth, absolute, growths, side_by_side
 from isoinit._planning.transfer.lines import shift
 from isoinit._planning.transfer.rules import Grown, Rules, factors
 from isoinit._planning.transfer.ties import tie, tie_alone
-from isoinit._planning.transfer.told import reason, streams, unplaced
+from isoinit._planning.transfer.told import computed, reason, streams, unplaced
 from isoinit._planning.transfer.twins import twins
 from isoinit._writing.entry import Entry
 from isoinit._writing.factors import Factors, Setting
@@ -54,7 +54,8 @@ def transferred(base: Planned, target: Planned, rules: Rules, called: str) -> Pl
     """
     before, after = base.decided, target.decided
     twin = twins(before.roles, after.roles)
-    grown = growths(before.roles, after.roles, twin)
+    beside = side_by_side(before.graph, after.graph, twin)
+    grown = growths(before.roles, after.roles, twin, beside)
     pairs = matched(before.graph, after.graph, twin)
     offsets = constants(before.graph, after.graph, pairs)
     tie(offsets, before.graph, after.graph, pairs, twin)
@@ -98,6 +99,7 @@ def _planned(
     made = system(graph, offsets.by_op, set(held))
     placed = gauges(graph, made)
     notes = [*offsets.notes, *unplaced(graph, offsets, placed, made), *streams(graph, placed)]
+    notes += computed(graph, target.plan.entries)
     found: dict[str, Factors] = {}
     for name, growth in grown.items():
         start, entry = starts.get(name, entries[name]), entries[name]
