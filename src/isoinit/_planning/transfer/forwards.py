@@ -201,7 +201,9 @@ def _compare_widths(found: Offsets, base: Graph, target: Graph, other: Op | None
 
 def _compare_values(found: Offsets, other: Op | None, op: Op) -> None:
     """Compare what two operations make of the same numbers."""
-    if op.uses or op.kind == "move" or not op.inputs or op.detail.becomes:
+    if op.uses or op.kind == "move" or not op.inputs:
+        return
+    if op.detail.becomes and op.mixed is not None:  # `_compare_sums` has seen its constants
         return
     if other is None or len(other.inputs) != len(op.inputs) or other.rank != op.rank:
         return

@@ -101,7 +101,7 @@ def growths(
 def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[str, float]:
     """Return how many times as many layers of a kind stand side by side, for their parameters.
 
-    Such are the heads of an attention in a list of modules: all read the same value. Layers that stand
+    Such are the heads of an attention in a list of modules: all read the same value. Layers that are
     one behind the other are depth.
     """
     before, after = Counter(_reads(base).values()), Counter(_reads(target).values())
@@ -114,7 +114,7 @@ def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[st
 
 
 def _reads(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Return the name of each layer's parameter without numbers, and the value that it is applied to."""
+    """Return the name of each layer's parameter without numbers, and the value that it reads."""
     found = {}
     for name in graph.shapes:
         for op, _ in graph.uses_of(name)[:1]:
