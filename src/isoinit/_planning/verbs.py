@@ -157,7 +157,7 @@ def planned(
         chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
         walked = decided.expected
         if overrides is not None:
-            walked = _override(chosen, model, batch, decided, overrides)
+            walked = override(chosen, model, batch, decided, overrides)
         if not decided.doubts:  # they say the same
             chosen.notes += walked.warnings
         return chosen, decided, batch
@@ -231,7 +231,7 @@ def _fitting(
     return replace(again, doubts=decided.doubts, notes=decided.notes)
 
 
-def _override(
+def override(
     chosen: Plan,
     model: nn.Module,
     batch: Any,

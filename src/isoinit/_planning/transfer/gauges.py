@@ -37,8 +37,8 @@ class Gauges:
     whole: list[int] = field(default_factory=list)
 
     def of(self, key: Key) -> float:
-        """Return how many times larger a value or a parameter is."""
-        return math.exp(self.sizes.get(key, 0.0))
+        """Return how many times larger a value or a parameter is, without the last digits' noise."""
+        return float(f"{math.exp(self.sizes.get(key, 0.0)):.12g}")
 
 
 def gauges(graph: Graph, system: System) -> Gauges:

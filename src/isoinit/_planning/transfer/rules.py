@@ -95,7 +95,7 @@ def factors(rules: Rules, one: Grown) -> Factors:
     grown, gauge = one.growth, one.gauge
     kind = kind_of(one.role, grown)
     by = rules.by
-    if rules.optimizer in ADJUSTED and kind == "hidden weight" and len(one.target) == 2:
+    if rules.optimizer in ADJUSTED and _is_hidden_matrix(one):
         by = "muon"
     lr, eps = _width(by, grown)
     decay = {"mup": 1 / lr, "sqrt": lr**-0.5}.get(rules.decay, 1.0)
@@ -122,6 +122,13 @@ def factors(rules: Rules, one: Grown) -> Factors:
         reason=_reason(rules, kind, one),
         source=_source(rules, by, one),
     )
+
+
+def _is_hidden_matrix(one: Grown) -> bool:
+    """Whether a parameter is a matrix between two layers: by its place, so that it is for the base, too."""
+    role = one.role
+    layer = role.layout.is_map and role.layout.kind != "embedding" and not role.tied
+    return len(one.target) == 2 and layer and role.source != "input" and role.end != "output"
 
 
 def kind_of(role: Role, grown: Growth) -> str:

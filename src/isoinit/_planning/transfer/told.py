@@ -10,6 +10,7 @@ from isoinit._planning.transfer.forwards import Offsets, parameter_before
 from isoinit._planning.transfer.gauges import Gauges
 from isoinit._reading.graph import Graph
 from isoinit._showing.findings import listed
+from isoinit._showing.terminal import counted
 from isoinit._writing.entry import Entry
 
 
@@ -64,4 +65,15 @@ def computed(graph: Graph, entries: Mapping[str, Entry]) -> list[str]:
         f"weights are computed of {listed([repr(n) for n in names])}: their factors are those of a "
         "weight of such a shape, and of vectors for its lengths, which are not proven for them; where "
         "the size of the weight is prescribed, its start does not follow the width"
+    ]
+
+
+def kept(entries: Mapping[str, Entry]) -> list[str]:
+    """Return a sentence if parameters keep their values, and so have factors of one."""
+    names = [e.name for e in entries.values() if e.kept]
+    if not names:
+        return []
+    return [
+        f"{counted(len(names), 'parameter')} that the plan keeps have factors of one, since their "
+        f"values come from elsewhere: {listed([repr(name) for name in names])}"
     ]

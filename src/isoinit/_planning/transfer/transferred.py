@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.charts import FOLLOWING, carried_all
-from isoinit._planning.decide import Decided, as_given
+from isoinit._planning.charts import FOLLOWING
+from isoinit._planning.decide import Decided
 from isoinit._planning.plan import Plan
 from isoinit._planning.transfer.depth import deeper
 from isoinit._planning.transfer.equations import system
@@ -17,12 +17,13 @@ from isoinit._planning.transfer.growth import Growth, absolute, growths, side_by
 from isoinit._planning.transfer.lines import shift
 from isoinit._planning.transfer.rules import Grown, Rules, factors
 from isoinit._planning.transfer.ties import tie, tie_alone
-from isoinit._planning.transfer.told import computed, reason, streams, unplaced
+from isoinit._planning.transfer.told import computed, kept, reason, streams, unplaced
 from isoinit._planning.transfer.twins import twins
+from isoinit._planning.verbs import override
 from isoinit._writing.entry import Entry
 from isoinit._writing.factors import Factors, Setting
 from isoinit.errors import ArgumentError
-from isoinit.initializers import Constant, Initializer
+from isoinit.initializers import Constant, Initializer, KinkBias
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,14 +117,19 @@ def _planned(
         signal = next((op.outputs[0] for op, _ in graph.uses_of(name) if op.outputs), None)
         if signal is not None:
             found[name] = replace(found[name], signal=placed.of(signal))
+    notes += kept(entries)
     given: dict[str, Initializer] = {}
     for name, its in found.items():
+        if entries[name].kept or entries[name].initializer is None:
+            continue
         start = starts.get(name, entries[name])
         try:
             given[name] = started(start, entries[name], its, shift(graph, name))
         except ArgumentError as error:
             notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
-    plan = _restarted(target, {n: g for n, g in given.items() if g != entries[n].initializer})
+    plan = replace(target.plan, entries=dict(entries))
+    others = {name: new for name, new in given.items() if new != entries[name].initializer}
+    override(plan, target.model, target.batch, target.decided, others)
     plan.entries.update((n, replace(e, factors=found[n])) for n, e in plan.entries.items())
     plan.transfer = Setting(
         rules.optimizer, rules.decay, rules.depth, called, tuple(dict.fromkeys(notes))
@@ -141,6 +147,8 @@ def _held(target: Planned, start: Entry | None, name: str) -> str:
     if target.decided.roles[name].guess:
         return "no run used it"
     first = entry.initializer if start is None else start.initializer
+    if isinstance(first, KinkBias):  # its values follow from those of the weight beside it
+        return ""
     try:
         if first is None or (shift(graph, name) and not first.is_constant):
             return "it starts at no constant"
@@ -165,14 +173,14 @@ def started(start: Entry, entry: Entry, found: Factors, shifted: float) -> Initi
     own, first = entry.initializer, start.initializer
     if own is None or first is None or entry.kept:
         raise ArgumentError("it is left as it was")
+    if isinstance(own, FOLLOWING):
+        return own
     if shifted:
         value = first.mean_for(start.layout) + shifted
         return first if found.gauge == 1 else Constant(value * found.gauge - shifted)
     if first.is_constant or first.is_fixed:
         return first if found.gauge == 1 else first.scaled(found.gauge)
     chosen = own if type(own) is type(first) else first
-    if isinstance(own, FOLLOWING):
-        return own
     wanted, std = first.std_for(start.layout) * found.std, chosen.std_for(entry.layout)
     return chosen if abs(wanted / std - 1) < SAME else chosen.scaled(wanted / std)
 
@@ -182,23 +190,3 @@ def kept_factors(entry: Entry) -> Factors:
     kind = "frozen" if entry.kept == "frozen" else "kept"
     decays = len(entry.shape) >= 2
     return Factors(kind, 1.0, 1.0, 1.0, 1.0, decays=decays, reason=entry.reason)
-
-
-def _restarted(target: Planned, given: Mapping[str, Initializer]) -> Plan:
-    """Return the target's plan with other starts, and with what is expected of its signal then."""
-    plan, decided = target.plan, target.decided
-    before = decided.choices
-    changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
-    choices = carried_all(decided.graph, decided.roles, {**before, **changed}, given)
-    again = as_given(target.model, target.batch, decided.graph, decided.roles, choices)
-    walked = again.expected
-    entries = {
-        name: replace(
-            entry,
-            initializer=choices[name].initializer,
-            expected=walked.signal.get(name),
-            expected_gradient=walked.gradient.get(name),
-        )
-        for name, entry in plan.entries.items()
-    }
-    return replace(plan, entries=entries)
