@@ -4,6 +4,7 @@ plan = isoinit.plan(model, batch)      # every parameter: initializer, std, role
 plan.apply(model, seed=0)              # the same bits on any number of threads, in any order
 health = isoinit.check(model, batch)   # measures the signal, forward and backward
 isoinit.compare(build, batch)          # the signal and the training under every method, side by side
+isoinit.coordinates(build, batch=x)    # whether training moves each layer as much at any width
 isoinit.audit(build)                   # what the initialization of a model on the meta device forgets
 isoinit.write_checkpoint(plan, model, folder)  # the same bits to files, without memory for the model
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from isoinit._verifying.auditing.audits import Audit, audit
     from isoinit._verifying.comparing.comparisons import Comparison, compare
     from isoinit._verifying.comparing.results import Compared
+    from isoinit._verifying.coordinates.checks import Coordinates, coordinates
     from isoinit._verifying.health.checks import Health, check
     from isoinit._verifying.health.layers import LayerHealth
     from isoinit._verifying.health.weights import WeightHealth
@@ -93,6 +95,7 @@ _ROOMS = {
     "_verifying.auditing.audits": "Audit audit",
     "_verifying.comparing.comparisons": "Comparison compare",
     "_verifying.comparing.results": "Compared",
+    "_verifying.coordinates.checks": "Coordinates coordinates",
     "_verifying.health.checks": "Health check",
     "_verifying.health.layers": "LayerHealth",
     "_verifying.health.weights": "WeightHealth",
@@ -121,6 +124,7 @@ __all__ = [
     "Compared",
     "Comparison",
     "Constant",
+    "Coordinates",
     "DecayRates",
     "DeltaOrthogonal",
     "Difference",
@@ -169,6 +173,7 @@ __all__ = [
     "audit",
     "check",
     "compare",
+    "coordinates",
     "deferred",
     "fill_slice",
     "fingerprint",

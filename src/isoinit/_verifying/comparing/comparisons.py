@@ -21,7 +21,7 @@ from isoinit._showing.table import render
 from isoinit._verifying.comparing.methods import METHODS, Start, resolve_methods
 from isoinit._verifying.comparing.pages import comparison_page
 from isoinit._verifying.comparing.results import Compared, Spread
-from isoinit._verifying.comparing.training import Data
+from isoinit._verifying.comparing.training import Data, Task
 from isoinit._verifying.comparing.trials import Given, Trial
 from isoinit._verifying.health.checks import refuse_optimizer
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
@@ -221,7 +221,7 @@ def compare(
     _refuse(steps, seeds, optimizer, lr)
     batch, loss = inputs_and_loss(batch, loss)
     as_arguments(batch)
-    given = Given(build_model, batch, loss, data, optimizer, lr, only)
+    given = Given(build_model, Task(batch, loss, data), optimizer, lr, only)
     trials = {name: Trial(name, start, given) for name, start in resolve_methods(methods).items()}
     turns = [(seed, trial) for seed in seeds for trial in trials.values()]
     if torch.cuda.is_available():
@@ -230,7 +230,7 @@ def compare(
     def so_far(*, complete: bool) -> Comparison:
         name = next((trial.model for trial in trials.values() if trial.model), "")
         found = tuple(trial.result(steps) for trial in trials.values())
-        return Comparison(name, found, tuple(seeds), steps, optimizer, lr, given.task, complete)
+        return Comparison(name, found, tuple(seeds), steps, optimizer, lr, str(given.task), complete)
 
     with generators_kept(), steps_shown(len(turns) * steps, visible=progress) as advance:
         try:

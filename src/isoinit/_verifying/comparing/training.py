@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,11 +15,36 @@ from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._system.signals import call_user
 from isoinit._verifying.health.passes import chosen_loss, unit_noise
-from isoinit._verifying.losses import GivenLoss, Loss
+from isoinit._verifying.losses import GivenLoss, Loss, inputs_and_loss
 from isoinit.errors import ArgumentError
 
 Data = Callable[[int], tuple[Any, GivenLoss | None]]
 """The batch of a step, counted from 0, and its loss, as `isoinit.check` takes both."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned.
+
+    Attributes:
+        batch: what the model takes at each step.
+        loss: of its output; None for the output's own, or else the distance from fixed noise.
+        data: gives another batch and loss for each step; None where all are the same.
+    """
+
+    batch: Any
+    loss: Loss | None
+    data: Data | None
+
+    def at(self, step: int) -> tuple[Any, Loss | None]:
+        """The batch of a step, and its loss."""
+        return (self.batch, self.loss) if self.data is None else inputs_and_loss(*self.data(step))
+
+    def __str__(self) -> str:
+        if self.data is not None:
+            return "the batches and losses that were given"
+        return "one batch" if self.loss is not None else "one batch, its own loss or fixed noise"
+
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -58,19 +83,30 @@ class Steps:
         return bool(self.losses) and not math.isfinite(self.losses[-1])
 
 
+class Stepped(Protocol):
+    """What makes a step of the gradients: an optimizer, or several together."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> Any:
+        """Change the parameters."""
+
+
+def plain_optimizer(model: nn.Module, name: str, lr: float) -> torch.optim.Optimizer:
+    """An optimizer with one learning rate for all that is trained."""
+    return OPTIMIZERS[name]([p for p in model.parameters() if p.requires_grad], lr=lr)
+
+
 class Training:
     """Takes steps, and notes them."""
 
-    def __init__(
-        self, model: nn.Module, data: Data, optimizer: str, lr: float, steps: Steps
-    ) -> None:
-        self.model, self.data, self.steps = model, data, steps
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = OPTIMIZERS[optimizer](trained, lr=lr)
+    def __init__(self, model: nn.Module, task: Task, optimizer: Stepped, steps: Steps) -> None:
+        self.model, self.task, self.steps, self.optimizer = model, task, steps, optimizer
 
     def step(self) -> None:
         """One step of training."""
-        batch, loss = call_user(self.data, len(self.steps.losses))
+        batch, loss = call_user(self.task.at, len(self.steps.losses))
         args, kwargs = as_arguments(batch)
         start = time.perf_counter()
         value = objective(drawn_out(call_user(self.model, *args, **kwargs)), loss)
@@ -97,7 +133,8 @@ class Training:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             self.step()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        states = [s for state in self.optimizer.state.values() for s in state.values()]
+        kept = getattr(self.optimizer, "state", {})
+        states = [s for state in kept.values() for s in state.values()]
         rest = _storages(s for s in (*gradients, *states) if isinstance(s, torch.Tensor))
         return sum({**saved, **own}.values()) + sum(rest.values())
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +15,14 @@ from isoinit._planning.asked import Only
 from isoinit._reading.torch.names import unwrap
 from isoinit._verifying.comparing.methods import Start, built, start
 from isoinit._verifying.comparing.results import Compared, Run
-from isoinit._verifying.comparing.training import Data, Steps, Training, objective
+from isoinit._verifying.comparing.training import (
+    Steps,
+    Task,
+    Training,
+    objective,
+    plain_optimizer,
+)
 from isoinit._verifying.health import Health, check
-from isoinit._verifying.losses import Loss, inputs_and_loss
 from isoinit.errors import TraceError, UnknownParameterError
 
 Advance = Callable[[str, int], None]
@@ -29,23 +33,10 @@ class Given:
     """What all methods share: how to build the model, what to train it on, and how."""
 
     build: Callable[[], nn.Module]
-    batch: Any
-    loss: Loss | None
-    data: Data | None
+    task: Task
     optimizer: str
     lr: float
     only: Only | None = None
-
-    def at(self, step: int) -> tuple[Any, Loss | None]:
-        """The batch of a step, and its loss."""
-        return (self.batch, self.loss) if self.data is None else inputs_and_loss(*self.data(step))
-
-    @property
-    def task(self) -> str:
-        """What is learned, in words."""
-        if self.data is not None:
-            return "the batches and losses that were given"
-        return "one batch" if self.loss is not None else "one batch, its own loss or fixed noise"
 
 
 class Trial:
@@ -80,9 +71,9 @@ class Trial:
         torch.manual_seed(seed)
         model = built(self.given.build)
         self.model = type(unwrap(model)).__name__
+        given = self.given
         try:
-            given = self.given
-            model, chosen = start(model, self.method, given.batch, seed, given.only)
+            model, chosen = start(model, self.method, given.task.batch, seed, given.only)
         # The model does not run on the batch, or has no such parameter, under no method.
         except (TraceError, UnknownParameterError):
             raise
@@ -92,11 +83,12 @@ class Trial:
         seconds = time.perf_counter() - begin
         if self.health is None:
             self.fill_seconds = seconds
-            batch, loss = self.given.at(0)
+            batch, loss = given.task.at(0)
             self.health = check(model, batch, loss=partial(objective, loss=loss), plan=chosen)
         torch.manual_seed(seed)  # dropout is the same however many numbers the method drew
         self.steps[seed] = Steps()
-        return Training(model, self.given.at, self.given.optimizer, self.given.lr, self.steps[seed])
+        optimizer = plain_optimizer(model, given.optimizer, given.lr)
+        return Training(model, given.task, optimizer, self.steps[seed])
 
     def result(self, steps: int) -> Compared:
         """What came of it so far."""
