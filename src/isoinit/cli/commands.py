@@ -9,18 +9,34 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 import isoinit
 from isoinit._planning import rules as rule_book
-from isoinit._showing.findings import Verdict
-from isoinit._showing.page import Shown, refuse_place
 from isoinit._showing.progress import bytes_shown
+from isoinit.cli import widths
+from isoinit.cli.options import (
+    Github,
+    Html,
+    Json,
+    Method,
+    Only,
+    PlanFile,
+    Recipe,
+    Seed,
+    Strict,
+    Target,
+    Verbose,
+    answer,
+    no_batch,
+    place,
+    write_page,
+)
 from isoinit.cli.targets import call_target, find_target, load_target
-from isoinit.errors import ArgumentError, Interrupted, escaped
+from isoinit.errors import Interrupted, escaped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,71 +48,12 @@ app = typer.Typer(
 )
 
 
-def _refuse_place(path: Path | None) -> Path | None:
-    if path is not None:
-        refuse_place(path)
-    return path
-
-
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="TARGET",
-        help="package.module:function or path/to/file.py:function; the function takes nothing and "
-        "returns a model, or a model and an example batch, or these and a loss of its output.",
-    ),
-]
-PlanFile = Annotated[
-    Path,
-    typer.Argument(exists=True, dir_okay=False, readable=True, help="What Plan.save wrote."),
-]
-Seed = Annotated[
-    int,
-    typer.Option(
-        help="The same seed gives the same bits everywhere. The default is fixed, so that the same "
-        "command gives the same result, and a stopped one goes on."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Github = Annotated[
-    bool, typer.Option("--github", help="Also print each finding as a GitHub Actions annotation.")
-]
-Html = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Also write a self-contained HTML page.",
-        callback=_refuse_place,  # before the work, not after it
-    ),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="A row for every one, none folded.")]
-Method = Annotated[
-    str,
-    typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
-]
-Recipe = Annotated[
-    str | None,
-    typer.Option(help="own, or one of paper:gpt2 paper:llama paper:bert paper:vit paper:resnet."),
-]
-
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Initialize only what a name, a glob or a role:… matches, and keep the rest; once for "
-        "each pattern.",
-    ),
-]
-
-
 @app.command()
 def demo(
     seed: Seed = 0,
     as_json: Json = False,
     picture: Annotated[
-        Path, typer.Option(help="Where to draw the signal by depth.", callback=_refuse_place)
+        Path, typer.Option(help="Where to draw the signal by depth.", callback=place)
     ] = Path("isoinit-demo.png"),
 ) -> None:
     """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
@@ -134,7 +91,7 @@ def plan(
     """Show what every parameter of a model would get, and why. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
-    _write_page(chosen, html)
+    write_page(chosen, html)
     print(chosen.to_json() if as_json else chosen.show(verbose=verbose))
 
 
@@ -193,11 +150,11 @@ def check(
     """
     model, batch, loss = load_target(target, seed)
     if batch is None:
-        raise _no_batch(target, "check")
+        raise no_batch(target, "check")
     health = isoinit.check(model, batch, loss=loss, lr=lr, optimizer=optimizer)
-    _write_page(health, html)
+    write_page(health, html)
     text = health.to_json() if as_json else health.show(verbose=verbose)
-    _answer(health, text, as_json=as_json, github=github, strict=strict)
+    answer(health, text, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -231,7 +188,7 @@ def compare(
     function = find_target(target)
     _, batch, loss = call_target(function, target, seed)
     if batch is None:
-        raise _no_batch(target, "compare")
+        raise no_batch(target, "compare")
     try:
         found = isoinit.compare(
             lambda: call_target(function, target).model,
@@ -246,9 +203,13 @@ def compare(
         )
     except Interrupted as stop:
         found = stop.done
-    _write_page(found, html)
+    write_page(found, html)
     print(found.to_json() if as_json else found)
     raise typer.Exit(0 if found.complete else 130)
+
+
+app.command()(widths.transfer)
+app.command()(widths.coordinates)
 
 
 @app.command()
@@ -266,9 +227,9 @@ def audit(
     """
     function = find_target(target)
     found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
-    _write_page(found, html)
+    write_page(found, html)
     text = found.to_json() if as_json else str(found)
-    _answer(found, text, as_json=as_json, github=github, strict=strict)
+    answer(found, text, as_json=as_json, github=github, strict=strict)
 
 
 @app.command()
@@ -343,7 +304,7 @@ def verify(
     chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
     found = isoinit.verify_checkpoint(directory, chosen, seed)
     text = found.to_json() if as_json else str(found)
-    _answer(found, text, as_json=as_json, github=github, strict=strict)
+    answer(found, text, as_json=as_json, github=github, strict=strict)
 
 
 def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
@@ -352,26 +313,5 @@ def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
     from isoinit._writing.refusals import refuse_unready
 
     if batch is None:
-        raise _no_batch(target, "--check")
+        raise no_batch(target, "--check")
     refuse_unready(named_parameters(model)[0], now=True)
-
-
-def _no_batch(target: str, what: str) -> ArgumentError:
-    return ArgumentError(
-        f"{target} returns a model without a batch; {what} runs the model, so return (model, batch)"
-    )
-
-
-def _write_page(shown: Shown, path: Path | None) -> None:
-    if path is not None:
-        shown.to_html(path)
-
-
-def _answer(verdict: Verdict, text: str, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
-    """Print a verdict as text, and exit with the status that it deserves."""
-    if as_json and github:
-        raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
-    print(text)
-    if github and verdict.findings:
-        print(verdict.annotations())
-    raise typer.Exit(1 if verdict.failures(strict=strict) else 0)

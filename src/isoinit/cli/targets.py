@@ -32,21 +32,22 @@ class Loaded(NamedTuple):
     loss: Loss | None = None
 
 
-def load_target(target: str, seed: int = 0) -> Loaded:
+def load_target(target: str, seed: int = 0, *given: int) -> Loaded:
     """Import a target and call it.
 
     Args:
         target: `package.module:function` or `path/to/file.py:function`.
         seed: given to `torch.manual_seed` before the call, so that the model and the batch that
             the function makes repeat.
+        given: what the function takes, such as a width.
 
     Raises:
         ArgumentError: if it does not import, fails, or returns something else.
     """
-    return call_target(find_target(target), target, seed)
+    return call_target(find_target(target), target, seed, *given)
 
 
-def find_target(target: str) -> Callable[[], Any]:
+def find_target(target: str) -> Callable[..., Any]:
     """Import a target, and do not call it.
 
     Raises:
@@ -60,16 +61,19 @@ def find_target(target: str) -> Callable[[], Any]:
     function = getattr(_import(place, target), name, None)
     if not callable(function):
         raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
-    return cast("Callable[[], Any]", function)
+    return cast("Callable[..., Any]", function)
 
 
-def call_target(function: Callable[[], Any], target: str, seed: int | None = None) -> Loaded:
+def call_target(
+    function: Callable[..., Any], target: str, seed: int | None = None, *given: int
+) -> Loaded:
     """Call a target's function.
 
     Args:
         function: what `find_target` found.
         target: what it was found by, for errors.
         seed: as for `load_target`; None leaves torch's generators to the caller.
+        given: what the function takes, such as a width.
 
     Raises:
         ArgumentError: if it fails, or returns something else.
@@ -79,17 +83,19 @@ def call_target(function: Callable[[], Any], target: str, seed: int | None = Non
     name = target.rpartition(":")[2]
     if seed is not None:
         torch.manual_seed(seed)
-    with _theirs(target, f"calling {name}()", "; expected a function without arguments"):
-        made = call_user(function)
+    name = f"{name}({', '.join(map(str, given))})"
+    taken = "that takes a width alone" if given else "without arguments"
+    with _theirs(target, f"calling {name}", f"; expected a function {taken}"):
+        made = call_user(function, *given)
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
     if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
-            f"TARGET {target!r}: {name}() returned a {type(made).__name__}; expected a "
+            f"TARGET {target!r}: {name} returned a {type(made).__name__}; expected a "
             "torch.nn.Module, or a tuple of a model, a batch and, if you like, a loss"
         )
     if loaded.loss is not None and not callable(loaded.loss):
         raise ArgumentError(
-            f"TARGET {target!r}: {name}() returned a {type(loaded.loss).__name__} as its third; "
+            f"TARGET {target!r}: {name} returned a {type(loaded.loss).__name__} as its third; "
             "expected a function from the model's output to its loss"
         )
     if loaded.loss is not None and loaded.batch is not None:

@@ -230,7 +230,9 @@ def compare(
     def so_far(*, complete: bool) -> Comparison:
         name = next((trial.model for trial in trials.values() if trial.model), "")
         found = tuple(trial.result(steps) for trial in trials.values())
-        return Comparison(name, found, tuple(seeds), steps, optimizer, lr, str(given.task), complete)
+        return Comparison(
+            name, found, tuple(seeds), steps, optimizer, lr, str(given.task), complete
+        )
 
     with generators_kept(), steps_shown(len(turns) * steps, visible=progress) as advance:
         try:

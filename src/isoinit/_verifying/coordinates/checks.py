@@ -173,8 +173,8 @@ def coordinates(
         >>> import isoinit, torch
         >>> nn = torch.nn
         >>> def build(width):
-        ...     return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-        ...                          nn.Linear(width, 4))
+        ...     first, second, last = nn.Linear(8, width), nn.Linear(width, width), nn.Linear(width, 4)
+        ...     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
         >>> x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
         >>> found = isoinit.coordinates(build, (32, 64, 128), batch=x, parametrization="standard")
         >>> found.ok, round(found["2"].slope(step=3))
@@ -221,8 +221,8 @@ def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int, starts: Sta
     """Raise `ArgumentError` for what no slopes come of."""
     if not _are_counts(widths) or len(widths) < 3 or list(widths) != sorted(set(widths)):
         raise ArgumentError(
-            f"widths={widths!r}: expected three whole numbers or more, each larger than the last, such "
-            "as (64, 128, 256): two would fit any slope"
+            f"widths={widths!r}: expected three whole numbers or more, each larger than the last, "
+            "such as (64, 128, 256): two would fit any slope"
         )
     if isinstance(seeds, int) or len(set(seeds)) < max(len(seeds), 2):
         raise ArgumentError(

@@ -91,8 +91,7 @@ def _finding(
         LIMIT if grows else -LIMIT,
         SOURCE,
         advice,
-        f"{named}: after step {step} the change of the output follows width^{slope:.2f}, expected an "
-        f"exponent {bound}",
+        f"{named}: the change after step {step} follows width^{slope:.2f}; expected {bound}",
     )
 
 

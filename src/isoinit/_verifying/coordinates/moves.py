@@ -6,13 +6,12 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from isoinit._showing.folding import kinds
 from isoinit._verifying.coordinates.trials import Moved, Trial
 
-BOUNDED = ("scores", "output")  # may fall with the width at the start, and so have an upper bound alone
+BOUNDED = ("scores", "output")  # may fall with the width at the start: an upper bound alone
 
 
 @dataclass(frozen=True)
@@ -99,29 +98,30 @@ def gathered(
 
     Args:
         trials: width by width, the seeds of each in one order.
-        gauge: of a layer's output, by width and name.
+        gauge: of what a weight makes, by width and parameter.
     """
     widths = tuple(dict.fromkeys(trial.width for trial in trials))
     every = dict.fromkeys(name for t in trials for name in (*t.moved, *t.reshaped))
     shared = [name for name in every if all(name in trial.moved for trial in trials)]
     of_width = {width: [t for t in trials if t.width == width] for width in widths}
-    layers = [_layer(name, of_width, partial(gauge, name=name)) for name in shared]
+    layers = [_layer(name, of_width, gauge) for name in shared]
     return tuple(layers), tuple(name for name in every if name not in set(shared))
 
 
 def _layer(
-    name: str, of_width: dict[int, list[Trial]], gauge: Callable[[int], float]
+    name: str, of_width: dict[int, list[Trial]], gauge: Callable[[int, str], float]
 ) -> Layer:
     """What came of one layer."""
     steps = len(next(iter(of_width.values()))[0].moved[name].changes)
+    sizes = [trials[0].moved[name] for trials in of_width.values()]
+    gauges = {w: gauge(w, one.parameter) for w, one in zip(of_width, sizes, strict=True)}
     changes = tuple(
         tuple(
-            tuple(trial.moved[name].changes[step] / gauge(width) for trial in trials)
+            tuple(trial.moved[name].changes[step] / gauges[width] for trial in trials)
             for width, trials in of_width.items()
         )
         for step in range(steps)
     )
-    sizes = [trials[0].moved[name] for trials in of_width.values()]
     return Layer(name, _kind(sizes), tuple(of_width), changes)
 
 

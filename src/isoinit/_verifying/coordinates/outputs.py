@@ -27,12 +27,15 @@ class Output:
     Attributes:
         name: the weight's name without a final ".weight"; "h.0.attn scores"; or "output".
         part: "layer", "scores" or "output".
+        parameter: the weight, where it makes this as at its first use; "" for anything else, such as
+            a table that is a readout, too.
         terms: how many add up in one number of it: the fan-in; 0 where no weight makes it.
         tensor: its values.
     """
 
     name: str
     part: str
+    parameter: str
     terms: float
     tensor: torch.Tensor = field(repr=False)
 
@@ -137,19 +140,21 @@ def _with_returned(
 def _named(graph: Graph, seen: list[_Seen]) -> Iterator[Output]:
     """Yield what was seen by names of its own: that of a second use of a weight says so."""
     count = Counter[str]()
+    slots: dict[str, str] = {}
     for each in seen:
-        name = "output"
+        name, parameter, terms = "output", "", 0.0
         if each.use is not None:
-            parameter = each.use.parameter
-            name = parameter.removesuffix(".weight") or parameter
+            name = each.use.parameter.removesuffix(".weight") or each.use.parameter
+            terms = 0.0 if each.use.slot == "table" else each.use.whole.fan_in
+            if slots.setdefault(each.use.parameter, each.use.slot) == each.use.slot:
+                parameter = each.use.parameter
         elif each.part == "scores":
             behind = {_layer_behind(graph, value) for value in each.values}
             name = f"{_common(sorted(behind))} scores".strip()
         count[name] += 1
         if count[name] > 1:
             name = f"{name}, use {count[name]}" if each.use else f"{name} {count[name]}"
-        terms = 0.0 if each.use is None or each.use.slot == "table" else each.use.whole.fan_in
-        yield Output(name, each.part, terms, each.tensor)
+        yield Output(name, each.part, parameter, terms, each.tensor)
 
 
 def _layer_behind(graph: Graph, value: int) -> str:
@@ -167,5 +172,5 @@ def _layer_behind(graph: Graph, value: int) -> str:
 
 def _common(names: Sequence[str]) -> str:
     """What names begin with: the module that holds all, or the one name."""
-    parts = list(takewhile(lambda same: len(set(same)) == 1, zip(*(n.split(".") for n in names))))
-    return ".".join(same[0] for same in parts)
+    parts = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -43,8 +43,7 @@ def scores_of(op: Op, ops: Sequence[Op], call: Recorded) -> Scores | None:
         return Scores(sides, given)
     inside = ops[-2] if len(ops) > 1 else op
     if inside.kind == "attention" and op.inputs == inside.outputs:
-        tensor = _of_layer(call)
-        return None if tensor is None else Scores(inside.outputs, tensor)
+        return Scores(inside.outputs, _of_layer(call))
     return None
 
 
@@ -70,27 +69,25 @@ def _of_function(call: Recorded) -> torch.Tensor:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     scale = given.get("scale")
     scores: torch.Tensor = query @ key.transpose(-1, -2)
-    return scores * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return scores * float(query.shape[-1] ** -0.5 if scale is None else scale)
 
 
-def _of_layer(call: Recorded) -> torch.Tensor | None:
-    """The scores inside `F.multi_head_attention_forward`, before the mask; None if it hides them."""
+def _of_layer(call: Recorded) -> torch.Tensor:
+    """The scores inside `F.multi_head_attention_forward`, before the mask."""
     given = {**dict(zip(NAMES.split(), call.args, strict=False)), **call.kwargs}
     width, heads = given["embed_dim_to_check"], given["num_heads"]
     packed, bias = given["in_proj_weight"], given["in_proj_bias"]
-    if packed is None:
-        weights = [given.get("q_proj_weight"), given.get("k_proj_weight")]
-    else:
+    weights: list[Any] = [given.get("q_proj_weight"), given.get("k_proj_weight")]
+    if packed is not None:
         weights = [packed[:width], packed[width : 2 * width]]
-    if any(weight is None for weight in weights):
-        return None
     biases = [None, None] if bias is None else [bias[:width], bias[width : 2 * width]]
     sides = (given["query"], given["key"])
     query, key = (
         _by_head(nn.functional.linear(side, weight, shift), heads)
         for side, weight, shift in zip(sides, weights, biases, strict=True)
     )
-    return query @ key.transpose(-1, -2) / math.sqrt(width // heads)
+    scores: torch.Tensor = query @ key.transpose(-1, -2)
+    return scores / math.sqrt(width // heads)
 
 
 def _by_head(tensor: torch.Tensor, heads: int) -> torch.Tensor:

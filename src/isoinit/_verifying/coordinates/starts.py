@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoinit._planning.transfer.transfers import Transfer
+from isoinit._planning.transfer.verb import transfer
 from isoinit._planning.verbs import plan
 from isoinit._system.signals import call_user
 from isoinit._verifying.comparing.training import Stepped
@@ -48,7 +50,7 @@ class Starts:
     optimizer: str
     lr: float
     parametrization: Parametrization
-    _transfers: dict[int, Any] = field(default_factory=dict)
+    _transfers: dict[int, Transfer] = field(default_factory=dict)
 
     def refuse(self) -> None:
         """Raise `ArgumentError` for an unknown optimizer or parametrization, or a rate of 0."""
@@ -80,23 +82,25 @@ class Starts:
             groups = transferred.groups(model, lr=self.lr)
         return model, OPTIMIZERS[self.optimizer](groups, lr=self.lr)
 
-    def _transfer(self, width: int, model: nn.Module) -> Any:
+    def _transfer(self, width: int, model: nn.Module) -> Transfer:
         """The transfer to a width: worked out once, of the first model."""
         if width not in self._transfers:
-            from isoinit._planning.transfer import transfer
-
             base = built(self.build, self.base)
             self._transfers[width] = transfer(base, model, self.batch, optimizer=self.optimizer)
         return self._transfers[width]
 
-    def gauge_of(self, width: int, name: str) -> float:
-        """How many times larger a layer's output is stored than in the papers' form.
+    def gauge_of(self, width: int, parameter: str) -> float:
+        """How many times larger what a weight makes is stored than in the papers' form.
 
         Args:
             width: of the model.
-            name: the layer's.
+            parameter: the weight's name; "" for what no weight makes, such as attention scores, which
+                are as in the papers.
         """
-        return 1.0
+        if width not in self._transfers:
+            return 1.0
+        found = self._transfers[width].factors.get(parameter)
+        return 1.0 if found is None else found.signal
 
 
 def built(build: Callable[[int], nn.Module], width: int) -> nn.Module:

@@ -6,19 +6,16 @@ import math
 from collections.abc import Sequence
 
 from isoinit._showing.findings import SEVERITIES, Finding
-from isoinit._showing.folding import bounds, headed, short, spread
+from isoinit._showing.folding import bounds, headed, short
 from isoinit._showing.sparkline import sparkline
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed
 from isoinit._verifying.coordinates.moves import Kind
 
 BARS = 8  # of a curve by width
-LEGEND = {
-    "moved": "moved: rms of the change of the output, at the least and the largest width, bars by "
-    "width",
-    "slope": "slope: of log moved by log width; flat is 0",
-    "layers": "layers: the least and the largest slope of one",
-}
+MOVED = "moved: rms of the change of the output, at the first and the last width, bars by width"
+SLOPE = "slopes of log moved by log width; flat is 0"
+LAYERS = "layers: the least and the largest slope of one"
 NO_PROOF = "flat slopes are no proof that a learning rate transfers: they show that it may"
 
 
@@ -38,9 +35,11 @@ def table(
         steps: how many were taken.
         uncompared: the layers that not every model has.
     """
-    warnings = [str(f) for s in SEVERITIES[:-1] for f in findings if f.severity == s]
-    remarks = [str(f) for f in findings if f.severity == SEVERITIES[-1]]
-    notes = [NO_PROOF] * (not warnings)
+    failing = [f for f in findings if f.severity != SEVERITIES[-1]]
+    warnings = [f"{f.severity}: {f.sentence}" for f in failing]
+    remarks = [*dict.fromkeys(f.advice for f in failing)]  # mostly one for all
+    remarks += [str(f) for f in findings if f.severity == SEVERITIES[-1]]
+    notes = [NO_PROOF] * (not failing)
     if uncompared:
         names = ", ".join(uncompared[:3])
         more = f" and {len(uncompared) - 3} more" if len(uncompared) > 3 else ""
@@ -50,13 +49,15 @@ def table(
         _cells(kinds, steps, first=False, layers=True),
         _cells(kinds, steps, first=False, layers=False),
     ]
-    return render(title, *widest, notes, warnings, remarks, narrower, LEGEND)
+    legend = {"moved": MOVED, f"step {steps}": SLOPE, "layers": LAYERS}
+    return render(title, *widest, notes, warnings, remarks, narrower, legend)
 
 
 def _cells(kinds: Sequence[Kind], steps: int, *, first: bool, layers: bool) -> Cells:
     """The columns and rows, with the slope after the first step and those of single layers, or not."""
     first, layers = first and steps > 1, layers and any(len(kind.layers) > 1 for kind in kinds)
-    columns = ["layer", "kind", "moved", *["at step 1"] * first, "slope", *["layers"] * layers]
+    columns = ["layer", "kind", "moved", *["step 1"] * first, f"step {steps}"]
+    columns += ["layers"] * layers
     rows = []
     for kind in kinds:
         slopes = kind.slopes(steps).values()

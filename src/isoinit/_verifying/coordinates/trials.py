@@ -12,7 +12,7 @@ from torch import nn
 
 from isoinit._reading.torch.names import unwrap
 from isoinit._reading.torch.rng import seed_generators
-from isoinit._verifying.comparing.training import Steps, Stepped, Task, Training
+from isoinit._verifying.comparing.training import Stepped, Steps, Task, Training
 from isoinit._verifying.coordinates.outputs import Output, read_outputs
 
 Advance = Callable[[str, int], None]
@@ -24,6 +24,7 @@ class Moved:
 
     Attributes:
         part: "layer", "scores" or "output".
+        parameter: the weight that makes it, as at its first use; "" for anything else.
         terms: its fan-in; 0 where no weight makes it.
         size: how many numbers it holds.
         changes: the root mean square of its change since the start, after each step: NaN behind a
@@ -31,6 +32,7 @@ class Moved:
     """
 
     part: str
+    parameter: str
     terms: float
     size: int
     changes: tuple[float, ...]
@@ -100,7 +102,11 @@ def run_trial(
             break
     filled = {n: (*c, *[math.nan] * (steps - len(c))) for n, c in changes.items()}
     same = {n for n, c in changes.items() if len(c) == len(training.steps.losses)}
-    moved = {n: Moved(o.part, o.terms, o.size, filled[n]) for n, o in first.items() if n in same}
+    moved = {
+        name: Moved(one.part, one.parameter, one.terms, one.size, filled[name])
+        for name, one in first.items()
+        if name in same
+    }
     reshaped = tuple(name for name in first if name not in same)
     name = type(unwrap(model)).__name__
     return Trial(name, width, seed, moved, reshaped, tuple(training.steps.losses))
@@ -116,4 +122,4 @@ def _distance(now: Output, before: Output) -> float:
     """The root mean square of a change; what is masked before and after, at -inf, has not changed."""
     same = now.tensor == before.tensor
     change = torch.where(same, 0.0, now.tensor.double() - before.tensor.double())
-    return torch.linalg.vector_norm(change).item() / math.sqrt(now.size)
+    return float(torch.linalg.vector_norm(change)) / math.sqrt(now.size)
