@@ -151,7 +151,7 @@ def coordinates(
         base: the width whose learning rate is transferred: none of `widths` is smaller. By default
             the first of them.
         batch: an example, as for `isoinit.check`; each step trains on it, where `data` gives no other.
-        optimizer: "adamw", "adam", "sgd" (with momentum 0.9) or "muon".
+        optimizer: as for `isoinit.transfer`; "sgd" has a momentum of 0.9.
         lr: the learning rate, at the base width.
         loss: as for `isoinit.compare`.
         data: as for `isoinit.compare`: a function from a step's number to its batch and loss.
@@ -180,10 +180,11 @@ def coordinates(
         >>> found.ok, round(found["2"].slope(step=3))
         (False, 1)
     """
+    _refuse(widths, seeds, steps)
+    base = widths[0] if base is None else base
     batch, loss = inputs_and_loss(batch, loss)
-    first = next(iter(widths), 0)
-    starts = Starts(build, first if base is None else base, batch, optimizer, lr, parametrization)
-    _refuse(widths, seeds, steps, starts)
+    starts = Starts(build, base, batch, optimizer, lr, parametrization)
+    starts.refuse(widths)
     as_arguments(batch)
     task = Task(batch, loss, data)
     if torch.cuda.is_available():
@@ -203,7 +204,7 @@ def _judged(trials: Sequence[Trial], starts: Starts, steps: int) -> Coordinates:
     layers, uncompared = gathered(trials, starts.gauge_of)
     named = starts.parametrization if isinstance(starts.parametrization, str) else "own"
     return Coordinates(
-        judge(kinds_of(layers), trials, steps, named),
+        judge(kinds_of(layers), trials, steps, named, starts.optimizer),
         layers,
         trials[0].model,
         tuple(dict.fromkeys(trial.width for trial in trials)),
@@ -217,7 +218,7 @@ def _judged(trials: Sequence[Trial], starts: Starts, steps: int) -> Coordinates:
     )
 
 
-def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int, starts: Starts) -> None:
+def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int) -> None:
     """Raise `ArgumentError` for what no slopes come of."""
     if not _are_counts(widths) or len(widths) < 3 or list(widths) != sorted(set(widths)):
         raise ArgumentError(
@@ -231,15 +232,6 @@ def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int, starts: Sta
         )
     if not _are_counts([steps]):
         raise ArgumentError(f"steps={steps!r}: expected a whole number, at least 1")
-    starts.refuse()
-    if starts.parametrization == "transfer":
-        if not _are_counts([starts.base]):
-            raise ArgumentError(f"base={starts.base!r}: expected a width of the model")
-        if starts.base > widths[0]:
-            raise ArgumentError(
-                f"base={starts.base} is larger than width {widths[0]} of widths={tuple(widths)}: "
-                "settings are transferred from small to large; give a base of at most this width"
-            )
 
 
 def _are_counts(numbers: Any) -> bool:

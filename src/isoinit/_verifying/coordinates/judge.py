@@ -22,9 +22,18 @@ ADVICE = {
     "rate of the weights that make it, or compare with parametrization='transfer'",
 }
 
+BY_GRADIENT = (
+    "steps of sgd are as long as the gradient, and that follows the output of the start, which falls "
+    "with the width: start the readout at zero to see whether the slope is more than this"
+)
+
 
 def judge(
-    kinds: Sequence[Kind], trials: Sequence[Trial], step: int, parametrization: str
+    kinds: Sequence[Kind],
+    trials: Sequence[Trial],
+    step: int,
+    parametrization: str,
+    optimizer: str,
 ) -> list[Finding]:
     """Return what was found, errors first.
 
@@ -33,11 +42,13 @@ def judge(
         trials: the trainings.
         step: after which it is judged.
         parametrization: "transfer", "standard" or "own".
+        optimizer: its name.
     """
     advice = ADVICE[parametrization]
     found = [*_diverged(trials, advice)]
+    falling = BY_GRADIENT if optimizer == "sgd" else advice
     for kind in kinds if not found else ():
-        found += _slopes(kind, step, advice)
+        found += _slopes(kind, step, advice, falling)
     return errors_first(found)
 
 
@@ -61,16 +72,18 @@ def _diverged(trials: Sequence[Trial], advice: str) -> Iterator[Finding]:
     )
 
 
-def _slopes(kind: Kind, step: int, advice: str) -> Iterator[Finding]:
+def _slopes(kind: Kind, step: int, advice: str, falling: str) -> Iterator[Finding]:
     """The slope of a kind, and those of single layers in it."""
     yield from _unknown(kind, step)
     slopes = kind.slopes(step)
     over = {name: slope for name, slope in slopes.items() if _beyond(slope, kind.kind)}
     if slopes and _beyond(slope := kind.slope(step), kind.kind):
-        yield _finding(kind, list(slopes), slope, step, "error", advice)
+        told = advice if slope > 0 else falling
+        yield _finding(kind, list(slopes), slope, step, "error", told)
     elif over:
         worst = max(over.values(), key=abs)
-        yield _finding(kind, list(over), worst, step, "warning", advice)
+        told = advice if worst > 0 else falling
+        yield _finding(kind, list(over), worst, step, "warning", told)
 
 
 def _beyond(slope: float, kind: str) -> bool:

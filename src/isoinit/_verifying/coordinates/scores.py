@@ -86,11 +86,12 @@ def _of_layer(call: Recorded) -> torch.Tensor:
         _by_head(nn.functional.linear(side, weight, shift), heads)
         for side, weight, shift in zip(sides, weights, biases, strict=True)
     )
-    scores: torch.Tensor = query @ key.transpose(-1, -2)
-    return scores / math.sqrt(width // heads)
+    scores: torch.Tensor = query @ key.transpose(-1, -2) / math.sqrt(width // heads)
+    return scores
 
 
 def _by_head(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     """Places × examples × units, or places × units, as examples × heads × places × units."""
     tensor = tensor if tensor.dim() == 3 else tensor[:, None]
-    return tensor.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)
+    parts: torch.Tensor = tensor.unflatten(-1, (heads, -1))
+    return parts.permute(1, 2, 0, 3)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from isoinit._planning.transfer.rules import ADJUSTED, Rules
 from isoinit._planning.transfer.transfers import Transfer
 from isoinit._planning.transfer.verb import transfer
 from isoinit._planning.verbs import plan
+from isoinit._reading.torch import named_parameters
 from isoinit._system.signals import call_user
 from isoinit._verifying.comparing.training import Stepped
 from isoinit.errors import ArgumentError, IsoinitError
@@ -27,8 +29,9 @@ PARAMETRIZATIONS = ("transfer", "standard")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
+    "sgd": torch.optim.SGD,
 }
+MOMENTUM = 0.9  # of SGD
 
 
 @dataclass
@@ -52,18 +55,29 @@ class Starts:
     parametrization: Parametrization
     _transfers: dict[int, Transfer] = field(default_factory=dict)
 
-    def refuse(self) -> None:
-        """Raise `ArgumentError` for an unknown optimizer or parametrization, or a rate of 0."""
+    def refuse(self, widths: Sequence[int]) -> None:
+        """Raise `ArgumentError` if models of these widths cannot be started and trained so."""
         if not 0 < self.lr < math.inf:
             raise ArgumentError(f"lr={self.lr!r}: expected a learning rate, finite and above 0")
-        if self.optimizer not in OPTIMIZERS:
-            known = " or ".join(OPTIMIZERS)
-            raise ArgumentError(f"optimizer={self.optimizer!r}: expected {known}")
-        known = " or ".join(map(repr, PARAMETRIZATIONS))
-        if not callable(self.parametrization) and self.parametrization not in PARAMETRIZATIONS:
+        Rules(self.optimizer)
+        own = callable(self.parametrization)
+        if not own and self.parametrization not in PARAMETRIZATIONS:
+            known = " or ".join(map(repr, PARAMETRIZATIONS))
             raise ArgumentError(
                 f"parametrization={self.parametrization!r}: expected {known}, or a function of a "
                 "model, its width and a seed that starts the model and returns groups for an optimizer"
+            )
+        if self.optimizer in ADJUSTED and self.parametrization == "standard":
+            raise ArgumentError(
+                f"optimizer={self.optimizer!r} trains some of the parameters alone, and a standard "
+                "parametrization does not tell which: give a function that returns the optimizer"
+            )
+        if not own and (not isinstance(self.base, int) or self.base < 1):
+            raise ArgumentError(f"base={self.base!r}: expected a width of the model")
+        if not own and self.base > widths[0]:
+            raise ArgumentError(
+                f"base={self.base} is larger than width {widths[0]} of widths={tuple(widths)}: "
+                "settings are transferred from small to large; give a base of at most this width"
             )
 
     def begin(self, width: int, seed: int) -> tuple[nn.Module, Stepped]:
@@ -80,7 +94,10 @@ class Starts:
             transferred = self._transfer(width, model)
             transferred.plan.apply(model, seed)
             groups = transferred.groups(model, lr=self.lr)
-        return model, OPTIMIZERS[self.optimizer](groups, lr=self.lr)
+            if self.optimizer in ADJUSTED:
+                return model, _with_muon(model, transferred, groups, self.optimizer)
+        given = {"momentum": MOMENTUM} if self.optimizer == "sgd" else {}
+        return model, OPTIMIZERS[self.optimizer](groups, lr=self.lr, weight_decay=0.0, **given)
 
     def _transfer(self, width: int, model: nn.Module) -> Transfer:
         """The transfer to a width: worked out once, of the first model."""
@@ -101,6 +118,46 @@ class Starts:
             return 1.0
         found = self._transfers[width].factors.get(parameter)
         return 1.0 if found is None else found.signal
+
+
+class _Together:
+    """Several optimizers that step as one."""
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.optimizers = optimizers
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Change the parameters."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def _with_muon(
+    model: nn.Module, transferred: Transfer, groups: Sequence[dict[str, Any]], name: str
+) -> _Together:
+    """Muon for the groups of hidden matrices, and AdamW for the others."""
+    parameters, _ = named_parameters(model)
+    factors = transferred.factors
+    of_muon = {
+        id(p) for n, p in parameters.items() if n in factors and factors[n].optimizer == "muon"
+    }
+    parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for group in groups:
+        for part, by_muon in zip(parts, (True, False), strict=True):
+            if mine := [p for p in group["params"] if (id(p) in of_muon) is by_muon]:
+                part.append({**group, "params": mine})
+    hidden, others = parts
+    found: list[torch.optim.Optimizer] = []
+    if hidden:
+        found.append(torch.optim.Muon(hidden, weight_decay=0.0, adjust_lr_fn=ADJUSTED[name]))
+    if others:
+        found.append(torch.optim.AdamW(others, weight_decay=0.0))
+    return _Together(found)
 
 
 def built(build: Callable[[int], nn.Module], width: int) -> nn.Module:
