@@ -37,6 +37,14 @@ def test_targets_go_to_the_loss_and_inputs_to_the_model():
     assert loaded.loss(torch.zeros(3, 2)).item() == pytest.approx(math.log(2))
 
 
+def test_what_a_function_takes():
+    assert call_target(lambda width: nn.Linear(2, width), "m:f", None, 5).model.out_features == 5
+    with pytest.raises(ArgumentError, match=r"calling f\(5\) failed.*takes a width alone"):
+        call_target(lambda: nn.Linear(2, 2), "m:f", None, 5)
+    with pytest.raises(ArgumentError, match=r"calling f\(\) failed.*without arguments"):
+        call_target(lambda width: nn.Linear(2, 2), "m:f")
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

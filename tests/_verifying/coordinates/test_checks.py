@@ -48,6 +48,11 @@ def uneven():
     return check(parametrization="standard")
 
 
+@pytest.fixture(scope="module")
+def gpt():
+    return check_gpt()
+
+
 class TestVerdict:
     def test_a_transfer_is_even(self, even):
         even.raise_if_uneven()
@@ -63,19 +68,21 @@ class TestVerdict:
         with pytest.raises(UnhealthyError, match=r"2…4: the change after step 3 follows width"):
             uneven.raise_if_uneven()
 
-    @pytest.mark.parametrize("fused", [True, False], ids=["fused", "written out"])
-    def test_attention_with_a_tied_readout(self, fused):
-        found, standard = check_gpt(fused), check_gpt(fused, parametrization="standard")
-        assert found.ok
-        assert "h.1.c_attn scores" in [layer.name for layer in found.layers]
+    def test_attention_with_a_tied_readout(self, gpt):
+        standard = check_gpt(parametrization="standard")
+        assert gpt.ok
         assert not standard.ok
         slopes = {kind.name: kind.slope(3) for kind in standard.kinds}
         assert all(slopes[f"h.0…1.{name}"] > 0.4 for name in ("c_attn scores", "c_fc", "c_out"))
 
-    def test_the_gauge_of_packed_projections_is_taken_out(self):
+    def test_attention_that_is_written_out(self, gpt):
+        found = check_gpt(fused=False)
+        assert found.ok
+        assert [layer.name for layer in found.layers] == [layer.name for layer in gpt.layers]
+
+    def test_the_gauge_of_packed_projections_is_taken_out(self, gpt):
         """Queries, keys and values are stored smaller, so that scores are over d instead of √d."""
-        found = check_gpt()
-        assert all(abs(found[f"h.{i}.c_attn"].slope(3)) < 0.2 for i in range(2))
+        assert all(abs(gpt[f"h.{i}.c_attn"].slope(3)) < 0.2 for i in range(2))
 
     def test_mup_by_hand_is_the_transfer(self, even):
         found = check(parametrization=by_hand)
@@ -120,8 +127,9 @@ class TestVerdict:
         json.loads(found.to_json())
 
     def test_a_loss_of_its_own_and_none(self):
-        assert check(batch=X, loss=lambda output: output.square().mean(), steps=1).steps == 1
-        assert len(check(batch=X, loss=None, steps=1).layers) == 4
+        more = {"batch": X, "steps": 1, "parametrization": "standard"}
+        assert check(loss=lambda output: output.square().mean(), **more).steps == 1
+        assert len(check(loss=None, **more).layers) == 4
 
 
 class TestNumbers:
@@ -196,9 +204,9 @@ class TestNothingIsLeft:
 
 
 class TestShown:
-    def test_fits_80_columns(self, monkeypatch, even, uneven):
+    def test_fits_80_columns(self, monkeypatch, even, uneven, gpt):
         monkeypatch.setenv("COLUMNS", "80")
-        for found, verdict in ((even, "even: "), (uneven, "uneven: "), (check_gpt(), "even: ")):
+        for found, verdict in ((even, "even: "), (uneven, "uneven: "), (gpt, "even: ")):
             lines = str(found).splitlines()
             assert lines[0].startswith(verdict)
             assert max(map(len, lines)) <= 80

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoinit._planning.plan import Plan
 from isoinit._planning.transfer.rules import ADJUSTED, Rules
 from isoinit._planning.transfer.transfers import Transfer
 from isoinit._planning.transfer.verb import transfer
@@ -54,6 +55,7 @@ class Starts:
     lr: float
     parametrization: Parametrization
     _transfers: dict[int, Transfer] = field(default_factory=dict)
+    _plans: dict[int, Plan] = field(default_factory=dict)
 
     def refuse(self, widths: Sequence[int]) -> None:
         """Raise `ArgumentError` if models of these widths cannot be started and trained so."""
@@ -88,7 +90,7 @@ class Starts:
             if callable(getattr(groups, "step", None)):
                 return model, groups
         elif self.parametrization == "standard":
-            plan(model, self.batch).apply(model, seed)
+            self._plan(width, model).apply(model, seed)
             groups = [p for p in model.parameters() if p.requires_grad]
         else:
             transferred = self._transfer(width, model)
@@ -98,6 +100,12 @@ class Starts:
                 return model, _with_muon(model, transferred, groups, self.optimizer)
         given = {"momentum": MOMENTUM} if self.optimizer == "sgd" else {}
         return model, OPTIMIZERS[self.optimizer](groups, lr=self.lr, weight_decay=0.0, **given)
+
+    def _plan(self, width: int, model: nn.Module) -> Plan:
+        """The plan of a width: made once, for the first model."""
+        if width not in self._plans:
+            self._plans[width] = plan(model, self.batch)
+        return self._plans[width]
 
     def _transfer(self, width: int, model: nn.Module) -> Transfer:
         """The transfer to a width: worked out once, of the first model."""
