@@ -15,7 +15,6 @@ from isoinit._planning.transfer.rules import ADJUSTED, Rules
 from isoinit._planning.transfer.transfers import Transfer
 from isoinit._planning.transfer.verb import transfer
 from isoinit._planning.verbs import plan
-from isoinit._reading.torch import named_parameters
 from isoinit._system.signals import call_user
 from isoinit._verifying.comparing.training import Stepped
 from isoinit.errors import ArgumentError, IsoinitError
@@ -95,9 +94,9 @@ class Starts:
         else:
             transferred = self._transfer(width, model)
             transferred.plan.apply(model, seed)
-            groups = transferred.groups(model, lr=self.lr)
             if self.optimizer in ADJUSTED:
-                return model, _with_muon(model, transferred, groups, self.optimizer)
+                return model, _with_muon(model, transferred, self.lr)
+            groups = transferred.groups(model, lr=self.lr)
         given = {"momentum": MOMENTUM} if self.optimizer == "sgd" else {}
         return model, OPTIMIZERS[self.optimizer](groups, lr=self.lr, weight_decay=0.0, **given)
 
@@ -145,27 +144,12 @@ class _Together:
             optimizer.step()
 
 
-def _with_muon(
-    model: nn.Module, transferred: Transfer, groups: Sequence[dict[str, Any]], name: str
-) -> _Together:
-    """Muon for the groups of hidden matrices, and AdamW for the others."""
-    parameters, _ = named_parameters(model)
-    factors = transferred.factors
-    of_muon = {
-        id(p) for n, p in parameters.items() if n in factors and factors[n].optimizer == "muon"
-    }
-    parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for group in groups:
-        for part, by_muon in zip(parts, (True, False), strict=True):
-            if mine := [p for p in group["params"] if (id(p) in of_muon) is by_muon]:
-                part.append({**group, "params": mine})
-    hidden, others = parts
-    found: list[torch.optim.Optimizer] = []
-    if hidden:
-        found.append(torch.optim.Muon(hidden, weight_decay=0.0, adjust_lr_fn=ADJUSTED[name]))
-    if others:
-        found.append(torch.optim.AdamW(others, weight_decay=0.0))
-    return _Together(found)
+def _with_muon(model: nn.Module, transferred: Transfer, lr: float) -> _Together:
+    """Muon for hidden matrices, and AdamW for the rest."""
+    hidden = transferred.groups(model, lr=lr, eps=1e-7, optimizer="muon")
+    others = transferred.groups(model, lr=lr, optimizer="adamw")
+    found: list[torch.optim.Optimizer] = [torch.optim.Muon(hidden)] if hidden else []
+    return _Together(found + [torch.optim.AdamW(others)] * bool(others))
 
 
 def built(build: Callable[[int], nn.Module], width: int) -> nn.Module:
