@@ -19,8 +19,8 @@ LEAST = 20  # room for names beside the other cells: with less, every name gets 
 FEW = 8  # one row in so many may take a line more for its name
 Cells: TypeAlias = "tuple[Sequence[str], Sequence[tuple[str, ...]]]"
 COLOURS = {
-    "unhealthy|forgotten|errors?:|failed": "red",
-    "healthy|nothing forgotten": "green",
+    "unhealthy|uneven|forgotten|errors?:|failed": "red",
+    "healthy|even:|nothing forgotten": "green",
     "warnings?:|!": "yellow",
 }
 

@@ -213,7 +213,9 @@
         stroke: () => variable("--soft"), grid: { stroke: () => variable("--grid"), width: 1 },
         ticks: { show: false }, font: "12px system-ui", labelFont: "12px system-ui",
       };
-      const whole = (_, found) => found.map((mark) => Number.isInteger(mark) ? mark : "");
+      const counted = facts.names.length && facts.names.every((name) => /^\d+$/.test(name)); // widths
+      const called = (mark) => (counted ? facts.names[mark - 1] ?? "" : mark);
+      const whole = (_, found) => found.map((mark) => Number.isInteger(mark) ? called(mark) : "");
       const sizes = facts.log
         ? { splits: (_, __, low, high) => marks(low, high), values: (_, found) => labels(found) }
         : { values: (_, found) => found.map(number) };
