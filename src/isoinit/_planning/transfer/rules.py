@@ -125,7 +125,7 @@ def factors(rules: Rules, one: Grown) -> Factors:
 
 
 def _is_hidden_matrix(one: Grown) -> bool:
-    """Whether a parameter is a matrix between two layers: by its place, so that it is for the base, too."""
+    """Whether a parameter is a matrix between two layers, by its place: as for the base itself."""
     role = one.role
     layer = role.layout.is_map and role.layout.kind != "embedding" and not role.tied
     return len(one.target) == 2 and layer and role.source != "input" and role.end != "output"

@@ -16,7 +16,7 @@ from isoinit._planning.verbs import planned
 from isoinit._system.alone import alone
 from isoinit._system.packages import needs
 from isoinit._system.signals import call_user
-from isoinit.errors import ArgumentError, TraceError
+from isoinit.errors import ArgumentError, IsoinitError, TraceError
 from isoinit.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -150,28 +150,32 @@ def _models(
             f"model is a {type(model).__name__}; expected a torch.nn.Module, or a function of a size "
             "that builds one"
         )
-    built = [_built(model, size) for size in (base, target)]
+    built = [built(model, size) for size in (base, target)]
     return built[0], built[1], f"{type(built[0]).__name__} of size {base}"
 
 
-def _built(build: Callable[[int], nn.Module], size: int) -> nn.Module:
-    """Return the model of a size.
+def built(build: Callable[[int], nn.Module], size: int) -> nn.Module:
+    """Return a new model of a size.
 
     Raises:
-        ArgumentError: if the function fails, as for a width that the heads do not divide, or returns
-            something else.
+        ArgumentError: if it cannot be built, or is no module.
     """
     from torch import nn
 
     try:
-        built = call_user(build, size)
+        model = call_user(build, size)
+    except IsoinitError:
+        raise
     except Exception as error:
-        raise ArgumentError(f"build({size}) failed: {type(error).__name__}: {error}") from error
-    if not isinstance(built, nn.Module):
         raise ArgumentError(
-            f"build({size}) returned a {type(built).__name__}; expected a torch.nn.Module"
+            f"build({size}) failed: {type(error).__name__}: {error}; give sizes that the model can "
+            "have, such as multiples of its number of heads"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"build({size}) returned a {type(model).__name__}; expected a new torch.nn.Module"
         )
-    return built
+    return model
 
 
 def _planned(model: nn.Module, what: str, batch: Any, options: Mapping[str, Any]) -> Planned:

@@ -13,11 +13,11 @@ from torch import nn
 from isoinit._planning.plan import Plan
 from isoinit._planning.transfer.rules import ADJUSTED, Rules
 from isoinit._planning.transfer.transfers import Transfer
-from isoinit._planning.transfer.verb import transfer
+from isoinit._planning.transfer.verb import built, transfer
 from isoinit._planning.verbs import plan
 from isoinit._system.signals import call_user
 from isoinit._verifying.comparing.training import Stepped
-from isoinit.errors import ArgumentError, IsoinitError
+from isoinit.errors import ArgumentError
 
 Parametrization = str | Callable[[nn.Module, int, int], Any]
 """One of `PARAMETRIZATIONS`, or a function of a model, its width and a seed.
@@ -150,25 +150,3 @@ def _with_muon(model: nn.Module, transferred: Transfer, lr: float) -> _Together:
     others = transferred.groups(model, lr=lr, optimizer="adamw")
     found: list[torch.optim.Optimizer] = [torch.optim.Muon(hidden)] if hidden else []
     return _Together(found + [torch.optim.AdamW(others)] * bool(others))
-
-
-def built(build: Callable[[int], nn.Module], width: int) -> nn.Module:
-    """Return a new model of a width.
-
-    Raises:
-        ArgumentError: if it cannot be built, or is no module.
-    """
-    try:
-        model = call_user(build, width)
-    except IsoinitError:
-        raise
-    except Exception as error:
-        raise ArgumentError(
-            f"build({width}) failed: {type(error).__name__}: {error}; give widths that the model can "
-            "have, such as multiples of its number of heads"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"build({width}) returned a {type(model).__name__}; expected a new torch.nn.Module"
-        )
-    return model
