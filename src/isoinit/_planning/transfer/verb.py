@@ -150,8 +150,8 @@ def _models(
             f"model is a {type(model).__name__}; expected a torch.nn.Module, or a function of a size "
             "that builds one"
         )
-    built = [built(model, size) for size in (base, target)]
-    return built[0], built[1], f"{type(built[0]).__name__} of size {base}"
+    models = [built(model, size) for size in (base, target)]
+    return models[0], models[1], f"{type(models[0]).__name__} of size {base}"
 
 
 def built(build: Callable[[int], nn.Module], size: int) -> nn.Module:
