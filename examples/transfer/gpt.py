@@ -1,7 +1,6 @@
 # gpt.py
 """A small GPT as people write it: nothing in it knows of isoinit."""
 
-import torch
 from torch import nn
 from torch.nn import functional
 

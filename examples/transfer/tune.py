@@ -35,7 +35,7 @@ def train(model, t, lr, steps=40):
     return sum(losses[-5:]) / 5
 
 
-def tuned(exponents=range(-10, -3)):
+def tuned(exponents=range(-9, -3)):
     base = GPT(width=32, depth=2)
     t = isoinit.transfer(base, base, {"ids": next(batches(1))})  # all factors are 1
     found = {}
