@@ -105,7 +105,7 @@ class Transfer(Tabled):
             bias eps ×1 1 0.01 0.0
         """
         with needs("torch", "Transfer.groups"):
-            from isoinit._planning.transfer.groups import groups
+            from isoinit._planning.transfer.optimizers.groups import groups
 
         return groups(
             self.plan,
@@ -148,7 +148,7 @@ class Transfer(Tabled):
             isoinit.errors.PlanError: all 4 groups have one lr, 0.0004, ... give it a list, ...
         """
         with needs("torch", "Transfer.verify"):
-            from isoinit._planning.transfer.verify import verify
+            from isoinit._planning.transfer.optimizers.verify import verify
 
         verify(self.plan, optimizer)
 
@@ -185,6 +185,6 @@ class Transfer(Tabled):
             RuntimeError: if the norm is not finite and `error_if_nonfinite` is set.
         """
         with needs("torch", "Transfer.clip_grad_norm_"):
-            from isoinit._planning.transfer.clipping import clip_grad_norm_
+            from isoinit._planning.transfer.optimizers.clipping import clip_grad_norm_
 
         return clip_grad_norm_(self.plan, model, max_norm, norm_type, error_if_nonfinite, foreach)

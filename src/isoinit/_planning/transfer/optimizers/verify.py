@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from isoinit._planning.transfer.classes import Groups, innermost, kind_fault, kind_of
-from isoinit._planning.transfer.grouping import Group, grouped, without_mesh
-from isoinit._planning.transfer.matching import is_flattened
-from isoinit._planning.transfer.ratios import Number, ratios_fault
+from isoinit._planning.transfer.optimizers.classes import Groups, innermost, kind_fault, kind_of
+from isoinit._planning.transfer.optimizers.grouping import Group, grouped, without_mesh
+from isoinit._planning.transfer.optimizers.matching import is_flattened
+from isoinit._planning.transfer.optimizers.ratios import Number, ratios_fault
 from isoinit._showing.findings import listed
 from isoinit.errors import PlanError
 

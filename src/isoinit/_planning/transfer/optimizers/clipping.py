@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from isoinit._planning.transfer.matching import by_mesh, is_flattened, matched
+from isoinit._planning.transfer.optimizers.matching import by_mesh, is_flattened, matched
 from isoinit._writing.placements import held_parameters
 from isoinit.errors import ArgumentError
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoinit._planning.transfer.grouping import grouped
+from isoinit._planning.transfer.optimizers.grouping import grouped
 from transferred import NAMES, factors, mlp_transfer
 
 ENTRIES = list(mlp_transfer().plan)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from isoinit._planning.transfer.grouping import Group, grouped, on_mesh
-from isoinit._planning.transfer.matching import by_mesh, matched
+from isoinit._planning.transfer.optimizers.grouping import Group, grouped, on_mesh
+from isoinit._planning.transfer.optimizers.matching import by_mesh, matched
 from isoinit._system.schema import shown
 from isoinit.errors import ArgumentError, PlanError
 
