@@ -50,21 +50,33 @@ def growth(base: Layout, target: Layout) -> Growth:
     return Growth(ins * taps / (in_ * tap), made, made * stacks / stack)
 
 
-def absolute(role: Role, layout: Layout, unit: float) -> Growth:
+def absolute(role: Role, unit: float, beside: Role | None = None) -> Growth:
     """Return how a parameter would have grown from a model whose hidden width is `unit`.
 
     What reads the example does not grow along what it sums, nor what gives the output along what it
-    makes (Yang, Simon & Bernstein 2023: the scales by absolute fans).
+    makes, nor an axis that is no longer than `unit` (Yang, Simon & Bernstein 2023: scales by fans).
+
+    Args:
+        role: what the parameter is for.
+        unit: the width.
+        beside: of a bias, the weight of its layer.
     """
+
+    def grown(size: int) -> float:
+        return max(size / unit, 1.0)
+
+    layout = role.layout
     if not layout.is_map:
-        beside_output = role.end == "output"
-        grown = 1.0 if beside_output else max(math.prod(layout.shape), 1) / unit
-        return Growth(1.0, grown, grown)
-    _, out, in_, taps = layout.maps_shape
-    made = 1.0 if role.end == "output" else out / unit
+        if beside is not None:
+            return replace(absolute(beside, unit), summed=1.0)
+        units = grown(math.prod(layout.shape))
+        return Growth(1.0, units, units)
+    stack, out, in_, taps = layout.maps_shape
+    made = 1.0 if role.end == "output" else grown(out)
+    units = 1.0 if role.end == "output" else grown(out * stack)
     if layout.kind == "embedding":
         return Growth(1.0, made, made)
-    return Growth(1.0 if role.source == "input" else in_ * taps / unit, made, made)
+    return Growth(1.0 if role.source == "input" else grown(in_ * taps), made, units)
 
 
 def growths(

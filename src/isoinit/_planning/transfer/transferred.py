@@ -73,8 +73,15 @@ def transferred_alone(target: Planned, rules: Rules, unit: float) -> Plan:
         rules: what was asked for.
         unit: the width of hidden layers for which the settings hold.
     """
-    roles = target.decided.roles
-    grown = {name: absolute(role, role.layout, unit) for name, role in roles.items()}
+    roles, graph = target.decided.roles, target.decided.graph
+    weights = {
+        name: use.parameter
+        for name in roles
+        for op, _ in graph.uses_of(name)[:1]
+        for use in op.uses
+        if use.slot == "weight"
+    }
+    grown = {n: absolute(role, unit, roles.get(weights.get(n, ""))) for n, role in roles.items()}
     offsets = Offsets(
         notes=[
             "there is no base to compare with: heads of attention and the number of branches count as "
