@@ -273,7 +273,8 @@ class Plan(Readable):
             ArgumentError: if the batch holds NaN or infinity or is of no known kind, the seed is no
                 whole number, or a target is not finite and above 0.
             UnknownParameterError: if `target` names a parameter that the model lacks.
-            PlanError: if the plan does not fit the model, or the model holds no values.
+            PlanError: if the plan does not fit the model, the model holds no values, or the plan is
+                one of a transfer.
             TraceError: if the forward refuses the batch, with the model's own error.
 
         Source: Mishkin & Matas 2016, algorithm 1, in one pass.
@@ -286,6 +287,11 @@ class Plan(Readable):
             >>> print(f"{plan.apply(model, seed=0)[0](batch).std():.3f}")
             1.000
         """
+        if self.transfer is not None:
+            raise PlanError(
+                "the scales of this plan follow from a smaller model's (isoinit.transfer), and what "
+                "corrects them for this model alone would undo that: calibrate no plan of a transfer"
+            )
         with needs("torch", "Plan.calibrate"):
             from isoinit._planning.calibration import calibrated
 

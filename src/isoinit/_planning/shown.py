@@ -167,6 +167,7 @@ def explained(entry: Entry) -> str:
         "signal": f"root mean square {signal} (for a standardized input)" if after else "",
         "gradient": _gradient(entry),
         "close": ", ".join(f'"{name}"' for name in entry.close),
+        "transfer": _transferred(entry),
     }
     lines = [f"{entry.name}: {entry.role}, {entry.dtype} of {shape}"]
     for what, text in rows.items():
@@ -182,6 +183,13 @@ def explained(entry: Entry) -> str:
 
 def _left(entry: Entry) -> str:
     return "kept" if entry.kept else "left as it was"
+
+
+def _transferred(entry: Entry) -> str:
+    if (f := entry.factors) is None:
+        return ""
+    numbers = f"std ×{f.std:.4g}, lr ×{f.lr:.4g}, decay ×{f.decay:.4g}, ε ×{f.eps:.4g}"
+    return f"{f.kind}: {numbers} ({f.optimizer}); {f.reason}" + (f" ({f.source})" * bool(f.source))
 
 
 def _gradient(entry: Entry) -> str:

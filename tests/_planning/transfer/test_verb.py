@@ -147,3 +147,11 @@ def test_computed_weights_are_told():
     t = isoinit.transfer(normed, base=16, target=64, batch=X)
     assert "weights are computed of '2.parametrizations.weight.original0'" in t.notes[0]
     assert t.plan.apply(normed(64), seed=0)[2].weight.std() > 0
+
+
+def test_the_plan_explains_factors_and_is_not_calibrated():
+    t = isoinit.transfer(build, base=16, target=64, batch=X)
+    text = " ".join(t.plan.explain("2.weight").split())
+    assert "transfer hidden weight: std ×0.5, lr ×0.25, decay ×4, ε ×0.25 (adamw)" in text
+    with pytest.raises(PlanError, match="calibrate no plan of a transfer"):
+        t.plan.calibrate(build(64), torch.randn(9, 8))
