@@ -56,7 +56,7 @@ def outputs(op: Op, given: Sequence[Array]) -> list[Array] | None:
     try:
         with np.errstate(all="ignore"):
             return [np.asarray(row, np.float64) for row in _played(op, given)]
-    except ReplayError:
+    except (ReplayError, ValueError):  # of NumPy, for shapes that do not go together
         return None
 
 

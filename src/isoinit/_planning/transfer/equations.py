@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 from isoinit._planning.transfer.degrees import degrees
 from isoinit._planning.transfer.lines import line
-from isoinit._reading.graph import BESIDE, Graph, Join, Op, Use
+from isoinit._reading.graph import BESIDE, SUMS, Graph, Join, Op, Use
 
+WRITTEN = "written"  # a tensor with a part that was written in place: parts beside each other
 Key: TypeAlias = "int | str"  # the number of a value, or the name of a parameter
 
 
@@ -43,10 +44,12 @@ class System:
     Attributes:
         equations: all of them, in the order of execution.
         fixed: values and parameters that must keep their size.
+        returned: values that the model returns and goes on with, which should.
     """
 
     equations: list[Equation] = field(default_factory=list)
     fixed: set[Key] = field(default_factory=set)
+    returned: frozenset[int] = frozenset()
 
 
 def system(graph: Graph, offsets: Mapping[int, float], fixed: set[str]) -> System:
@@ -58,7 +61,8 @@ def system(graph: Graph, offsets: Mapping[int, float], fixed: set[str]) -> Syste
             attention its scores, of a residual sum its branch) beyond the papers' forward.
         fixed: parameters that must keep their size, such as those that are not trained.
     """
-    made = System(fixed={*fixed, *graph.outputs})
+    returned = frozenset(value for value in graph.outputs if graph.consumers.get(value))
+    made = System(fixed={*fixed, *(set(graph.outputs) - returned)}, returned=returned)
     made.fixed |= {v for op in graph.ops for v in op.inputs if v not in graph.producers}
     inside = norm_steps(graph)
     for op in graph.ops:
@@ -109,23 +113,49 @@ def _equations(graph: Graph, op: Op, fixed: set[Key]) -> Iterator[dict[Key, floa
             fixed.update(op.outputs)
     elif op.kind == "attention":
         yield from _of_layer(op, fixed)
-    elif op.name == "scaled_dot_product_attention" and len(op.inputs) >= 3:
-        query, key, value, *masks = op.inputs
+    elif op.name == "scaled_dot_product_attention" and (sides := scored(graph, op)):
+        value = op.inputs[len(sides)]
+        masks = op.inputs[len(sides) + 1 :]
         fixed.update([*masks, *(use.parameter for use in op.uses)])
         yield _equal(value, op.outputs[0])
-        yield _sum(query, key)
-    elif op.is_neutral:
+        yield _sum(*sides)
+    elif op.is_neutral or _only_scales(op) or _only_adds(op):
         yield from _of_neutral(op, fixed)
     elif op.uses:
         fixed.update([*op.inputs, *op.outputs, *(use.parameter for use in op.uses)])
     elif len(op.detail.becomes) == 2 <= len(op.inputs):
         yield {**_sum(*op.inputs[:2]), op.outputs[0]: -1.0}
-    elif op.kind == "move" or op.name in BESIDE:
+    elif op.kind == "move" or op.name in BESIDE or op.name == WRITTEN:
         first, *others = op.inputs or op.outputs
         for value in (*others, *op.outputs):
             yield _equal(first, value)
     else:
         yield from _of_function(op, fixed)
+
+
+def _only_scales(op: Op) -> bool:
+    """Whether an operation multiplies its one signal by what is made of parameters, as by exp(t)."""
+    scales = bool(op.uses) and all(use.slot == "scale" for use in op.uses)
+    return scales and op.kind == "other" and len(op.inputs) == 1 == len(op.outputs)
+
+
+def _only_adds(op: Op) -> bool:
+    """Whether an operation adds parameters to its one signal, as positions or a bias of queries."""
+    return bool(op.uses) and op.name in SUMS and len(op.inputs) == 1 == len(op.outputs)
+
+
+def scored(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Return the signals whose products are the scores of an attention; () if it is not known.
+
+    They are queries and keys, or keys alone where the queries are a parameter: then what comes first
+    has other places than the result.
+    """
+    if len(op.inputs) >= 3:
+        return op.inputs[:2]
+    if len(op.inputs) != 2 or not op.uses:
+        return ()
+    given, made = graph.sizes.get(op.inputs[0], ()), graph.sizes.get(op.outputs[0], ())
+    return op.inputs[:1] if len(given) > 1 < len(made) and given[-2] != made[-2] else ()
 
 
 def _key(use: Use, fixed: set[Key]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoinit._planning.transfer.equations import Equation, Key, System, skipped
+from isoinit._planning.transfer.equations import Equation, Key, System, scored, skipped
 from isoinit._reading.graph import Array, Graph, Op, Use
 
 EXACT = 1e-9
@@ -88,6 +88,7 @@ class _Solver:
         self.graph, self.system = graph, system
         self.ops = {op.index: op for op in graph.ops}
         self.streams = {v for j in graph.joins.values() for v in (skipped(j), *j.op.outputs)}
+        self.still = self.streams | system.returned
         self.at: dict[Key, list[Equation]] = {}
         for equation in system.equations:
             for key in equation.terms:
@@ -114,6 +115,7 @@ class _Solver:
 
     def _place(self, seeds: list[Equation], found: Gauges) -> None:
         """Solve one group: as multipliers that cancel, else one by one, else those left at once."""
+        # What cancels changes nothing that the model returns.
         if self._added(seeds, found, self._solved(seeds, set(), self.streams)):
             return
         single = {id(seed): self._near([seed]) for seed in seeds}
@@ -129,7 +131,7 @@ class _Solver:
         tries = [left] if len(left) == 1 else [left, *([seed] for seed in left)]
         for some in tries:  # one that has no place is in the way of the others
             writers = self._makers(some) | self._writers()
-            if self._added(some, found, self._solved(some, writers, ())):
+            if self._added(some, found, self._solved(some, writers, self.system.returned)):
                 found.whole += [seed.op for seed in some]
                 left = [seed for seed in left if seed not in some]
         if left:
@@ -145,7 +147,7 @@ class _Solver:
         makers = self._makers(seeds)
         tied = {use.parameter for seed in seeds for use in self._weights(seed)}
         tries = [makers - tied, makers, makers | self._readers(makers)]
-        found = (self._solved(seeds, allowed, self.streams) for allowed in tries)
+        found = (self._solved(seeds, allowed, self.still) for allowed in tries)
         return next((sizes for sizes in found if sizes is not None), None)
 
     def _added(self, seeds: list[Equation], found: Gauges, sizes: dict[Key, float] | None) -> bool:
@@ -211,7 +213,7 @@ class _Solver:
             join = self.graph.joins.get(op.index)
             near = [join.branch] if join is not None else None
             if op.name == "scaled_dot_product_attention":
-                near = list(op.inputs[:2])
+                near = list(scored(self.graph, op))
             found |= self._before(op, near)
         return found - self.system.fixed
 

@@ -41,7 +41,7 @@ def growth(base: Layout, target: Layout) -> Growth:
         made = target.fan_out / base.fan_out
         return Growth(target.fan_in / base.fan_in, made, made)
     if not target.is_map:
-        grown = math.prod(target.shape) / max(math.prod(base.shape), 1)
+        grown = max(math.prod(target.shape), 1) / max(math.prod(base.shape), 1)
         return Growth(1.0, grown, grown)
     (stacks, outs, ins, taps), (stack, out, in_, tap) = target.maps_shape, base.maps_shape
     made = outs / out

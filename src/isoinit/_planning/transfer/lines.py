@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isoinit._reading.graph import Graph, Use
+from isoinit._reading.graph import Graph, ReplayError, Use
 
 POINTS = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
 
@@ -19,7 +19,12 @@ def line(use: Use) -> tuple[float, float] | None:
         return None if use.through else (1.0, 0.0)
     if use.made.function is None or len(use.made.parts) != 1:
         return None
-    made = np.broadcast_to(np.asarray(use.made.function(POINTS), np.float64), POINTS.shape)
+    try:
+        made = np.ravel(np.asarray(use.made.function(POINTS), np.float64))
+    except (ReplayError, ValueError):  # of NumPy, for shapes that do not go together
+        return None
+    if made.size != POINTS.size:
+        return None
     slope = float(made[3] - made[2])
     if slope == 0 or not np.allclose(made, made[2] + slope * POINTS, rtol=1e-9, atol=1e-12):
         return None

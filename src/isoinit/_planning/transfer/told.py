@@ -54,11 +54,10 @@ def streams(graph: Graph, placed: Gauges) -> list[str]:
     ]
 
 
-def computed(graph: Graph, entries: Mapping[str, Entry]) -> list[str]:
+def computed(graph: Graph, offsets: Offsets, entries: Mapping[str, Entry]) -> list[str]:
     """Return a sentence if weights are computed of parameters, as by weight normalization."""
-    names = [
-        n for n in entries if n in graph.parts or n in graph.charts or n in graph.parts.values()
-    ]
+    known = {*graph.parts, *graph.parts.values(), *graph.charts, *offsets.computed}
+    names = [name for name in entries if name in known]
     if not names:
         return []
     return [

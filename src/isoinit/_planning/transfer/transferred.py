@@ -107,7 +107,7 @@ def _planned(
     made = system(graph, offsets.by_op, set(held))
     placed = gauges(graph, made)
     notes = [*offsets.notes, *unplaced(graph, offsets, placed, made), *streams(graph, placed)]
-    notes += computed(graph, target.plan.entries)
+    notes += computed(graph, offsets, target.plan.entries)
     found: dict[str, Factors] = {}
     for name, growth in grown.items():
         start, entry = starts.get(name, entries[name]), entries[name]

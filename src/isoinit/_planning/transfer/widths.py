@@ -57,7 +57,9 @@ def power(graph: Graph, op: Op, grown: Along) -> float | None:
         rng = np.random.default_rng(0)
         given = []
         for value, axes in zip(op.inputs, grown.axes, strict=True):
-            shape = [width if a in axes else min(n, 3) for a, n in enumerate(graph.sizes[value])]
+            shape = [
+                width if a in axes else max(min(n, 3), 1) for a, n in enumerate(graph.sizes[value])
+            ]
             given.append(1 + 0.5 * rng.standard_normal(shape))
         try:
             with np.errstate(all="ignore"):
