@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from isoinit._planning.transfer.degrees import degrees
-from isoinit._planning.transfer.lines import line
+from isoinit._planning.transfer.lines import line, shifts
 from isoinit._reading.graph import BESIDE, SUMS, Graph, Join, Op, Use
 
 WRITTEN = "written"  # a tensor with a part that was written in place: parts beside each other
@@ -64,6 +64,8 @@ def system(graph: Graph, offsets: Mapping[int, float], fixed: set[str]) -> Syste
     returned = frozenset(value for value in graph.outputs if graph.consumers.get(value))
     made = System(fixed={*fixed, *(set(graph.outputs) - returned)}, returned=returned)
     made.fixed |= {v for op in graph.ops for v in op.inputs if v not in graph.producers}
+    # No size of w goes with both w and 1 - w.
+    made.fixed |= {name for name in graph.shapes if len(shifts(graph, name)) > 1}
     inside = norm_steps(graph)
     for op in graph.ops:
         if op.index not in inside:

@@ -33,7 +33,10 @@ def line(use: Use) -> tuple[float, float] | None:
 
 def shift(graph: Graph, name: str) -> float:
     """Return what is added to a parameter, in its own size, before it is used: 1 for 1 + w; else 0."""
-    for _, use in graph.uses_of(name):
-        if (found := line(use)) is not None and found[1]:
-            return found[1] / found[0]
-    return 0.0
+    return next((found for found in shifts(graph, name) if found), 0.0)
+
+
+def shifts(graph: Graph, name: str) -> set[float]:
+    """Return the same for every use of a parameter: 0 and -1 where w and 1 - w are used."""
+    lines = (line(use) for _, use in graph.uses_of(name))
+    return {found[1] / found[0] for found in lines if found is not None}
