@@ -19,6 +19,8 @@ from isoinit._planning.transfer.lines import line, shifts
 from isoinit._reading.graph import BESIDE, SUMS, Graph, Join, Op, Use
 
 WRITTEN = "written"  # a tensor with a part that was written in place: parts beside each other
+# What they add lies where indices say: their last tensor is added to their first.
+SCATTERING = frozenset({"index_add", "scatter_add"})
 Key: TypeAlias = "int | str"  # the number of a value, or the name of a parameter
 
 
@@ -127,7 +129,14 @@ def _equations(graph: Graph, op: Op, fixed: set[Key]) -> Iterator[dict[Key, floa
         fixed.update([*op.inputs, *op.outputs, *(use.parameter for use in op.uses)])
     elif len(op.detail.becomes) == 2 <= len(op.inputs):
         yield {**_sum(*op.inputs[:2]), op.outputs[0]: -1.0}
-    elif op.kind == "move" or op.name in BESIDE or op.name == WRITTEN:
+    elif op.name in SCATTERING and op.inputs and op.outputs:
+        size = graph.sizes.get(op.outputs[0])
+        for value in (op.inputs[-1], *(v for v in op.inputs[:1] if graph.sizes.get(v) == size)):
+            yield _equal(value, op.outputs[0])
+    elif op.kind == "move" and op.inputs:  # what else it reads says where
+        for value in op.outputs:
+            yield _equal(op.inputs[0], value)
+    elif op.name in BESIDE or op.name == WRITTEN:
         first, *others = op.inputs or op.outputs
         for value in (*others, *op.outputs):
             yield _equal(first, value)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isoinit._planning.transfer.degrees import outputs, rows
+from isoinit._planning.transfer.degrees import INFINITE, outputs, rows
 from isoinit._planning.transfer.equations import norm_steps
 from isoinit._planning.transfer.lines import line
 from isoinit._planning.transfer.widths import along, norm_power, power
@@ -225,7 +225,7 @@ def _compare_values(found: Offsets, other: Op | None, op: Op) -> None:
 
 def _times(before: np.ndarray, after: np.ndarray) -> float | None:
     """Return how many times larger one result is than the other; 1 where that is not to be said."""
-    finite = np.isfinite(before) & np.isfinite(after)
+    finite = (np.abs(before) < INFINITE) & (np.abs(after) < INFINITE)
     if before.shape != after.shape or not finite.any():
         return 1.0
     one, two = before[finite], after[finite]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from isoinit._planning.transfer.depth import branch
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit.errors import PlanError
@@ -114,7 +115,8 @@ def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[st
     """Return how many times as many layers of a kind stand side by side, for their parameters.
 
     Such are the heads of an attention in a list of modules: all read the same value. Layers that are
-    one behind the other are depth.
+    one behind the other are depth, and so are those of several residual branches, such as a decoder's
+    that all read what the encoder made.
     """
     before, after = Counter(_reads(base).values()), Counter(_reads(target).values())
     place, found = _reads(base), dict[str, float]()
@@ -125,11 +127,13 @@ def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[st
     return found
 
 
-def _reads(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Return the name of each layer's parameter without numbers, and the value that it reads."""
+def _reads(graph: Graph) -> dict[str, tuple[str, int, int]]:
+    """Return the name of each layer's parameter without numbers, what it reads, and its branch."""
+    branches = {op.index: at for at, join in graph.joins.items() for op in branch(graph, join)}
     found = {}
     for name in graph.shapes:
         for op, _ in graph.uses_of(name)[:1]:
             if op.kind == "map" and op.inputs:
-                found[name] = re.sub(r"\d+", "#", name), graph.trunk(op.inputs[0])
+                kind, value = re.sub(r"\d+", "#", name), graph.trunk(op.inputs[0])
+                found[name] = kind, value, branches.get(op.index, -1)
     return found
