@@ -285,9 +285,21 @@ def test_torch_own_attention_is_packed():
 
     t = isoinit.transfer(build, base=16, target=64, batch=SEQUENCE)
     theta = GROWN**-0.25
+    assert "heads grow from 8 to 32" in t.factors["1.layers.0.self_attn.in_proj_weight"].reason
     assert t.factors["1.layers.0.self_attn.in_proj_weight"].gauge == pytest.approx(theta)
     assert t.factors["1.layers.0.self_attn.in_proj_bias"].gauge == pytest.approx(theta)
     assert t.factors["1.layers.1.self_attn.out_proj.weight"].gauge == pytest.approx(1 / theta)
+
+
+def test_more_heads_of_torch_own_attention_need_nothing():
+    def build(width):
+        layer = nn.TransformerEncoderLayer(
+            width, width // 8, 2 * width, dropout=0.0, batch_first=True
+        )
+        return nn.Sequential(nn.Linear(8, width), layer, nn.Linear(width, 3))
+
+    t = isoinit.transfer(build, base=16, target=64, batch=SEQUENCE)
+    assert {factors.gauge for factors in t.factors.values()} == {1.0}
 
 
 class TwoTowers(nn.Module):

@@ -144,9 +144,10 @@ def _compare_attention(
 
 
 def _head(graph: Graph, op: Op) -> float:
-    """Return the width of a head of attention."""
+    """Return the width of a head of attention; of a layer, the projection behind tells the heads."""
     width = graph.sizes[op.inputs[0]][-1] if graph.sizes.get(op.inputs[0]) else 1
-    return width / (op.detail.groups or 1)
+    heads = graph.ops[op.index + 1].detail.groups if op.kind == "attention" else 1
+    return width / (heads or 1)
 
 
 def _compare_sums(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
