@@ -68,9 +68,8 @@ def built(name):
     options, batch = MODELS[name]
     kind = getattr(transformers, name)
     config = kind.config_class(**options)
-    for key in ("attention_dropout", "dropout", "use_cache", "layer_norm_eps", "rms_norm_eps"):
-        if hasattr(config, key):
-            setattr(config, key, TINY if "eps" in key else 0)
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
     torch.manual_seed(0)
     model = kind(config).double().eval()
     for module in model.modules():
