@@ -37,9 +37,9 @@ docs: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp peers
 	$(BIN)/python -m benchmarks
 
-# What benchmarks and evidence are compared with; without what these would bring along and do not need.
+# What benchmarks, evidence and a test are compared with; without what these would bring along and do not need.
 peers: $(VENV)/dev.stamp
-	$(PIP) --no-deps bayesian-torch torchbnn sparsimony anyinit lsuv
+	$(PIP) --no-deps bayesian-torch torchbnn sparsimony anyinit lsuv mup
 
 # A quarter of an hour: networks of distributions beside their peers; writes docs/variational.md.
 variational: $(VENV)/dev.stamp peers
