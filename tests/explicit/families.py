@@ -22,9 +22,10 @@ class Family:
         build: called with the width and the number of blocks.
         batch: what it is called with, at a step.
         loss: called with the model and the step.
-        inside: finds the parameters of its residual branches by name.
         multipliers: what the papers put into its forward.
+        inside: finds the parameters of its residual branches by name.
         shifted: how the names of parameters end to which the forward adds 1.
+        tied: whether its readout is its table, unless `build` is told otherwise; None if it cannot be.
     """
 
     build: Callable[..., nn.Module]
@@ -33,6 +34,7 @@ class Family:
     multipliers: Multipliers
     inside: str | None = None
     shifted: str | None = None
+    tied: bool | None = None
 
 
 def words(step):
@@ -59,10 +61,10 @@ def next_word(batch=sentence):
     return loss
 
 
-def causal(build, branches, inside, readout="lm_head", shifted=None, **more):
-    """A causal language model of transformers; `readout` is None where the table is not tied."""
-    put = Multipliers(branches, readout, **more)
-    return Family(build, sentence, next_word(), put, inside, shifted)
+def causal(build, branches, inside, *, shifted=None, tied=True, **more):
+    """A causal language model of transformers."""
+    put = Multipliers(branches, "lm_head", **more)
+    return Family(build, sentence, next_word(), put, inside, shifted, tied)
 
 
 def gpt2(width, blocks, tied=True, heads=2):
@@ -136,13 +138,17 @@ def mamba(width, blocks, tied=True, rank=4):
     return hf.MambaForCausalLM(config)
 
 
-def t5(width, blocks, tied=True, heads=2):
+def t5(width, blocks, heads=2, **more):
     config = hf.T5Config(
         d_model=width, d_kv=width // heads, d_ff=2 * width, num_layers=blocks, num_heads=heads,
-        vocab_size=WORDS, dropout_rate=0, tie_word_embeddings=tied, pad_token_id=0,
-        eos_token_id=1, decoder_start_token_id=0,
+        vocab_size=WORDS, dropout_rate=0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+        **more,
     )  # fmt: skip
     return hf.T5ForConditionalGeneration(config)
+
+
+def t5_1_1(width, blocks, heads=2):
+    return t5(width, blocks, heads, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
 
 
 def bert(width, blocks, tied=True, heads=2):
@@ -182,32 +188,32 @@ def shrink_table(model, grown):
     model.model.embed_tokens.embed_scale.mul_(grown.width**-0.5)
 
 
+H = r"\.h\.\d+\."
 LLAMA = (r"model\.layers\.\d+\.(self_attn|mlp)", r"layers\.\d+\.")
+T5_BLOCK = r"block\.\d+\."
+T5 = {
+    "branches": r".*\.(SelfAttention|EncDecAttention|DenseReluDense)",
+    "readout": "lm_head",
+    "scores": -1.0,  # it divides scores by nothing
+}
 FAMILIES = {
-    "GPT-2": causal(gpt2, r"transformer\.h\.\d+\.(attn|mlp)", r"\.h\.\d+\."),
+    "GPT-2": causal(gpt2, r"transformer\.h\.\d+\.(attn|mlp)", H),
     "Llama": causal(llama, *LLAMA),
     "Qwen3": causal(qwen3, *LLAMA),
     "Mixtral": causal(mixtral, *LLAMA),
-    "OPT": causal(opt, r"model\.decoder\.layers\.\d+\.(self_attn|fc2)", r"layers\.\d+\."),
-    "GPT-J": causal(gptj, r"transformer\.h\.\d+\.(attn|mlp)", r"\.h\.\d+\.", None),
-    "Mamba": causal(mamba, r"backbone\.layers\.\d+\.mixer", r"layers\.\d+\."),
-    "T5": Family(
-        t5,
-        pair,
-        next_word(pair),
-        # T5 divides what a tied table reads by the root of its width, and its scores by nothing
-        Multipliers(
-            r".*\.(SelfAttention|EncDecAttention|DenseReluDense)", "lm_head", -0.5, scores=-1.0
-        ),
-        r"block\.\d+\.",
-    ),
-    "BERT": Family(
-        bert, masked, next_word(masked), Multipliers(None, "cls.predictions.decoder"), None
-    ),
-    # alone here, blocks add the stream themselves: the multiplier stands behind their last layers
-    "BLOOM": causal(
-        bloom, r"transformer\.h\.\d+\.(self_attention\.dense|mlp\.dense_4h_to_h)", r"\.h\.\d+\."
-    ),
     "Gemma": causal(gemma, *LLAMA, shifted="norm.weight", others=[shrink_table]),
-    "ViT": Family(vit, picture, classes, Multipliers(), r"layers?\.\d+\."),
+    "OPT": causal(opt, r"model\.decoder\.layers\.\d+\.(self_attn|fc2)", r"layers\.\d+\."),
+    "GPT-J": causal(gptj, r"transformer\.h\.\d+\.(attn|mlp)", H, tied=False),
+    # its blocks add the stream themselves: the multiplier stands behind their last layers
+    "BLOOM": causal(bloom, r"transformer\.h\.\d+\.(self_attention\.dense|mlp\.dense_4h_to_h)", H),
+    "Mamba": causal(mamba, r"backbone\.layers\.\d+\.mixer", r"layers\.\d+\."),
+    # it divides what the table reads by the root of its width; version 1.1 does not
+    "T5": Family(t5, pair, next_word(pair), Multipliers(power=-0.5, **T5), T5_BLOCK),
+    "T5 1.1": Family(t5_1_1, pair, next_word(pair), Multipliers(**T5), T5_BLOCK),
+    "BERT": Family(
+        bert, masked, next_word(masked), Multipliers(readout="cls.predictions.decoder"), tied=True
+    ),
+    "ViT": Family(
+        vit, picture, classes, Multipliers(r"vit\.layers\.\d+\.(attention|mlp)"), r"layers\.\d+\."
+    ),
 }

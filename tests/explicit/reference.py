@@ -88,17 +88,21 @@ def table(base, target, grown, optimizer, inside=None):
     return found
 
 
-def groups(model, factors, lr, weight_decay, eps):
+def groups(model, factors, lr, weight_decay, eps, decay_vectors=True):
     """A group for each parameter."""
     return [
         {
             "params": [parameter],
             "lr": lr * factors[name].lr,
-            "weight_decay": weight_decay * factors[name].decay,
+            "weight_decay": weight_decay * factors[name].decay * decays(parameter, decay_vectors),
             "eps": eps * factors[name].eps,
         }
         for name, parameter in model.named_parameters()
     ]
+
+
+def decays(parameter, vectors):
+    return float(vectors or parameter.dim() > 1)
 
 
 @dataclass

@@ -5,6 +5,7 @@ One model has the papers' multipliers in its forward and their factors in its op
 """
 
 import itertools
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -16,30 +17,28 @@ from explicit.families import FAMILIES
 from explicit.plain import PLAIN, SAID
 from explicit.reference import Growth
 
-NEAR = 1e-7  # the largest difference of a loss; in float64 most are 1e-15
+# The largest difference of a loss: 1e-13 where all is float64. GPT-J's scores and the norms of Llama,
+# Qwen3 and Gemma are computed in float32 whatever the model is in.
+NEAR = 1e-6
 ALL = FAMILIES | PLAIN
 DEPTHS = {1.0: "completep", 0.5: "mup"}
 KINDS = {"scores", "branches", "readout"}
-
-
-def untied(family):
-    return replace(family, multipliers=replace(family.multipliers, readout=None))
 
 
 class Pair:
     """The same model twice, unmodified and with multipliers, starting alike."""
 
     def __init__(
-        self, family, blocks=(2, 2), widths=(16, 64), optimizer="adamw", alpha=1.0, heads=2, **more
+        self, family, blocks=(1, 1), widths=(16, 64), optimizer="adamw", alpha=1.0, **more
     ):
-        """Take the blocks, widths and settings; `heads` are those of the larger model."""
+        """Take the blocks and widths of both, and what else `build` is told of the larger model."""
+        if not more.get("tied", family.tied is not False):
+            family = replace(family, multipliers=replace(family.multipliers, readout=None))
         self.family, self.optimizer = family, optimizer
         wider, deeper = widths[1] / widths[0], blocks[1] / blocks[0]
-        self.grown = Growth(wider, deeper, wider * 2 / heads, alpha)
-        if heads != 2:
-            more = {"heads": heads, **more}
-        torch.manual_seed(0)
+        self.grown = Growth(wider, deeper, wider * 2 / more.get("heads", 2), alpha)
         small = {**more, "heads": 2} if "heads" in more else more
+        torch.manual_seed(0)
         self.base = family.build(widths[0], blocks[0], **small).double()
         self.model, self.explicit = (
             family.build(widths[1], blocks[1], **more).double() for _ in range(2)
@@ -71,8 +70,9 @@ class Pair:
         if given:
             self.family.multipliers.install(self.model, self.grown, KINDS - set(given))
         more = {"lr": 0.05 if self.optimizer == "sgd" else 1e-2, "weight_decay": 0.1, "eps": eps}
+        more["decay_vectors"] = self.family.shifted is None  # decay draws w to 0, and not 1 + w
         theirs = reference.groups(self.explicit, self.expected, **more)
-        ours = self.transfer.groups(self.model, **more, decay_vectors=True)
+        ours = self.transfer.groups(self.model, **more)
         first, second = (
             reference.train(model, self.family.loss, groups, self.optimizer, steps)
             for model, groups in ((self.explicit, theirs), (self.model, ours))
@@ -100,14 +100,12 @@ def test_width(name):
 @pytest.mark.parametrize("name", ["GPT-2", "Llama"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_width_and_depth(name, tied):
-    family = ALL[name] if tied else untied(ALL[name])
-    assert Pair(family, (2, 4), tied=tied).differ() < NEAR
+    assert Pair(ALL[name], (1, 2), tied=tied).differ() < NEAR
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("alpha", DEPTHS)
+@pytest.mark.parametrize(("optimizer", "alpha"), [("adam", 1.0), ("sgd", 0.5)])
 def test_optimizers(optimizer, alpha):
-    pair = Pair(ALL["GPT-2"], (2, 4), optimizer=optimizer, alpha=alpha)
+    pair = Pair(ALL["GPT-2"], (1, 2), optimizer=optimizer, alpha=alpha)
     assert pair.differ() < NEAR
 
 
@@ -119,10 +117,11 @@ def test_more_heads_need_nothing():
     assert pair.differ() < NEAR
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_each_multiplier_is_seen(kind):
+def test_each_multiplier_is_seen():
     """Without one of the multipliers the losses differ: the comparison is able to fail."""
-    assert Pair(ALL["GPT-2"], (2, 4)).differ(without=[kind]) > 1e4 * NEAR
+    pair = Pair(ALL["GPT-2"], (1, 2))
+    for kind in KINDS:
+        assert deepcopy(pair).differ(without=[kind]) > 1e4 * NEAR, kind
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -136,24 +135,24 @@ def test_what_a_forward_must_do_is_said(name):
 
 
 MATRIX = [
-    *itertools.product(FAMILIES, [True, False], ["adamw", "adam", "sgd"], ["width"]),
-    *itertools.product(["GPT-2", "Llama"], [True, False], ["adamw", "sgd"], ["depth", "both"]),
+    *itertools.product(FAMILIES, ["adamw", "adam", "sgd"], ["width"], [1.0]),
+    *itertools.product(FAMILIES, ["adamw", "sgd"], ["both"], DEPTHS),
+    *itertools.product(["GPT-2", "Llama"], ["adamw", "sgd"], ["depth"], DEPTHS),
 ]
 SIZES = {
-    "width": {},
+    "width": {"blocks": (2, 2)},
     "depth": {"widths": (16, 16), "blocks": (2, 4)},
     "both": {"blocks": (2, 4)},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("eps", [1e-8, 1e-3])
-@pytest.mark.parametrize(("name", "tied", "optimizer", "size"), MATRIX)
-def test_all(name, tied, optimizer, size, eps):
-    if name == "ViT" or (optimizer == "sgd" and eps == 1e-3):
-        pytest.skip("the same as another")
-    family = ALL[name] if tied else untied(ALL[name])
-    for alpha in DEPTHS if size != "width" else [1.0]:
-        pair = Pair(family, optimizer=optimizer, alpha=alpha, tied=tied, **SIZES[size])
-        assert pair.transfer.notes == ()
-        assert pair.differ(30, eps) < NEAR
+@pytest.mark.parametrize(("name", "optimizer", "size", "alpha"), MATRIX)
+def test_all(name, optimizer, size, alpha):
+    family = ALL[name]
+    if size == "both" and family.inside is None:
+        pytest.skip("the factors for the depth are for norms before the branches")
+    for tied in [{}] if family.tied is None else [{"tied": True}, {"tied": False}]:
+        for eps in [1e-8] if optimizer == "sgd" else [1e-8, 1e-3]:
+            pair = Pair(family, optimizer=optimizer, alpha=alpha, **SIZES[size], **tied)
+            assert pair.differ(30, eps) < NEAR, (tied, eps)
