@@ -77,6 +77,9 @@ def table(base, target, grown, optimizer, inside=None):
         before = small[twin(name, small)]
         m_in, m_out = sums / before[0], makes / before[1]
         lr = m_out / m_in if optimizer == "sgd" else 1 / m_in
+        if optimizer == "muon" and by_muon(name):  # all its sides grow alike
+            assert m_in == m_out
+            lr = 1.0
         decay, eps = 1 / lr, 1 / m_out
         if inside and re.search(inside, name):
             alpha = 2 * grown.alpha if optimizer == "sgd" else grown.alpha
@@ -88,21 +91,23 @@ def table(base, target, grown, optimizer, inside=None):
     return found
 
 
-def groups(model, factors, lr, weight_decay, eps, decay_vectors=True):
+def by_muon(name):
+    """Whether a parameter is a hidden matrix, as Llama calls them."""
+    return re.search(r"layers\.\d+\.\w+\.\w+_proj", name)
+
+
+def groups(model, factors, lr, weight_decay, eps, *, decay_vectors=True, optimizer="adamw"):
     """A group for each parameter."""
-    return [
-        {
-            "params": [parameter],
-            "lr": lr * factors[name].lr,
-            "weight_decay": weight_decay * factors[name].decay * decays(parameter, decay_vectors),
-            "eps": eps * factors[name].eps,
-        }
-        for name, parameter in model.named_parameters()
-    ]
-
-
-def decays(parameter, vectors):
-    return float(vectors or parameter.dim() > 1)
+    made = []
+    for name, parameter in model.named_parameters():
+        factor = factors[name]
+        decays = decay_vectors or parameter.dim() > 1
+        group = {"params": [parameter], "lr": lr * factor.lr, "eps": eps * factor.eps}
+        group["weight_decay"] = weight_decay * factor.decay * decays
+        if optimizer == "muon" and by_muon(name):
+            group["adjust_lr_fn"] = "original"
+        made.append(group)
+    return made
 
 
 @dataclass
@@ -154,18 +159,27 @@ def scale_input(module, by):
     module.register_forward_pre_hook(lambda module, given: (given[0] * by, *given[1:]))
 
 
-def train(model, loss, groups, optimizer, steps):
-    """The losses of some steps."""
-    if optimizer == "sgd":
+def optimizers(kind, groups):
+    """The optimizers of some groups: Muon's have a field of its own."""
+    if kind == "sgd":
         kept = [{k: v for k, v in group.items() if k != "eps"} for group in groups]
-        steppers = torch.optim.SGD(kept, momentum=0.9)
-    else:
-        steppers = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer](groups)
+        return [torch.optim.SGD(kept, momentum=0.9)]
+    made = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+    matrices = [group for group in groups if "adjust_lr_fn" in group]
+    rest = [group for group in groups if "adjust_lr_fn" not in group]
+    return [made(rest), *([torch.optim.Muon(matrices)] if matrices else [])]
+
+
+def train(model, loss, optimizers, steps, clip=None):
+    """The losses of some steps; `clip` is called with the model before each of them."""
     losses = []
     for step in range(steps):
         value = loss(model, step)
-        steppers.zero_grad()
+        model.zero_grad()
         value.backward()
-        steppers.step()
+        if clip:
+            clip(model)
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(value.item())
     return losses

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import isoinit
 from explicit import reference
@@ -58,24 +59,44 @@ class Pair:
         """What the forward adds to a parameter: Gemma's gains are 1 + w."""
         return float(self.family.shifted is not None and name.endswith(self.family.shifted))
 
-    def differ(self, steps=15, eps=1e-3, without=(), given=()):
+    def groups(self, **more):
+        """The groups of the unmodified model, for all its optimizers."""
+        kinds = ["adamw", "muon"] if self.optimizer == "muon" else [None]
+        return [
+            group
+            for kind in kinds
+            for group in self.transfer.groups(self.model, **more, optimizer=kind)
+        ]
+
+    def differ(self, steps=15, eps=1e-3, without=(), given=(), clip=None):
         """The largest difference of the loss in some steps.
 
         Args:
             steps, eps: of the training.
             without: the kinds of multipliers that are left out of the forward.
             given: those that stand in the forward of the other model as well.
+            clip: the norm to which the gradients are clipped.
         """
         self.family.multipliers.install(self.explicit, self.grown, without)
         if given:
             self.family.multipliers.install(self.model, self.grown, KINDS - set(given))
         more = {"lr": 0.05 if self.optimizer == "sgd" else 1e-2, "weight_decay": 0.1, "eps": eps}
         more["decay_vectors"] = self.family.shifted is None  # decay draws w to 0, and not 1 + w
-        theirs = reference.groups(self.explicit, self.expected, **more)
-        ours = self.transfer.groups(self.model, **more)
+        theirs = reference.groups(self.explicit, self.expected, **more, optimizer=self.optimizer)
+        ours = self.groups(**more)
+        clips = [None, None]
+        if clip:
+            clips = [
+                lambda model: nn.utils.clip_grad_norm_(model.parameters(), clip),
+                lambda model: self.transfer.clip_grad_norm_(model, clip),
+            ]
         first, second = (
-            reference.train(model, self.family.loss, groups, self.optimizer, steps)
-            for model, groups in ((self.explicit, theirs), (self.model, ours))
+            reference.train(
+                model, self.family.loss, reference.optimizers(self.optimizer, groups), steps, by
+            )
+            for model, groups, by in zip(
+                (self.explicit, self.model), (theirs, ours), clips, strict=True
+            )
         )
         assert first[-1] < first[0]
         return max(abs(a - b) for a, b in zip(first, second, strict=True))
@@ -103,10 +124,28 @@ def test_width_and_depth(name, tied):
     assert Pair(ALL[name], (1, 2), tied=tied).differ() < NEAR
 
 
+@pytest.mark.parametrize("name", ["T5", "Mixtral"])
+def test_depth(name):
+    """Layers of many blocks that read what an encoder made, and experts that add to a sum."""
+    blocks = (2, 3) if name == "T5" else (1, 2)
+    assert Pair(ALL[name], blocks, widths=(16, 16)).differ() < NEAR
+
+
 @pytest.mark.parametrize(("optimizer", "alpha"), [("adam", 1.0), ("sgd", 0.5)])
 def test_optimizers(optimizer, alpha):
     pair = Pair(ALL["GPT-2"], (1, 2), optimizer=optimizer, alpha=alpha)
     assert pair.differ() < NEAR
+
+
+def test_muon():
+    """Its steps are made in bfloat16, which powers of two leave as they are: 16 times the width."""
+    pair = Pair(ALL["Llama"], widths=(8, 128), optimizer="muon")
+    assert pair.differ(eps=1e-8) < NEAR
+
+
+@pytest.mark.parametrize("norm", [1.0, 0.1])
+def test_clipped(norm):
+    assert Pair(ALL["GPT-2"], (1, 2)).differ(clip=norm) < NEAR
 
 
 def test_more_heads_need_nothing():
