@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench contest evidence peers families slow soak audits signal training health tables variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench contest evidence peers families slow soak audits signal training transfer health tables variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -70,6 +70,11 @@ ablation: $(VENV)/dev.stamp
 # A quarter of an hour: small models trained from a plan and from their own recipe; docs/training.md.
 training: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.training
+
+# At most twenty minutes on two cores: learning rates by width and depth, with and without a transfer; writes
+# docs/transfer.md. Started again after a break, it goes on where it stopped: remove .transfer to begin anew.
+transfer: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m evidence.transfer --rows .transfer/rows.jsonl
 
 # Half an hour: a small model of each family of transformers; writes docs/families.md.
 families: $(VENV)/dev.stamp
