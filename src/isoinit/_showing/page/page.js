@@ -42,7 +42,7 @@
   function showHead() {
     at("title").textContent = page.title;
     at("verdict").textContent = page.verdict;
-    at("verdict").className = /^(healthy|nothing|complete)/.test(page.verdict) ? "good" : "bad";
+    at("verdict").className = /^(healthy|even|nothing|complete)/.test(page.verdict) ? "good" : "bad";
     for (const [name, value] of page.facts) at("facts").append(
       make("div", {}, make("dt", {}, name), make("dd", {}, value)));
     for (const note of page.notes) at("notes").append(make("p", {}, note));
