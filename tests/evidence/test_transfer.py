@@ -259,6 +259,7 @@ def test_the_base_of_a_transfer_is_run_once_and_its_rate_tried_at_all_sizes(tmp_
 
     monkeypatch.setattr(command, "cell", cell)
     monkeypatch.setattr(command, "sweep", one_by_one)
+    monkeypatch.setattr(command, "settle", lambda: None)  # it is for a process of its own
     rows = command.work(["mlp"], 1, None)
     assert asked[:3] == [(OWN, 64), (PLAN, 64), (SCALED, 64)]
     assert set(asked[3:]) == {(scheme, 128, -7) for scheme in (*BY_WIDTH, SCALED)}

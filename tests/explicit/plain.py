@@ -181,14 +181,18 @@ PLAIN = {
     "norms of queries with gain": reader(partial(Tiny, norms="gain")),
     "tied by hand": reader(partial(Tiny, tied=True), readout="head"),
 }
-# What a change of the forward alone could do, wholly or in part: isoinit must say so.
+# What a change of the forward alone could do, or that of eps: isoinit must say so.
 SAID = {
     "norms of queries without gain": reader(partial(Tiny, norms="bare")),
-    "tied, a norm without gain before": reader(
-        partial(Tiny, tied=True, end="bare"), readout="head"
-    ),
-    "tied, no norm before": reader(partial(Tiny, tied=True, end=None), readout="head"),
     "tied, no norm at all": reader(
         partial(Tiny, tied=True, end=None, normed=False), readout="head"
     ),
+}
+# Where the whole stream is stored smaller, which the norms see beside their eps.
+SMALLER = {
+    "a norm without gain before": (
+        reader(partial(Tiny, tied=True, end="bare"), readout="head"),
+        0.25,
+    ),
+    "no norm before": (reader(partial(Tiny, tied=True, end=None), readout="head"), 0.5),
 }

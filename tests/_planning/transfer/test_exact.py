@@ -15,7 +15,7 @@ from torch import nn
 import isoinit
 from explicit import reference
 from explicit.families import FAMILIES
-from explicit.plain import PLAIN, SAID
+from explicit.plain import PLAIN, SAID, SMALLER
 from explicit.reference import Growth
 
 # The largest difference of a loss: 1e-13 where all is float64. GPT-J's scores and the norms of Llama,
@@ -171,6 +171,19 @@ def test_what_a_forward_must_do_is_said(name):
     kind, times = ("readout", "0.25") if name.startswith("tied") else ("scores", "0.5")
     assert times in note
     assert pair.differ(given=[kind]) < NEAR
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_stream_that_is_stored_smaller_wants_another_eps(name):
+    family, size = SMALLER[name]
+    pair = Pair(family)
+    (note,) = pair.transfer.notes
+    assert f"stored ×{size}" in note
+    for module in pair.model.modules():
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            eps = torch.finfo(torch.float64).eps if module.eps is None else module.eps
+            module.eps = eps * size**2  # as the note says
+    assert pair.differ() < NEAR
 
 
 MATRIX = [
