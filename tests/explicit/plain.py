@@ -67,10 +67,10 @@ def resnet(width, blocks):
 
 
 class Recurrent(nn.Module):
-    def __init__(self, width, blocks):
+    def __init__(self, width, blocks, kind=nn.LSTM, both=False):
         super().__init__()
-        self.rnn = nn.LSTM(8, width, blocks, batch_first=True)
-        self.head = nn.Linear(width, 5)
+        self.rnn = kind(8, width, blocks, batch_first=True, bidirectional=both)
+        self.head = nn.Linear(width * (1 + both), 5)
 
     def forward(self, x):
         return self.head(self.rnn(x)[0][:, -1])
@@ -88,6 +88,20 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         return self.head(self.stack(self.stem(x)).mean(1))
+
+
+class Translator(nn.Module):
+    """Torch's own encoder and decoder."""
+
+    def __init__(self, width, blocks):
+        super().__init__()
+        self.stem = nn.Linear(8, width)
+        self.both = nn.Transformer(width, 2, blocks, blocks, 2 * width, 0.0, batch_first=True)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head(self.both(x, x.flip(1)).mean(1))
 
 
 def shrink_fused(model, grown):
@@ -165,10 +179,26 @@ class Tiny(nn.Module):
         return self.head(self.end(x))
 
 
+class Constants(Tiny):
+    """The same with constants of its own: a table × √d, branches over their number."""
+
+    def forward(self, ids):
+        x = self.table(ids) * math.sqrt(self.table.embedding_dim) + self.position
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            x = x + block(norm(x)) / len(self.blocks)
+        return self.head(self.end(x))
+
+
+def shrink_rows(model, grown):
+    """Undo that the table is multiplied by the root of its width."""
+    scale_output(model.table, grown.width**-0.5)
+
+
 PLAIN = {
     "MLP": plain(mlp, 12),
     "ResNet": plain(resnet, 3, 8, 8),
     "LSTM": plain(Recurrent, 7, 8),
+    "GRU, both ways": plain(partial(Recurrent, kind=nn.GRU, both=True), 7, 8),
     "torch's Transformer": plain(Encoder, 7, 8, others=[shrink_fused]),
     "torch's Transformer, norms first": plain(
         partial(Encoder, norm_first=True),
@@ -176,23 +206,31 @@ PLAIN = {
         inside=r"layers\.\d+\.",
         others=[shrink_fused, shrink_layers],
     ),
+    "torch's encoder and decoder": plain(Translator, 7, 8, others=[shrink_fused]),
     "scores by 1/√d": reader(Tiny, r"(norms|blocks)\.", branches=r"blocks\.\d+"),
     "scores by 1/d": reader(partial(Tiny, power=-1.0), scores=0.0),
     "norms of queries with gain": reader(partial(Tiny, norms="gain")),
+    "constants of its own": reader(
+        partial(Constants, tied=True),
+        r"(norms|blocks)\.",  # over their number is what the papers ask of branches
+        readout="head",
+        others=[shrink_rows],
+    ),
     "tied by hand": reader(partial(Tiny, tied=True), readout="head"),
 }
-# What a change of the forward alone could do, or that of eps: isoinit must say so.
+# What a change of the forward alone could do, by the multiplier: isoinit must say so.
 SAID = {
-    "norms of queries without gain": reader(partial(Tiny, norms="bare")),
-    "tied, no norm at all": reader(
-        partial(Tiny, tied=True, end=None, normed=False), readout="head"
+    "norms of queries without gain": (reader(partial(Tiny, norms="bare")), "scores", "0.5"),
+    "tied, no norm at all": (
+        reader(partial(Tiny, tied=True, end=None, normed=False), readout="head"),
+        *("readout", "0.25"),
     ),
 }
-# Where the whole stream is stored smaller, which the norms see beside their eps.
-SMALLER = {
-    "a norm without gain before": (
+# Where the whole residual stream is stored smaller, and how much.
+STREAMS = {
+    "tied, a norm without gain before": (
         reader(partial(Tiny, tied=True, end="bare"), readout="head"),
         0.25,
     ),
-    "no norm before": (reader(partial(Tiny, tied=True, end=None), readout="head"), 0.5),
+    "tied, no norm before": (reader(partial(Tiny, tied=True, end=None), readout="head"), 0.5),
 }

@@ -40,7 +40,7 @@ def sums_and_makes(module, key, parameter):
         return 1, shape[1]
     if isinstance(module, Conv1D) and key == "weight":  # GPT-2 stores its weights transposed
         return shape[0], shape[1]
-    matrix = isinstance(module, (nn.Linear, nn.MultiheadAttention, nn.LSTM)) and len(shape) == 2
+    matrix = isinstance(module, (nn.Linear, nn.MultiheadAttention, nn.RNNBase)) and len(shape) == 2
     router = key == "weight" and len(shape) == 2 and type(module).__name__.endswith("Router")
     if matrix or router:
         return shape[1], shape[0]

@@ -15,7 +15,7 @@ from torch import nn
 import isoinit
 from explicit import reference
 from explicit.families import FAMILIES
-from explicit.plain import PLAIN, SAID, SMALLER
+from explicit.plain import PLAIN, SAID, STREAMS
 from explicit.reference import Growth
 
 # The largest difference of a loss: 1e-13 where all is float64. GPT-J's scores and the norms of Llama,
@@ -124,9 +124,9 @@ def test_width_and_depth(name, tied):
     assert Pair(ALL[name], (1, 2), tied=tied).differ() < NEAR
 
 
-@pytest.mark.parametrize("name", ["T5", "Mixtral"])
+@pytest.mark.parametrize("name", ["T5", "Mixtral", "constants of its own"])
 def test_depth(name):
-    """Layers of many blocks that read what an encoder made, and experts that add to a sum."""
+    """What an encoder made is read by many blocks, experts add to a sum, branches are over N."""
     blocks = (2, 3) if name == "T5" else (1, 2)
     assert Pair(ALL[name], blocks, widths=(16, 16)).differ() < NEAR
 
@@ -166,23 +166,21 @@ def test_each_multiplier_is_seen():
 @pytest.mark.parametrize("name", SAID)
 def test_what_a_forward_must_do_is_said(name):
     """Who puts the multiplier of the note into the forward has all of the transfer."""
-    pair = Pair(SAID[name])
+    family, kind, times = SAID[name]
+    pair = Pair(family)
     (note,) = pair.transfer.notes
-    kind, times = ("readout", "0.25") if name.startswith("tied") else ("scores", "0.5")
     assert times in note
     assert pair.differ(given=[kind]) < NEAR
 
 
-@pytest.mark.parametrize("name", SMALLER)
-def test_a_stream_that_is_stored_smaller_wants_another_eps(name):
-    family, size = SMALLER[name]
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_smaller_stream_is_exact_with_a_smaller_eps(name):
+    family, size = STREAMS[name]
     pair = Pair(family)
     (note,) = pair.transfer.notes
-    assert f"stored ×{size}" in note
-    for module in pair.model.modules():
-        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-            eps = torch.finfo(torch.float64).eps if module.eps is None else module.eps
-            module.eps = eps * size**2  # as the note says
+    assert f"×{size:g}" in note
+    for norm in pair.model.norms:
+        norm.eps *= size**2
     assert pair.differ() < NEAR
 
 

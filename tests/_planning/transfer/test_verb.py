@@ -30,6 +30,10 @@ def test_one_model_alone_follows_its_own_widths():
         alone = t.factors[name]
         assert (alone.kind, alone.lr, alone.eps) == (factors.kind, factors.lr, factors.eps)
     assert "there is no base to compare with" in t.notes[0]
+    plain = isoinit.plan(build(64), X)  # which has the root of the fan-in already
+    assert t.plan["2.weight"].std == pytest.approx(plain["2.weight"].std)
+    assert t.plan["4.weight"].std == pytest.approx(plain["4.weight"].std / 2)
+    assert t.plan["4.weight"].std == pytest.approx(pair.plan["4.weight"].std)
 
 
 def test_the_models_are_left_as_they_were():

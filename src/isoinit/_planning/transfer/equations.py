@@ -88,7 +88,7 @@ def norm_steps(graph: Graph) -> set[int]:
     """Return the operations inside norm layers that are spelled out in steps, but the last ones."""
     found: set[int] = set()
     for index, value in graph.norms.items():
-        op = next(op for op in graph.ops if op.index == index)
+        op = graph.ops[index]
         if op.kind == "norm":
             continue
         waiting = list(op.inputs)

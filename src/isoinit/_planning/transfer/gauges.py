@@ -89,6 +89,7 @@ class _Solver:
         self.ops = {op.index: op for op in graph.ops}
         self.streams = {v for j in graph.joins.values() for v in (skipped(j), *j.op.outputs)}
         self.still = self.streams | system.returned
+        self.steps: dict[int, set[int]] = {}
         self.at: dict[Key, list[Equation]] = {}
         for equation in system.equations:
             for key in equation.terms:
@@ -106,6 +107,8 @@ class _Solver:
         groups: list[tuple[set[int], list[Equation]]] = []
         for seed in seeds:
             near = {id(e) for e in self._region([seed], self._makers([seed]), self.streams)}
+            way = self._way(seed, seeds)
+            near |= {id(one) for one in seeds if one.op in way}
             mine = [group for group in groups if group[0] & near]
             joined = near.union(*(group[0] for group in mine))
             members = [e for group in mine for e in group[1]]
@@ -124,18 +127,23 @@ class _Solver:
         together = self._joined(left) if len(left) > 1 else None
         if left and together is None and rest and self._added(seeds, found, self._near(seeds)):
             return  # what one of them wants the others can make up for
+        left = [] if self._added(left, found, together) else self._by_writers(left, found)
+        while left:  # what stands on the way of one that has no place is left with it
+            way = self._way(left[0], [*left, *rest])
+            found.left.append(tuple(sorted(way)))
+            left, rest = ([e for e in some if e.op not in way] for some in (left, rest))
         for seed in rest:
             self._added([seed], found, single[id(seed)])
-        if not left or self._added(left, found, together):
-            return
-        tries = [left] if len(left) == 1 else [left, *([seed] for seed in left)]
-        for some in tries:  # one that has no place is in the way of the others
+
+    def _by_writers(self, seeds: list[Equation], found: Gauges) -> list[Equation]:
+        """Solve multipliers by all that writes to residual streams; return those left after that."""
+        tries = [seeds] if len(seeds) == 1 else [seeds, *([seed] for seed in seeds)]
+        for some in tries if seeds else []:  # one that has no place is in the way of the others
             writers = self._makers(some) | self._writers()
             if self._added(some, found, self._solved(some, writers, self.system.returned)):
                 found.whole += [seed.op for seed in some]
-                left = [seed for seed in left if seed not in some]
-        if left:
-            found.left.append(tuple(seed.op for seed in left))
+                seeds = [seed for seed in seeds if seed not in some]
+        return seeds
 
     def _joined(self, seeds: list[Equation]) -> dict[Key, float] | None:
         """Solve several multipliers at once: as some that cancel, else by what is near."""
@@ -216,6 +224,26 @@ class _Solver:
                 near = list(scored(self.graph, op))
             found |= self._before(op, near)
         return found - self.system.fixed
+
+    def _way(self, seed: Equation, seeds: list[Equation]) -> set[int]:
+        """The operations of those multipliers that have no layer between them and one, by index."""
+        behind = self._steps(seed.op)
+        return {seed.op} | {
+            one.op for one in seeds if one.op in behind or seed.op in self._steps(one.op)
+        }
+
+    def _steps(self, index: int) -> set[int]:
+        """The operations between one and the layers before it, by index."""
+        if index in self.steps:
+            return self.steps[index]
+        found, waiting = self.steps.setdefault(index, set()), list(self.ops[index].inputs)
+        while waiting:
+            step = self.graph.producers.get(at := waiting.pop())
+            if step is None or at in self.streams or self._absorbs(step) or step.index in found:
+                continue
+            found.add(step.index)
+            waiting += step.inputs
+        return found
 
     def _weights(self, seed: Equation) -> tuple[Use, ...]:
         """The weights of a map whose result is multiplied: these have uses elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -130,8 +131,10 @@ def _planned(
         if entries[name].kept or entries[name].initializer is None:
             continue
         start = starts.get(name, entries[name])
+        # A plan for the target alone has the root of the fan-in already.
+        std = its.std * (1.0 if name in starts else math.sqrt(its.grown_in))
         try:
-            given[name] = started(start, entries[name], its, shift(graph, name))
+            given[name] = started(start, entries[name], std, its.gauge, shift(graph, name))
         except ArgumentError as error:
             notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
     plan = replace(target.plan, entries=dict(entries))
@@ -165,13 +168,14 @@ def _held(target: Planned, start: Entry | None, name: str) -> str:
     return ""
 
 
-def started(start: Entry, entry: Entry, found: Factors, shifted: float) -> Initializer:
+def started(start: Entry, entry: Entry, std: float, gauge: float, shifted: float) -> Initializer:
     """Return what a parameter starts with: as its twin in the base, times its factor.
 
     Args:
         start: the entry of its twin.
         entry: its own, of a plan for the target alone.
-        found: its factors.
+        std: what its standard deviation is multiplied by, the gauge included.
+        gauge: how many times larger it is stored.
         shifted: what the model adds to it before it uses it.
 
     Raises:
@@ -184,12 +188,12 @@ def started(start: Entry, entry: Entry, found: Factors, shifted: float) -> Initi
         return own
     if shifted:
         value = first.mean_for(start.layout) + shifted
-        return first if found.gauge == 1 else Constant(value * found.gauge - shifted)
+        return first if gauge == 1 else Constant(value * gauge - shifted)
     if first.is_constant or first.is_fixed:
-        return first if found.gauge == 1 else first.scaled(found.gauge)
+        return first if gauge == 1 else first.scaled(gauge)
     chosen = own if type(own) is type(first) else first
-    wanted, std = first.std_for(start.layout) * found.std, chosen.std_for(entry.layout)
-    return chosen if abs(wanted / std - 1) < SAME else chosen.scaled(wanted / std)
+    times = first.std_for(start.layout) * std / chosen.std_for(entry.layout)
+    return chosen if abs(times - 1) < SAME else chosen.scaled(times)
 
 
 def kept_factors(entry: Entry) -> Factors:
