@@ -36,6 +36,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "whole_model": ("Planning and filling a whole model", (None,)),
     "trace": ("Planning models of transformers", (1,)),
     "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
+    "transfer": ("A transfer, and what it costs a step", (1,)),
     "checking": ("Checking a model, beside one training step", (1,)),
     "variational": ("Weights as distributions", (2,)),
     "sparse_training": ("A sparse layer beside a dense one", (1,)),
