@@ -38,6 +38,8 @@ def degrees(op: Op) -> Degrees | None:
     """Return the powers of an operation's inputs; None if it is not homogeneous, or cannot be run."""
     given = rows(len(op.inputs))
     made = outputs(op, given)
+    if made is None and op.name == "mul" and len(op.inputs) == 1:
+        return Degrees((1.0,))  # by a constant whose values are not known
     if made is None or any(np.isnan(row).any() for row in made):
         given = [np.abs(row) for row in given]
         made = outputs(op, given)

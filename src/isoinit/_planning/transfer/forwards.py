@@ -21,7 +21,7 @@ from isoinit._planning.transfer.equations import norm_steps
 from isoinit._planning.transfer.lines import line
 from isoinit._planning.transfer.widths import along, norm_power, power
 from isoinit._reading.generated import factors
-from isoinit._reading.graph import BESIDE, COMPOSED, Graph, Op
+from isoinit._reading.graph import BESIDE, Graph, Op
 
 NEAR = 1e-6  # relative difference of constants that rounding leaves
 
@@ -118,7 +118,7 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
 def _compare_weights(found: Offsets, other: Op | None, op: Op) -> None:
     """Compare what weights are multiplied by before they are used."""
     for use in op.uses:
-        if use.made is None or use.slot not in COMPOSED:
+        if use.made is None or use.slot not in ("weight", "table"):
             continue
         twins = [] if other is None else [u for u in other.uses if u.slot == use.slot]
         before, after = line(twins[0]) if twins else None, line(use)

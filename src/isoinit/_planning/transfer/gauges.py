@@ -239,10 +239,12 @@ class _Solver:
         found, waiting = self.steps.setdefault(index, set()), list(self.ops[index].inputs)
         while waiting:
             step = self.graph.producers.get(at := waiting.pop())
-            if step is None or at in self.streams or self._absorbs(step) or step.index in found:
+            if step is None or at in self.streams or step.index in found:
                 continue
-            found.add(step.index)
-            waiting += step.inputs
+            if step.index in self.graph.norms or not self._absorbs(step):
+                found.add(step.index)
+            if not self._absorbs(step):
+                waiting += step.inputs
         return found
 
     def _weights(self, seed: Equation) -> tuple[Use, ...]:

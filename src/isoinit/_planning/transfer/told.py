@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from isoinit._planning.transfer.equations import System
-from isoinit._planning.transfer.forwards import Offsets, parameter_before
+from isoinit._planning.transfer.forwards import NEAR, Offsets, parameter_before
 from isoinit._planning.transfer.gauges import Gauges
 from isoinit._reading.graph import Graph
 from isoinit._showing.findings import listed
@@ -30,6 +30,8 @@ def unplaced(graph: Graph, offsets: Offsets, placed: Gauges, system: System) -> 
     found: dict[tuple[str, float, str], list[str]] = {}
     for group in sorted(lost):
         op, times = ops[max(group)], math.exp(-sum(offsets.by_op[index] for index in group))
+        if abs(times - 1) < NEAR:  # they cancel, behind what is not understood
+            continue
         why = "; ".join(dict.fromkeys(offsets.why[index] for index in group))
         near = next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
         found.setdefault((op.name, round(times, 9), why), []).append(near)
