@@ -22,7 +22,7 @@ ODD = [
     "Variational", "base": None, "scale": 1}, {"grid": []},
 ]  # fmt: skip
 
-KINDS = ["images", "tied", "copies", "gated", "kinks", "chosen", "computed"]
+KINDS = ["images", "tied", "copies", "gated", "kinks", "chosen", "computed", "transferred"]
 
 
 class Tied(nn.Module):
@@ -82,6 +82,23 @@ def computed():
     )
 
 
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, width), nn.Linear(width, 2)
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(width // 8))
+
+    def forward(self, x):
+        x = self.first(x)
+        for block in self.blocks:
+            x = x + block(torch.relu(x))
+        return self.last(x)
+
+
+def wide():
+    return Residual(16)
+
+
 @cache
 def plans():
     """Return plans of several kinds by name, each with what makes a model that it fits."""
@@ -108,6 +125,10 @@ def plans():
         if overrides:
             plan.override(overrides)
         made[name] = (plan, build)
+    made["transferred"] = (
+        isoinit.transfer(Residual(8), Residual(16), torch.randn(3, 4)).plan,
+        wide,
+    )
     assert list(made) == KINDS
     return made
 

@@ -36,6 +36,9 @@ def used(plan, other, model):
     plan._page()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
+        if plan.transfer is not None:
+            optimizer = torch.optim.AdamW(isoinit.Transfer(plan).groups(model, lr=1e-3))
+            isoinit.Transfer(plan).verify(optimizer)
         plan.apply(model, seed=0)
     except IsoinitError:
         assert same(before, model)
