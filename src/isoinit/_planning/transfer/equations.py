@@ -86,19 +86,20 @@ def skipped(join: Join) -> int:
 
 def norm_steps(graph: Graph) -> set[int]:
     """Return the operations inside norm layers that are spelled out in steps, but the last ones."""
-    found: set[int] = set()
-    for index, value in graph.norms.items():
-        op = graph.ops[index]
-        if op.kind == "norm":
-            continue
-        waiting = list(op.inputs)
-        while waiting:
-            at = waiting.pop()
-            step = graph.producers.get(at)
-            if at > value and step is not None and step.index not in found:
-                found.add(step.index)
-                waiting.extend(step.inputs)
-    return found
+    spelled = [graph.ops[index] for index in graph.norms if graph.ops[index].kind != "norm"]
+    return {step.index for op in spelled for step in steps_to(graph, op)}
+
+
+def steps_to(graph: Graph, op: Op) -> list[Op]:
+    """Return the operations of a norm layer in steps before its last one, in their order."""
+    value, found, waiting = graph.norms[op.index], dict[int, Op](), list(op.inputs)
+    while waiting:
+        at = waiting.pop()
+        step = graph.producers.get(at)
+        if at > value and step is not None and step.index not in found:
+            found[step.index] = step
+            waiting.extend(step.inputs)
+    return [found[index] for index in sorted(found)]
 
 
 def _equations(graph: Graph, op: Op, fixed: set[Key]) -> Iterator[dict[Key, float]]:

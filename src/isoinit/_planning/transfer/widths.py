@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoinit._planning.transfer.equations import steps_to
 from isoinit._reading.graph import Array, Graph, Op, ReplayError, run_ops
 
 WIDTHS = (16, 64)
@@ -72,20 +73,13 @@ def power(graph: Graph, op: Op, grown: Along) -> float | None:
 
 def norm_power(graph: Graph, op: Op) -> float | None:
     """Return the same for a norm layer spelled out in steps, by the index of its last one."""
-    value = graph.norms[op.index]
-    steps, waiting = {op.index: op}, list(op.inputs)
-    while waiting:
-        at = waiting.pop()
-        step = graph.producers.get(at)
-        if at > value and step is not None and step.index not in steps:
-            steps[step.index] = step
-            waiting.extend(step.inputs)
+    value, steps = graph.norms[op.index], [*steps_to(graph, op), op]
     found = []
     for width in WIDTHS:
         shape = (*(2,) * (len(graph.sizes[value]) - 1), width)
         given = np.random.default_rng(0).standard_normal(shape)
         try:
-            made = run_ops([steps[i] for i in sorted(steps)], {value: given})[op.outputs[0]]
+            made = run_ops(steps, {value: given})[op.outputs[0]]
         except ReplayError:
             return None
         found.append(_size(made))
