@@ -126,17 +126,7 @@ def _planned(
         if signal is not None:
             found[name] = replace(found[name], signal=placed.of(signal))
     notes += kept(entries)
-    given: dict[str, Initializer] = {}
-    for name, its in found.items():
-        if entries[name].kept or entries[name].initializer is None:
-            continue
-        start = starts.get(name, entries[name])
-        # A plan for the target alone has the root of the fan-in already.
-        std = its.std * (1.0 if name in starts else math.sqrt(its.grown_in))
-        try:
-            given[name] = started(start, entries[name], std, its.gauge, shift(graph, name))
-        except ArgumentError as error:
-            notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
+    given = _started_all(target, starts, found, notes)
     plan = replace(target.plan, entries=dict(entries))
     others = {name: new for name, new in given.items() if new != entries[name].initializer}
     override(plan, target.model, target.batch, target.decided, others)
@@ -145,6 +135,28 @@ def _planned(
         rules.optimizer, rules.decay, rules.depth, called, tuple(dict.fromkeys(notes))
     )
     return plan
+
+
+def _started_all(
+    target: Planned,
+    starts: Mapping[str, Entry],
+    found: Mapping[str, Factors],
+    notes: list[str],
+) -> dict[str, Initializer]:
+    """Return what the parameters start with that are filled; add to the notes which cannot follow."""
+    given: dict[str, Initializer] = {}
+    for name, its in found.items():
+        entry = target.plan.entries[name]
+        if entry.kept or entry.initializer is None:
+            continue
+        # A plan for the target alone has the root of the fan-in already.
+        std = its.std * (1.0 if name in starts else math.sqrt(its.grown_in))
+        added = shift(target.decided.graph, name)
+        try:
+            given[name] = started(starts.get(name, entry), entry, std, its.gauge, added)
+        except ArgumentError as error:
+            notes.append(f"{name!r} starts as in a plan without a transfer: {error}")
+    return given
 
 
 def _held(target: Planned, start: Entry | None, name: str) -> str:
