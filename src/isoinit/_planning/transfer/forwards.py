@@ -193,8 +193,8 @@ def _compare_widths(found: Offsets, base: Graph, target: Graph, other: Op | None
     if size is None:
         why = op.unplayed or "it cannot be run alone"
         found.notes.append(
-            f"{op.name} behind {_near(target, op)!r} is not understood ({why}): if it sums over more "
-            "units than in the base, its result is to be divided by their growth"
+            f"{op.name} behind {nearest(target, op)!r} is not understood ({why}): if it sums over "
+            "more units than in the base, its result is to be divided by their growth"
         )
     elif size:
         times = grown.ratio**size
@@ -254,15 +254,16 @@ def _compare_norms(found: Offsets, base: Graph, target: Graph, other: Op | None,
 
 def _unmatched(graph: Graph, op: Op, what: str) -> str:
     """Return the note for an operation that the base has no counterpart of."""
-    near = _near(graph, op)
+    near = nearest(graph, op)
     return f"{op.name} behind {near!r} has no counterpart in the base: not known is {what}"
 
 
-def _near(graph: Graph, op: Op) -> str:
-    return next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
+def nearest(graph: Graph, op: Op) -> str:
+    """Return the nearest parameter before an operation, for a note; "the input" if there is none."""
+    return next((n for v in op.inputs if (n := _parameter_before(graph, v))), "the input")
 
 
-def parameter_before(graph: Graph, value: int) -> str:
+def _parameter_before(graph: Graph, value: int) -> str:
     """Return the nearest parameter that a value was made with; "" if there is none."""
     waiting, seen = [value], {value}
     while waiting:

@@ -86,7 +86,6 @@ class _Solver:
 
     def __init__(self, graph: Graph, system: System) -> None:
         self.graph, self.system = graph, system
-        self.ops = {op.index: op for op in graph.ops}
         self.streams = {v for j in graph.joins.values() for v in (skipped(j), *j.op.outputs)}
         self.still = self.streams | system.returned
         self.steps: dict[int, set[int]] = {}
@@ -217,7 +216,7 @@ class _Solver:
         """The parameters nearest before some operations: those that make the signal."""
         found = set[str]()
         for seed in seeds:
-            op = self.ops[seed.op]
+            op = self.graph.ops[seed.op]
             join = self.graph.joins.get(op.index)
             near = [join.branch] if join is not None else None
             if op.name == "scaled_dot_product_attention":
@@ -236,7 +235,7 @@ class _Solver:
         """The operations between one and the layers before it, by index."""
         if index in self.steps:
             return self.steps[index]
-        found, waiting = self.steps.setdefault(index, set()), list(self.ops[index].inputs)
+        found, waiting = self.steps.setdefault(index, set()), list(self.graph.ops[index].inputs)
         while waiting:
             step = self.graph.producers.get(at := waiting.pop())
             if step is None or at in self.streams or step.index in found:
@@ -249,7 +248,7 @@ class _Solver:
 
     def _weights(self, seed: Equation) -> tuple[Use, ...]:
         """The weights of a map whose result is multiplied: these have uses elsewhere."""
-        op = self.ops[seed.op]
+        op = self.graph.ops[seed.op]
         return op.uses if op.kind == "map" else ()
 
     def _before(self, op: Op, values: list[int] | None) -> set[str]:

@@ -29,6 +29,11 @@ class Growth:
     made: float
     units: float
 
+    @property
+    def std(self) -> float:
+        """What the standard deviation of a start is multiplied by (the spectral condition)."""
+        return float(self.summed**-0.5) * min(1.0, math.sqrt(self.made / self.summed))
+
 
 def growth(base: Layout, target: Layout) -> Growth:
     """Return how one layout grows to another of its kind.
@@ -118,9 +123,9 @@ def side_by_side(base: Graph, target: Graph, twin: Mapping[str, str]) -> dict[st
     one behind the other are depth, and so are those of several residual branches, such as a decoder's
     that all read what the encoder made.
     """
-    before, after = Counter(_reads(base).values()), Counter(_reads(target).values())
-    place, found = _reads(base), dict[str, float]()
-    for name, key in _reads(target).items():
+    place, places, found = _reads(base), _reads(target), dict[str, float]()
+    before, after = Counter(place.values()), Counter(places.values())
+    for name, key in places.items():
         other = place.get(twin.get(name, ""))
         if other is not None and after[key] > before[other]:
             found[name] = after[key] / before[other]

@@ -107,10 +107,9 @@ def factors(rules: Rules, one: Grown) -> Factors:
         lr *= one.deeper ** ((2 * alpha if by == "sgd" else alpha) - 1) if alpha else 1.0
         decay *= one.deeper**-alpha if by == "sgd" else 1.0
         eps *= one.deeper**-alpha
-    std = grown.summed**-0.5 * min(1.0, math.sqrt(grown.made / grown.summed))
     return Factors(
         kind,
-        std * gauge,
+        grown.std * gauge,
         lr * (gauge**2 if by == "sgd" else gauge),
         decay / (gauge if by in ("adamw", "muon") else gauge**2),
         eps / gauge,

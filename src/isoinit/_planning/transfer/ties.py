@@ -66,8 +66,7 @@ def _maps(graph: Graph, name: str) -> Iterator[tuple[Op, Use]]:
 
 def _add(offsets: Offsets, name: str, op: Op, first: Growth, grown: Growth) -> None:
     times = grown.summed / first.summed
-    start = [g.summed**-0.5 * min(1.0, math.sqrt(g.made / g.summed)) for g in (first, grown)]
-    if abs(math.log(start[0] / start[1] / times)) > NEAR:
+    if abs(math.log(first.std / grown.std / times)) > NEAR:
         offsets.notes.append(
             f"{name!r} is used twice, and {op.name} (operation {op.index}) sums {times:.4g} times as "
             "many terms there as where it is used first: no one factor is right for both uses"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from isoinit._planning.transfer.equations import System
-from isoinit._planning.transfer.forwards import NEAR, Offsets, parameter_before
+from isoinit._planning.transfer.forwards import NEAR, Offsets, nearest
 from isoinit._planning.transfer.gauges import Gauges
 from isoinit._reading.graph import Graph
 from isoinit._showing.findings import listed
@@ -26,15 +26,13 @@ def unplaced(graph: Graph, offsets: Offsets, placed: Gauges, system: System) -> 
     """Return a sentence for each multiplier that no parameter can take."""
     written = {equation.op for equation in system.equations if equation.offset}
     lost = [*placed.left, *((index,) for index in offsets.by_op if index not in written)]
-    ops = {op.index: op for op in graph.ops}
     found: dict[tuple[str, float, str], list[str]] = {}
     for group in sorted(lost):
-        op, times = ops[max(group)], math.exp(-sum(offsets.by_op[index] for index in group))
+        op, times = graph.ops[max(group)], math.exp(-sum(offsets.by_op[index] for index in group))
         if abs(times - 1) < NEAR:  # they cancel, behind what is not understood
             continue
         why = "; ".join(dict.fromkeys(offsets.why[index] for index in group))
-        near = next((n for v in op.inputs if (n := parameter_before(graph, v))), "the input")
-        found.setdefault((op.name, round(times, 9), why), []).append(near)
+        found.setdefault((op.name, round(times, 9), why), []).append(nearest(graph, op))
     return [
         f"no parameter can take a multiplier of {times:.4g}: multiply the result of {name} behind "
         f"{names[0]!r}{f' and {len(names) - 1} more' * (len(names) > 1)} by it in the forward "
@@ -52,7 +50,7 @@ def streams(graph: Graph, placed: Gauges) -> list[str]:
     return [
         f"all that writes to a residual stream is stored ×{times}, since nothing nearer can take a "
         "multiplier: the norm layers that read the stream see smaller numbers beside their eps, so "
-        f"multiply their eps by the square of this for an exact transfer"
+        "multiply their eps by the square of this for an exact transfer"
     ]
 
 

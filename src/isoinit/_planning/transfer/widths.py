@@ -45,10 +45,8 @@ def along(base: Graph, target: Graph, other: Op, op: Op) -> Along | None:
             for v, w in zip(other.outputs, op.outputs, strict=False)]  # fmt: skip
     kept = any(n != m for pair in made for n, m in zip(*pair, strict=False))
     used = [{a: r for a, r in one.items() if not kept or a in op.detail.dims} for one in ratios]
-    found = {ratio for one in used for ratio in one.values()}
-    if not found:
-        return Along(1.0, tuple(frozenset() for _ in used))
-    return Along(max(found), tuple(frozenset(one) for one in used))
+    ratio = max((ratio for one in used for ratio in one.values()), default=1.0)
+    return Along(ratio, tuple(frozenset(one) for one in used))
 
 
 def power(graph: Graph, op: Op, grown: Along) -> float | None:
