@@ -89,7 +89,7 @@ class TestFakeModels:
         real = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
         assert isoinit.plan(model, BATCH).to_json() == isoinit.plan(real, BATCH).to_json()
 
-    @pytest.mark.parametrize("verb", ["apply", "check", "calibrate", "fingerprint", "fill"])
+    @pytest.mark.parametrize("verb", ["apply", "check", "calibrate", "fingerprint"])
     def test_it_is_not_filled_or_measured(self, model, verb):
         plan = isoinit.plan(model, BATCH)
         verbs = {
@@ -97,7 +97,6 @@ class TestFakeModels:
             "check": lambda: isoinit.check(model, BATCH),
             "calibrate": lambda: plan.calibrate(model, BATCH),
             "fingerprint": lambda: isoinit.fingerprint(model),
-            "fill": lambda: plan.fill(dict(model.named_parameters()), 0),
         }
         with pytest.raises(PlanError, match=r"'0\.weight'.* is a fake tensor .*FakeTensorMode"):
             verbs[verb]()

@@ -282,9 +282,6 @@ def test_a_plan_alone_says_what_it_cannot_know():
     plan = isoinit.plan(model, standard(2))
     with pytest.raises(PlanError, match="right_inverse"):
         plan.fingerprint(seed=SEED)
-    parameter = dict(model.named_parameters())
-    with pytest.raises(PlanError, match="right_inverse"):
-        plan.fill(parameter, SEED)
 
 
 def test_plans_of_normalized_weights_need_no_model():

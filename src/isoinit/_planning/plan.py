@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isoinit._planning import saved
 from isoinit._planning.differences import Differences, compare
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from isoinit._planning.asked import Only
     from isoinit._writing.fingerprint import Fingerprint
     from isoinit._writing.stored import Given
+
+T = TypeVar("T")
 
 
 @dataclass(repr=False)
@@ -186,20 +188,40 @@ class Plan(Readable):
         self.seed = apply(self, model, seed, only_missing, buffers, wanted)
         return model
 
-    def fill(self, parameters: Mapping[str, nn.Parameter], seed: int) -> None:
-        """Fill some of the plan's parameters as `apply` fills all of them; their shapes must fit.
+    def fill(self, params: T, seed: int | None = 0, *, sharding: Any = None) -> T:
+        """Return a new tree of JAX arrays with the plan's values; one seed gives the same bits.
+
+        Each device's shard is drawn by itself, on any mesh and any number of processes: no process
+        holds a whole weight whose elements are drawn one by one. The bits are those that `apply`
+        writes into a torch parameter of the same name and layout. All is checked before anything is
+        drawn. On a processor, a jitted function that donates the tree copies it at its first call.
 
         Args:
-            parameters: those to fill, by name.
-            seed: as for `apply`.
+            params: the tree that the plan was made from: arrays of JAX or NumPy, or
+                `jax.ShapeDtypeStruct`. Other leaves, integers and keys stay as they are, as do arrays
+                that the plan leaves as they were.
+            seed: any whole number. None draws a new one; `plan.seed` tells it afterwards.
+            sharding: where arrays go: one `Sharding`, a tree of them (or its upper part), or a
+                function of a parameter's name and leaf that returns one. None there, or instead,
+                means the leaf's own sharding, else JAX's default device.
 
         Raises:
-            PlanError: if an initializer does not fit a parameter; nothing was changed then.
-        """
-        with needs("torch", "Plan.fill"):
-            from isoinit._writing.apply import fill_parameters
+            ArgumentError: if a seed or sharding is of another kind, or two leaves have one name.
+            PlanError: if names, shapes, types or shardings do not fit, or a leaf without values should
+                keep them. `params` is never changed.
 
-        fill_parameters(self.entries, parameters, seed)
+        Example:
+            >>> import isoinit, numpy as np, torch
+            >>> plan = isoinit.plan(torch.nn.Linear(4, 2), torch.zeros(1, 4))
+            >>> params = plan.fill({"weight": np.ones((2, 4), "f4"), "bias": np.ones(2, "f4")}, seed=0)
+            >>> params["bias"]
+            Array([0., 0.], dtype=float32)
+        """
+        with needs("jax", "Plan.fill"):
+            from isoinit.jax.filling import fill
+
+        filled: T = fill(self, params, seed, sharding=sharding)
+        return filled
 
     @property
     def digest(self) -> str:

@@ -213,7 +213,7 @@ def fill_parameters(
     seed: int,
     values: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Fill whole parameters of a plan, by name: see `Plan.fill`, and `fill` for the values."""
+    """Fill whole parameters of a plan, by name, as `apply` fills all: see `fill` for the values."""
     refuse_shared(parameters)
     parts = {name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}
     with alone():

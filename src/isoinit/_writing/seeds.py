@@ -24,12 +24,24 @@ def resolve_seed(seed: int | None) -> int:
         with needs("torch", "seed=None"):
             import torch
         return draw_seed(torch.default_generator)
+    return as_whole(seed, "to take one from torch's default generator")
+
+
+def as_whole(seed: int, without: str) -> int:
+    """Return a seed as an int.
+
+    Args:
+        seed: a whole number of any type.
+        without: what None would do, for the error.
+
+    Raises:
+        ArgumentError: if it is no whole number.
+    """
     try:
         return operator.index(seed)
     except TypeError:
         raise ArgumentError(
-            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None to take one "
-            "from torch's default generator"
+            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None {without}"
         ) from None
 
 

@@ -1,0 +1,251 @@
+"""Fills a tree of arrays by a plan: each device's shard is drawn by itself, whatever the sharding."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Sharding
+
+from isoinit._drawing.streams.laws import dtype_named
+from isoinit._writing.entry import Entry
+from isoinit._writing.seeds import as_whole
+from isoinit._writing.slice import fill_slice
+from isoinit.errors import ArgumentError, IsoinitError, PlanError
+from isoinit.jax.shardings import Asked, asked_for, is_array, own
+
+Array = np.ndarray[Any, Any]
+Spans = tuple[tuple[int, int], ...]
+ALIGNED = 64  # bytes: JAX takes such memory over without a copy on a processor
+
+
+class Planned(Protocol):
+    """What is read of a plan, and written into it: see `isoinit.Plan`."""
+
+    entries: dict[str, Entry]
+    aliases: dict[str, str]
+    seed: int | None
+
+
+def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = None) -> Any:
+    """Return a new tree of the values that a plan gives: see `isoinit.Plan.fill`."""
+    leaves, structure = named_leaves(params)
+    planned = {n: plan.entries.get(plan.aliases.get(n, n)) for n in leaves}
+    _refuse_mismatch(plan, planned, leaves)
+    _refuse_unfillable(planned, leaves)
+    asked = asked_for(params, leaves, sharding)
+    used = _resolved(seed)
+    values = []
+    for name, leaf in leaves.items():
+        entry = planned[name]
+        if entry is not None and entry.initializer is not None:
+            values.append(_drawn(entry, leaf, asked.get(name, own(leaf)), used))
+        else:
+            values.append(_kept(leaf, asked.get(name)))
+    plan.seed = used
+    return jax.tree_util.tree_unflatten(structure, values)
+
+
+def named_leaves(params: Any) -> tuple[dict[str, Any], Any]:
+    """Return the leaves of a tree by their names, in its order, and its structure."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(params)
+    found: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for path, leaf in paths:
+        name = ".".join(_step(key) for key in path)
+        if name in found:
+            here = jax.tree_util.keystr(path)
+            raise ArgumentError(
+                f"params{where[name]} and params{here} are both called {name!r}: rename one of them"
+            )
+        found[name], where[name] = leaf, jax.tree_util.keystr(path)
+    return found, structure
+
+
+def _step(key: Any) -> str:
+    """Return what a step of a path is called by: a key, an attribute's name or an index."""
+    return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
+
+
+def _resolved(seed: int | None) -> int:
+    """Return a whole number; None draws one from the system, since JAX has no generator of its own."""
+    if seed is not None:
+        return as_whole(seed, "to draw one from the system's entropy")
+    if jax.process_count() > 1:
+        raise ArgumentError(
+            f"seed=None would give each of {jax.process_count()} processes weights of its own; "
+            "expected one whole number for all of them"
+        )
+    return secrets.randbits(63)
+
+
+def _refuse_mismatch(
+    plan: Planned, planned: Mapping[str, Entry | None], leaves: Mapping[str, Any]
+) -> None:
+    """Raise for arrays that are not those of the plan, all of them at once."""
+    held = {plan.aliases.get(n, n) for n, leaf in leaves.items() if is_array(leaf)}
+    faults = [_missing(n, leaves.get(n)) for n in plan.entries if n not in held]
+    for name, leaf in leaves.items():
+        if not is_array(leaf):
+            continue
+        entry = planned[name]
+        if entry is None:
+            if jax.numpy.issubdtype(leaf.dtype, np.inexact):
+                faults.append(f"the plan has no entry for {name!r}")
+        elif tuple(leaf.shape) != entry.shape:
+            faults.append(f"{name!r} has shape {tuple(leaf.shape)}, the plan expects {entry.shape}")
+        elif leaf.dtype.name != entry.dtype:
+            faults.append(f"{name!r} is {leaf.dtype}, the plan expects {entry.dtype}")
+    if faults:
+        raise PlanError(
+            f"nothing was drawn: {'; '.join(faults)}. Make the plan from this tree, or fill the tree "
+            "that it was made from (a torch model is filled by plan.apply)"
+        )
+
+
+def _missing(name: str, leaf: Any) -> str:
+    if leaf is None:
+        return f"params has no array called {name!r}"
+    return f"{name!r} is a {type(leaf).__name__}, and no array of JAX or NumPy"
+
+
+def _refuse_unfillable(planned: Mapping[str, Entry | None], leaves: Mapping[str, Any]) -> None:
+    """Raise for leaves that cannot be drawn, or cannot keep their values, all of them at once."""
+    faults = []
+    for name, leaf in leaves.items():
+        if isinstance(leaf, jax.core.Tracer):
+            raise ArgumentError(
+                f"{name!r} is traced: fill outside of jit and of other transformations, and pass the "
+                "filled tree in"
+            )
+        entry = planned[name]
+        if entry is not None and entry.initializer is not None:
+            why = _undrawable(entry, leaf)
+        else:
+            why = _valueless(leaf, entry)
+        if why:
+            faults.append(f"{name!r} {why}")
+    if faults:
+        raise PlanError(f"nothing was drawn: {'; '.join(faults)}")
+
+
+def _undrawable(entry: Entry, leaf: Any) -> str:
+    """Return why no values can be drawn for a leaf of the entry's shape and type; "" if they can."""
+    assert entry.initializer is not None
+    dtype = dtype_named(entry.dtype)
+    if dtype is None:
+        return (
+            f"is {entry.dtype}, which nothing is drawn for; expected float32, float64, float16, "
+            "bfloat16 or a complex type"
+        )
+    if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+        return (
+            f"is {entry.dtype}, which JAX has only after jax.config.update('jax_enable_x64', True)"
+        )
+    try:
+        entry.require_fit(entry.initializer)
+        entry.initializer.draws_alone(entry.layout, dtype)  # refuses what only a model knows
+    except IsoinitError as error:
+        return f"cannot be filled: {error}"
+    return ""
+
+
+def _valueless(leaf: Any, entry: Entry | None) -> str:
+    """Return why a leaf that is to be kept has no values; "" if it has."""
+    said = "is kept as it was" + (f" ({entry.reason})" if entry is not None else "")
+    if isinstance(leaf, jax.ShapeDtypeStruct) and entry is not None:
+        return (
+            f"{said}, but is a ShapeDtypeStruct and has no values: give it an initializer, plan[...] "
+            "= ..., or put an array in its place"
+        )
+    if isinstance(leaf, jax.Array) and leaf.is_deleted():
+        return f"{said}, but its values are gone: it was deleted, or donated to a jitted function"
+    return ""
+
+
+def _kept(leaf: Any, asked: Sharding | None) -> Any:
+    """Return a leaf as it is, or moved to the sharding that was asked for."""
+    if asked is None or isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if isinstance(leaf, np.ndarray):
+        return jax.make_array_from_callback(leaf.shape, asked, leaf.__getitem__, leaf.dtype)
+    return jax.device_put(leaf, asked)
+
+
+def _drawn(entry: Entry, leaf: Any, sharding: Sharding | None, seed: int) -> jax.Array:
+    """Return an array of the values of an entry: only this process's shards are drawn."""
+    parts = _Parts(entry, np.dtype(leaf.dtype), seed)
+    if sharding is not None:
+        indices = sharding.addressable_devices_indices_map(entry.shape).values()
+        parts.prepare({_spans(index, entry.shape) for index in indices if index is not None})
+        return jax.make_array_from_callback(entry.shape, sharding, parts.at, parts.dtype)
+    device = next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else None
+    with jax.default_device(device) if device else nullcontext():
+        placed_by_default: jax.Array = jax.device_put(parts.at((slice(None),) * len(entry.shape)))
+        return placed_by_default
+
+
+class _Parts:
+    """The parts of one parameter, each drawn once for all devices that hold it."""
+
+    def __init__(self, entry: Entry, dtype: np.dtype[Any], seed: int) -> None:
+        self.entry, self.dtype, self.seed = entry, dtype, seed
+        self.done: dict[Spans, Array] = {}
+        self.around: tuple[Spans, Array] | None = None
+
+    def prepare(self, wanted: set[Spans]) -> None:
+        """Draw once what several parts would each draw anew: where elements depend on each other."""
+        initializer, drawn = self.entry.initializer, dtype_named(self.entry.dtype)
+        assert initializer is not None
+        assert drawn is not None
+        if len(wanted) < 2 or initializer.draws_alone(self.entry.layout, drawn):
+            return
+        axes = zip(*wanted, strict=True)
+        box = tuple((min(a for a, _ in axis), max(b for _, b in axis)) for axis in axes)
+        self.around = box, self.draw(box)
+
+    def at(self, index: tuple[slice, ...] | None) -> Array:
+        """Return the values at an index, as `make_array_from_callback` asks for them."""
+        assert index is not None, "JAX asks for the shards of this process alone"
+        spans = _spans(index, self.entry.shape)
+        if spans not in self.done:
+            self.done[spans] = self.cut(spans) if self.around else self.draw(spans)
+        return self.done[spans]
+
+    def draw(self, spans: Spans) -> Array:
+        """Draw a part."""
+        entry = self.entry
+        assert entry.initializer is not None
+        out = _aligned(tuple(last - first for first, last in spans), self.dtype)
+        here = [slice(first, last) for first, last in spans]
+        return fill_slice(
+            out, entry.initializer, entry.key, entry.shape, here, self.seed, layout=entry.layout
+        )
+
+    def cut(self, spans: Spans) -> Array:
+        """Cut a part from what was drawn around all of them."""
+        assert self.around is not None
+        box, values = self.around
+        pairs = zip(spans, box, strict=True)
+        some = values[tuple(slice(a - first, b - first) for (a, b), (first, _) in pairs)]
+        if some.flags.c_contiguous and some.ctypes.data % ALIGNED == 0:
+            return some
+        out = _aligned(some.shape, some.dtype)
+        out[...] = some
+        return out
+
+
+def _spans(index: tuple[slice, ...], shape: tuple[int, ...]) -> Spans:
+    return tuple(one.indices(size)[:2] for one, size in zip(index, shape, strict=True))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array whose memory JAX takes over on a processor; elsewhere it is copied anyway."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + ALIGNED, np.uint8)
+    first = -memory.ctypes.data % ALIGNED
+    return memory[first : first + size].view(dtype).reshape(shape)
