@@ -172,7 +172,8 @@ def _kept(leaf: Any, asked: Sharding | None) -> Any:
     if asked is None or isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     if isinstance(leaf, np.ndarray):
-        return jax.make_array_from_callback(leaf.shape, asked, leaf.__getitem__, leaf.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        return jax.make_array_from_callback(leaf.shape, asked, leaf.__getitem__, dtype)
     return jax.device_put(leaf, asked)
 
 
