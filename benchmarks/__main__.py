@@ -42,6 +42,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "sparse_training": ("A sparse layer beside a dense one", (1,)),
     "checkpoint": ("Writing a checkpoint", (2,)),
     "spread": ("A model under fully_shard", (None,)),
+    "jax": ("Arrays of JAX", (2,)),
     "page": ("The page of a large model", (None,)),
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
@@ -56,7 +57,7 @@ PREFACE = (
     "take ten times as long. One forward, `import torch` and `Tensor.fill_` are yardsticks and not",
     "rivals.",
 )
-PACKAGES = ("torch", "numpy", "numba", "transformers")
+PACKAGES = ("torch", "numpy", "numba", "jax", "transformers")
 
 
 def main(wanted: list[str]) -> None:
