@@ -1,8 +1,8 @@
 """Filling arrays of JAX by a plan, against `jax.nn.initializers` as they are and jitted.
 
 On one device, and sharded over four by two that JAX makes of one processor. Only a jitted peer takes a
-sharding. Sharded orthogonal matrices are left out: each device of the peer factors the whole matrix, and
-eight of them on one processor get into each other's way (45 s were seen), as eight GPUs would not.
+sharding. Sharded orthogonal matrices are left out: each device of the peer factors the whole matrix,
+and eight of them on one processor get in each other's way (45 s were seen), as eight GPUs would not.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class TestValues:
         assert (filled["w"] == filled["tied"]).all()
 
     def test_what_is_no_planned_array_is_kept(self):
-        held, counts = jnp.arange(4.0), np.arange(3)
+        held, counts = jnp.arange(4.0), np.arange(256, dtype="i4")
         params = {
             "w": struct(),
             "kept": held,
@@ -145,7 +145,8 @@ class TestValues:
         moved = plan.fill(params, sharding=lambda name, leaf: ONE if leaf.shape else None)
         assert [moved[name].sharding for name in ("w", "kept", "mask")] == [ONE] * 3
         np.testing.assert_array_equal(moved["kept"], held)
-        np.testing.assert_array_equal(moved["mask"], counts)
+        counts += 1
+        np.testing.assert_array_equal(moved["mask"], np.arange(256))
 
     def test_an_equinox_module_is_filled_as_it_is(self):
         eqx = pytest.importorskip("equinox")
@@ -166,6 +167,9 @@ class TestValues:
         assert filled(jnp.ones(4)).shape == (3,)
         expected = whole(plan["layers.1.weight"], 1)
         np.testing.assert_array_equal(filled.layers[1].weight, expected)
+        spread = jax.tree.map(lambda leaf: ONE if eqx.is_array(leaf) else None, model)
+        placed = plan.fill(model, sharding=spread)  # a tree that may be called, and is no function
+        assert placed.layers[0].bias.sharding == ONE
 
     def test_none_draws_a_seed_and_tells_it(self):
         plan = planned(entry("w", isoinit.HeNormal()))

@@ -34,20 +34,30 @@ class Planned(Protocol):
 def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = None) -> Any:
     """Return a new tree of the values that a plan gives: see `isoinit.Plan.fill`."""
     leaves, structure = named_leaves(params)
-    planned = {n: plan.entries.get(plan.aliases.get(n, n)) for n in leaves}
-    _refuse_mismatch(plan, planned, leaves)
-    _refuse_unfillable(planned, leaves)
+    drawn = entries_to_draw(plan, leaves)
     asked = asked_for(params, leaves, sharding)
-    used = _resolved(seed)
-    values = []
-    for name, leaf in leaves.items():
-        entry = planned[name]
-        if entry is not None and entry.initializer is not None:
-            values.append(_drawn(entry, leaf, asked.get(name, own(leaf)), used))
-        else:
-            values.append(_kept(leaf, asked.get(name)))
+    used = resolved(seed)
+    values = [
+        _drawn(drawn[name], leaf, asked.get(name, own(leaf)), used)
+        if name in drawn
+        else _kept(leaf, asked.get(name))
+        for name, leaf in leaves.items()
+    ]
     plan.seed = used
     return jax.tree_util.tree_unflatten(structure, values)
+
+
+def entries_to_draw(plan: Planned, leaves: Mapping[str, Any]) -> dict[str, Entry]:
+    """Return the entries of the leaves that are drawn, by the leaves' names; the others are kept.
+
+    Raises:
+        PlanError: naming every leaf that does not fit the plan, or cannot be drawn or kept.
+        ArgumentError: if the leaves are traced.
+    """
+    planned = {name: plan.entries.get(plan.aliases.get(name, name)) for name in leaves}
+    _refuse_mismatch(plan, planned, leaves)
+    _refuse_unfillable(planned, leaves)
+    return {name: e for name, e in planned.items() if e is not None and e.initializer is not None}
 
 
 def named_leaves(params: Any) -> tuple[dict[str, Any], Any]:
@@ -71,7 +81,7 @@ def _step(key: Any) -> str:
     return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
 
 
-def _resolved(seed: int | None) -> int:
+def resolved(seed: int | None) -> int:
     """Return a whole number; None draws one from the system, since JAX has no generator of its own."""
     if seed is not None:
         return as_whole(seed, "to draw one from the system's entropy")
@@ -173,7 +183,8 @@ def _kept(leaf: Any, asked: Sharding | None) -> Any:
         return leaf
     if isinstance(leaf, np.ndarray):
         dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
-        return jax.make_array_from_callback(leaf.shape, asked, leaf.__getitem__, dtype)
+        copied = np.array(leaf)  # JAX would share the memory with whoever writes into it later
+        return jax.make_array_from_callback(leaf.shape, asked, copied.__getitem__, dtype)
     return jax.device_put(leaf, asked)
 
 
