@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isoinit._planning.choose import choose_all
 from isoinit._planning.doubts import doubts
 from isoinit._planning.expectations import Expected, expected
-from isoinit._planning.measured import lost_notes, measure, reread
+from isoinit._planning.measured import Runs, fills, lost_notes, measure
 from isoinit._planning.propagation import Measured, Moments
 from isoinit._planning.rules import Choice
 from isoinit._planning.rules.keep import TRAINED
@@ -19,9 +18,6 @@ from isoinit._planning.starving import fed_again
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit.errors import TraceError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 RolesOf = Callable[[Graph], dict[str, Role]]
 
@@ -52,31 +48,30 @@ class Decided:
 
 
 @np.errstate(all="ignore")  # what is not finite is not known: it needs no warning of NumPy's
-def by_rules(model: nn.Module, batch: Any, graph: Graph, method: str, roles_of: RolesOf) -> Decided:
+def by_rules(runs: Runs, graph: Graph, method: str, roles_of: RolesOf) -> Decided:
     """Decide by the rule book, or by a method that was asked for.
 
     Args:
-        model: left as it was.
-        batch: the example that the graph was read with.
+        runs: the model on the example that the graph was read with.
         graph: what the model does with it.
         method: as for `choose`.
         roles_of: reads what each parameter is for.
     """
     notes: tuple[str, ...] = ()
     if graph.how == "real":
-        graph, notes = _settled(model, batch, graph, roles_of, method)
-    decided = _chosen(model, batch, graph, roles_of, method)
+        graph, notes = _settled(runs, graph, roles_of, method)
+    decided = _chosen(runs, graph, roles_of, method)
     if decided.otherwise:  # such as a mask that is left out where it hides nothing
-        graph, notes = _settled(model, batch, graph, roles_of, method)
-        decided = _chosen(model, batch, graph, roles_of, method)
+        graph, notes = _settled(runs, graph, roles_of, method)
+        decided = _chosen(runs, graph, roles_of, method)
     return replace(decided, notes=(*notes, *decided.notes))
 
 
-def _chosen(model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, method: str) -> Decided:
+def _chosen(runs: Runs, graph: Graph, roles_of: RolesOf, method: str) -> Decided:
     """Return what `by_rules` does, for one reading of the model."""
     roles, choices, moments = chosen_for(graph, roles_of(graph), method)
     decided = Decided(graph, roles, choices, doubts=doubts(roles))
-    return _measured(model, batch, decided, moments, method)
+    return _measured(runs, decided, moments, method)
 
 
 def chosen_for(
@@ -111,24 +106,20 @@ def chosen_for(
 
 @np.errstate(all="ignore")
 def as_given(
-    model: nn.Module,
-    batch: Any,
+    runs: Runs,
     graph: Graph,
     roles: dict[str, Role],
     choices: dict[str, Choice],
 ) -> Decided:
     """Return choices that were made otherwise, with what is expected of them."""
-    return _measured(model, batch, Decided(graph, roles, choices), Moments(), "")
+    return _measured(runs, Decided(graph, roles, choices), Moments(), "")
 
 
-def _measured(
-    model: nn.Module, batch: Any, decided: Decided, lost: Moments, method: str
-) -> Decided:
+def _measured(runs: Runs, decided: Decided, lost: Moments, method: str) -> Decided:
     """Return what was decided with what is expected of it, measured where it cannot be worked out.
 
     Args:
-        model: left as it was.
-        batch: the example that the graph was read with.
+        runs: the model on the example that the graph was read with.
         decided: what each parameter gets, if all that is lost is taken to be of unit size.
         lost: what was asked for when it was decided.
         method: as for `choose`; "" where the choices stand.
@@ -140,7 +131,7 @@ def _measured(
     walked = expected(graph, choices, more)
     asked, new = {**lost.asked, **more.asked}, True
     while asked and new:  # what is measured changes choices, and these what is lost behind
-        known = measure(model, batch, graph, asked, roles, choices, method)
+        known = measure(runs, graph, asked, roles, choices, method)
         lost, more = Moments(known.known), Moments(known.known)
         if method:
             choices = choose_all(graph, roles, method, lost)
@@ -149,7 +140,7 @@ def _measured(
         asked = {**asked, **lost.unknown, **more.unknown}
     if any(choice.grown for choice in choices.values()):  # what is expected is before it grows
         if asked:
-            found = measure(model, batch, graph, asked, roles, choices)
+            found = measure(runs, graph, asked, roles, choices)
             walked = expected(graph, choices, Moments(found.known))
         aims = {n: walked.signal.get(n) if c.target else None for n, c in choices.items()}
         choices = {name: replace(choice, target=aims[name]) for name, choice in choices.items()}
@@ -164,7 +155,7 @@ def _measured(
 
 
 def _settled(
-    model: nn.Module, batch: Any, graph: Graph, roles_of: RolesOf, method: str
+    runs: Runs, graph: Graph, roles_of: RolesOf, method: str
 ) -> tuple[Graph, tuple[str, ...]]:
     """Return the graph of a forward that branches on values, with the values of its own plan.
 
@@ -174,7 +165,7 @@ def _settled(
         roles = roles_of(graph)
         choices = choose_all(graph, roles, method)
         try:
-            again = reread(model, batch, graph, roles, choices)
+            again = runs.again(fills(graph, roles, choices))
         except TraceError as error:
             return graph, (f"read with the values that the model holds, not the plan's: {error}",)
         if again is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from isoinit._planning.charts import stored
 from isoinit._planning.decide import Decided
@@ -14,18 +13,13 @@ from isoinit._reading.roles import Role
 from isoinit._writing.entry import Entry
 from isoinit.initializers.scale.fans import Layout
 
-if TYPE_CHECKING:
-    from torch import nn
 
-
-def entries_of(
-    decided: Decided, parameters: Mapping[str, nn.Parameter], recipe: str | None
-) -> dict[str, Entry]:
-    """Return the entries of a plan, in the order of the model."""
+def entries_of(decided: Decided, dtypes: Mapping[str, str], recipe: str | None) -> dict[str, Entry]:
+    """Return the entries of a plan, in the order of the model; `dtypes` has the parameters' types."""
     entries = {
         name: _entry(
             replace(role, layout=_layout(decided, name)),
-            str(parameters[name].dtype),
+            dtypes[name],
             decided.choices[name],
             decided.expected,
         )
@@ -49,7 +43,7 @@ def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
         str(role),
         choice.initializer,
         role.layout,
-        dtype.removeprefix("torch."),
+        dtype,
         choice.reason,
         choice.source,
         must_differ=role.must_differ,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from isoinit._planning.charts import stored
 from isoinit._planning.choose import choosing
-from isoinit._planning.propagation import Measured
+from isoinit._planning.propagation import Measured, Walk
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
@@ -23,9 +24,68 @@ CONSTANT = (
 )
 
 
+class Runs(Protocol):
+    """A model and its example, run with a plan's own values and left as they were."""
+
+    def moments(
+        self,
+        graph: Graph,
+        asked: Collection[int],
+        entries: Mapping[str, Entry],
+        walk: Walk[Any] | None,
+        chosen: dict[str, Choice],
+    ) -> Measured:
+        """Return the moments of some values: see `measure`.
+
+        Args:
+            graph: what the model does with the example.
+            asked: the values.
+            entries: what each parameter is filled with.
+            walk: the walk that chooses initializers anew as moments become known; None to keep them.
+            chosen: where that walk puts what it chooses.
+        """
+        ...
+
+    def again(self, entries: Mapping[str, Entry]) -> Graph | None:
+        """Return the graph of a run with planned values, for a forward that branches on values.
+
+        None if these cannot be lent: compiled code runs with its own, and rarely branches on them.
+
+        Raises:
+            TraceError: if the model cannot be run with them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TorchRuns:
+    """A torch model and its example: see `Runs`."""
+
+    model: nn.Module
+    batch: Any
+
+    def moments(
+        self,
+        graph: Graph,
+        asked: Collection[int],
+        entries: Mapping[str, Entry],
+        walk: Walk[Any] | None,
+        chosen: dict[str, Choice],
+    ) -> Measured:
+        """Return the moments of some values."""
+        from isoinit._planning.calibration import measure_moments
+
+        return measure_moments(self.model, self.batch, graph, asked, entries, walk, chosen)
+
+    def again(self, entries: Mapping[str, Entry]) -> Graph | None:
+        """Return the graph of a run with planned values."""
+        from isoinit._planning.calibration import read_with
+
+        return read_with(self.model, self.batch, entries)
+
+
 def measure(
-    model: nn.Module,
-    batch: Any,
+    runs: Runs,
     graph: Graph,
     asked: Collection[int],
     roles: Mapping[str, Role],
@@ -35,8 +95,7 @@ def measure(
     """Return the moments of what was asked for, measured in one run with a plan's own values.
 
     Args:
-        model: left as it was.
-        batch: the example that it was read with.
+        runs: the model on the example that it was read with.
         graph: what it does with the example.
         asked: the values that cannot be worked out.
         roles: what each parameter is for.
@@ -44,8 +103,6 @@ def measure(
         method: as for `choose`, where weights are to be chosen anew for what is measured before
             them; "" to keep the choices.
     """
-    from isoinit._planning.calibration import measure_moments
-
     chosen: dict[str, Choice] = {}
 
     def tell(name: str, choice: Choice) -> None:
@@ -54,27 +111,7 @@ def measure(
     walk = choosing(graph, dict(roles), method, tell) if method else None
     if method:
         choices = {name: choice.when_grown for name, choice in choices.items()}
-    entries = fills(graph, roles, choices)
-    return measure_moments(model, batch, graph, asked, entries, walk, chosen)
-
-
-def reread(
-    model: nn.Module,
-    batch: Any,
-    graph: Graph,
-    roles: Mapping[str, Role],
-    choices: Mapping[str, Choice],
-) -> Graph | None:
-    """Return the graph of a run with a plan's own values, for a forward that branches on values.
-
-    None if these cannot be lent: compiled code runs with its own, and rarely branches on them.
-
-    Raises:
-        TraceError: if the model cannot be run with them.
-    """
-    from isoinit._planning.calibration import read_with
-
-    return read_with(model, batch, fills(graph, roles, choices))
+    return runs.moments(graph, asked, fills(graph, roles, choices), walk, chosen)
 
 
 def fills(

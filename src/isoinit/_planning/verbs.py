@@ -12,6 +12,7 @@ from isoinit._planning.decide import Decided, RolesOf, as_given, by_rules
 from isoinit._planning.doubts import TRAINED, unlike_parts
 from isoinit._planning.entries import entries_of
 from isoinit._planning.expectations import Expected
+from isoinit._planning.measured import TorchRuns
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._planning.rules import kept, left
@@ -143,14 +144,15 @@ def planned(
         graph, batch, notes = _graph(model, batch)
         roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
         if recipe is None:
-            decided = by_rules(model, batch, graph, method, roles_of)
+            decided = by_rules(TorchRuns(model, batch), graph, method, roles_of)
             notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
         else:
             decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
             if recipe == "own" and graph.how == "structure":
                 notes = ()  # what each parameter gets does not depend on how the model was read
         decided = _fitting(model, batch, decided, parameters)
-        entries = entries_of(decided, parameters, recipe)
+        dtypes = {n: str(p.dtype).removeprefix("torch.") for n, p in parameters.items()}
+        entries = entries_of(decided, dtypes, recipe)
         notes += decided.doubts + decided.notes + said + nothing_planned(entries)
         if keep != "nothing" and only is None and there is None:
             notes += drawn_over(decided.roles, entries, parameters)
@@ -210,7 +212,7 @@ def _by_recipe(
     choices = {name: kept(role, choice, asked=True) for name, (role, choice) in found.items()}
     if recipe != "own":  # which has seen what the parameters themselves get
         choices = carried_all(graph, roles, choices)
-    return replace(as_given(model, batch, graph, roles, choices), notes=notes)
+    return replace(as_given(TorchRuns(model, batch), graph, roles, choices), notes=notes)
 
 
 def _fitting(
@@ -227,7 +229,7 @@ def _fitting(
     }
     if not faults:
         return decided
-    again = as_given(model, batch, graph, roles, {**choices, **faults})
+    again = as_given(TorchRuns(model, batch), graph, roles, {**choices, **faults})
     return replace(again, doubts=decided.doubts, notes=decided.notes)
 
 
@@ -244,7 +246,7 @@ def override(
     given = {e.name: e.initializer for e in chosen if e.initializer != before[e.name].initializer}
     changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
     choices = carried_all(graph, roles, {**before, **changed}, given)
-    walked = as_given(model, batch, graph, roles, choices).expected
+    walked = as_given(TorchRuns(model, batch), graph, roles, choices).expected
     for name, entry in chosen.entries.items():
         initializer = choices[name].initializer
         chosen.entries[name] = replace(

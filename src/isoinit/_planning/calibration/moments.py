@@ -7,7 +7,6 @@ the run has made the value, its moments are measured, and the walk goes on from 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._planning.calibration.forward import SEED, copied, running_with, twin
+from isoinit._planning.coarse import coarse
 from isoinit._planning.propagation import Measured, Walk
 from isoinit._planning.propagation.moments import units_of
 from isoinit._planning.rules import Choice
@@ -32,9 +32,7 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.postponed import unfilled
 from isoinit.errors import TraceError
 
-STEPS = 32  # a second moment is rounded to a 32nd of an octave: 2 %
 OTHERWISE = "the model did other operations in this run than when it was read"
-PARTS = 256  # what it is compared with is rounded to as many parts of it
 
 
 def measure_moments(
@@ -223,24 +221,6 @@ def _fill(model: nn.Module, entries: Mapping[str, Entry], drawn: dict[str, torch
             drawn[name].copy_(buffer)  # the run holds it already
         else:
             drawn[name] = buffer
-
-
-def coarse(given: Given) -> Given:
-    """Return moments rounded so that rounding errors of float32 do not reach them.
-
-    Those are about 1e-7 of a second moment. A number that lies as close as that to the middle between
-    two steps is rounded either way: about one in 10⁵.
-    """
-    if not given.second > 0:
-        return Given(0.0, 0.0, 0.0, 0.0)
-    second = 2.0 ** (round(STEPS * math.log2(given.second)) / STEPS)
-
-    def share(part: float) -> float:
-        return round(PARTS * part) / PARTS
-
-    mean = share(given.mean / math.sqrt(given.second)) * math.sqrt(second)
-    nearby, across = (share(m / given.second) * second for m in (given.nearby, given.across))
-    return Given(mean, second, nearby, across)
 
 
 def _varied(arguments: Any) -> tuple[Any, tuple[str, ...]]:
