@@ -210,13 +210,27 @@ def _forget_gate(graph: Graph, op: Op) -> Found:
             before = graph.producers.get(graph.trunk(state))
             if before is None or before.name != "add" or before.index >= op.index:
                 continue
-            value, place, count = gate, 0, 1
+            value, shift = _unshifted(graph, gate)
+            if shift > 0:  # the model opens the gate itself, whatever the bias is
+                continue
+            place, count = 0, 1
             split = graph.producers.get(value)
             if split is not None and split.kind == "move" and len(split.outputs) > 1:
                 place, count = split.outputs.index(value), len(split.outputs)
                 value = split.inputs[0]
             biases = [name for name in _biases(graph, value) if len(graph.uses_of(name)) > 1]
             yield from ((name, Motif("forget gate", count, place)) for name in biases[:1])
+
+
+def _unshifted(graph: Graph, value: int) -> tuple[int, float]:
+    """Return what a value is but for constants that are added to it, and what they add up to."""
+    shift = 0.0
+    while (maker := graph.producers.get(value)) is not None and maker.name in SUMS:
+        if len(maker.inputs) != 1 or maker.uses or maker.replay is None:
+            break
+        shift += float(maker.play([np.zeros(1)])[0][0])
+        value = maker.inputs[0]
+    return value, shift
 
 
 def _carry_gate(graph: Graph, op: Op) -> Found:

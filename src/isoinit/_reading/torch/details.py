@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from isoinit._reading import views
 from isoinit._reading.graph import BESIDE, SUMS, Detail
+from isoinit._reading.taps import taps
 from isoinit._reading.torch.calls import is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
 from isoinit._reading.torch.masks import share_left
-from isoinit._reading.torch.taps import taps
 from isoinit._reading.torch.trees import tensors_in
 
 # Functions with an argument `dim`: they work along these axes.
@@ -267,19 +268,8 @@ def _is_places(index: Any) -> bool:
 def axes_along(shape: Sequence[int], view: torch.Tensor) -> tuple[tuple[int, ...], ...]:
     """The axes of a contiguous tensor of a shape that each axis of a view of it runs along.
 
-    An axis of the view may merge several axes, or parts of them. What is sparse has no strides: its
-    axes are those of the tensor.
+    What is sparse has no strides: its axes are those of the tensor.
     """
     if view.layout is not torch.strided:
         return tuple((axis,) for axis in range(view.dim()))
-    strides = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
-    real = [axis for axis, size in enumerate(shape) if size > 1]
-    found: list[tuple[int, ...]] = []
-    for size, step in zip(view.shape, view.stride(), strict=True):
-        covered = tuple(
-            axis
-            for axis in real
-            if max(step, strides[axis]) < min(step * size, strides[axis] * shape[axis])
-        )
-        found.append(covered if size > 1 else ())
-    return tuple(found)
+    return views.axes_along(shape, tuple(view.shape), view.stride())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from isoinit._reading.taps import taps
 from isoinit._reading.torch.readers.call import Call, Step
-from isoinit._reading.torch.taps import taps
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 

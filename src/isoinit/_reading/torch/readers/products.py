@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
+from isoinit._reading import views
 from isoinit._reading.torch.details import axis_letters
 from isoinit._reading.torch.readers.call import Call, Step, Weight
 from isoinit._reading.torch.trees import tensors_in
@@ -148,38 +148,6 @@ def contracted(
     if not weight.exact and len(shape) != len(view):
         return fans.of_tensor(shape)
     axes = weight.axes() if weight.exact else [(axis,) for axis in range(len(view))]
-    if (pulled := _pulled_apart(shape, weight.tensor, axes)) is not None:
-        grid, places = pulled
-        return fans.contraction(
-            shape,
-            in_=[places[i] for i in in_],
-            out=[places[i] for i in out],
-            stack=[places[i] for i in range(len(view)) if i not in (*in_, *out)],
-            grid=grid,
-        )
-    ins = sorted({axis for i in in_ for axis in axes[i]})
-    outs = sorted({axis for i in out for axis in axes[i]} - set(ins))
-    if len(shape) == len(view) == 2 and axes == [(0,), (1,)] and view[0] < shape[0]:
-        blocks = shape[0] // view[0]  # a part of the rows: one of several packed matrices
-        return fans.linear(shape, blocks if shape[0] % view[0] == 0 else 1)
-    stack = [axis for axis in range(len(shape)) if axis not in (*ins, *outs)]
-    return fans.contraction(shape, in_=ins, out=outs, stack=stack)
-
-
-def _pulled_apart(
-    shape: tuple[int, ...], view: torch.Tensor, axes: Sequence[tuple[int, ...]]
-) -> tuple[tuple[int, ...], list[int]] | None:
-    """Return the grid of a parameter one of whose axes becomes several axes of a view of it.
-
-    With it, the axis of the grid that each axis of the view is. None where each axis of the view is
-    one of the parameter, or the view has another number of elements.
-    """
-    single = [axis[0] for axis in axes if len(axis) == 1]
-    if len(single) < view.dim() or len(set(single)) == len(single):
-        return None
-    strides = view.stride()
-    order = sorted(range(view.dim()), key=lambda at: (single[at], -strides[at]))
-    grid = tuple(view.shape[at] for at in order)
-    if math.prod(grid) != math.prod(shape):
-        return None
-    return grid, [order.index(at) for at in range(view.dim())]
+    plain = weight.tensor.layout is torch.strided  # what is sparse has no strides
+    steps = weight.tensor.stride() if plain else ()
+    return views.contracted(shape, view, steps, axes, in_, out)

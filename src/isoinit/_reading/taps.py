@@ -47,17 +47,40 @@ def taps(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Taps:
     for axis, (size, count) in enumerate(zip(sizes, kernel, strict=True)):
         step, reach = steps[axis], wide[axis] * (count - 1)
         before, after = _padding(given["padding"], kernel, axis, reach)
-        offsets = [wide[axis] * tap - before for tap in range(count)]
         if transposed:
             extra = _each(given["output_padding"], kernel)[axis]
             made = (size - 1) * step - 2 * before + reach + extra + 1
-            share = _inside(size, step, offsets, made)
-            read, reached = read * share * size * step / made, reached * share
+            found = transposed_along(size, made, step, wide[axis], count, before)
         else:
-            made = (size + before + after - reach - 1) // step + 1
-            share = _inside(made, step, offsets, size)
-            read, reached = read * share, reached * share * made * step / size
+            found = along(size, step, wide[axis], count, before, after)
+        read, reached = read * found.read, reached * found.reached
     return Taps(read, reached)
+
+
+def along(size: int, step: int, wide: int, count: int, before: int, after: int) -> Taps:
+    """Return the shares of a convolution along one axis.
+
+    Args:
+        size: of the input.
+        step: the stride.
+        wide: the dilation.
+        count: how many taps the kernel has.
+        before: how many zeros stand before the input.
+        after: how many stand behind it.
+    """
+    made = (size + before + after - wide * (count - 1) - 1) // step + 1
+    share = _inside(made, step, _offsets(wide, count, before), size)
+    return Taps(share, share * made * step / size)
+
+
+def transposed_along(size: int, made: int, step: int, wide: int, count: int, before: int) -> Taps:
+    """Return the same of a transposed convolution, whose output has `made` elements along the axis."""
+    share = _inside(size, step, _offsets(wide, count, before), made)
+    return Taps(share * size * step / made, share)
+
+
+def _offsets(wide: int, count: int, before: int) -> list[int]:
+    return [wide * tap - before for tap in range(count)]
 
 
 def _padding(given: Any, kernel: Sequence[int], axis: int, reach: int) -> tuple[int, int]:

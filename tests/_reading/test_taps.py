@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import isoinit
-from isoinit._reading.torch.taps import taps
+from isoinit._reading.taps import taps
 
 CASES = [
     ("conv1d", (9,), (3,), {}),
