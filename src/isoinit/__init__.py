@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from isoinit.initializers import (
         ICNR,
         Assigned,
+        Blocks,
         Centred,
         Constant,
         DecayRates,
@@ -106,9 +107,9 @@ _ROOMS = {
     "_writing.slice": "fill_slice",
     "checkpoint": "Verified Written verify_checkpoint write_checkpoint",
     "errors": "IsoinitError",
-    "initializers": """ICNR Assigned Centred Constant DecayRates DeltaOrthogonal Dirac Directions
-        GateBias HeNormal HeUniform Identity Initializer KinkBias LeCunNormal LeCunUniform
-        LogFrequencies LooksLinear Normal Norms Ones Orthogonal PriorBias Sparse
+    "initializers": """ICNR Assigned Blocks Centred Constant DecayRates DeltaOrthogonal Dirac
+        Directions GateBias HeNormal HeUniform Identity Initializer KinkBias LeCunNormal
+        LeCunUniform LogFrequencies LooksLinear Normal Norms Ones Orthogonal PriorBias Sparse
         SparseOrthogonal Spherical TimeSteps TruncatedNormal Uniform Variational XavierNormal
         XavierUniform Zeros""",
     "variational": "FromPosterior",
@@ -120,6 +121,7 @@ __all__ = [
     "ICNR",
     "Assigned",
     "Audit",
+    "Blocks",
     "Centred",
     "Compared",
     "Comparison",

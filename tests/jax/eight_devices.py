@@ -13,6 +13,7 @@ from isoinit.initializers.scale import fans
 
 LINEAR, VECTOR, CONV = fans.linear((32, 16)), fans.vector((32,)), fans.conv((32, 4, 3, 3))
 FEW = fans.linear((32, 4))
+TOP, BOTTOM = fans.linear((20, 16)), fans.linear((12, 16))
 DENSE = fans.linear((16, 32), transposed=True)  # a Dense kernel of Flax
 HEADS = fans.contraction((32, 4, 8), in_=[0], out=[1, 2])  # an attention kernel of Flax
 STACK = fans.contraction((8, 16, 32), in_=[1], out=[2], stack=[0])  # a scan over eight layers
@@ -39,6 +40,7 @@ CASES = [
     (i.Orthogonal(), HEADS),
     (i.Orthogonal(), STACK),
     (i.DeltaOrthogonal(), CONV),
+    (i.Blocks(0, (i.HeNormal(), i.Orthogonal()), (TOP, BOTTOM)), LINEAR),
     (i.Centred(), LINEAR),
     (i.Centred(taps="centre"), CONV),
     (i.LooksLinear(), DENSE),

@@ -7,6 +7,7 @@ is a file here and a line below. What they share: `scale` (fans, gains, the edge
 
 from isoinit.initializers.assigned import Assigned, bare
 from isoinit.initializers.base import Initializer
+from isoinit.initializers.blocks import Blocks
 from isoinit.initializers.centred import Centred
 from isoinit.initializers.he import HeNormal, HeUniform
 from isoinit.initializers.icnr import ICNR
@@ -27,6 +28,7 @@ from isoinit.initializers.zero import Constant, Dirac, GateBias, Identity, Ones,
 __all__ = [
     "ICNR",
     "Assigned",
+    "Blocks",
     "Centred",
     "Constant",
     "DecayRates",
