@@ -17,8 +17,9 @@ from isoinit._system.files import whole
 from isoinit._writing.entry import Entry
 from isoinit._writing.slice import fill_slice
 from isoinit.errors import PlanError
-from isoinit.jax.filling import Planned, entries_to_draw, named_leaves, resolved
+from isoinit.jax.filling import Planned, entries_to_draw, resolved
 from isoinit.jax.shardings import is_array
+from isoinit.jax.spelling import spelled
 
 PIECE = 2**25  # bytes that are drawn and written at a time
 CODES = {
@@ -71,7 +72,7 @@ def write_checkpoint(
         >>> load_file(path)["bias"]
         array([0., 0.], dtype=float32)
     """
-    leaves, _ = named_leaves(params)
+    leaves = dict(spelled(params))
     drawn = entries_to_draw(plan, leaves)
     # Wide types first, as safetensors itself does, so that every tensor is aligned.
     arrays = [(name, leaf) for name, leaf in leaves.items() if is_array(leaf)]

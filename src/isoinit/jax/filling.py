@@ -17,6 +17,7 @@ from isoinit._writing.seeds import as_whole
 from isoinit._writing.slice import fill_slice
 from isoinit.errors import ArgumentError, IsoinitError, PlanError
 from isoinit.jax.shardings import Asked, asked_for, is_array, own
+from isoinit.jax.spelling import spelled, with_leaves
 
 Array = np.ndarray[Any, Any]
 Spans = tuple[tuple[int, int], ...]
@@ -33,18 +34,18 @@ class Planned(Protocol):
 
 def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = None) -> Any:
     """Return a new tree of the values that a plan gives: see `isoinit.Plan.fill`."""
-    leaves, structure = named_leaves(params)
+    leaves = dict(spelled(params))
     drawn = entries_to_draw(plan, leaves)
     asked = asked_for(params, leaves, sharding)
     used = resolved(seed)
-    values = [
-        _drawn(drawn[name], leaf, asked.get(name, own(leaf)), used)
+    values = {
+        name: _drawn(drawn[name], leaf, asked.get(name, own(leaf)), used)
         if name in drawn
         else _kept(leaf, asked.get(name))
         for name, leaf in leaves.items()
-    ]
+    }
     plan.seed = used
-    return jax.tree_util.tree_unflatten(structure, values)
+    return with_leaves(params, values)
 
 
 def entries_to_draw(plan: Planned, leaves: Mapping[str, Any]) -> dict[str, Entry]:
@@ -58,27 +59,6 @@ def entries_to_draw(plan: Planned, leaves: Mapping[str, Any]) -> dict[str, Entry
     _refuse_mismatch(plan, planned, leaves)
     _refuse_unfillable(planned, leaves)
     return {name: e for name, e in planned.items() if e is not None and e.initializer is not None}
-
-
-def named_leaves(params: Any) -> tuple[dict[str, Any], Any]:
-    """Return the leaves of a tree by their names, in its order, and its structure."""
-    paths, structure = jax.tree_util.tree_flatten_with_path(params)
-    found: dict[str, Any] = {}
-    where: dict[str, str] = {}
-    for path, leaf in paths:
-        name = ".".join(_step(key) for key in path)
-        if name in found:
-            here = jax.tree_util.keystr(path)
-            raise ArgumentError(
-                f"params{where[name]} and params{here} are both called {name!r}: rename one of them"
-            )
-        found[name], where[name] = leaf, jax.tree_util.keystr(path)
-    return found, structure
-
-
-def _step(key: Any) -> str:
-    """Return what a step of a path is called by: a key, an attribute's name or an index."""
-    return str(next(getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)))
 
 
 def resolved(seed: int | None) -> int:

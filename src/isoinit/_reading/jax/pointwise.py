@@ -1,0 +1,367 @@
+"""Functions of single elements, and what is spelled out with them: biases, scales, masks, softmax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoinit._reading.graph import Detail, Op, ReplayError, Times
+from isoinit._reading.jax import constants
+from isoinit._reading.jax.held import (
+    WEIGHTS,
+    Held,
+    Joined,
+    Known,
+    Parameter,
+    Pending,
+    Signal,
+    Weight,
+    extents,
+)
+from isoinit._reading.jax.names import torch_name
+from isoinit._reading.jax.played import Played, played
+
+if TYPE_CHECKING:
+    from isoinit._reading.jax.equation import Equation
+    from isoinit._reading.jax.recorder import Recorder
+
+
+def pointwise(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a function of single elements of one or several signals."""
+    whole = [_whole(recorder, held) if isinstance(held, Pending) else held for held in eqn.operands]
+    weights = [held for held in whole if isinstance(held, WEIGHTS)]
+    operands, dropped, shape = _aligned(recorder, eqn, whole)
+    signals = [held for held in operands if isinstance(held, Signal)]
+    numbers = list(dict.fromkeys(held.number for held in signals))
+    known = [held for held in operands if isinstance(held, Known)]
+    name = torch_name(eqn.name)
+    slot = "token" if name == "where" else "other"
+    uses = [use for weight in weights for use in recorder.uses(weight, slot)]
+    how = Played(why="uses parameters")
+    if not uses:
+        how = played(eqn.name, eqn.params, operands, numbers)
+    tables = [one for one in known if constants.one_number(one) is None]
+    detail = constants.detail_of(name, tables) if name in ("add", "sub", "mul", "div") else Detail()
+    if name not in ("add", "sub", "mul", "div") and any(map(constants.is_causal, tables)):
+        detail = Detail(causal=True)
+    made = recorder.add(name, "other", numbers, shape, uses, played=how, detail=detail)
+    return [Signal(made, dropped)]
+
+
+def _whole(recorder: Recorder, held: Held) -> Signal:
+    return Signal(recorder.number(held))
+
+
+def _aligned(
+    recorder: Recorder, eqn: Equation, operands: Sequence[Held]
+) -> tuple[list[Held], tuple[int, ...], tuple[int, ...]]:
+    """Return the operands with one set of dropped axes, these axes, and the shape of what is made."""
+    signals = [held for held in operands if isinstance(held, Signal)]
+    dropped = {held.dropped for held in signals}
+    others = [held for held in operands if not isinstance(held, Signal)]
+    tensors = any(math.prod(recorder.size(held)) > 1 for held in others)
+    if len(dropped) == 1 and not (tensors and signals[0].dropped):
+        if not signals[0].dropped:
+            return list(operands), (), eqn.shapes[0]
+        sizes = [recorder.size(held) for held in signals]
+        return list(operands), signals[0].dropped, tuple(np.broadcast_shapes(*sizes))
+    plain: list[Held] = [
+        Signal(recorder.number(held)) if isinstance(held, Signal) else held for held in operands
+    ]
+    return plain, (), eqn.shapes[0]
+
+
+def product(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a product of two: a scale times the signal, or a statistic that waits for it."""
+    a, b = eqn.operands
+    if isinstance(a, (*WEIGHTS, Known)) or (isinstance(a, Signal) and isinstance(b, Pending)):
+        a, b = b, a
+    if isinstance(a, Pending) and isinstance(b, Signal):
+        return [_scaled(recorder, eqn, b, a)]
+    if isinstance(a, Signal) and isinstance(b, Parameter) and b.added:
+        uses = recorder.uses(b, "bias")
+        return [Signal(recorder.add("mul", "other", [recorder.number(a)], eqn.shapes[0], uses))]
+    if isinstance(a, Signal) and isinstance(b, WEIGHTS):
+        if _is_statistic(recorder.size(a), b) and not a.dropped:
+            return [Pending(a, b)]
+        uses = recorder.uses(b, _scale_slot(b))
+        return [Signal(recorder.add("mul", "other", [recorder.number(a)], eqn.shapes[0], uses))]
+    if isinstance(a, Signal) and isinstance(b, Known):
+        return times(recorder, eqn, a, b)
+    return pointwise(recorder, eqn)
+
+
+def _scale_slot(weight: Weight) -> str:
+    """Return "scale"; "other" where several parameters make it: what each should be is not known."""
+    return "scale" if isinstance(weight, (Parameter, Joined)) else "other"
+
+
+def _is_statistic(size: Sequence[int], weight: Weight) -> bool:
+    """Return whether a signal has no more elements than a scale, or one where that has several."""
+    rank = len(size)
+    if math.prod(size) <= math.prod(weight.shape[axis] for axis in extents(weight)):
+        return True
+    return any(size[rank + axis] == 1 for axis in extents(weight) if rank + axis >= 0)
+
+
+def _scaled(recorder: Recorder, eqn: Equation, signal: Signal, pending: Pending) -> Signal:
+    """Return a signal times a statistic times a scale, the statistic first."""
+    both = [recorder.number(signal), pending.signal.number]
+    shape = tuple(np.broadcast_shapes(*[recorder.sizes[value] for value in both]))
+    operands = [Signal(value) for value in both]
+    how = played("mul", {}, operands, list(dict.fromkeys(both)))
+    made = recorder.add("mul", "other", list(dict.fromkeys(both)), shape, played=how)
+    uses = recorder.uses(pending.scale, _scale_slot(pending.scale))
+    return Signal(recorder.add("mul", "other", [made], eqn.shapes[0], uses))
+
+
+def times(recorder: Recorder, eqn: Equation, signal: Signal, known: Known) -> list[Held]:
+    """Read a product or quotient with a constant: perhaps what makes a sum a mean."""
+    factor = constants.one_number(known)
+    if factor == 1.0:
+        return [signal]
+    if factor and (mean := _mean(recorder, eqn, signal, factor)) is not None:
+        return [mean]
+    return pointwise(recorder, eqn)
+
+
+def _mean(recorder: Recorder, eqn: Equation, signal: Signal, factor: float) -> Signal | None:
+    """Return a sum, divided by how many it sums, as a mean; None where it is something else."""
+    count = factor if eqn.name == "div" else 1 / factor
+    made = recorder.maker.get(signal.number)
+    if made is None or (eqn.operands[0] is not signal and eqn.name == "div"):
+        return None
+    if made.name == "mul" and made.detail.window and math.isclose(made.detail.window, count):
+        return Signal(made.inputs[0])  # the window's sum, by its size
+    if made.name != "sum" or not made.detail.dims:
+        return None
+    read = recorder.sizes[made.inputs[0]]
+    if not math.isclose(math.prod(read[axis] for axis in made.detail.dims), count, rel_tol=1e-6):
+        return None
+    axes = made.detail.dims
+
+    def mean(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.mean(arrays[0], axis=tuple(a for a in axes), keepdims=True)]
+
+    def pull(arrays: Sequence[np.ndarray], gradient: np.ndarray) -> list[np.ndarray]:
+        many = math.prod(arrays[0].shape[axis] for axis in axes)
+        return [np.broadcast_to(gradient / many, arrays[0].shape).copy()]
+
+    number = recorder.add(
+        "mean",
+        "other",
+        made.inputs,
+        recorder.sizes[signal.number],
+        played=Played(mean, pull),
+        detail=Detail(dims=axes),
+    )
+    return Signal(number, signal.dropped)
+
+
+def quotient(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a quotient: a softmax, a mean, or one of single elements."""
+    a, b = eqn.operands
+    if isinstance(a, Signal) and isinstance(b, Known):
+        return times(recorder, eqn, a, b)
+    if isinstance(a, Signal) and isinstance(b, WEIGHTS):
+        uses = recorder.uses(b, _scale_slot(b))
+        return [Signal(recorder.add("div", "other", [recorder.number(a)], eqn.shapes[0], uses))]
+    both = isinstance(a, Signal) and isinstance(b, Signal)
+    if both and (found := softmax(recorder, a, b)) is not None:  # type: ignore[arg-type]
+        how, detail = _softmax_played(found.detail.dims), found.detail
+        value = found.inputs[0]
+        made = recorder.add("softmax", "other", [value], eqn.shapes[0], played=how, detail=detail)
+        return [Signal(made)]
+    return pointwise(recorder, eqn)
+
+
+def softmax(recorder: Recorder, top: Signal, bottom: Signal) -> Op | None:
+    """Return an operation that reads what a softmax does, with its axes; None where it is none.
+
+    It is exp(x - c) over the sum of the same, whatever c is along its axes.
+    """
+    exp = recorder.maker.get(top.number)
+    total = recorder.maker.get(bottom.number)
+    while total is not None and total.kind == "move" and len(total.inputs) == 1:
+        total = recorder.maker.get(total.inputs[0])
+    if exp is None or exp.name != "exp" or total is None or total.name != "sum":
+        return None
+    if total.inputs[0] != top.number:
+        return None
+    shift = recorder.maker.get(exp.inputs[0])
+    shifted = shift is not None and shift.name == "sub" and len(shift.inputs) == 2
+    value = shift.inputs[0] if shift is not None and shifted else exp.inputs[0]
+    return replace(total, inputs=(value,))
+
+
+def _softmax_played(axes: Sequence[int]) -> Played:
+    along = tuple(axes)
+
+    def forward(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        shifted = np.exp(arrays[0] - arrays[0].max(axis=along, keepdims=True))
+        return [shifted / shifted.sum(axis=along, keepdims=True)]
+
+    def pull(arrays: Sequence[np.ndarray], gradient: np.ndarray) -> list[np.ndarray]:
+        made = forward(arrays)[0]
+        inner = (made * gradient).sum(axis=along, keepdims=True)
+        return [made * (gradient - inner)]
+
+    return Played(forward, pull)
+
+
+def sum_of(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a sum or difference: of signals, or with a bias, a shift or positions."""
+    a, b = eqn.operands
+    if isinstance(a, (*WEIGHTS, Known)) and eqn.name != "sub":
+        a, b = b, a
+    if isinstance(b, Known) and constants.one_number(b) == 0.0 and isinstance(a, Signal):
+        return [a]
+    if isinstance(b, WEIGHTS) and isinstance(a, (Signal, Pending)):
+        return [_biased(recorder, eqn, Signal(recorder.number(a)), b)]
+    if isinstance(a, WEIGHTS) and isinstance(b, (Signal, Pending)):
+        slot = recorder.slot_of_sum(a, recorder.number(b))
+        uses = recorder.uses(a, slot)
+        return [Signal(recorder.add("sub", "other", [recorder.number(b)], eqn.shapes[0], uses))]
+    both = isinstance(a, Signal) and isinstance(b, Signal) and eqn.name == "sub"
+    if both and (found := _log_softmax(recorder, a, b)) is not None:  # type: ignore[arg-type]
+        value, dims = found[0], Detail(dims=found[1])
+        return [Signal(recorder.add("log_softmax", "other", [value], eqn.shapes[0], detail=dims))]
+    return pointwise(recorder, eqn)
+
+
+def _log_softmax(
+    recorder: Recorder, top: Signal, bottom: Signal
+) -> tuple[int, tuple[int, ...]] | None:
+    """Return what a log-softmax reads, and its axes: z less the logarithm of the sum of exp(z)."""
+    log = recorder.maker.get(bottom.number)
+    while log is not None and log.kind == "move" and len(log.inputs) == 1:
+        log = recorder.maker.get(log.inputs[0])
+    total = recorder.maker.get(log.inputs[0]) if log is not None and log.name == "log" else None
+    exp = recorder.maker.get(total.inputs[0]) if total is not None and total.name == "sum" else None
+    if exp is None or total is None or exp.name != "exp" or exp.inputs[0] != top.number:
+        return None
+    shift = recorder.maker.get(top.number)
+    shifted = shift is not None and shift.name == "sub" and len(shift.inputs) == 2
+    return (shift.inputs[0] if shift and shifted else top.number), total.detail.dims
+
+
+def _biased(recorder: Recorder, eqn: Equation, signal: Signal, weight: Weight) -> Signal:
+    """Return a signal with a parameter added: a layer and its bias are one operation."""
+    if eqn.name != "sub" and recorder.take_bias(signal.number, weight, eqn.shapes[0]):
+        return signal
+    slot = recorder.slot_of_sum(weight, signal.number)
+    uses = recorder.uses(weight, slot)
+    name = torch_name(eqn.name)
+    return Signal(recorder.add(name, "other", [signal.number], eqn.shapes[0], uses))
+
+
+def cast(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a cast: between floating-point types it changes nothing that counts here."""
+    (held,) = eqn.operands
+    if constants.is_float(eqn.read[0]) == constants.is_float(eqn.dtypes[0]):
+        return [held]
+    return pointwise(recorder, eqn)
+
+
+def same(_recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read what changes nothing."""
+    return list(eqn.operands)
+
+
+def detach(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read `stop_gradient`: the gradient ends there."""
+    (held,) = eqn.operands
+    if not isinstance(held, Signal):
+        return [held]
+    size = recorder.sizes[held.number]
+    axes = Detail(axes=tuple((axis,) for axis in range(len(size))))
+    return [Signal(recorder.add("detach", "move", [held.number], size, detail=axes), held.dropped)]
+
+
+def extreme(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read `max` and `min` of two; with an infinite constant they change nothing."""
+    for held, other in (eqn.operands, eqn.operands[::-1]):
+        nothing = -math.inf if eqn.name == "max" else math.inf
+        known = constants.one_number(held) if isinstance(held, Known) else None
+        if known == nothing and isinstance(other, Signal):
+            return [other]
+    return pointwise(recorder, eqn)
+
+
+def select(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read `select_n`: a constant choice, an index from the end, a mask, chance, or a function."""
+    which, *cases = eqn.operands
+    if isinstance(which, Known) and (chosen := constants.one_number(which)) is not None:
+        picked = cases[int(chosen)]
+        if recorder.size(picked) == eqn.shapes[0]:
+            return [picked]
+    if len(cases) != 2:
+        return pointwise(recorder, eqn)
+    if isinstance(which, Signal) and (index := _from_the_end(recorder, which, cases)) is not None:
+        return [index]
+    if isinstance(which, Known):
+        for place, (signal, other) in enumerate((cases, cases[::-1])):
+            if isinstance(signal, (Signal, Pending)) and isinstance(other, Known):
+                return [_masked(recorder, eqn, which, signal, other, shown=bool(place))]
+    return pointwise(recorder, eqn)
+
+
+def _from_the_end(recorder: Recorder, which: Signal, cases: Sequence[Held]) -> Held | None:
+    """Return an index of which negative ones count from the end; None where it is something else."""
+    compared = recorder.maker.get(which.number)
+    if compared is None or compared.name != "lt" or len(compared.inputs) != 1:
+        return None
+    index, wrapped = cases
+    if not isinstance(index, Signal) or not isinstance(wrapped, Signal):
+        return None
+    added = recorder.maker.get(wrapped.number)
+    same = compared.inputs[0] == index.number and index.number in recorder.data
+    return index if same and added is not None and added.inputs == (index.number,) else None
+
+
+def _masked(
+    recorder: Recorder, eqn: Equation, mask: Known, signal: Held, other: Known, *, shown: bool
+) -> Held:
+    """Return a signal of which a constant mask shows a part.
+
+    Args:
+        recorder: what operations are recorded in.
+        eqn: the equation.
+        mask: the mask.
+        signal: what it shows.
+        other: what stands where it does not.
+        shown: whether it shows it where it is true.
+    """
+    value, fill = recorder.number(signal), constants.one_number(other)
+    size = eqn.shapes[0]
+    axes = tuple((axis,) for axis in range(len(size)))
+    if mask.drawn and fill == 0.0 and (share := _share(mask, shown)) is not None:
+        kept = Times(share)
+        how = Played(kept, kept.pull)
+        made = recorder.add("dropout", "other", [value], size, played=how)
+        recorder.change(recorder.maker[made], chance=1 / share)
+        return Signal(made)
+    if fill is not None and fill < constants.HIDES:
+        left = constants.above(mask)
+        if left is not None and not shown:
+            left = ~left
+        causal = constants.is_causal(mask)
+        share_of = 1.0 if causal else constants.share_left(left)
+        detail = Detail(axes=axes, causal=causal, left=share_of)
+        return Signal(recorder.add("masked_fill", "move", [value], size, detail=detail))
+    operands = [Signal(value) if held is signal else held for held in eqn.operands]
+    return pointwise(recorder, replace(eqn, operands=operands))[0]
+
+
+def _share(mask: Known, shown: bool) -> float | None:
+    """Return the share of elements that chance keeps, to four digits; None where it is not known."""
+    try:
+        found = float(np.mean(constants.values(mask)))
+    except ReplayError:  # it is read as any other mask, which says why
+        return None
+    share = float(f"{found if shown else 1 - found:.4g}")
+    return share if share > 0 else None

@@ -1,0 +1,37 @@
+"""isoinit for JAX: the same plan, the same bits.
+
+plan = isoinit.jax.plan(apply, params, x)     # any function of a pytree of parameters
+plan = isoinit.jax.plan(nnx_module, x)        # Flax NNX, Equinox; Linen and Haiku with their variables
+params = plan.fill(params, seed=0)            # a new tree: the same bits on any mesh
+isoinit.jax.init(nnx_module, x, seed=0)       # plan and fill
+
+Names are handed out on first use, so that importing this package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isoinit.jax.verbs import init, plan
+
+_ROOMS = {"verbs": "init plan"}
+_HOMES = {name: f"isoinit.jax.{room}" for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = ["init", "plan"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from isoinit._system.packages import needs
+
+        if name not in _HOMES:
+            raise AttributeError(f"module 'isoinit.jax' has no attribute {name!r}")
+        with needs("jax", f"isoinit.jax.{name}"):
+            value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
