@@ -28,7 +28,7 @@ def reads_few(graph: Graph, op: Op, use: Use) -> bool:
     plain = op.kind == "map" and use.layout.kind == "linear" and use.made is None
     if not plain or len(biases) != 1 or len(op.inputs) != 1:
         return False
-    inputs = use.layout.shape[-1]
+    inputs = use.layout.maps_shape[2]
     return inputs <= FEW or (inputs <= MANY and _are_columns(graph, op.inputs[0]))
 
 
@@ -98,7 +98,7 @@ def features(graph: Graph, value: int) -> tuple[Feature, ...]:
 
 def _stays_last(graph: Graph, value: int, steps: Sequence[Op]) -> bool:
     """Return whether the units of a tensor of the example are the last axis behind some steps."""
-    axis = 1 if len(graph.sizes[value]) >= 4 else len(graph.sizes[value]) - 1
+    axis = graph.units_of_input(value)
     for op in steps:
         before, after = graph.sizes[op.inputs[0]], graph.sizes[op.outputs[0]]
         if op.kind != "move":

@@ -289,7 +289,7 @@ def _few(graph: Graph, op: Op) -> tuple[Feature, ...]:
     gates = follows.end is not None and follows.end.name == "mul"
     if follows.activation is None or follows.norm or gates:
         return ()
-    return ((0.0, 1.0),) * weights[0].layout.shape[-1]
+    return ((0.0, 1.0),) * weights[0].layout.maps_shape[2]
 
 
 def _tells_apart(graph: Graph, name: str, op: Op) -> bool:

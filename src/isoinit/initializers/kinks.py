@@ -79,13 +79,13 @@ class Spherical(WholeInitializer):
         inputs = self._inputs(layout)
         drawn = np.empty(math.prod(layout.shape))
         stream.fill(drawn, laws.normal(0.0, 1.0, drawn.dtype))
-        rows = drawn.reshape(-1, inputs)
+        rows = layout.to_maps(drawn.reshape(layout.shape)).reshape(-1, inputs)
         # A cumulative sum has but one order, so that the bits are the same everywhere.
         lengths = np.sqrt(np.cumsum(np.square(rows), axis=1)[:, -1:])
         rows = rows / np.where(lengths > 0, lengths, 1.0) * self.gain
         if self.sizes:
             rows = rows / np.array(self.sizes)
-        return rows.reshape(layout.shape)
+        return np.asarray(layout.from_maps(rows.reshape(layout.maps_shape)))
 
     def _inputs(self, layout: Layout) -> int:
         """Return how many inputs a unit has.
@@ -94,7 +94,7 @@ class Spherical(WholeInitializer):
             ArgumentError: unless the weight is a matrix of as many inputs as there are sizes.
         """
         self._require_map(layout)
-        inputs = layout.shape[-1]
+        inputs = layout.maps_shape[2]
         if layout.kind != "linear" or (self.sizes and len(self.sizes) != inputs):
             wanted = f"{len(self.sizes)} inputs" if self.sizes else "a linear layer"
             raise ArgumentError(
@@ -148,7 +148,7 @@ class KinkBias(WholeInitializer):
         self._require("reach", low=0, above=True)
         self._require_all("centre")
         self._require_all("sizes", above=0)
-        inputs = self.layout.shape[-1] if self.layout.shape else 0
+        inputs = self.layout.maps_shape[2]
         if not len(self.centre) == len(self.sizes) == inputs:
             raise ArgumentError(
                 f"KinkBias(centre={self.centre}, sizes={self.sizes}): expected a number for each of "
@@ -157,7 +157,7 @@ class KinkBias(WholeInitializer):
 
     def std_for(self, layout: Layout) -> float:
         """Return the root of Var(w·centre) + reach²/3 · E‖w∘sizes‖²."""
-        units = math.prod(self.layout.shape) // max(self.layout.shape[-1], 1)
+        units = math.prod(self.layout.shape) // max(self.layout.maps_shape[2], 1)
         if math.prod(layout.shape) != units:
             raise ArgumentError(
                 f"{self} of a weight of shape {self.layout.shape} gives {units} biases, found shape "
@@ -206,7 +206,7 @@ class KinkBias(WholeInitializer):
         weight = np.empty(math.prod(self.layout.shape))
         whole = Piece.whole(self.layout.shape)
         self.base.fill_piece(weight, replace(stream, name=self.of), self.layout, whole)
-        rows = weight.reshape(-1, self.layout.shape[-1])
+        rows = self.layout.to_maps(weight.reshape(self.layout.shape)).reshape(-1, len(self.sizes))
         shares = np.empty(len(rows))
         stream.fill(shares, laws.uniform(-self.reach, self.reach, shares.dtype))
         lengths = np.sqrt(np.cumsum(np.square(rows * np.array(self.sizes)), axis=1)[:, -1])

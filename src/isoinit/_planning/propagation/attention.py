@@ -62,7 +62,8 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
         if weights.shares:
             alone = op.detail.summed[1 - place :][:1] == ((0,),)
             found = _attended(context, _as_places(signal) if alone else signal, weights.even)
-            return replace(_as_examples(found) if alone else found, units=units)
+            found = _as_examples(found) if alone else found
+            return replace(found, units=_kept_units(op, 1 - place, signal, units))
     read = sizes.get(op.inputs[min(1, len(op.inputs) - 1)], ())
     if not read or len(op.detail.summed) < 2:
         return None
@@ -80,6 +81,16 @@ def product(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
     found = gaussian(context.rng, products_of(second, near, far) - mean**2 + added, units)
     unlike = units if column in right.unlike else frozenset[int]()
     return replace(found, rows=found.rows + mean, unlike=unlike)
+
+
+def _kept_units(op: Op, place: int, signal: Signal, units: frozenset[int]) -> frozenset[int]:
+    """Return where the units of what is attended to lie: mostly along the last axis."""
+    if place >= len(op.detail.becomes):
+        return units
+    becomes = op.detail.becomes[place]
+    new = {becomes[axis] for axis in signal.units if axis < len(becomes)}
+    kept = frozenset(axis for axis in new if axis is not None)
+    return units if not kept or units & kept else kept
 
 
 def _as_places(signal: Signal) -> Signal:

@@ -158,8 +158,7 @@ def _example(context: Context, value: int, arrival: Arrival | None) -> Signal:
 
 def _of_moments(context: Context, value: int, given: Given) -> Signal:
     """Return Gaussian samples of given moments, for units that lie where an input has them."""
-    image = len(context.graph.sizes.get(value, ())) >= 4
-    units = frozenset({1}) if image else context.last_axis(value)
+    units = frozenset({context.graph.units_of_input(value)})
     return signal_of(context, given, units, measured=False)
 
 

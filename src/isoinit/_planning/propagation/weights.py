@@ -141,7 +141,8 @@ def _read_by(context: Context, op: Op, layout: Layout, inputs: Sequence[Signal])
     last = len(sizes.get(op.outputs[0], ())) - 1
     if len(inputs) > 1:  # bilinear: a product of two signals
         return np.asarray(products * inputs[1].products)
-    if not layout.kernel and fed.units and last not in fed.units:
+    summed = set(op.detail.summed[0]) if op.detail.becomes else {last}
+    if not layout.kernel and fed.units and not summed & fed.units:
         # It mixes places and not units; what was another unit is now another place.
         near = float(fed.rows[HERE] @ np.roll(fed.rows[HERE], 1)) / SAMPLES
     elif layout.kind == "conv_transpose":  # other taps make the places in between

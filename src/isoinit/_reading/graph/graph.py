@@ -69,6 +69,7 @@ class Graph(Dataflow):
         refused: why a weight cannot be assigned though it has a `right_inverse`, by parameter.
         returned: the parameters that the model returns, or something made of them alone.
         complex: the parameters of complex numbers.
+        channels_last: the tensors of the example of four axes or more whose units lie along the last.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -82,6 +83,15 @@ class Graph(Dataflow):
     refused: dict[str, str] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
     complex: frozenset[str] = frozenset()
+    channels_last: frozenset[int] = frozenset()
+
+    def units_of_input(self, value: int) -> int:
+        """Return the axis along which the units of a tensor of the example lie.
+
+        It is the last one, and the second one of an image that is stored with its channels first.
+        """
+        rank = len(self.sizes.get(value, ()))
+        return 1 if rank >= 4 and value not in self.channels_last else max(rank - 1, 0)
 
     @cached_property
     def norms(self) -> dict[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoinit._reading.graph import SUMS, Array, Detail, ReplayError, first_line
+from isoinit._reading.jax.folding import folded
 from isoinit._reading.jax.held import Known
 from isoinit._reading.values import rows_alike, shortest
 
@@ -82,7 +83,11 @@ def computed(
         if math.prod(shape) > MOST:
             raise ReplayError(f"a constant tensor of more than {MOST:,} elements")
         try:
-            found = bind(*[values(one) for one in inputs], **params)
+            given = [values(one) for one in inputs]
+            found = folded(name, params, given, dtype, place)
+            if found is not None:
+                return found
+            found = bind(*given, **params)
             found = found[place] if isinstance(found, (tuple, list)) else found
         except ReplayError:
             raise
@@ -106,7 +111,8 @@ def computed(
     several = sum(math.prod(one.shape) > 1 for one in inputs)
     ordered = (name in ORDERS and several == 2) or any(one.ordered for one in inputs)
     drawn = name in DRAWS or any(one.drawn for one in inputs)
-    return Known(make, tuple(shape), is_float(dtype), wave, ordered, drawn)
+    state = any(one.state for one in inputs)
+    return Known(make, tuple(shape), is_float(dtype), wave, ordered, drawn, state)
 
 
 def values(known: Known) -> npt.NDArray[Any]:

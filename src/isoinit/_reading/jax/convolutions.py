@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._reading.graph import Detail
 from isoinit._reading.jax.held import WEIGHTS, Held, Known, Parameter, Signal
-from isoinit._reading.taps import Taps, along
+from isoinit._reading.taps import Taps, along, transposed_along
 from isoinit._reading.views import axes_along
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -42,7 +42,7 @@ def convolved(recorder: Recorder, eqn: Equation) -> list[Held]:
         )
 
     uses = recorder.uses(kernel, "weight", layout)
-    detail = Detail(inside=1.0 if found.few or apart else found.read)
+    detail = Detail(inside=1.0 if found.few else found.read)
     spec = [int(axis) for axis in numbers.out_spec]
     made = recorder.add(name, "map", first, [shape[axis] for axis in spec], uses, detail=detail)
     recorder.gives(made, recorder.maker[made], (1,))
@@ -53,18 +53,25 @@ def convolved(recorder: Recorder, eqn: Equation) -> list[Held]:
 
 
 def _taps(recorder: Recorder, eqn: Equation, first: Sequence[int]) -> Taps:
-    """Return the shares of a kernel that fall on the input; of what is transposed all count."""
+    """Return the shares of a kernel that fall on the input."""
     params = eqn.params
-    if not first or any(int(d) > 1 for d in params["lhs_dilation"]):
+    if not first:
         return Taps()
+    numbers = params["dimension_numbers"]
     sizes = recorder.sizes[first[0]][2:]
-    spec = params["dimension_numbers"].rhs_spec[2:]
-    kernel = [int(eqn.operands[1].shape[axis]) for axis in spec]  # type: ignore[union-attr]
+    made = [eqn.shapes[0][int(axis)] for axis in numbers.out_spec[2:]]
+    kernel = recorder.size(eqn.operands[1])
     read = reached = 1.0
-    for axis, (size, count) in enumerate(zip(sizes, kernel, strict=True)):
+    for axis, size in enumerate(sizes):
         before, after = (int(n) for n in params["padding"][axis])
-        step, wide = int(params["window_strides"][axis]), int(params["rhs_dilation"][axis])
-        share = along(size, step, wide, count, before, after)
+        wide, apart = int(params["rhs_dilation"][axis]), int(params["lhs_dilation"][axis])
+        count = kernel[int(numbers.rhs_spec[2 + axis])]
+        if apart > 1:
+            reach = wide * (count - 1)
+            share = transposed_along(size, made[axis], apart, wide, count, reach - before)
+        else:
+            step = int(params["window_strides"][axis])
+            share = along(size, step, wide, count, before, after)
         read, reached = read * share.read, reached * share.reached
     return Taps(read, reached)
 

@@ -45,6 +45,7 @@ class Parameter:
         function: the same as a function of its elements; None where it is none.
         added: whether it was added to zeros: what multiplies it then is no signal that it scales, but
             one that a bias was added to.
+        normed: whether the model's state multiplies it: the scale of a norm layer in evaluation.
         whole: the view that was first: all of the parameter; None for that one itself.
         repeated: whether elements stand at places of the model's choice, as looked-up rows do.
     """
@@ -55,6 +56,7 @@ class Parameter:
     function: Callable[[Array], Array] | None = None
     repeated: bool = False
     added: bool = False
+    normed: bool = False
     whole: View | None = None
 
     @property
@@ -142,6 +144,7 @@ class Known:
         wave: whether it is a sine or cosine of places, whose square is a half on average.
         ordered: whether it was made by comparing places, as a mask that looks back is.
         drawn: whether its values are left to chance.
+        state: whether it follows from the model's state, as from running statistics.
     """
 
     make: Callable[[], npt.NDArray[Any]]
@@ -150,6 +153,7 @@ class Known:
     wave: bool = False
     ordered: bool = False
     drawn: bool = False
+    state: bool = False
     kept: list[Any] = field(default_factory=list, compare=False, repr=False)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from isoinit._reading.graph import Detail, Times
 from isoinit._reading.jax import constants
 from isoinit._reading.jax.held import WEIGHTS, Held, Known, Signal
+from isoinit._reading.jax.names import torch_name
 from isoinit._reading.jax.played import Played
 from isoinit._reading.jax.views import axes_of
 
@@ -192,9 +193,13 @@ def taken(recorder: Recorder, eqn: Equation) -> list[Held]:
 
 
 def written(recorder: Recorder, eqn: Equation) -> list[Held]:
-    """Read a signal of which a part is overwritten, or added to."""
-    values = [recorder.number(h) for h in eqn.operands if not isinstance(h, (*WEIGHTS, Known))]
-    weights = [held for held in eqn.operands if isinstance(held, WEIGHTS)]
+    """Read a signal of which a part is overwritten, or added to; where, is no part of the signal."""
+    target, *others = eqn.operands
+    update = others[0] if eqn.name == "dynamic_update_slice" else others[1]
+    read = [held for held in (target, update) if not isinstance(held, (*WEIGHTS, Known))]
+    values = list(dict.fromkeys(recorder.number(held) for held in read))
+    weights = [held for held in (target, update) if isinstance(held, WEIGHTS)]
     uses = [use for weight in weights for use in recorder.uses(weight, "token")]
-    name = {"scatter-add": "index_add", "scatter_add": "index_add"}.get(eqn.name, "written")
-    return [Signal(recorder.add(name, "other", list(dict.fromkeys(values)), eqn.shapes[0], uses))]
+    plain = eqn.name in ("dynamic_update_slice", "scatter") and len(values) == 2
+    name = "written" if plain else torch_name(eqn.name)
+    return [Signal(recorder.add(name, "other", values, eqn.shapes[0], uses))]

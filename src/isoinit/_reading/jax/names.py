@@ -21,6 +21,8 @@ NAMES = {
     "concatenate": "cat",
     "top_k": "topk",
     "rem": "remainder",
+    "scatter-add": "index_add",
+    "scatter_add": "index_add",
 }
 
 

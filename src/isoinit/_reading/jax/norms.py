@@ -1,48 +1,74 @@
-"""Norm layers that are spelled out in steps, as one operation with its scale and shift."""
+"""Norm layers that are spelled out in steps, as one operation with its scale and shift.
+
+What a norm does is read from its steps: the product of what has the size of the signal with what has
+its inverse. So the statistic may be rearranged on its way, as that of a group norm is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from isoinit._reading.graph import Graph, Op, ReplayError, run_ops
+from isoinit._reading.graph import Detail, Graph, Op
 from isoinit._reading.jax.prune import pruned
+
+STEPS = 24  # operations of a norm at most
+DEGREES = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "neg": 1.0, "abs": 1.0}
+SAME = frozenset("mean sum amax maximum relu clamp detach".split())
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm in steps.
+
+    Attributes:
+        value: what it normalizes.
+        end: the operation that ends it.
+        axes: the axes of the value that its statistics run over.
+        groups: into how many groups these part the last axis; 0 where they run over all or none of it.
+        centred: whether its mean is taken away.
+    """
+
+    value: int
+    end: Op
+    axes: frozenset[int]
+    groups: int
+    centred: bool
+
+    def name(self, rank: int) -> str:
+        """Return what torch calls such a norm."""
+        if self.groups:
+            return "group_norm"
+        if 0 in self.axes and rank > 1 and rank - 1 not in self.axes:
+            return "batch_norm"
+        if rank - 1 not in self.axes:
+            return "instance_norm"
+        return "layer_norm" if self.centred else "rms_norm"
 
 
 def with_norms(graph: Graph) -> Graph:
     """Return a graph in which norm layers are single operations, as torch's own are.
 
-    A norm whose statistics run over the examples is a batch norm; one that takes away no mean is an
-    RMS norm. Scale and shift that follow at once belong to it.
+    Scale and shift that follow at once belong to them.
     """
     ops = {op.index: op for op in graph.ops}
     gone: set[int] = set()
-    for index, value in graph.norms.items():
-        last, uses = ops[index], list(ops[index].uses)
+    for op in graph.ops:
+        norm = _norm(graph, op)
+        if norm is None and (op.kind != "norm" or op.index in gone):
+            continue
+        last, uses = op, list(op.uses)
         while (step := _affine(graph, last)) is not None:
             slot = "scale" if step.uses[0].slot == "scale" else "shift"
             uses += [replace(use, slot=slot) for use in step.uses]
             gone.add(step.index)
             last = step
-        name = _kind(graph, index, value)
-        if name is None:
-            gone -= {
-                step.index for step in ops.values() if step.index in gone and step.index > index
-            }
-            continue
-        ops[index] = replace(
-            ops[index],
-            name=name,
-            kind="norm",
-            inputs=(value,),
-            outputs=last.outputs,
-            uses=tuple(uses),
-            replay=None,
-            pull=None,
-            mixed=None,
-            unplayed="",
-        )
+        made = replace(op, outputs=last.outputs, uses=tuple(uses))
+        if norm is not None:
+            name, detail = norm.name(len(graph.sizes[norm.value])), Detail(groups=norm.groups)
+            facts = (norm.value,), last.outputs, tuple(uses)
+            made = Op(op.index, name, "norm", *facts, detail=detail)
+        ops[op.index] = made
     left = [op for index, op in ops.items() if index not in gone]
     order = sorted(left, key=lambda op: (max(op.outputs, default=-1), op.index))
     return replace(graph, ops=tuple(pruned(order, graph.outputs)))
@@ -61,37 +87,126 @@ def _affine(graph: Graph, op: Op) -> Op | None:
     return step if {u.slot for u in step.uses} <= {"scale", "shift", "bias"} else None
 
 
-def _kind(graph: Graph, index: int, value: int) -> str | None:
-    """Return what kind of norm ends at an operation; None where its statistics are of another kind."""
-    axes, steps = _behind(graph, index, value)
-    rank = len(graph.sizes[value])
-    if not axes:
+def _norm(graph: Graph, op: Op) -> Norm | None:
+    """Return the norm that an operation ends; None where it ends none."""
+    if op.name not in ("mul", "div") or len(op.inputs) != 2 or op.uses or op.detail.constant:
         return None
-    if 0 in axes and rank > 1 and rank - 1 not in axes:
-        return "batch_norm"
-    if rank - 1 not in axes:
+    behind = _behind(graph, op)
+    if behind is None:
         return None
-    given = np.random.default_rng(0).standard_normal((3,) * (rank - 1) + (64,)) + 2.0
-    try:
-        made = run_ops(steps, {value: given})[graph.ops[index].outputs[0]]
-    except ReplayError:  # it was found to be a norm by the same steps
+    value, steps = behind
+    degrees = {value: 1.0}
+    for step in steps:
+        degree = _degree(step, degrees)
+        if degree is None:
+            return None
+        degrees.update(dict.fromkeys(step.outputs, degree))
+    signal, statistic = _sides(graph, op, degrees)
+    if signal is None or degrees[op.outputs[0]] != 0.0:
         return None
-    return "layer_norm" if abs(float(np.mean(made))) < 1e-3 else "rms_norm"
+    axes, groups = _statistics(graph, value, statistic, degrees)
+    maker = graph.producers.get(signal)
+    centred = maker is not None and signal != value and maker.name == "sub"
+    return Norm(value, op, axes, groups, centred) if axes else None
 
 
-def _behind(graph: Graph, index: int, value: int) -> tuple[set[int], list[Op]]:
-    """Return the axes of the statistics of a norm in steps, and the steps."""
-    axes: set[int] = set()
-    steps: dict[int, Op] = {}
-    waiting = [op for op in graph.ops if op.index == index]
+def _behind(graph: Graph, op: Op) -> tuple[int, list[Op]] | None:
+    """Return the one value that an operation comes from by some steps, one of them a statistic."""
+    steps, waiting = {op.index: op}, set(op.inputs)
+    while len(steps) < STEPS:
+        newest = max(waiting)
+        if len(waiting) == 1 and any(s.name in ("mean", "sum") for s in steps.values()):
+            return newest, [steps[index] for index in sorted(steps)]
+        maker = graph.producers.get(newest)
+        if maker is None or maker.uses or len(maker.outputs) != 1 or not maker.inputs:
+            return None
+        if maker.kind not in ("move", "other"):
+            return None
+        steps[maker.index] = maker
+        waiting = waiting - {newest} | set(maker.inputs)
+    return None
+
+
+def _degree(op: Op, degrees: dict[int, float]) -> float | None:
+    """Return the power of the signal that an operation's result grows with; None where it has none.
+
+    What is added to a variance, or bounds it, is small.
+    """
+    found = [degrees[value] for value in op.inputs]
+    if op.kind == "move" or op.name in SAME:
+        return found[0]
+    if op.name in DEGREES:
+        return found[0] * DEGREES[op.name]
+    if op.name == "pow" and op.replay is not None:
+        return _power(op, found[0])
+    if op.name in ("add", "sub"):
+        return found[0] if len(set(found)) == 1 else None
+    if op.name in ("mul", "div"):
+        if len(found) == 1:
+            alone = _is_inverse(op)
+            squared = op.name == "mul" and op.mixed is None and _power(op, 1.0) == 2.0
+            return -found[0] if alone else found[0] * (2.0 if squared else 1.0)
+        return found[0] + (found[1] if op.name == "mul" else -found[1])
+    return None
+
+
+def _power(op: Op, degree: float) -> float | None:
+    """Return the degree behind a power of single elements, found by its values at two points."""
+    import numpy as np
+
+    if op.replay is None:
+        return degree
+    one, two = op.play([np.array([1.0, 2.0])])[0]
+    ratio = math.log2(abs(two / one)) if one and two else math.nan
+    return degree * round(ratio, 6) if math.isfinite(ratio) else None
+
+
+def _is_inverse(op: Op) -> bool:
+    return op.name == "div" and _power(op, 1.0) == -1.0
+
+
+def _sides(graph: Graph, op: Op, degrees: dict[int, float]) -> tuple[int | None, int]:
+    """Return what has the signal's size and all of its elements, and what the other side is."""
+    whole = math.prod(graph.sizes[op.outputs[0]])
+    first, second = op.inputs
+    for signal, statistic in ((first, second), (second, first)):
+        large = math.prod(graph.sizes[signal]) == whole
+        grows = -1.0 if op.name == "mul" else 1.0
+        fits = large and degrees[signal] == 1.0 and degrees[statistic] == grows
+        if fits and (op.name == "mul" or signal == first):
+            return signal, statistic
+    return None, first
+
+
+def _statistics(
+    graph: Graph, value: int, statistic: int, degrees: dict[int, float]
+) -> tuple[frozenset[int], int]:
+    """Return the axes of a value that a statistic runs over, and the groups of its units."""
+    waiting, seen = [statistic], set[int]()
     while waiting:
-        op = waiting.pop()
-        if op.index in steps:
+        at = waiting.pop()
+        op = graph.producers.get(at)
+        if at == value or at in seen or op is None:
             continue
-        steps[op.index] = op
-        if op.name in ("mean", "sum", "var"):
-            axes |= set(op.detail.dims)
-        waiting += [
-            maker for v in op.inputs if v != value and (maker := graph.producers.get(v)) is not None
-        ]
-    return axes, [steps[i] for i in sorted(steps)]
+        seen.add(at)
+        if op.name in ("mean", "sum") and degrees.get(op.outputs[0], 0.0) > 0:
+            return _axes(graph, value, op)
+        waiting += op.inputs
+    return frozenset(), 0
+
+
+def _axes(graph: Graph, value: int, op: Op) -> tuple[frozenset[int], int]:
+    """Return the axes of a value that a sum of something of its size runs over, and the groups."""
+    read, size = graph.sizes[op.inputs[0]], graph.sizes[value]
+    if len(read) == len(size):
+        return frozenset(op.detail.dims), 0
+    last = len(size) - 1  # the units were taken apart: groups, and the units of each
+    kept = [n for axis, n in enumerate(read) if axis not in op.detail.dims]
+    groups = math.prod(kept[1:]) if len(kept) > 1 else 1
+    summed = math.prod(read[axis] for axis in op.detail.dims)
+    whole = summed * groups == math.prod(size[1:])
+    return (
+        (frozenset(range(1, last + 1)), groups)
+        if whole and size[last] % groups == 0
+        else (frozenset(), 0)
+    )

@@ -63,14 +63,34 @@ def made(eqn: Equation) -> list[Held] | None:
     zero = any(_is_zero(held) for held in eqn.operands)
     if eqn.name in LAYERS and len(weights) < len(eqn.operands):
         return [constants.held(np.zeros(eqn.shapes[0], np.float32))] if zero else None
-    if isinstance(first, Parameter) and eqn.name in ("add", "add_any") and first.exact and zero:
+    plain = isinstance(first, Parameter | Joined) and eqn.name in ("add", "add_any")
+    if zero and plain and (summed := _added(first, eqn.shapes[0])) is not None:  # type: ignore[arg-type]
+        return [summed]
+    of_state = any(isinstance(held, Known) and held.state for held in eqn.operands)
+    if isinstance(first, Parameter) and first.exact and of_state and eqn.name == "mul":
         spread = viewed(first, np.broadcast_to(first.view, eqn.shapes[0]))
-        return [replace(spread, added=True)]
+        return [replace(spread, normed=True)]
     if isinstance(first, Parameter) and len(weights) == 1 and eqn.name in ELEMENTWISE:
         found = _function_of(eqn, first)
         if found is not None:
             return [found]
     return [composed(eqn, weights, place) for place in range(len(eqn.shapes))]
+
+
+def _added(weight: Parameter | Joined, shape: tuple[int, ...]) -> Parameter | Joined | None:
+    """Return what zeros and a parameter add up to; None where that is more than the parameter."""
+    if isinstance(weight, Parameter):
+        spread = viewed(weight, np.broadcast_to(weight.view, shape))
+        return replace(spread, added=True) if weight.exact else None
+    axis = weight.axis + len(shape) - len(weight.shape)
+    parts = []
+    for part in weight.parts:
+        size = part.shape[weight.axis]
+        summed = _added(part, (*shape[:axis], size, *shape[axis + 1 :]))
+        if not isinstance(summed, Parameter):
+            return None
+        parts.append(summed)
+    return Joined(tuple(parts), axis)
 
 
 def _is_zero(held: Held) -> bool:

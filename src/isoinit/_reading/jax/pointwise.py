@@ -45,10 +45,13 @@ def pointwise(recorder: Recorder, eqn: Equation) -> list[Held]:
     if not uses:
         how = played(eqn.name, eqn.params, operands, numbers)
     tables = [one for one in known if constants.one_number(one) is None]
+    of_state = bool(known) and all(held.state for held in known)
     detail = constants.detail_of(name, tables) if name in ("add", "sub", "mul", "div") else Detail()
     if name not in ("add", "sub", "mul", "div") and any(map(constants.is_causal, tables)):
         detail = Detail(causal=True)
     made = recorder.add(name, "other", numbers, shape, uses, played=how, detail=detail)
+    if of_state and name == "sub" and len(numbers) == 1:
+        recorder.centred.add(made)
     return [Signal(made, dropped)]
 
 
@@ -85,6 +88,11 @@ def product(recorder: Recorder, eqn: Equation) -> list[Held]:
     if isinstance(a, Signal) and isinstance(b, Parameter) and b.added:
         uses = recorder.uses(b, "bias")
         return [Signal(recorder.add("mul", "other", [recorder.number(a)], eqn.shapes[0], uses))]
+    if isinstance(a, Signal) and isinstance(b, Parameter) and b.normed:
+        read = recorder.before_state(recorder.number(a))
+        uses, detail = recorder.uses(b, "scale"), Detail(live=False)
+        made = recorder.add("batch_norm", "norm", [read], eqn.shapes[0], uses, detail=detail)
+        return [Signal(made)]
     if isinstance(a, Signal) and isinstance(b, WEIGHTS):
         if _is_statistic(recorder.size(a), b) and not a.dropped:
             return [Pending(a, b)]
@@ -101,11 +109,9 @@ def _scale_slot(weight: Weight) -> str:
 
 
 def _is_statistic(size: Sequence[int], weight: Weight) -> bool:
-    """Return whether a signal has no more elements than a scale, or one where that has several."""
-    rank = len(size)
-    if math.prod(size) <= math.prod(weight.shape[axis] for axis in extents(weight)):
-        return True
-    return any(size[rank + axis] == 1 for axis in extents(weight) if rank + axis >= 0)
+    """Return whether a signal may be a statistic: few elements, or one along some axis."""
+    few = math.prod(size) <= math.prod(weight.shape[axis] for axis in extents(weight))
+    return few or (len(size) > 1 and 1 in size)
 
 
 def _scaled(recorder: Recorder, eqn: Equation, signal: Signal, pending: Pending) -> Signal:
@@ -289,6 +295,10 @@ def extreme(recorder: Recorder, eqn: Equation) -> list[Held]:
         known = constants.one_number(held) if isinstance(held, Known) else None
         if known == nothing and isinstance(other, Signal):
             return [other]
+        if known == 0.0 and eqn.name == "max" and isinstance(other, Signal):
+            (made,) = pointwise(recorder, eqn)
+            recorder.change(recorder.maker[made.number], name="relu")  # type: ignore[union-attr]
+            return [made]
     return pointwise(recorder, eqn)
 
 

@@ -77,8 +77,8 @@ def _mapped(
 ) -> int:
     """Return what a weight makes of a signal, its own axes last as those of units are."""
     held = weight.held
-    assert not isinstance(held, (Signal, Known))
-    free = [a for a in range(len(held.shape)) if a not in (*weight.summed, *weight.shared)]  # type: ignore[union-attr]
+    assert isinstance(held, WEIGHTS)
+    free = [a for a in range(len(held.shape)) if a not in (*weight.summed, *weight.shared)]
     if isinstance(held, Joined):
         if held.axis in free:
             return _in_parts(recorder, shape, weight, signal, free, first=first)
@@ -91,17 +91,20 @@ def _mapped(
     if read is not None:
         _note_blocks(recorder, weight, read, signal)
     contraction = recorder.contraction(weight.summed, free)
-    uses = recorder.uses(held, "weight", contraction)  # type: ignore[arg-type]
+    uses = recorder.uses(held, "weight", contraction)
     name = "einsum" if weight.shared else "matmul"
     shared, count = len(weight.shared), len(shape)
     behind = len(shape) - shared - len(free)
+    size = recorder.size(signal.held) if read is None else recorder.sizes[read]
+    becomes = _becomes(signal, weight, [size, held.shape])
+    detail = Detail(becomes=becomes if values else ())
     if not first or not free or not behind:
-        made = recorder.add(name, "map", values, shape, uses)
+        made = recorder.add(name, "map", values, shape, uses, detail=detail)
         recorder.gives(made, recorder.maker[made], range(count - len(free), count))
         return made
     # The weight stands first, so its axes come before those of the signal: they belong last.
     turned = (*range(shared), *range(shared + len(free), count), *range(shared, shared + len(free)))
-    inner = recorder.add(name, "map", values, [shape[axis] for axis in turned], uses)
+    inner = recorder.add(name, "map", values, [shape[axis] for axis in turned], uses, detail=detail)
     back = [turned.index(axis) for axis in range(count)]
     axes = Detail(axes=tuple((axis,) for axis in back))
     made = recorder.add("permute", "move", [inner], shape, detail=axes)

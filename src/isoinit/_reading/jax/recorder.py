@@ -53,6 +53,7 @@ class Recorder:
         ] = {}  # primitives that nothing here reads, and parameters
         self.out_axes: dict[int, tuple[Op, frozenset[int]]] = {}  # of what a layer gave, its units'
         self.joined: dict[int, tuple[int, tuple[Held, ...]]] = {}  # what stands side by side
+        self.centred: set[int] = set()  # values that a running mean was taken away from
         self.read: set[int] = set()  # the values that an operation reads
         self.data: set[int] = set()  # what is made of the example's integers alone
 
@@ -117,6 +118,15 @@ class Recorder:
         self.ops[op.index] = new
         self.maker.update(dict.fromkeys(op.outputs, new))
         return new
+
+    def channels_last(self) -> frozenset[int]:
+        """Return the inputs whose units lie along the last axis: those that no layer reads as is."""
+        first = {op.inputs[0] for op in self.ops if op.name.startswith("conv") and op.inputs}
+        return frozenset(value for value in self.sizes if value not in self.maker) - first
+
+    def before_state(self, value: int) -> int:
+        """Return what a value was before a running mean was taken away from it."""
+        return self.maker[value].inputs[0] if value in self.centred else value
 
     def note(self, name: str, what: str) -> None:
         """Take down, once, what is doubtful about a primitive."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -216,6 +216,7 @@ def trace(
         aliases=dict(aliases or {}),
         given=recorder.given,
         returned=frozenset(returned),
+        channels_last=recorder.channels_last(),
     )
     notes = [_unknown(name, named) for name, named in recorder.unknown.items()]
     notes += [f"the primitive '{name}': {what}" for name, what in recorder.notes.items()]
@@ -253,10 +254,9 @@ def _walked(
 
 def _state(leaf: Any) -> Held:
     if isinstance(leaf, (np.ndarray, np.generic)) or hasattr(leaf, "addressable_shards"):
-        return constants.held(leaf)
-    return constants.unknown(
-        leaf.shape, leaf.dtype, "of the model's state, which has no values here"
-    )
+        return replace(constants.held(leaf), state=True)
+    why = "of the model's state, which has no values here"
+    return replace(constants.unknown(leaf.shape, leaf.dtype, why), state=True)
 
 
 def _input(recorder: Recorder, leaf: Any) -> Held:
