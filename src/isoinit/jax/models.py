@@ -52,6 +52,11 @@ class Model:
         """The leaves of `params` by name."""
         return named_leaves(self.params)
 
+    @property
+    def drawn(self) -> list[str]:
+        """The names of the leaves of floating-point or complex numbers: others are no parameters."""
+        return [name for name, leaf in self.names.items() if _is_drawn(leaf)]
+
     def replaced(self, params: Any) -> Any:
         """Return what was passed, with other parameters; a module of Flax NNX is changed in place."""
         return self.rebuilt(params)
@@ -74,7 +79,7 @@ def model_of(model: Any, *args: Any) -> Model:
             break
     if found is None:
         raise ArgumentError(f"model is a {type(model).__name__}{_hint(model)}; expected {KINDS}")
-    if not any(np.issubdtype(_kind(leaf), np.inexact) for leaf in found.names.values()):
+    if not found.drawn:
         raise ArgumentError(
             f"{found.name} has no parameters: none of its leaves is an array of floating-point numbers"
         )

@@ -76,7 +76,7 @@ def planned(
     entries = joined(entries_of(decided, types, None), read.blocks)
     notes += decided.doubts + decided.notes + _unused(graph)
     chosen = Plan(
-        {name: entries[name] for name in model.names if name in entries},
+        {name: entries[name] for name in model.drawn if name in entries},
         dict(model.aliases),
         method,
         graph.how,

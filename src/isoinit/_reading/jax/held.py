@@ -112,6 +112,7 @@ class Composed:
         reason: why it cannot be computed; "" where it can.
         elements: how many different elements it has.
         key: hashable; equal for tensors that are made in the same way from the same shapes.
+        beside: for each parameter that scales or shifts it, what it is where it does.
         factors: of a product of two matrices, its rank and the parameters of both sides; else None.
     """
 
@@ -123,6 +124,7 @@ class Composed:
     key: Hashable
     reason: str = ""
     factors: tuple[int, tuple[str, ...], tuple[str, ...]] | None = None
+    beside: Mapping[str, Weight] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from isoinit._reading.jax.held import (
 from isoinit._reading.jax.names import torch_name
 from isoinit._reading.jax.numerics import ELEMENTWISE, replay
 from isoinit._reading.jax.views import VIEWS, viewed_by
+from isoinit._reading.neutral import neutral_at
 
 LAYERS = ("dot_general", "conv_general_dilated", "gather")
 
@@ -168,17 +169,20 @@ def composed(eqn: Equation, weights: Sequence[Weight], place: int = 0) -> Compos
         return np.asarray(found).astype(np.float64)
 
     through = [step for weight in weights for step in through_of(weight)]
+    through += [] if eqn.name in VIEWS else [torch_name(eqn.name)]
+    kinds, beside = _kinds(eqn, weights)
     elements = max((_elements(weight) for weight in weights), default=1)
     grows = eqn.name in ("dot_general", "add", "sub", "mul", "div", "concatenate")
     return Composed(
         shape,
-        _kinds(eqn, weights),
-        tuple(dict.fromkeys((*through, torch_name(eqn.name)))),
+        kinds,
+        tuple(dict.fromkeys(through)),
         make,
         math.prod(shape) if grows or not shape else min(elements, math.prod(shape)),
         (eqn.name, str(sorted(eqn.params.items(), key=str)), place, *map(_key, eqn.operands)),
         reasons[0] if reasons else "",
         _factors(eqn, weights),
+        beside,
     )
 
 
@@ -225,25 +229,55 @@ def _seen(parameter: Parameter, values: Array) -> Array:
     return np.asarray(seen if parameter.function is None else parameter.function(seen))
 
 
-def _kinds(eqn: Equation, weights: Sequence[Weight]) -> dict[str, str]:
-    """Return what each parameter is to the result of an equation: see `graph.Part`."""
+def _kinds(eqn: Equation, weights: Sequence[Weight]) -> tuple[dict[str, str], dict[str, Weight]]:
+    """Return what each parameter is to the result of an equation, and what scales or shifts it."""
     kinds = [
-        dict.fromkeys(names_of(w), "weight") if not isinstance(w, Composed) else dict(w.kinds)
+        dict(w.kinds) if isinstance(w, Composed) else dict.fromkeys(names_of(w), "weight")
         for w in weights
     ]
+    beside: dict[str, Weight] = {}
+    for weight in weights:
+        beside |= weight.beside if isinstance(weight, Composed) else {}
     if eqn.name in ("mul", "div", "add", "sub") and len(weights) == 2:
         small, large = sorted((0, 1), key=lambda i: _elements(weights[i]))
         if _elements(weights[small]) < _elements(weights[large]) == math.prod(eqn.shapes[0]):
             kind = "scale" if eqn.name in ("mul", "div") else "shift"
+            alone = names_of(weights[small])
+            beside |= {alone[0]: weights[small]} if len(alone) == 1 else {}
             kinds[small] = {n: kind if k == "weight" else k for n, k in kinds[small].items()}
         elif eqn.name in ("add", "sub"):
-            return _sum_kinds(weights, kinds)
+            return _sum_kinds(weights, kinds), beside
     found: dict[str, str] = {}
     for its in kinds:
         for name, kind in its.items():
             if found.get(name) != "weight":  # v of v/‖v‖ is more than a scale
                 found[name] = kind
-    return found
+    return found, beside
+
+
+def neutral_beside(weight: Composed, name: str, kind: str, shape: tuple[int, ...]) -> float | None:
+    """Return the value at which a parameter that scales or shifts a weight does nothing.
+
+    Args:
+        weight: what is made of it.
+        name: the parameter's.
+        kind: "scale" or "shift".
+        shape: the parameter's.
+    """
+    if (child := weight.beside.get(name)) is None:
+        return None
+    goal = {"scale": 1.0, "shift": 0.0}[kind]
+    make = _maker(child)
+
+    def effect(value: float) -> float:
+        try:
+            found = np.asarray(make({name: np.full(shape, value)}))
+        except ReplayError:
+            return math.nan
+        alike = found.size and not np.iscomplexobj(found) and np.ptp(found) == 0
+        return float(found.flat[0]) if alike else math.nan
+
+    return goal if isinstance(child, Parameter) and child.exact else neutral_at(effect, goal)
 
 
 def _sum_kinds(weights: Sequence[Weight], kinds: Sequence[dict[str, str]]) -> dict[str, str]:

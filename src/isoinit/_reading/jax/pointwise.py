@@ -350,11 +350,7 @@ def _masked(
     size = eqn.shapes[0]
     axes = tuple((axis,) for axis in range(len(size)))
     if mask.drawn and fill == 0.0 and (share := _share(mask, shown)) is not None:
-        kept = Times(share)
-        how = Played(kept, kept.pull)
-        made = recorder.add("dropout", "other", [value], size, played=how)
-        recorder.change(recorder.maker[made], chance=1 / share)
-        return Signal(made)
+        return _dropped(recorder, value, size, share)
     if fill is not None and fill < constants.HIDES:
         left = constants.above(mask)
         if left is not None and not shown:
@@ -365,6 +361,22 @@ def _masked(
         return Signal(recorder.add("masked_fill", "move", [value], size, detail=detail))
     operands = [Signal(value) if held is signal else held for held in eqn.operands]
     return pointwise(recorder, replace(eqn, operands=operands))[0]
+
+
+def _dropped(recorder: Recorder, value: int, size: tuple[int, ...], share: float) -> Signal:
+    """Return a signal of which chance keeps a share: as dropout, if it was divided by that share."""
+    made = recorder.maker.get(value)
+    divided = made is not None and made.name in ("div", "mul") and made.replay is not None
+    if made is not None and divided and len(made.inputs) == 1:
+        factor = float(made.play([np.ones(1)])[0][0])
+        if math.isclose(factor * share, 1.0, rel_tol=0.25):  # of few elements another share is kept
+            axes = tuple((axis,) for axis in range(len(size)))
+            detail = Detail(axes=axes, power=factor)
+            return Signal(recorder.add("dropout", "move", made.inputs, size, detail=detail))
+    kept = Times(share)
+    number = recorder.add("dropout", "other", [value], size, played=Played(kept, kept.pull))
+    recorder.change(recorder.maker[number], chance=1 / share)
+    return Signal(number)
 
 
 def _share(mask: Known, shown: bool) -> float | None:

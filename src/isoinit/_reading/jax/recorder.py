@@ -24,6 +24,7 @@ from isoinit._reading.jax.held import (
     blank,
     extents,
 )
+from isoinit._reading.jax.parameters import neutral_beside
 from isoinit._reading.jax.played import NOT_PLAYED, Played
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -232,7 +233,7 @@ class Recorder:
     ) -> list[Use]:
         whole = fans.vector(weight.shape)
         if layout is not None:
-            stand_in = Parameter(next(iter(weight.kinds)), blank(weight.shape))
+            stand_in = Parameter("", blank(weight.shape))
             whole = layout(stand_in)
         parts = []
         weights = [name for name, kind in weight.kinds.items() if kind == "weight"]
@@ -258,10 +259,15 @@ class Recorder:
         known = None if weight.reason else replay
         made = Made(tuple(parts), whole, known, weight.reason, None, weight.key)
         slots = {"scale": "scale", "shift": "shift", "other": "other"}
-        return [
-            Use(p.parameter, slots.get(p.kind, slot), p.layout, weight.through, None, made)
-            for p in parts
-        ]
+        found = []
+        for part in parts:
+            used, neutral = slots.get(part.kind, slot), None
+            if part.kind in ("scale", "shift"):
+                shape = self.shapes[part.parameter]
+                neutral = neutral_beside(weight, part.parameter, part.kind, shape)
+            use = Use(part.parameter, used, part.layout, weight.through, neutral, made)
+            found.append(use)
+        return found
 
     def _neutral(self, weight: Parameter, slot: str) -> float | None:
         """Return the value of a parameter at which a bias adds nothing, or a scale changes nothing."""
@@ -279,7 +285,7 @@ class Recorder:
         """Return what makes the layout of a parameter whose view sums over `in_` and gives `out`."""
 
         def layout(weight: Parameter) -> Layout:
-            shape = self.shapes[weight.name]
+            shape = self.shapes.get(weight.name, weight.shape)
             if not weight.exact and len(shape) != len(weight.shape):
                 return fans.of_tensor(shape)
             view = weight.view

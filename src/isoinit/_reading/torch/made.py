@@ -19,6 +19,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, ReplayError, first_line
+from isoinit._reading.neutral import neutral_at
 from isoinit._reading.torch.calls import MOVES, function_name
 from isoinit._reading.torch.chance import seeded
 from isoinit._reading.torch.replay import Recorded
@@ -229,10 +230,7 @@ def neutral_beside(root: Node, parameter: str, kind: str) -> float | None:
         alike = made.size and not np.iscomplexobj(made) and np.ptp(made) == 0
         return float(made.flat[0]) if alike else math.nan
 
-    low, middle, high = effect(0.0), effect(0.5), effect(1.0)
-    if low == 0 and high and np.isclose(middle, high / 2):
-        return goal
-    return _solved(effect, goal)
+    return neutral_at(effect, goal)
 
 
 def _beside(root: Node, parameter: str, kind: str) -> Node | None:
@@ -243,21 +241,6 @@ def _beside(root: Node, parameter: str, kind: str) -> Node | None:
             if alone and node.kinds.get(parameter) == kind:
                 return None if child.reason else child
     return None
-
-
-def _solved(effect: Callable[[float], float], goal: float) -> float | None:
-    """Return where a function that rises or falls between -16 and 16 is at a goal, to nine digits."""
-    low, high = -16.0, 16.0
-    ends = [effect(low) - goal, effect(high) - goal]
-    if not all(map(math.isfinite, ends)) or ends[0] * ends[1] >= 0:
-        return None
-    for _ in range(60):
-        middle = (low + high) / 2
-        if (effect(middle) - goal) * ends[0] > 0:
-            low = middle
-        else:
-            high = middle
-    return float(f"{(low + high) / 2:.9g}") if abs(low + high) > 1e-9 else 0.0
 
 
 def _ordered(root: Node) -> Iterator[Node]:
