@@ -284,7 +284,7 @@ class TestBadInput:
 
     def test_names_that_meet(self):
         params = {"a.b": struct(), "a": {"b": struct()}}
-        message = re.escape("params['a']['b'] and params['a.b'] are both called 'a.b'")
+        message = re.escape("both named 'a.b': ['a']['b'] and ['a.b']")
         with pytest.raises(ArgumentError, match=message):
             planned(entry("a.b", isoinit.Ones())).fill(params)
 

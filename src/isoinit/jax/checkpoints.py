@@ -19,7 +19,7 @@ from isoinit._writing.slice import fill_slice
 from isoinit.errors import PlanError
 from isoinit.jax.filling import Planned, entries_to_draw, resolved
 from isoinit.jax.shardings import is_array
-from isoinit.jax.spelling import spelled
+from isoinit.jax.spelling import every_leaf
 
 PIECE = 2**25  # bytes that are drawn and written at a time
 CODES = {
@@ -72,7 +72,7 @@ def write_checkpoint(
         >>> load_file(path)["bias"]
         array([0., 0.], dtype=float32)
     """
-    leaves = dict(spelled(params))
+    leaves = every_leaf(params)
     drawn = entries_to_draw(plan, leaves)
     # Wide types first, as safetensors itself does, so that every tensor is aligned.
     arrays = [(name, leaf) for name, leaf in leaves.items() if is_array(leaf)]

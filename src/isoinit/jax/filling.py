@@ -17,7 +17,7 @@ from isoinit._writing.seeds import as_whole
 from isoinit._writing.slice import fill_slice
 from isoinit.errors import ArgumentError, IsoinitError, PlanError
 from isoinit.jax.shardings import Asked, asked_for, is_array, own
-from isoinit.jax.spelling import spelled, with_leaves
+from isoinit.jax.spelling import every_leaf, with_leaves
 
 Array = np.ndarray[Any, Any]
 Spans = tuple[tuple[int, int], ...]
@@ -34,7 +34,7 @@ class Planned(Protocol):
 
 def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = None) -> Any:
     """Return a new tree of the values that a plan gives: see `isoinit.Plan.fill`."""
-    leaves = dict(spelled(params))
+    leaves = every_leaf(params)
     drawn = entries_to_draw(plan, leaves)
     asked = asked_for(params, leaves, sharding)
     used = resolved(seed)
@@ -43,6 +43,7 @@ def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = 
         if name in drawn
         else _kept(leaf, asked.get(name))
         for name, leaf in leaves.items()
+        if is_array(leaf)
     }
     plan.seed = used
     return with_leaves(params, values)

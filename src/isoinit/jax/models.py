@@ -1,306 +1,261 @@
-"""What a model of JAX is: a function of parameters, whatever library it was written with.
+"""What a model is to isoinit: named parameters, and a pure function to trace.
 
-A library is recognized without importing it: whoever passes one of its objects has imported it.
+`model_of` takes what users pass to one verb; `traced` reads its jaxpr, on abstract values alone.
+How names are spelled says `isoinit.jax.spelling`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from isoinit.errors import ArgumentError, TraceError
-from isoinit.jax.spelling import is_array, named_leaves
-
-KINDS = (
-    "a function apply(params, *inputs), a module of Flax NNX or Equinox, a module of Flax Linen "
-    "followed by its variables, or a transformed function of Haiku followed by its parameters"
-)
+from isoinit.errors import ArgumentError, PlanError, TraceError
+from isoinit.jax.forms import Form, form_of
+from isoinit.jax.parts import Call, sized
+from isoinit.jax.spelling import is_inexact, named_leaves
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as a pure function of its parameters.
+    """A model of any JAX library, as a pure function of its parameters.
+
+    The model that it came from is never changed, except by `assign`.
 
     Attributes:
-        name: what it is called in titles.
-        apply: from (params, state, *inputs) to what the model returns.
-        params: the tree of its parameters, whose leaves may be abstract.
-        inputs: what it is called with.
-        state: what else belongs to it: running statistics, keys for random numbers.
-        aliases: other names of a parameter that stands in several places.
-        rebuilt: from a tree of parameters to the object that was passed, with these.
+        library: "function", "nnx", "linen", "equinox" or "haiku".
+        name: the name of the model's class or function.
+        params: the pytree of parameters, concrete or abstract, without what is no array: an Equinox
+            module has None in the place of its settings. Its leaves are those of `names`, in order.
+        names: shape and type of each array in `params` by name, integers too; see `kept`.
+        state: a pytree of the other arrays that the model computes with: running statistics, keys of
+            random numbers. `{}` if there are none.
+        inputs: what it is called with: the arguments by place, then one dict of the arrays among those
+            by name, if any.
+        apply: `apply(params, state, *inputs)` returns what the model returns. It is pure: updates of
+            the state are dropped.
+        aliases: further names of shared parameters of Flax NNX, and the name that each shares with.
     """
 
+    library: str
     name: str
-    apply: Callable[..., Any]
     params: Any
+    names: dict[str, jax.ShapeDtypeStruct]
+    state: Any
     inputs: tuple[Any, ...]
-    state: Any = ()
-    aliases: dict[str, str] = field(default_factory=dict)
-    rebuilt: Callable[[Any], Any] = lambda params: params
-
-    @cached_property
-    def names(self) -> dict[str, Any]:
-        """The leaves of `params` by name."""
-        return named_leaves(self.params)
+    apply: Callable[..., Any]
+    aliases: dict[str, str]
+    form: Form
 
     @property
-    def drawn(self) -> list[str]:
-        """The names of the leaves of floating-point or complex numbers: others are no parameters."""
-        return [name for name, leaf in self.names.items() if _is_drawn(leaf)]
+    def kept(self) -> tuple[str, ...]:
+        """The names of arrays that are no real or complex numbers: they are not drawn."""
+        return tuple(name for name, leaf in self.names.items() if not is_inexact(leaf))
 
     def replaced(self, params: Any) -> Any:
-        """Return what was passed, with other parameters; a module of Flax NNX is changed in place."""
-        return self.rebuilt(params)
+        """Return what the user passed as the model's parameters, with others in their place.
+
+        Args:
+            params: a tree like `params`.
+
+        Returns:
+            A new tree of a function's parameters, Linen's variables (with their other collections),
+            Haiku's params (or params and state), a new Equinox module, or a new NNX module.
+
+        Raises:
+            PlanError: if a leaf is missing, not known, or has another shape or type.
+        """
+        self._fits(params)
+        return self.form.replaced(params)
+
+    def assign(self, params: Any) -> None:
+        """Write other parameters into a Flax NNX module, in place.
+
+        Args:
+            params: a tree like `params`. All of it is compared before anything is written.
+
+        Raises:
+            ArgumentError: if the model does not hold its parameters: use what `replaced` returns.
+            PlanError: if a leaf is missing, not known, or has another shape or type.
+        """
+        if self.form.assign is None:
+            raise ArgumentError(
+                f"{self.name} ({self.library}) cannot be changed in place: use the new parameters "
+                "that are returned"
+            )
+        self._fits(params)
+        self.form.assign(params)
+
+    def _fits(self, params: Any) -> None:
+        """Raise PlanError if other parameters do not fit in the places of these."""
+        given = {name: abstract(leaf) for name, leaf in named_leaves(params).items()}
+        for name in {**self.names, **given}:
+            mine, other = self.names.get(name), given.get(name)
+            if mine is None or other is None:
+                which = "is missing" if other is None else "is not known"
+                raise PlanError(
+                    f"the parameter {name!r} {which}: the tree differs from the one of {self.name}; "
+                    "nothing was changed"
+                )
+            if (mine.shape, mine.dtype) != (other.shape, other.dtype):
+                raise PlanError(
+                    f"the parameter {name!r} of {self.name} is {shown(mine)}, and was given "
+                    f"{shown(other)}; nothing was changed"
+                )
 
 
-def model_of(model: Any, *args: Any) -> Model:
-    """Return a model as a pure function of its parameters.
+def model_of(model: Any, *args: Any, kwargs: Mapping[str, Any] | None = None) -> Model:
+    """Return a model of any library as a pure function of named parameters.
 
     Args:
-        model: see `isoinit.jax.plan`.
-        args: its variables, where it has them apart; then its inputs.
+        model: a function `apply(params, *inputs)`, a Flax NNX, Flax Linen or Equinox module, or what
+            `haiku.transform` returns. Linen's bound `module.apply` means the module.
+        args: a function's pytree of parameters, Linen's variables (or its params alone), Haiku's
+            params (or params and state), and nothing for NNX and Equinox; then the inputs.
+            Parameters, state and inputs may all be `jax.ShapeDtypeStruct`.
+        kwargs: arguments by name. Arrays among them are inputs; all else are settings, such as
+            `{"train": False}`. None by default.
 
     Raises:
-        ArgumentError: if it is of no known kind, has no parameters, or an input is no array.
+        ArgumentError: if the model is of no such kind or has no parameters, if two parameters have the
+            same name, if inputs are missing, hold no arrays or have a size that is not known.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = {"w": jnp.zeros((3, 2)), "b": jnp.zeros(2)}
+        >>> model = model_of(lambda p, x: jnp.tanh(x @ p["w"] + p["b"]), params, jnp.ones((8, 3)))
+        >>> model.library, list(model.names)
+        ('function', ['b', 'w'])
+        >>> model.apply(model.params, model.state, *model.inputs).shape
+        (8, 2)
     """
-    found = None
-    for maker in (_nnx, _linen, _equinox, _haiku, _function):
-        found = maker(model, args)
-        if found is not None:
-            break
-    if found is None:
-        raise ArgumentError(f"model is a {type(model).__name__}{_hint(model)}; expected {KINDS}")
-    if not found.drawn:
-        raise ArgumentError(
-            f"{found.name} has no parameters: none of its leaves is an array of floating-point numbers"
-        )
-    _require_arrays(found.inputs)
-    return found
-
-
-def _hint(model: Any) -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(model, torch.nn.Module):
-        return ", a module of torch, which isoinit.plan plans"
-    return ""
-
-
-def _kind(leaf: Any) -> Any:
-    """Return the kind of numbers that a leaf holds, bfloat16 and shorter ones as float32."""
-    dtype = leaf.dtype
-    if not isinstance(dtype, np.dtype):
-        return np.dtype(bool)  # keys
-    return np.dtype(np.float32) if jax.numpy.issubdtype(dtype, np.floating) else dtype
-
-
-def _nnx(model: Any, args: tuple[Any, ...]) -> Model | None:
-    nnx = sys.modules.get("flax.nnx")
-    if nnx is None or not isinstance(model, nnx.Module):
-        return None
-    graph, params, state = nnx.split(model, nnx.Param, ...)
+    form, inputs = form_of(model, args, kwargs or {})
+    sized("params", form.params)
+    names = {name: abstract(leaf) for name, leaf in named_leaves(form.params).items()}
+    if not any(map(is_inexact, names.values())):
+        raise ArgumentError(f"{form.name} has no parameters: {_held(names)}")
+    sized("state", form.state)
+    call = Call.of(inputs, kwargs or {})
 
     def apply(params: Any, state: Any, *inputs: Any) -> Any:
-        return nnx.merge(graph, params, state)(*inputs)
-
-    def rebuilt(params: Any) -> Any:
-        nnx.update(model, params)
-        return model
-
-    return Model(type(model).__name__, apply, params, args, state, _shared(nnx, model), rebuilt)
-
-
-def _shared(nnx: Any, model: Any) -> dict[str, str]:
-    """Return the other places of variables that a module holds several times."""
-    first: dict[int, str] = {}
-    found: dict[str, str] = {}
-    for path, node in nnx.iter_graph(model):
-        if isinstance(node, nnx.Module):
-            for key, value in vars(node).items():
-                if isinstance(value, nnx.Param):
-                    name = ".".join(map(str, (*path, key)))
-                    before = first.setdefault(id(value), name)
-                    if before != name:
-                        found[name] = before
-    return found
-
-
-def _linen(model: Any, args: tuple[Any, ...]) -> Model | None:
-    linen = sys.modules.get("flax.linen")
-    if linen is None or not isinstance(model, linen.Module):
-        return None
-    name = type(model).__name__
-    if not args or "params" not in getattr(args[0], "keys", tuple)():
-        raise ArgumentError(
-            f"{name} is a module of Flax Linen, which holds no parameters: pass its variables behind "
-            "it, such as jax.eval_shape(module.init, jax.random.key(0), x)"
-        )
-    variables, *inputs = args
-    others = {key: value for key, value in variables.items() if key != "params"}
-    state = {"collections": others, "key": jax.random.key(0)}
-
-    def apply(params: Any, state: Any, *inputs: Any) -> Any:
-        known = {"params": params, **state["collections"]}
-        rngs = dict.fromkeys(("params", "dropout"), state["key"])
-        made = model.apply(known, *inputs, rngs=rngs, mutable=list(state["collections"]))
-        return made[0]
-
-    def rebuilt(params: Any) -> Any:
-        return {**variables, "params": params}
-
-    return Model(name, apply, variables["params"], tuple(inputs), state, {}, rebuilt)
-
-
-def _equinox(model: Any, args: tuple[Any, ...]) -> Model | None:
-    equinox = sys.modules.get("equinox")
-    if equinox is None or not isinstance(model, equinox.Module) or not callable(model):
-        return None
-    params, rest = equinox.partition(model, _is_drawn)
-
-    def apply(params: Any, _state: Any, *inputs: Any) -> Any:
-        return equinox.combine(params, rest)(*inputs)
+        args, named = call.arguments(inputs)
+        return form.run(params, state, args, named)
 
     return Model(
-        type(model).__name__, apply, params, args, (), {}, lambda p: equinox.combine(p, rest)
+        form.library,
+        form.name,
+        form.params,
+        names,
+        form.state,
+        call.inputs,
+        apply,
+        form.aliases,
+        form,
     )
 
 
-def _is_drawn(leaf: Any) -> bool:
-    return is_array(leaf) and bool(np.issubdtype(_kind(leaf), np.inexact))
+def traced(model: Model) -> tuple[Any, Any]:
+    """Return the jaxpr of a model's apply, and the structure of what it returns.
 
+    Nothing is computed, and no memory is taken for parameters or inputs. The jaxpr's arguments are the
+    parameters in the order of `Model.names`, then the leaves of the state, then those of the inputs.
 
-def _haiku(model: Any, args: tuple[Any, ...]) -> Model | None:
-    haiku = sys.modules.get("haiku")
-    if haiku is None:
-        return None
-    if isinstance(model, (haiku.MultiTransformed, haiku.MultiTransformedWithState)):
-        raise ArgumentError(
-            "model has several functions (hk.multi_transform): pass one of them, as "
-            "lambda params, x: model.apply.name(params, key, x), followed by the parameters"
-        )
-    stateful = isinstance(model, haiku.TransformedWithState)
-    if not stateful and not isinstance(model, haiku.Transformed):
-        return None
-    if not args or (stateful and not (isinstance(args[0], tuple) and len(args[0]) == 2)):
-        what = "its (parameters, state)" if stateful else "its parameters"
-        raise ArgumentError(
-            f"a transformed function of Haiku holds no parameters: pass {what} behind it"
-        )
-    given, *inputs = args
-    params, own = given if stateful else (given, {})
-    state = {"own": own, "key": jax.random.key(0)}
-
-    def apply(params: Any, state: Any, *inputs: Any) -> Any:
-        if stateful:
-            return model.apply(params, state["own"], state["key"], *inputs)[0]
-        return model.apply(params, state["key"], *inputs)
-
-    def rebuilt(params: Any) -> Any:
-        return (params, own) if stateful else params
-
-    return Model("Haiku model", apply, params, tuple(inputs), state, {}, rebuilt)
-
-
-def _function(model: Any, args: tuple[Any, ...]) -> Model | None:
-    torch = sys.modules.get("torch")
-    if not callable(model) or isinstance(model, type):
-        return None
-    if torch is not None and isinstance(model, torch.nn.Module):
-        return None
-    name = getattr(model, "__name__", type(model).__name__)
-    if not args:
-        raise ArgumentError(
-            f"{name} is a function: pass its parameters behind it, and then its inputs"
-        )
-    tree, *inputs = args
-    leaves, structure = jax.tree_util.tree_flatten(tree)
-    fixed = [None if is_array(leaf) else leaf for leaf in leaves]
-    params = jax.tree_util.tree_unflatten(
-        structure, [leaf if is_array(leaf) else None for leaf in leaves]
-    )
-
-    def whole(params: Any) -> Any:
-        given = iter(jax.tree_util.tree_leaves(params))
-        own = [
-            next(given) if is_array(leaf) else kept
-            for leaf, kept in zip(leaves, fixed, strict=True)
-        ]
-        return jax.tree_util.tree_unflatten(structure, own)
-
-    def apply(params: Any, _state: Any, *inputs: Any) -> Any:
-        return model(whole(params), *inputs)
-
-    return Model(name, apply, params, tuple(inputs), (), {}, whole)
-
-
-def _require_arrays(inputs: Sequence[Any]) -> None:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tuple(inputs))[0]:
-        where = f"input{jax.tree_util.keystr(path)}"
-        if isinstance(leaf, (bool, int, float, complex)):
-            continue
-        if not is_array(leaf):
-            raise ArgumentError(
-                f"{where} is a {type(leaf).__name__}; expected an array or a jax.ShapeDtypeStruct. "
-                "What is no array belongs into the function: functools.partial(apply, train=False)"
-            )
-        if not all(isinstance(size, (int, np.integer)) for size in leaf.shape):
-            raise ArgumentError(
-                f"{where} has shape {leaf.shape}, of unknown size: expected numbers, since fans and "
-                "the signal follow from them"
-            )
-
-
-def abstract(tree: Any) -> Any:
-    """Return a tree with shapes and types in place of its arrays."""
-
-    def one(leaf: Any) -> Any:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if is_array(leaf) else leaf
-
-    return jax.tree_util.tree_map(one, tree)
-
-
-def traced(model: Model) -> tuple[Any, list[str], list[Any], list[Any], dict[str, str]]:
-    """Return the jaxpr of a model, and what its arguments are: names, state, inputs and aliases.
+    Returns:
+        A `jax.core.ClosedJaxpr`, and a `jax.tree_util.PyTreeDef`.
 
     Raises:
-        TraceError: if it cannot be traced, with its own error and the line that it came from.
+        TraceError: if the model raises, quoting its error and the user's line that it came from; or if
+            it returns no array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = model_of(lambda p, x: x * p["w"], {"w": jnp.ones(3)}, jnp.ones((2, 3)))
+        >>> jaxpr, tree = traced(model)
+        >>> [equation.primitive.name for equation in jaxpr.eqns][-1], tree
+        ('mul', PyTreeDef(*))
     """
-    inputs = jax.tree_util.tree_map(lambda x: x if is_array(x) else np.asarray(x), model.inputs)
+    arguments = jax.tree_util.tree_map(abstract, (model.params, model.state, model.inputs))
+    params, state, inputs = arguments
     try:
-        closed = jax.make_jaxpr(model.apply)(
-            abstract(model.params), abstract(model.state), *abstract(inputs)
-        )
-    except Exception as error:  # whatever the model raises
-        raise _explained(model, error) from error
-    leaves = jax.tree_util.tree_leaves
-    return closed, list(model.names), leaves(model.state), leaves(inputs), model.aliases
+        jaxpr, out = jax.make_jaxpr(model.apply, return_shape=True)(params, state, *inputs)
+    except Exception as failure:  # of any kind: it is the model's
+        raise explained(failure, model) from failure
+    if not jaxpr.out_avals:
+        raise TraceError(f"{model.name} returned no array; expected one, or a pytree with some")
+    return jaxpr, jax.tree_util.tree_structure(out)
 
 
-OURS = (str(Path(__file__).parents[1]), str(Path(str(jax.__file__)).parent))
+def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return shape and type of an array, of the type that JAX computes with: float32 for float64."""
+    weak = bool(getattr(leaf, "weak_type", False))
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=weak)
 
 
-def _explained(model: Model, error: Exception) -> TraceError:
-    """Return an error that quotes the model's own, with the line of the user's code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    libraries = [
-        str(Path(str(m.__file__)).parent)
-        for n in ("flax", "equinox", "haiku")
-        if (m := sys.modules.get(n)) is not None and m.__file__
-    ]
-    theirs = [f for f in frames if not f.filename.startswith((*OURS, *libraries))]
+def shown(leaf: Any) -> str:
+    """Return type and shape of an array as text: `float32[3, 2]`."""
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+
+
+def _held(names: Mapping[str, Any]) -> str:
+    few = ", ".join(f"{name} of {leaf.dtype}" for name, leaf in list(names.items())[:3])
+    found = f"its arrays are no real or complex numbers ({few})" if names else "it holds no arrays"
+    return f"{found}. Pass JAX or NumPy arrays, or jax.ShapeDtypeStruct"
+
+
+# Errors of the user's code
+
+# What asks for a value that is not there while a function is traced.
+_WANT_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+_LIBRARIES = ("jax", "flax", "equinox", "haiku", "jaxtyping")
+
+
+def explained(failure: Exception, model: Model) -> TraceError:
+    """Return the model's own error, with the line of the user's code that it came from."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    theirs = [frame for frame in frames if not _is_ours(frame.filename)]
     line = f' at {theirs[-1].filename}:{theirs[-1].lineno} "{theirs[-1].line}"' if theirs else ""
-    said = next((line for line in str(error).splitlines() if line.strip()), "")
-    branches = isinstance(error, jax.errors.ConcretizationTypeError)
-    hint = ": a branch on values needs jax.lax.cond, or jnp.where" if branches else ""
+    leaves = jax.tree_util.tree_leaves(model.inputs)
+    given = ", ".join(shown(leaf) for leaf in leaves[:4]) + ", …" * (len(leaves) > 4)
+    own = str(failure).strip()
+    hint = "Pass inputs, and settings in kwargs=, that a call of it takes"
+    if isinstance(failure, _WANT_VALUES):
+        own = own.splitlines()[0]  # the rest speaks of what JAX was called with
+        hint = (
+            "It uses the value of an array where Python needs a number, such as in `if`; while it is "
+            "traced there is none. Use jnp.where or jax.lax.cond, or pass the setting in kwargs="
+        )
     return TraceError(
-        f"{model.name} cannot be traced{line}: {type(error).__name__}: {said}{hint}. Pass inputs that "
-        "it accepts; nothing was changed"
+        f"{model.name} failed while it was traced with inputs {given}{line}: "
+        f"{type(failure).__name__}: {own.rstrip('.')}. {hint}; nothing was changed"
     )
+
+
+def _is_ours(filename: str) -> bool:
+    """Whether a frame is of JAX, its libraries, Python's library or isoinit: else it is the user's."""
+    if filename.startswith(tuple(_homes())):
+        return True
+    inside = Path(filename).parts
+    return filename.startswith(_PYTHON) and not {"site-packages", "dist-packages"} & set(inside)
+
+
+_PYTHON = sysconfig.get_paths()["stdlib"] + os.sep
+
+
+def _homes() -> list[str]:
+    """The folders of isoinit and of the libraries that are loaded."""
+    loaded = [sys.modules[name] for name in _LIBRARIES if name in sys.modules]
+    files = [Path(str(module.__file__)) for module in loaded if getattr(module, "__file__", None)]
+    return [str(path.parent) + os.sep for path in (*files, Path(__file__).parent)]

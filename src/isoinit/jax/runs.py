@@ -19,6 +19,7 @@ from isoinit._reading.jax import Evaluation, Traced, moments_of
 from isoinit._writing.entry import Entry
 from isoinit._writing.slice import fill_slice
 from isoinit.jax.models import Model
+from isoinit.jax.spelling import named_leaves
 
 SEED = 0
 MOST = 1 << 31  # bytes of parameters that a plan makes to measure with
@@ -101,12 +102,7 @@ class JaxRuns:
         return list(jax.tree_util.tree_leaves((self.model.state, self.model.inputs)))
 
     def _own(self, name: str) -> Any:
-        import jax
-
-        leaves = dict(
-            zip(self.model.names, jax.tree_util.tree_leaves(self.model.params), strict=True)
-        )
-        return leaves[name]
+        return named_leaves(self.model.params)[name]
 
     def _look(
         self,

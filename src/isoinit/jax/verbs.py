@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from isoinit._planning.blocks import joined
 from isoinit._planning.decide import Decided, by_rules
 from isoinit._planning.entries import entries_of
@@ -22,6 +24,7 @@ from isoinit.jax.runs import JaxRuns
 def plan(
     model: Any,
     *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
     method: str = "auto",
     overrides: Mapping[str, Initializer] | None = None,
 ) -> Plan:
@@ -35,6 +38,7 @@ def plan(
             Linen, or a transformed function of Haiku, each followed by its variables.
         inputs: what the model is called with, as arrays or `jax.ShapeDtypeStruct`s. For a function the
             parameters come first: any pytree of arrays or `jax.ShapeDtypeStruct`s.
+        kwargs: what the model is called with by name: arrays, and settings such as `{"train": False}`.
         method: "auto" for the rule book, or one of the eight methods, as for `isoinit.plan`.
         overrides: other initializers by name, glob or role, as for `Plan.override`.
 
@@ -60,23 +64,24 @@ def plan(
         w2 Orthogonal(gain=1.414) weight of the output
     """
     with alone():
-        return planned(model_of(model, *inputs), method, overrides)[0]
+        return planned(model_of(model, *inputs, kwargs=kwargs), method, overrides)[0]
 
 
 def planned(
     model: Model, method: str = "auto", overrides: Mapping[str, Initializer] | None = None
 ) -> tuple[Plan, Decided, Traced]:
     """Return what `plan` does, with what was decided and read for it."""
-    read = trace(*traced(model))
+    read = read_of(model)
     graph = read.graph
     decided = by_rules(JaxRuns(model, read), graph, method, read_roles_of)
     notes = (*read.notes, *hardly_meant(graph), *unusual(graph, decided.roles))
     dtypes = {name: leaf.dtype.name for name, leaf in model.names.items()}
+    drawn = [name for name in model.names if name not in model.kept]
     types = {name: dtypes[read.parent(name)] for name in decided.roles}
     entries = joined(entries_of(decided, types, None), read.blocks)
     notes += decided.doubts + decided.notes + _unused(graph)
     chosen = Plan(
-        {name: entries[name] for name in model.drawn if name in entries},
+        {name: entries[name] for name in drawn if name in entries},
         dict(model.aliases),
         method,
         graph.how,
@@ -87,6 +92,13 @@ def planned(
     if not decided.doubts:
         chosen.notes += decided.expected.warnings
     return chosen, decided, read
+
+
+def read_of(model: Model) -> Traced:
+    """Return what a model does, read from its jaxpr."""
+    closed, _ = traced(model)
+    state, inputs = (jax.tree_util.tree_leaves(tree) for tree in (model.state, model.inputs))
+    return trace(closed, list(model.names), state, inputs, model.aliases)
 
 
 def read_roles_of(graph: Graph) -> dict[str, Role]:
@@ -108,6 +120,7 @@ def _unused(graph: Graph) -> tuple[str, ...]:
 def init(
     model: Any,
     *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
     seed: int | None = 0,
     sharding: Any = None,
     method: str = "auto",
@@ -118,6 +131,7 @@ def init(
     Args:
         model: as for `plan`. A module of Flax NNX is filled in place.
         inputs: as for `plan`.
+        kwargs: as for `plan`.
         seed: as for `Plan.fill`.
         sharding: as for `Plan.fill`.
         method: as for `plan`.
@@ -137,7 +151,11 @@ def init(
         >>> filled["w"].shape
         (64, 32)
     """
-    read = model_of(model, *inputs)
+    read = model_of(model, *inputs, kwargs=kwargs)
     with alone():
         chosen = planned(read, method, overrides)[0]
-        return read.replaced(chosen.fill(read.params, seed, sharding=sharding))
+        filled = chosen.fill(read.params, seed, sharding=sharding)
+        if read.form.assign is None:
+            return read.replaced(filled)
+        read.assign(filled)
+        return model
