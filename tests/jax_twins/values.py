@@ -24,8 +24,11 @@ def zeros(tree: Any) -> Any:
     """Return a tree with zeros for every abstract array; the rest as it is."""
 
     def value(leaf: Any) -> Any:
-        abstract = isinstance(leaf, jax.ShapeDtypeStruct)
-        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype)) if abstract else leaf
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
 
     return jax.tree_util.tree_map(value, tree)
 
@@ -33,11 +36,10 @@ def zeros(tree: Any) -> Any:
 def built_nnx(make: Callable[[], nnx.Module]) -> nnx.Module:
     """Build a Flax NNX module with zeros for parameters, and ones for running variances."""
     graph, state = nnx.split(nnx.eval_shape(make))
-    flat = nnx.to_flat_state(state)
-    values = [
-        (path, variable.replace(zeros(variable.get_value()) + (path[-1] == "var")))
-        for path, variable in flat
-    ]
+    values = []
+    for path, variable in nnx.to_flat_state(state):
+        value = zeros(variable.get_value())
+        values.append((path, variable.replace(value + 1 if path[-1] == "var" else value)))
     return nnx.merge(graph, nnx.from_flat_state(values))
 
 
