@@ -224,7 +224,8 @@ def sum_of(recorder: Recorder, eqn: Equation) -> list[Held]:
     a, b = eqn.operands
     if isinstance(a, (*WEIGHTS, Known)) and eqn.name != "sub":
         a, b = b, a
-    if isinstance(b, Known) and constants.one_number(b) == 0.0 and isinstance(a, Signal):
+    zeros = isinstance(b, Known) and b.shape and constants.one_number(b) == 0.0
+    if zeros and isinstance(a, Signal):  # what a state of zeros gives: it is no signal yet
         return [a]
     if isinstance(b, WEIGHTS) and isinstance(a, (Signal, Pending)):
         return [_biased(recorder, eqn, Signal(recorder.number(a)), b)]
