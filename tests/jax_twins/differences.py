@@ -79,20 +79,34 @@ def _kinds(name: str, theirs: Entry, ours: Entry) -> list[Row]:
 
 
 def _packed(name: str, source: Source, theirs: list[Entry], ours: Entry) -> list[Row]:
-    """What holds of packed random weights too: the signal behind each is not compared."""
-    rows = [row for entry in theirs for row in _kinds(name, entry, ours)]
+    """What holds of packed random weights too: the signal behind each is not compared.
+
+    Nor is the gain of what is not packed as in torch: it follows from the shape of the matrix.
+    """
+    kinds = {type(entry.initializer) for entry in theirs}
     stds = [entry.std for entry in theirs]
-    differ = not all(_close(std, stds[0], STD) for std in stds)
-    for index, entry in enumerate(theirs):
-        if not _close(entry.gain, ours.gain, STD) and not differ:
-            rows.append(Row(name, entry.name, "gain", entry.gain, ours.gain))
-        std, near = ours.std, STD
-        if differ and source.packing == "stacked" and ours.initializer is not None:
-            # Each layer has a std of its own, which shows in the values alone: five sigma.
-            layer = _values(ours)[index]
-            std, near = float(np.sqrt(np.mean(layer**2))), 5 / math.sqrt(2 * layer.size)
-        if not _close(entry.std, std, near):
-            rows.append(Row(name, entry.name, "std", entry.std, std))
+    if len(kinds) > 1 or not all(_close(std, stds[0], STD) for std in stds):
+        return _by_values(name, source, theirs, ours)
+    rows = [row for entry in theirs for row in _kinds(name, entry, ours)]
+    compared = ("gain", "std") if source.packing == "stacked" else ("std",)
+    for entry in theirs:
+        found = [(what, getattr(entry, what), getattr(ours, what)) for what in compared]
+        rows += [Row(name, entry.name, what, a, b) for what, a, b in found if not _close(a, b, STD)]
+    return rows
+
+
+def _by_values(name: str, source: Source, theirs: list[Entry], ours: Entry) -> list[Row]:
+    """Compare parts that start differently by the size of their values, within five sigma."""
+    rows = [row for entry in theirs for row in _kinds(name, entry, ours) if row.what == "role"]
+    if ours.initializer is None:
+        return [*rows, Row(name, theirs[0].name, "initializer", theirs[0].initializer, None)]
+    numbers = [np.full(entry.shape, i) for i, entry in enumerate(theirs)]
+    whose, values = source.make(*numbers), _values(ours)
+    for i, entry in enumerate(theirs):
+        part = values[whose == i]
+        size = float(np.sqrt(np.mean(part**2)))
+        if not _close(entry.std, size, 5 / math.sqrt(2 * part.size)):
+            rows.append(Row(name, entry.name, "std", entry.std, size))
     return rows
 
 
