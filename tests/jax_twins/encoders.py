@@ -267,7 +267,7 @@ def t5_names() -> Names:
     return together(embed, norms, *attention, *feed, affine("head", "head", bias=False))
 
 
-PATCHES, CONDITION = normals(2, 9, 8), normals(3, 2, 8)[0]
+PATCHES, CONDITION = normals(2, 9, 8), normals(2, 8)
 
 
 class DitTorch(nn.Module):

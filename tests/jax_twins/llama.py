@@ -201,10 +201,11 @@ def einsum(params, x):
 
 
 def einsum_jax() -> tuple[Any, ...]:
-    layer = {name: jnp.zeros((WIDTH, HEADS, SIZE)) for name in "qkv"}
-    layer["out"] = jnp.zeros((HEADS, SIZE, WIDTH))
+    layers = [{name: jnp.zeros((WIDTH, HEADS, SIZE)) for name in "qkv"} for _ in range(2)]
+    for layer in layers:
+        layer["out"] = jnp.zeros((HEADS, SIZE, WIDTH))
     head = {"w": jnp.zeros((WIDTH, 4)), "b": jnp.zeros(4)}
-    return einsum, {"layers": [layer, dict(layer)], "head": head}, SEQUENCES
+    return einsum, {"layers": layers, "head": head}, SEQUENCES
 
 
 def einsum_names() -> Names:
