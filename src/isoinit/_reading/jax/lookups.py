@@ -32,13 +32,15 @@ def gathered(recorder: Recorder, eqn: Equation) -> list[Held]:
     if not isinstance(source, WEIGHTS):
         return moves.picked(recorder, eqn)
     numbers = eqn.params["dimension_numbers"]
-    by_first = tuple(numbers.start_index_map) == (0,) == tuple(numbers.collapsed_slice_dims)
-    rest = tuple(eqn.params["slice_sizes"])[1:] == tuple(source.shape[1:])
-    if isinstance(source, Parameter) and by_first and rest and not numbers.operand_batching_dims:
+    sizes = tuple(int(size) for size in eqn.params["slice_sizes"])
+    where = [int(axis) for axis in numbers.start_index_map]
+    rows = 0 in where and sizes[:1] == (1,) and sizes[1:] == tuple(source.shape[1:])
+    if isinstance(source, Parameter) and rows and not numbers.operand_batching_dims:
         whole = source.shape == recorder.shapes[source.name]
         if len(source.shape) == 2 and source.exact and whole:
-            return [_looked_up(recorder, eqn, source, index)]
-        return [_chosen(eqn, source)]
+            return [_looked_up(recorder, eqn, source, index, where.index(0))]
+        if len(where) == 1 and tuple(numbers.collapsed_slice_dims) == (0,):
+            return [_chosen(eqn, source)]
     if isinstance(source, Joined):
         values = [recorder.number(index)] if isinstance(index, Signal) else []
         uses = recorder.uses(source, "token")
@@ -50,7 +52,22 @@ def gathered(recorder: Recorder, eqn: Equation) -> list[Held]:
     )
 
 
-def _looked_up(recorder: Recorder, eqn: Equation, table: Parameter, index: Held) -> Held:
+def _looked_up(
+    recorder: Recorder, eqn: Equation, table: Parameter, index: Held, place: int
+) -> Held:
+    """Return rows of a table.
+
+    Args:
+        recorder: what operations are recorded in.
+        eqn: the equation.
+        table: the table.
+        index: which rows.
+        place: which number of each index counts rows; the others find the whole of another axis.
+    """
+    number = index.number if isinstance(index, Signal) else -1
+    along, parts = recorder.joined.get(number, (-1, ()))
+    if along == len(recorder.size(index)) - 1 and len(parts) > place:
+        index = parts[place]
     rows = [_index(recorder, index)] if isinstance(index, Signal) else []
     # Indices that do not come from the example count places: 0, 1, 2, ...
     slot = "table" if rows else "position"

@@ -100,7 +100,30 @@ def product(recorder: Recorder, eqn: Equation) -> list[Held]:
         return [Signal(recorder.add("mul", "other", [recorder.number(a)], eqn.shapes[0], uses))]
     if isinstance(a, Signal) and isinstance(b, Known):
         return times(recorder, eqn, a, b)
-    return pointwise(recorder, eqn)
+    return _by_statistic(recorder, eqn) or pointwise(recorder, eqn)
+
+
+def _by_statistic(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read what was scaled before a norm's statistic divides it: the scale comes last, as elsewhere.
+
+    Returns:
+        What it gives; [] where it is something else.
+    """
+    roots = ("rsqrt",) if eqn.name == "mul" else ("sqrt",)
+    for a, b in (eqn.operands, eqn.operands[::-1]) if eqn.name == "mul" else (eqn.operands,):
+        if not isinstance(a, Signal) or not isinstance(b, Signal) or a.number in recorder.read:
+            continue
+        scaled, root = recorder.maker.get(a.number), recorder.maker.get(b.number)
+        if scaled is None or root is None or root.name not in roots or scaled.name != "mul":
+            continue
+        if len(scaled.inputs) == 1 and {use.slot for use in scaled.uses} == {"scale"}:
+            plain = replace(eqn, operands=[Signal(scaled.inputs[0]), b])
+            (made,) = pointwise(recorder, plain)
+            value = recorder.number(made)
+            recorder.change(scaled, uses=(), inputs=())
+            last = recorder.add("mul", "other", [value], eqn.shapes[0], scaled.uses)
+            return [Signal(last)]
+    return []
 
 
 def _scale_slot(weight: Weight) -> str:
@@ -182,7 +205,7 @@ def quotient(recorder: Recorder, eqn: Equation) -> list[Held]:
         value = found.inputs[0]
         made = recorder.add("softmax", "other", [value], eqn.shapes[0], played=how, detail=detail)
         return [Signal(made)]
-    return pointwise(recorder, eqn)
+    return _by_statistic(recorder, eqn) or pointwise(recorder, eqn)
 
 
 def softmax(recorder: Recorder, top: Signal, bottom: Signal) -> Op | None:

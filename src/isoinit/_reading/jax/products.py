@@ -113,12 +113,14 @@ def _mapped(
 
 
 def _note_blocks(recorder: Recorder, weight: Side, read: int, signal: Side) -> None:
-    """Take down the blocks of a weight that reads several signals side by side, each one of them."""
+    """Take down the blocks of a recurrent weight, which reads its input beside its own state."""
     held = weight.held
     if not isinstance(held, Parameter) or not held.exact or len(weight.summed) != 1:
         return
     along, parts = recorder.joined.get(read, (-1, ()))
     if (along,) != signal.summed or len(parts) < 2 or held.shape != recorder.shapes[held.name]:
+        return
+    if not any(recorder.came_of(part, held.name) for part in parts):
         return
     sizes = tuple(recorder.size(part)[along] for part in parts)
     recorder.splits[held.name] = weight.summed[0], sizes

@@ -125,6 +125,19 @@ class Recorder:
         first = {op.inputs[0] for op in self.ops if op.name.startswith("conv") and op.inputs}
         return frozenset(value for value in self.sizes if value not in self.maker) - first
 
+    def came_of(self, held: Held, name: str) -> bool:
+        """Return whether a signal was computed with a parameter."""
+        waiting = [held.number] if isinstance(held, Signal) else []
+        seen: set[int] = set()
+        while waiting:
+            op = self.maker.get(waiting.pop())
+            if op is not None and op.index not in seen:
+                seen.add(op.index)
+                if any(use.parameter == name for use in op.uses):
+                    return True
+                waiting += op.inputs
+        return False
+
     def before_state(self, value: int) -> int:
         """Return what a value was before a running mean was taken away from it."""
         return self.maker[value].inputs[0] if value in self.centred else value
