@@ -14,6 +14,7 @@ from isoinit._reading.activation import Activation
 from isoinit._reading.generated import FAR, Factor, factors, generates, reached, units_of_map
 from isoinit._reading.graph import SUMS, Graph, Op
 from isoinit._reading.pointwise import feeding, following
+from isoinit._reading.scores import makes_scores
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def generators(graph: Graph) -> list[Generator]:
     """
     straight, bent, single = (dict[int, Generator]() for _ in range(3))
     for op in reversed(graph.ops):
-        sides = list(factors(graph, op))
+        sides = [] if makes_scores(graph, op) else list(factors(graph, op))
         for factor, other in zip(sides, sides[::-1], strict=True):
             for maker, made in reached(graph, factor):
                 if generates(graph, maker, made):

@@ -22,6 +22,20 @@ ENDS = LOSSES | frozenset(
 )
 
 
+NEAR = 4  # operations between a product and the softmax of it: a scale, a mask, moves
+
+
+def makes_scores(graph: Graph, op: Op) -> bool:
+    """Return whether a softmax reads what an operation makes, perhaps after other small steps."""
+    waiting = list(op.outputs)
+    for _ in range(NEAR):
+        readers = [reader for value in waiting for reader in graph.consumers.get(value, [])]
+        if any("softmax" in reader.name for reader in readers):
+            return True
+        waiting = [v for r in readers if r.kind in ("move", "other") for v in r.outputs]
+    return False
+
+
 def score_factors(graph: Graph) -> Iterator[tuple[str, float]]:
     """Yield tables and weights that make the vectors of a score, and the second moment of these.
 

@@ -18,6 +18,7 @@ from isoinit._planning.propagation.samples import (
     put_right,
 )
 from isoinit._reading.graph import LAYERS, SUMS, Array, Op, ReplayError, elementwise, run_ops
+from isoinit._reading.scores import makes_scores
 
 PICKS = frozenset("getitem index_select gather take_along_dim embedding".split())
 NEAR = 4  # operations: as far as a stack stands before what is taken of it
@@ -169,7 +170,7 @@ def _with_constant(
         common = tables.share(mean, variance, op.detail.alike) if a_row_a_place else 0.0
         alike = np.maximum(np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], float), common) * variance
         return Signal(rows + mean + gaussian(context.rng, alike).rows, units)
-    if op.mixed is None or op.detail.causal or makes_scores(context, op):
+    if op.mixed is None or op.detail.causal or makes_scores(context.graph, op):
         left_out = op.name in (*SUMS, "mul", "div", "where", "masked_scatter")
         return Signal(rows, units) if left_out and len(inputs) == 1 else None
     drawn = [Signal(_table(context, row), units, dtype=row.dtype) for row in op.mixed.rows]
@@ -184,14 +185,3 @@ def _table(context: Context, values: Array) -> Array:
     """Return samples of a constant tensor: the same for all examples, others at other places."""
     here, nearby = (np.resize(values, SAMPLES)[context.rng.permutation(SAMPLES)] for _ in range(2))
     return np.stack([here, nearby, here])
-
-
-def makes_scores(context: Context, op: Op) -> bool:
-    """Return whether a softmax reads what an operation makes, perhaps after other small steps."""
-    waiting = list(op.outputs)
-    for _ in range(NEAR):
-        readers = [r for value in waiting for r in context.graph.consumers.get(value, [])]
-        if any("softmax" in reader.name for reader in readers):
-            return True
-        waiting = [v for r in readers if r.kind in ("move", "other") for v in r.outputs]
-    return False

@@ -41,6 +41,7 @@ from isoinit._planning.propagation.moments import (
 from isoinit._planning.propagation.order import in_order
 from isoinit._planning.propagation.samples import SAMPLES, Signal
 from isoinit._reading.graph import SUMS, Given, Graph, Op
+from isoinit._reading.scores import makes_scores
 
 CHOOSING = frozenset("embedding getitem index_select gather take_along_dim take".split())
 LARGEST = 1e60  # a second moment beyond counts as not known
@@ -210,7 +211,7 @@ def _lacks_mask(context: Context, op: Op) -> bool:
         return False
     other = next(value for value in op.inputs if value not in lost)
     same = other not in context.of_example and sizes[other] == sizes[op.outputs[0]]
-    return same and pointwise.makes_scores(context, op)
+    return same and makes_scores(context.graph, op)
 
 
 def _is_trusted(context: Context, op: Op, signal: Signal) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoinit._reading.graph import Detail, Op, ReplayError, Times
+from isoinit._reading.graph import Detail
 from isoinit._reading.jax import constants
 from isoinit._reading.jax.held import (
     WEIGHTS,
@@ -24,6 +24,7 @@ from isoinit._reading.jax.held import (
 )
 from isoinit._reading.jax.names import torch_name
 from isoinit._reading.jax.played import Played, played
+from isoinit._reading.jax.softmax import log_softmax, softmax, softmax_played
 
 if TYPE_CHECKING:
     from isoinit._reading.jax.equation import Equation
@@ -201,45 +202,11 @@ def quotient(recorder: Recorder, eqn: Equation) -> list[Held]:
         return [Signal(recorder.add("div", "other", [recorder.number(a)], eqn.shapes[0], uses))]
     both = isinstance(a, Signal) and isinstance(b, Signal)
     if both and (found := softmax(recorder, a, b)) is not None:  # type: ignore[arg-type]
-        how, detail = _softmax_played(found.detail.dims), found.detail
+        how, detail = softmax_played(found.detail.dims), found.detail
         value = found.inputs[0]
         made = recorder.add("softmax", "other", [value], eqn.shapes[0], played=how, detail=detail)
         return [Signal(made)]
     return _by_statistic(recorder, eqn) or pointwise(recorder, eqn)
-
-
-def softmax(recorder: Recorder, top: Signal, bottom: Signal) -> Op | None:
-    """Return an operation that reads what a softmax does, with its axes; None where it is none.
-
-    It is exp(x - c) over the sum of the same, whatever c is along its axes.
-    """
-    exp = recorder.maker.get(top.number)
-    total = recorder.maker.get(bottom.number)
-    while total is not None and total.kind == "move" and len(total.inputs) == 1:
-        total = recorder.maker.get(total.inputs[0])
-    if exp is None or exp.name != "exp" or total is None or total.name != "sum":
-        return None
-    if total.inputs[0] != top.number:
-        return None
-    shift = recorder.maker.get(exp.inputs[0])
-    shifted = shift is not None and shift.name == "sub" and len(shift.inputs) == 2
-    value = shift.inputs[0] if shift is not None and shifted else exp.inputs[0]
-    return replace(total, inputs=(value,))
-
-
-def _softmax_played(axes: Sequence[int]) -> Played:
-    along = tuple(axes)
-
-    def forward(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        shifted = np.exp(arrays[0] - arrays[0].max(axis=along, keepdims=True))
-        return [shifted / shifted.sum(axis=along, keepdims=True)]
-
-    def pull(arrays: Sequence[np.ndarray], gradient: np.ndarray) -> list[np.ndarray]:
-        made = forward(arrays)[0]
-        inner = (made * gradient).sum(axis=along, keepdims=True)
-        return [made * (gradient - inner)]
-
-    return Played(forward, pull)
 
 
 def sum_of(recorder: Recorder, eqn: Equation) -> list[Held]:
@@ -257,26 +224,10 @@ def sum_of(recorder: Recorder, eqn: Equation) -> list[Held]:
         uses = recorder.uses(a, slot)
         return [Signal(recorder.add("sub", "other", [recorder.number(b)], eqn.shapes[0], uses))]
     both = isinstance(a, Signal) and isinstance(b, Signal) and eqn.name == "sub"
-    if both and (found := _log_softmax(recorder, a, b)) is not None:  # type: ignore[arg-type]
+    if both and (found := log_softmax(recorder, a, b)) is not None:  # type: ignore[arg-type]
         value, dims = found[0], Detail(dims=found[1])
         return [Signal(recorder.add("log_softmax", "other", [value], eqn.shapes[0], detail=dims))]
     return pointwise(recorder, eqn)
-
-
-def _log_softmax(
-    recorder: Recorder, top: Signal, bottom: Signal
-) -> tuple[int, tuple[int, ...]] | None:
-    """Return what a log-softmax reads, and its axes: z less the logarithm of the sum of exp(z)."""
-    log = recorder.maker.get(bottom.number)
-    while log is not None and log.kind == "move" and len(log.inputs) == 1:
-        log = recorder.maker.get(log.inputs[0])
-    total = recorder.maker.get(log.inputs[0]) if log is not None and log.name == "log" else None
-    exp = recorder.maker.get(total.inputs[0]) if total is not None and total.name == "sum" else None
-    if exp is None or total is None or exp.name != "exp" or exp.inputs[0] != top.number:
-        return None
-    shift = recorder.maker.get(top.number)
-    shifted = shift is not None and shift.name == "sub" and len(shift.inputs) == 2
-    return (shift.inputs[0] if shift and shifted else top.number), total.detail.dims
 
 
 def _biased(recorder: Recorder, eqn: Equation, signal: Signal, weight: Weight) -> Signal:
@@ -324,90 +275,3 @@ def extreme(recorder: Recorder, eqn: Equation) -> list[Held]:
             recorder.change(recorder.maker[made.number], name="relu")  # type: ignore[union-attr]
             return [made]
     return pointwise(recorder, eqn)
-
-
-def select(recorder: Recorder, eqn: Equation) -> list[Held]:
-    """Read `select_n`: a constant choice, an index from the end, a mask, chance, or a function."""
-    which, *cases = eqn.operands
-    if isinstance(which, Known) and (chosen := constants.one_number(which)) is not None:
-        picked = cases[int(chosen)]
-        if recorder.size(picked) == eqn.shapes[0]:
-            return [picked]
-    if len(cases) != 2:
-        return pointwise(recorder, eqn)
-    if isinstance(which, Signal) and (index := _from_the_end(recorder, which, cases)) is not None:
-        return [index]
-    if isinstance(which, Known):
-        for place, (signal, other) in enumerate((cases, cases[::-1])):
-            if isinstance(signal, (Signal, Pending)) and isinstance(other, Known):
-                return [_masked(recorder, eqn, which, signal, other, shown=bool(place))]
-    return pointwise(recorder, eqn)
-
-
-def _from_the_end(recorder: Recorder, which: Signal, cases: Sequence[Held]) -> Held | None:
-    """Return an index of which negative ones count from the end; None where it is something else."""
-    compared = recorder.maker.get(which.number)
-    if compared is None or compared.name != "lt" or len(compared.inputs) != 1:
-        return None
-    index, wrapped = cases
-    if not isinstance(index, Signal) or not isinstance(wrapped, Signal):
-        return None
-    added = recorder.maker.get(wrapped.number)
-    same = compared.inputs[0] == index.number and index.number in recorder.data
-    return index if same and added is not None and added.inputs == (index.number,) else None
-
-
-def _masked(
-    recorder: Recorder, eqn: Equation, mask: Known, signal: Held, other: Known, *, shown: bool
-) -> Held:
-    """Return a signal of which a constant mask shows a part.
-
-    Args:
-        recorder: what operations are recorded in.
-        eqn: the equation.
-        mask: the mask.
-        signal: what it shows.
-        other: what stands where it does not.
-        shown: whether it shows it where it is true.
-    """
-    value, fill = recorder.number(signal), constants.one_number(other)
-    size = eqn.shapes[0]
-    axes = tuple((axis,) for axis in range(len(size)))
-    if mask.drawn and fill == 0.0 and (share := _share(mask, shown)) is not None:
-        return _dropped(recorder, value, size, share)
-    if fill is not None and fill < constants.HIDES:
-        left = constants.above(mask)
-        if left is not None and not shown:
-            left = ~left
-        causal = constants.is_causal(mask)
-        share_of = 1.0 if causal else constants.share_left(left)
-        detail = Detail(axes=axes, causal=causal, left=share_of)
-        return Signal(recorder.add("masked_fill", "move", [value], size, detail=detail))
-    operands = [Signal(value) if held is signal else held for held in eqn.operands]
-    return pointwise(recorder, replace(eqn, operands=operands))[0]
-
-
-def _dropped(recorder: Recorder, value: int, size: tuple[int, ...], share: float) -> Signal:
-    """Return a signal of which chance keeps a share: as dropout, if it was divided by that share."""
-    made = recorder.maker.get(value)
-    divided = made is not None and made.name in ("div", "mul") and made.replay is not None
-    if made is not None and divided and len(made.inputs) == 1:
-        factor = float(made.play([np.ones(1)])[0][0])
-        if math.isclose(factor * share, 1.0, rel_tol=0.25):  # of few elements another share is kept
-            axes = tuple((axis,) for axis in range(len(size)))
-            detail = Detail(axes=axes, power=factor)
-            return Signal(recorder.add("dropout", "move", made.inputs, size, detail=detail))
-    kept = Times(share)
-    number = recorder.add("dropout", "other", [value], size, played=Played(kept, kept.pull))
-    recorder.change(recorder.maker[number], chance=1 / share)
-    return Signal(number)
-
-
-def _share(mask: Known, shown: bool) -> float | None:
-    """Return the share of elements that chance keeps, to four digits; None where it is not known."""
-    try:
-        found = float(np.mean(constants.values(mask)))
-    except ReplayError:  # it is read as any other mask, which says why
-        return None
-    share = float(f"{found if shown else 1 - found:.4g}")
-    return share if share > 0 else None

@@ -16,6 +16,7 @@ from isoinit._reading.jax import (
     pointwise,
     products,
     reductions,
+    selects,
 )
 from isoinit._reading.jax.numerics import ELEMENTWISE
 
@@ -42,7 +43,7 @@ READERS: dict[str, Reader] = {
     "div": pointwise.quotient,
     **dict.fromkeys(("add", "add_any", "sub"), pointwise.sum_of),
     **dict.fromkeys(("max", "min"), pointwise.extreme),
-    "select_n": pointwise.select,
+    "select_n": selects.select,
     "convert_element_type": pointwise.cast,
     "stop_gradient": pointwise.detach,
     **dict.fromkeys(SAME, pointwise.same),
