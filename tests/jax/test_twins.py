@@ -10,8 +10,8 @@ from jax_twins import TWINS  # noqa: E402
 from jax_twins.__main__ import line  # noqa: E402
 from jax_twins.differences import differences  # noqa: E402
 
-# torch's own LSTM, GRU and RNN are one operation to a plan; a loop is many. What reads the input has the
-# same size in both, but another role and another shape of its values. What reads the state is compared.
+# torch's own LSTM, GRU and RNN are one operation to a plan; a loop is many. What reads the input has
+# the same size in both, but another role and another initializer. What reads the state is compared.
 FUSED = {"lstm", "gru", "rnn"}
 BY_INPUT = ("weight_ih", "head")
 # Their sizes are measured on a few examples, with values drawn under other names.

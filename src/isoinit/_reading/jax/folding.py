@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isoinit._reading.jax.numerics import CUMULATIVE, ELEMENTWISE, REDUCED, replay
+from isoinit._reading.jax.along_axes import CUMULATIVE, REDUCTIONS
+from isoinit._reading.jax.numerics import ELEMENTWISE, replay
 from isoinit._reading.jax.views import VIEWS
 
 Values = npt.NDArray[Any]
@@ -64,7 +65,7 @@ def folded(
     if name in VIEWS:
         views = VIEWS[name](arrays[0], params)
         return None if views is None else views[place]
-    if name in REDUCED:
+    if name in REDUCTIONS:
         axes = tuple(params["axes"])
         return np.squeeze(replay(name, params, arrays)[0], axes).astype(dtype, copy=False)
     if name in ELEMENTWISE or name in CUMULATIVE:

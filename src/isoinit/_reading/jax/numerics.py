@@ -1,221 +1,160 @@
-"""Primitives replayed on NumPy arrays in float64, which is finer than what a model computes in.
+"""Primitives of JAX, run again on NumPy arrays of other shapes than recorded, in float64.
 
-Booleans stay booleans, integers stay integers, and all floating-point numbers are float64. Arrays
-may have other shapes than when they were recorded, as long as they broadcast. Reductions keep the axes
-over which they run. What has no entry here is computed by JAX itself, in float64.
+Three tables say what primitives make of numbers, and what their gradients are: `elementwise`,
+`gradients` and `along_axes`. Any other elementwise primitive is run by JAX itself (`by_jax`), which
+is 100 times slower. What depends on recorded shapes, holds other functions, or uses chance is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from isoinit._reading.graph import Array, ReplayError, first_line
+from isoinit._reading.graph import ReplayError, first_line
+from isoinit._reading.jax import along_axes, by_jax, elementwise, gradients
+from isoinit._reading.jax.elementwise import Params, Values, as_recorded
 
-Params = Mapping[str, Any]
-Function = Callable[..., Any]
-
-
-def _special(name: str) -> Function:
-    """Return a function of SciPy, which JAX needs too, loaded when it is first called."""
-
-    def function(*arrays: Array) -> Any:
-        from scipy import special
-
-        return getattr(special, name)(*arrays)
-
-    return function
+ELEMENTWISE = elementwise.NAMES
+KEEPS_DIMS = along_axes.KEEPS_DIMS
 
 
-def _logical(bits: Function, truth: Function) -> Function:
-    def function(*arrays: Array) -> Any:
-        return (truth if all(a.dtype == bool for a in arrays) else bits)(*arrays)
+def replay(
+    primitive_name: str, params: Params, arrays: Sequence[Any], dtypes: Sequence[Any] = ()
+) -> list[Values]:
+    """Return what a primitive makes of arrays of any shapes that broadcast.
 
-    return function
-
-
-def _select(which: Array, *cases: Array) -> Any:
-    if len(cases) == 2:
-        return np.where(which, cases[1], cases[0])
-    return np.choose(which.astype(np.int64), cases)
-
-
-def _divided(a: Array, b: Array) -> Any:
-    whole = np.asarray(a).dtype.kind in "iu" and np.asarray(b).dtype.kind in "iu"
-    return np.trunc(np.divide(a, b)).astype(np.asarray(a).dtype) if whole else np.divide(a, b)
-
-
-PLAIN: dict[str, Function] = {
-    "abs": np.abs,
-    "acos": np.arccos,
-    "acosh": np.arccosh,
-    "add": np.add,
-    "add_any": np.add,
-    "and": _logical(np.bitwise_and, np.logical_and),
-    "asin": np.arcsin,
-    "asinh": np.arcsinh,
-    "atan": np.arctan,
-    "atan2": np.arctan2,
-    "atanh": np.arctanh,
-    "bessel_i0e": _special("i0e"),
-    "bessel_i1e": _special("i1e"),
-    "cbrt": np.cbrt,
-    "ceil": np.ceil,
-    "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
-    "copy": np.positive,
-    "copy_p": np.positive,
-    "cos": np.cos,
-    "cosh": np.cosh,
-    "digamma": _special("digamma"),
-    "div": _divided,
-    "eq": np.equal,
-    "erf": _special("erf"),
-    "erf_inv": _special("erfinv"),
-    "erfc": _special("erfc"),
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "expm1": np.expm1,
-    "floor": np.floor,
-    "ge": np.greater_equal,
-    "gt": np.greater,
-    "igamma": _special("gammainc"),
-    "igammac": _special("gammaincc"),
-    "is_finite": np.isfinite,
-    "le": np.less_equal,
-    "lgamma": _special("gammaln"),
-    "log": np.log,
-    "log1p": np.log1p,
-    "logistic": _special("expit"),
-    "lt": np.less,
-    "max": np.maximum,
-    "min": np.minimum,
-    "mul": np.multiply,
-    "ne": np.not_equal,
-    "neg": np.negative,
-    "not": _logical(np.bitwise_not, np.logical_not),
-    "or": _logical(np.bitwise_or, np.logical_or),
-    "pow": np.power,
-    "reduce_precision": np.positive,
-    "rem": np.fmod,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "select_n": _select,
-    "sign": np.sign,
-    "sin": np.sin,
-    "sinh": np.sinh,
-    "sqrt": np.sqrt,
-    "square": np.square,
-    "stop_gradient": lambda x: x,
-    "sub": np.subtract,
-    "tan": np.tan,
-    "tanh": np.tanh,
-    "xor": _logical(np.bitwise_xor, np.logical_xor),
-}
-REDUCED: dict[str, Function] = {
-    "reduce_and": np.logical_and.reduce,
-    "reduce_max": np.max,
-    "reduce_min": np.min,
-    "reduce_or": np.logical_or.reduce,
-    "reduce_prod": np.prod,
-    "reduce_sum": np.sum,
-}
-CUMULATIVE: dict[str, Function] = {
-    "cumlogsumexp": np.logaddexp.accumulate,
-    "cummax": np.maximum.accumulate,
-    "cummin": np.minimum.accumulate,
-    "cumprod": np.multiply.accumulate,
-    "cumsum": np.add.accumulate,
-}
-# Elementwise, too, but with parameters of their own, or computed by JAX itself.
-OTHERS = """convert_element_type integer_pow nextafter polygamma population_count clz round shift_left
-    shift_right_arithmetic shift_right_logical zeta random_gamma_grad
-    regularized_incomplete_beta""".split()
-ELEMENTWISE = frozenset(PLAIN) | frozenset(OTHERS)
-KEEPS_DIMS = frozenset(REDUCED) | {"argmax", "argmin"}
-
-
-def replay(name: str, params: Params, arrays: Sequence[Array]) -> list[Array]:
-    """Return what a primitive makes of arrays.
+    A reduction keeps the axes that it reduces, with one element each.
 
     Args:
-        name: the primitive's.
-        params: its own parameters.
-        arrays: in place of its operands.
+        primitive_name: its name in the equation.
+        params: the parameters of the equation.
+        arrays: what it reads, in the place of the recorded values.
+        dtypes: the recorded dtypes of what it reads; by default the arrays'. Numbers of another
+            kind are cast where no value changes. Every floating-point number is float64.
+
+    Returns:
+        One array for each result, whatever its recorded shape.
 
     Raises:
-        ReplayError: if it cannot be replayed on them; the message says why.
+        ReplayError: if it cannot be replayed, or not on these arrays; the message says why.
 
-    Example:
-        >>> replay("integer_pow", {"y": 3}, [np.array([2.0])])
-        [array([8.])]
+    >>> replay("integer_pow", {"y": 3}, [np.array([1.0, 2.0])])
+    [array([1., 8.])]
     """
+    return _made(primitive_name, params, recorded(arrays, dtypes))
+
+
+def pull(
+    primitive_name: str,
+    params: Params,
+    arrays: Sequence[Any],
+    sent: Sequence[Values | None],
+    dtypes: Sequence[Any] = (),
+    made: Sequence[Values] | None = None,
+    wanted: Sequence[bool] = (),
+) -> list[Values]:
+    """Return the exact gradients by the arrays that a primitive reads.
+
+    Where there is no derivative they are JAX's: a tie of `max` is shared, a jump has none.
+
+    Args:
+        primitive_name: its name in the equation.
+        params: the parameters of the equation.
+        arrays: as for `replay`.
+        sent: the gradient by each result; None for zeros.
+        dtypes: as for `replay`.
+        made: what `replay` made of the arrays, where that is known already.
+        wanted: by which arrays; by default by all. Some primitives have no gradient by what is
+            mostly a constant.
+
+    Returns:
+        One array for each of `arrays`, of its shape; zeros for integers, booleans, and what is not
+        wanted.
+
+    Raises:
+        ReplayError: if it cannot be replayed, or has no gradient.
+
+    >>> pull("integer_pow", {"y": 3}, [np.array([1.0, 2.0])], [np.ones(2)])
+    [array([ 3., 12.])]
+    """
+    given = recorded(arrays, dtypes)
+    known = _made(primitive_name, params, given) if made is None else list(made)
+    full = [
+        np.zeros(one.shape) if gradient is None else gradient
+        for one, gradient in zip(known, sent, strict=True)
+    ]
+    if any(one.shape != gradient.shape for one, gradient in zip(known, full, strict=True)):
+        raise ReplayError("was sent gradients of another shape than its results")
+    with np.errstate(all="ignore"):
+        smooth = any(one.dtype.kind in "fc" for one in known)
+        asked = [
+            smooth and by and array.dtype.kind in "fc"
+            for by, array in zip(wanted or [True] * len(given), given, strict=True)
+        ]
+        found = _pulled(primitive_name, params, given, known, full, asked)
+    return [np.array(one, np.float64, order="C") for one in found]
+
+
+def recorded(arrays: Sequence[Any], dtypes: Sequence[Any] = ()) -> list[Values]:
+    """Return arrays with the kinds of numbers that were recorded.
+
+    Raises:
+        ReplayError: if their numbers are none of these.
+    """
+    kinds = dtypes or [None] * len(arrays)
+    return [as_recorded(array, dtype) for array, dtype in zip(arrays, kinds, strict=True)]
+
+
+def _made(name: str, params: Params, given: Sequence[Values]) -> list[Values]:
+    if name not in elementwise.NAMES and name not in along_axes.NAMES:
+        return by_jax.values(name, params, given)
+    run = elementwise.values if name in elementwise.NAMES else along_axes.values
     with np.errstate(all="ignore"):
         try:
-            found = _numpy(name, params, [np.asarray(array) for array in arrays])
-        except (TypeError, ValueError) as error:
+            return run(name, params, given)
+        except ReplayError:
+            raise
+        except (ValueError, TypeError, IndexError, OverflowError) as error:  # NumPy's, of shapes
             raise ReplayError(f"cannot be replayed: {first_line(error)}") from error
-    if found is None:
-        found = _by_jax(name, params, arrays)
-    return [np.asarray(found)]
 
 
-def _numpy(name: str, params: Params, arrays: Sequence[Array]) -> Any:
-    if name in PLAIN:
-        return PLAIN[name](*arrays)
-    if name in REDUCED:
-        return REDUCED[name](arrays[0], axis=tuple(params["axes"]), keepdims=True)
-    if name in CUMULATIVE:
-        turned = np.flip(arrays[0], params["axis"]) if params.get("reverse") else arrays[0]
-        found = CUMULATIVE[name](turned, axis=params["axis"])
-        return np.flip(found, params["axis"]) if params.get("reverse") else found
-    if name in ("argmax", "argmin"):
-        function = np.argmax if name == "argmax" else np.argmin
-        return np.expand_dims(function(arrays[0], axis=params["axes"][0]), params["axes"][0])
-    if name == "integer_pow":
-        base = arrays[0]
-        power = params["y"]
-        return base**power if power >= 0 else 1 / base.astype(np.float64) ** -power
-    if name == "round":
-        even = int(params["rounding_method"]) == 1
-        away = np.sign(arrays[0]) * np.floor(np.abs(arrays[0]) + 0.5)
-        return np.rint(arrays[0]) if even else away
-    if name == "convert_element_type":
-        return _cast(arrays[0], params["new_dtype"])
-    if name == "sort" and len(arrays) == 1:
-        return np.sort(arrays[0], axis=params["dimension"])
-    return None
+def _pulled(
+    name: str,
+    params: Params,
+    given: Sequence[Values],
+    made: Sequence[Values],
+    sent: Sequence[Values],
+    wanted: Sequence[bool],
+) -> list[Values]:
+    """Return the gradients by the wanted arrays, and zeros by others."""
+    if not any(wanted):
+        return [np.zeros(array.shape) for array in given]
+    if any(np.iscomplexobj(array) for array in (*given, *made)):
+        raise ReplayError("has no gradient here: computes with complex numbers")
+    if name in along_axes.NAMES:
+        found = along_axes.gradients(name, params, given, made[0], sent)
+        if found is not None:
+            return [
+                one if asked else np.zeros(one.shape)
+                for one, asked in zip(found, wanted, strict=True)
+            ]
+    elif name in elementwise.SAME and name not in gradients.JUMPS:
+        return [
+            one if asked else np.zeros(one.shape) for one, asked in zip(sent, wanted, strict=True)
+        ]
+    elif gradients.knows(name, wanted):
+        return [
+            _times(sent[0], gradients.derivative(name, params, given, made[0], place), array)
+            if wanted[place]
+            else np.zeros(array.shape)
+            for place, array in enumerate(given)
+        ]
+    found = by_jax.gradients(name, params, given, wanted, sent[0])
+    shapes = [array.shape for array in given]
+    return [gradients.summed_to(one, to) for one, to in zip(found, shapes, strict=True)]
 
 
-def _cast(array: Array, dtype: Any) -> Any:
-    kind = np.dtype(dtype)
-    if kind.kind in "biu":
-        return array.astype(kind)
-    if kind.kind == "c":
-        raise ReplayError("computes with complex numbers")
-    return array.astype(np.float64)
-
-
-def primitive(name: str) -> Any:
-    """Return a primitive of `jax.lax` by its name.
-
-    Raises:
-        ReplayError: if there is none.
-    """
-    from jax import lax
-
-    found = getattr(lax, f"{name}_p", None)
-    if found is None:
-        raise ReplayError(f"uses {name}, which is no primitive of jax.lax")
-    return found
-
-
-def _by_jax(name: str, params: Params, arrays: Sequence[Array]) -> Any:
-    """Return what JAX itself computes in float64, if no shapes stand among the parameters."""
-    import jax
-
-    if name not in OTHERS:
-        raise ReplayError("has shapes of its own, or uses chance")
-    with jax.enable_x64(True):
-        common = np.broadcast_arrays(*arrays)
-        return primitive(name).bind(*[jax.numpy.asarray(a) for a in common], **params)
+def _times(sent: Values, derivative: Any, array: Values) -> Values:
+    return gradients.summed_to(np.multiply(sent, derivative), array.shape)

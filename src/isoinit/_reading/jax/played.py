@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from isoinit._reading.graph import Array, Mixed, Pull, Replay, ReplayError
 from isoinit._reading.jax import constants
-from isoinit._reading.jax.gradients import pull
+from isoinit._reading.jax.elementwise import Values
 from isoinit._reading.jax.held import Held, Known, Signal
-from isoinit._reading.jax.numerics import replay
+from isoinit._reading.jax.replayed import Given, Replayed, Step
 
 
 class Played(NamedTuple):
@@ -32,37 +31,6 @@ class Played(NamedTuple):
 NOT_PLAYED = Played()
 
 
-@dataclass(frozen=True, eq=False)
-class Replayed:
-    """One equation as a function of arrays, and its gradient.
-
-    Attributes:
-        name: the primitive's.
-        params: its parameters.
-        operands: for each operand the place of the array that stands for it, or a number.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-    operands: tuple[int | Array, ...]
-
-    def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
-        """Return what it makes of arrays."""
-        return replay(self.name, self.params, self._filled(arrays))
-
-    def pull(self, arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
-        """Return the gradient by each array, given that by what it makes."""
-        found = pull(self.name, self.params, self._filled(arrays), gradient)
-        sums: list[Any] = [0.0] * len(arrays)
-        for operand, one in zip(self.operands, found, strict=True):
-            if isinstance(operand, int):
-                sums[operand] = sums[operand] + one
-        return sums
-
-    def _filled(self, arrays: Sequence[Array]) -> list[Array]:
-        return [arrays[one] if isinstance(one, int) else one for one in self.operands]
-
-
 def played(
     name: str, params: Mapping[str, Any], operands: Sequence[Held], numbers: Sequence[int]
 ) -> Played:
@@ -74,11 +42,11 @@ def played(
         operands: what it reads: signals and constants.
         numbers: the numbers of the signals, in the order in which arrays will be given.
     """
-    places: list[int | Array] = []
+    places: list[Given | Values] = []
     rows: list[Array] = []
     for held in operands:
         if isinstance(held, Signal):
-            places.append(numbers.index(held.number))
+            places.append(Given(numbers.index(held.number)))
             continue
         if not isinstance(held, Known):
             return Played(why="uses parameters")
@@ -86,12 +54,12 @@ def played(
             one = constants.number(held)
             if one is None:
                 rows.append(constants.sampled(held))
-                places.append(len(numbers) + len(rows) - 1)
+                places.append(Given(len(numbers) + len(rows) - 1))
             else:
                 places.append(one)
         except ReplayError as refusal:
             return Played(why=f"reads {refusal}")
-    made = Replayed(name, params, tuple(places))
+    made = Replayed([Step(name, params, tuple(places))])
     if rows:
         why = "reads a constant tensor of several values"
         return Played(mixed=Mixed(made, tuple(rows), made.pull), why=why)
