@@ -6,10 +6,36 @@ differ: `PYTHONPATH=src:tests python -m jax_twins [name ...]`.
 
 from __future__ import annotations
 
-from jax_twins import convolutions, decoders, dense, encoders, llama, recurrent, routed, sets, unet
+from jax_twins import (
+    convolutions,
+    decoders,
+    dense,
+    encoders,
+    gemma,
+    images,
+    llama,
+    recurrent,
+    routed,
+    sets,
+    stacks,
+    unet,
+)
 from jax_twins.twin import Source, Twin
 
-ROOMS = (dense, convolutions, unet, decoders, llama, encoders, recurrent, routed, sets)
+ROOMS = (
+    dense,
+    convolutions,
+    images,
+    unet,
+    decoders,
+    stacks,
+    llama,
+    gemma,
+    encoders,
+    recurrent,
+    routed,
+    sets,
+)
 TWINS: dict[str, Twin] = {twin.name: twin for room in ROOMS for twin in room.TWINS}
 
 __all__ = ["TWINS", "Source", "Twin"]

@@ -97,9 +97,19 @@ def _packed(name: str, source: Source, theirs: list[Entry], ours: Entry) -> list
 
 def _by_values(name: str, source: Source, theirs: list[Entry], ours: Entry) -> list[Row]:
     """Compare parts that start differently by the size of their values, within five sigma."""
-    rows = [row for entry in theirs for row in _kinds(name, entry, ours) if row.what == "role"]
+    parts = ", ".join(source.names)
+    found = [
+        ("role", [str(entry.role) for entry in theirs], str(ours.role)),
+        (
+            "initializer",
+            [type(entry.initializer).__name__ for entry in theirs],
+            type(ours.initializer).__name__,
+        ),
+    ]
+    # What packs several kinds can be called by any of them.
+    rows = [Row(name, parts, what, ", ".join(a), b) for what, a, b in found if b not in a]
     if ours.initializer is None:
-        return [*rows, Row(name, theirs[0].name, "initializer", theirs[0].initializer, None)]
+        return rows
     numbers = [np.full(entry.shape, i) for i, entry in enumerate(theirs)]
     whose, values = source.make(*numbers), _values(ours)
     for i, entry in enumerate(theirs):
