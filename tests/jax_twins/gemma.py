@@ -6,23 +6,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from flax import linen
 from torch import nn
 
-from jax_twins.attention import Attention
+from jax_twins.attention import Attention, heads_of, merged
 from jax_twins.twin import (
     Names,
+    Source,
     Twin,
     affine,
     heads_in,
-    heads_out,
     joined,
     normals,
     same,
-    stacked,
     tensors,
     together,
     tokens,
@@ -50,14 +48,17 @@ class GemmaBlockTorch(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm1, self.norm2 = ScaledTorch(), ScaledTorch()
-        self.attention = Attention(WIDTH, HEADS, causal=True, bias=False)
-        self.gate, self.up = (nn.Linear(WIDTH, HIDDEN, bias=False) for _ in range(2))
+        self.q, self.kv = (nn.Linear(WIDTH, n * WIDTH, bias=False) for n in (1, 2))
+        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.gating = nn.Linear(WIDTH, 2 * HIDDEN, bias=False)
         self.down = nn.Linear(HIDDEN, WIDTH, bias=False)
 
     def forward(self, x):
-        x = x + self.attention(self.norm1(x))
-        h = self.norm2(x)
-        return x + self.down(F.gelu(self.gate(h), approximate="tanh") * self.up(h))
+        h = self.norm1(x)
+        q, k, v = (heads_of(part, HEADS) for part in (self.q(h), *self.kv(h).chunk(2, -1)))
+        x = x + self.out(merged(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        gate, up = self.gating(self.norm2(x)).chunk(2, -1)
+        return x + self.down(F.gelu(gate, approximate="tanh") * up)
 
 
 class GemmaTorch(nn.Module):
@@ -113,22 +114,23 @@ class Gemma(linen.Module):
         return jnp.dot(Scaled(name="norm")(x), table.T)
 
 
-def heads_before(name: str) -> Any:
-    """Return the source of a kernel (heads, in, size) of a projection (heads * size, in)."""
-    source = heads_out(name, HEADS)
-    return type(source)(source.names, lambda array: np.moveaxis(source.make(array), 1, 0))
+def packed(name: str, *sizes: int) -> Source:
+    """Return the source of a kernel (*sizes, in, size) of a projection (all of the rest, in)."""
+    return Source(
+        (name,),
+        lambda array: array.reshape(*sizes, -1, WIDTH).swapaxes(-1, -2),
+        "joined" if sizes[0] == 2 else "",
+    )
 
 
 def gemma_names() -> Names:
     names: Names = {"embed": same("embed.weight"), "norm.scale": same("norm.scale")}
     for i in range(DEPTH):
         ours, theirs = f"blocks_{i}", f"blocks.{i}"
-        names[f"{ours}.q"] = heads_before(f"{theirs}.attention.q.weight")
-        kv = (heads_before(f"{theirs}.attention.{part}.weight") for part in "kv")
-        names[f"{ours}.kv"] = stacked(kv)
-        names[f"{ours}.out"] = heads_in(f"{theirs}.attention.out.weight", HEADS)
-        gating = (turned(f"{theirs}.{part}.weight") for part in ("gate", "up"))
-        names[f"{ours}.gating"] = stacked(gating)
+        names[f"{ours}.q"] = packed(f"{theirs}.q.weight", HEADS)
+        names[f"{ours}.kv"] = packed(f"{theirs}.kv.weight", 2, HEADS)
+        names[f"{ours}.out"] = heads_in(f"{theirs}.out.weight", HEADS)
+        names[f"{ours}.gating"] = packed(f"{theirs}.gating.weight", 2)
         names[f"{ours}.down"] = turned(f"{theirs}.down.weight")
         for norm in ("norm1", "norm2"):
             names[f"{ours}.{norm}.scale"] = same(f"{theirs}.{norm}.scale")
