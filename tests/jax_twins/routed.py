@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from flax import linen, nnx
+from flax import nnx
 from torch import nn
 
 from jax_twins.twin import (
@@ -23,7 +23,7 @@ from jax_twins.twin import (
     together,
     tokens,
 )
-from jax_twins.values import built_equinox, built_linen, built_nnx
+from jax_twins.values import built_equinox, built_nnx
 
 WIDTH, EXPERTS, HIDDEN = 16, 4, 32
 X = normals(8, WIDTH)
@@ -41,7 +41,7 @@ class ExpertsTorch(nn.Module):
         self.down = nn.Parameter(torch.zeros(EXPERTS, HIDDEN, WIDTH))
         for kernel in (self.up, self.down):
             nn.init.normal_(kernel, std=0.02)
-        self.head = nn.Linear(WIDTH, 4)
+        self.last, self.head = nn.LayerNorm(WIDTH, 1e-6), nn.Linear(WIDTH, 4)
 
     def forward(self, x):
         x = self.embed(x)
@@ -50,7 +50,7 @@ class ExpertsTorch(nn.Module):
         shares = torch.zeros(x.shape[0], EXPERTS).scatter(1, chosen, best.softmax(-1))
         y = F.relu(torch.einsum("bd,edh->beh", h, self.up))
         y = torch.einsum("beh,ehd->bed", y, self.down)
-        return self.head(x + torch.einsum("be,bed->bd", shares, y))
+        return self.head(self.last(x + torch.einsum("be,bed->bd", shares, y)))
 
 
 class Experts(nnx.Module):
@@ -60,6 +60,7 @@ class Experts(nnx.Module):
         self.router = nnx.Linear(WIDTH, EXPERTS, use_bias=False, rngs=rngs)
         self.up = nnx.Param(jnp.zeros((EXPERTS, WIDTH, HIDDEN)))
         self.down = nnx.Param(jnp.zeros((EXPERTS, HIDDEN, WIDTH)))
+        self.last = nnx.LayerNorm(WIDTH, rngs=rngs)
         self.head = nnx.Linear(WIDTH, 4, rngs=rngs)
 
     def __call__(self, x):
@@ -70,14 +71,14 @@ class Experts(nnx.Module):
         shares = (weights * jax.nn.one_hot(chosen, EXPERTS)).sum(1)
         y = nnx.relu(jnp.einsum("bd,edh->beh", h, self.up[...]))
         y = jnp.einsum("beh,ehd->bed", y, self.down[...])
-        return self.head(x + jnp.einsum("be,bed->bd", shares, y))
+        return self.head(self.last(x + jnp.einsum("be,bed->bd", shares, y)))
 
 
 def experts_names() -> Names:
     kernels = {"up": same("up"), "down": same("down")}
     router = dense("router", "router", bias=False)
-    ends = dense("embed", "embed"), norm("norm", "norm"), dense("head", "head")
-    return together(kernels, router, *ends)
+    norms = norm("norm", "norm"), norm("last", "last")
+    return together(kernels, router, *norms, dense("embed", "embed"), dense("head", "head"))
 
 
 PATCHES = normals(2, 9, 8)
@@ -170,22 +171,39 @@ class RecommenderTorch(nn.Module):
         return self.top2(F.relu(self.top1(torch.cat([x, products], 1))))
 
 
-class Recommender(linen.Module):
-    @linen.compact
+class Recommender(eqx.Module):
+    """Under torch's names, so that what is measured under the plan's own values is the same."""
+
+    bags: list[eqx.nn.Embedding]
+    bottom1: eqx.nn.Linear
+    bottom2: eqx.nn.Linear
+    top1: eqx.nn.Linear
+    top2: eqx.nn.Linear
+
+    def __init__(self, key) -> None:
+        def linear(n_in, n_out):
+            return eqx.nn.Linear(n_in, n_out, key=key)
+
+        self.bags = [eqx.nn.Embedding(20, WIDTH, key=key) for _ in range(3)]
+        self.bottom1, self.bottom2 = linear(6, 32), linear(32, WIDTH)
+        self.top1, self.top2 = linear(WIDTH + 6, 32), linear(32, 1)
+
     def __call__(self, clicks, facts):
-        x = linen.relu(linen.Dense(32, name="bottom1")(facts))
-        x = linen.relu(linen.Dense(WIDTH, name="bottom2")(x))
-        bags = [linen.Embed(20, WIDTH, name=f"bags_{i}")(clicks[:, i]).mean(1) for i in range(3)]
-        rows = jnp.stack([x, *bags], 1)
+        return jax.vmap(self.one)(clicks, facts)
+
+    def one(self, clicks, facts):
+        relu = jax.nn.relu
+        x = relu(self.bottom2(relu(self.bottom1(facts))))
+        means = [jax.vmap(bag)(ids).mean(0) for bag, ids in zip(self.bags, clicks, strict=True)]
+        rows = jnp.stack([x, *means])
         i, j = np.triu_indices(4, 1)
-        products = jnp.einsum("bnd,bmd->bnm", rows, rows)[:, i, j]
-        x = linen.relu(linen.Dense(32, name="top1")(jnp.concatenate([x, products], 1)))
-        return linen.Dense(1, name="top2")(x)
+        return self.top2(relu(self.top1(jnp.concatenate([x, (rows @ rows.T)[i, j]]))))
 
 
 def recommender_names() -> Names:
-    bags = {f"bags_{i}.embedding": same(f"bags.{i}.weight") for i in range(3)}
-    return together(bags, *(dense(n, n) for n in ("bottom1", "bottom2", "top1", "top2")))
+    layers = ("bottom1", "bottom2", "top1", "top2")
+    bags = (alike(f"bags.{i}", f"bags.{i}", bias=False) for i in range(3))
+    return together(*bags, *(alike(name, name) for name in layers))
 
 
 TWINS = [
@@ -205,9 +223,9 @@ TWINS = [
     ),
     Twin(
         "recommender",
-        "linen",
+        "equinox",
         lambda: (RecommenderTorch(), tensors(CLICKS, FACTS)),
-        lambda: (Recommender(), built_linen(Recommender(), CLICKS, FACTS), CLICKS, FACTS),
+        lambda: (built_equinox(lambda: Recommender(jax.random.key(0))), CLICKS, FACTS),
         recommender_names,
     ),
 ]

@@ -1,10 +1,14 @@
-"""Graphs and sets."""
+"""Graphs and sets.
+
+Signals that are summed over neighbours are measured, under the plan's own values. Those follow from
+names and layouts, so that these twins store the same arrays under the same names.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import haiku as hk
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from jax_twins.twin import Names, Twin, affine, generator, normals, tensors, together
-from jax_twins.values import built_haiku
+from jax_twins.twin import Names, Twin, alike, generator, normals, tensors, together
+from jax_twins.values import built_equinox
 
 NODES = normals(10, 8)
 
@@ -43,20 +47,22 @@ class GraphTorch(nn.Module):
         return self.head(x)
 
 
-def graph(x, links):
-    for i in range(2):
-        x = jax.nn.relu(links @ hk.Linear(16, name=f"layers_{i}")(x))
-    return hk.Linear(3, name="head")(x)
+class Graph(eqx.Module):
+    layers: list[eqx.nn.Linear]
+    head: eqx.nn.Linear
 
+    def __init__(self, key) -> None:
+        self.layers = [eqx.nn.Linear(n_in, 16, key=key) for n_in in (8, 16)]
+        self.head = eqx.nn.Linear(16, 3, key=key)
 
-def graph_jax() -> tuple[Any, ...]:
-    transformed = hk.transform(graph)
-    return transformed, built_haiku(transformed, NODES, LINKS), NODES, LINKS
+    def __call__(self, x, links):
+        for layer in self.layers:
+            x = jax.nn.relu(links @ jax.vmap(layer)(x))
+        return jax.vmap(self.head)(x)
 
 
 def graph_names() -> Names:
-    layers = (affine(f"layers_{i}", f"layers.{i}") for i in range(2))
-    return together(*layers, affine("head", "head"))
+    return together(*(alike(name, name) for name in ("layers.0", "layers.1", "head")))
 
 
 POINTS = normals(12, 3)
@@ -79,7 +85,7 @@ class SetsTorch(nn.Module):
 
 def sets(params, points, owners):
     def layer(name, x):
-        return x @ params[name]["w"] + params[name]["b"]
+        return x @ params[name]["weight"].T + params[name]["bias"]
 
     x = jax.nn.relu(layer("each2", jax.nn.relu(layer("each1", points))))
     x = jax.ops.segment_sum(x, owners, num_segments=4)
@@ -90,20 +96,23 @@ SIZES = {"each1": (3, 16), "each2": (16, 16), "all1": (16, 16), "all2": (16, 2)}
 
 
 def sets_jax() -> tuple[Any, ...]:
-    params = {name: {"w": jnp.zeros(size), "b": jnp.zeros(size[1])} for name, size in SIZES.items()}
+    params = {
+        name: {"weight": jnp.zeros((n_out, n_in)), "bias": jnp.zeros(n_out)}
+        for name, (n_in, n_out) in SIZES.items()
+    }
     return sets, params, POINTS, OWNERS
 
 
 def sets_names() -> Names:
-    return together(*(affine(name, name) for name in SIZES))
+    return together(*(alike(name, name) for name in SIZES))
 
 
 TWINS = [
     Twin(
         "graph network",
-        "haiku",
+        "equinox",
         lambda: (GraphTorch(), tensors(NODES, LINKS)),
-        graph_jax,
+        lambda: (built_equinox(lambda: Graph(jax.random.key(0))), NODES, LINKS),
         graph_names,
     ),
     Twin(
