@@ -16,6 +16,8 @@ from isoinit._reading.graph import SUMS, Graph, Op
 from isoinit._reading.pointwise import feeding, following
 from isoinit._reading.scores import makes_scores
 
+FAR_SCORES = 12  # operations: scores may be capped, masked and rearranged before their softmax
+
 
 @dataclass(frozen=True)
 class Generator:
@@ -49,7 +51,7 @@ def generators(graph: Graph) -> list[Generator]:
     """
     straight, bent, single = (dict[int, Generator]() for _ in range(3))
     for op in reversed(graph.ops):
-        sides = [] if makes_scores(graph, op) else list(factors(graph, op))
+        sides = [] if makes_scores(graph, op, FAR_SCORES) else list(factors(graph, op))
         for factor, other in zip(sides, sides[::-1], strict=True):
             for maker, made in reached(graph, factor):
                 if generates(graph, maker, made):

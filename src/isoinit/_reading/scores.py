@@ -25,10 +25,10 @@ ENDS = LOSSES | frozenset(
 NEAR = 4  # operations between a product and the softmax of it: a scale, a mask, moves
 
 
-def makes_scores(graph: Graph, op: Op) -> bool:
-    """Return whether a softmax reads what an operation makes, perhaps after other small steps."""
+def makes_scores(graph: Graph, op: Op, steps: int = NEAR) -> bool:
+    """Return whether a softmax reads what an operation makes, at most some other steps behind it."""
     waiting = list(op.outputs)
-    for _ in range(NEAR):
+    for _ in range(steps):
         readers = [reader for value in waiting for reader in graph.consumers.get(value, [])]
         if any("softmax" in reader.name for reader in readers):
             return True

@@ -166,9 +166,11 @@ def _scaled_skip(graph: Graph, op: Op) -> Found:
 
 
 def skip_scale(graph: Graph, join: Join) -> float:
-    """What the skip of a residual sum is multiplied by."""
+    """What the skip of a residual sum is multiplied by, and its branch is not."""
     skips = [value for value in join.op.inputs if graph.trunk(value) == join.start]
     scale, value = 1.0, skips[0] if skips else join.start
+    if value != join.start and graph.depends(join.branch, on=value):
+        return 1.0  # the stream itself is, as embeddings are
     while value != join.start and (op := graph.producers.get(value)) is not None:
         if op.replay is not None:
             scale *= float(np.ravel(op.play([np.ones(1)])[0])[0])

@@ -153,6 +153,9 @@ def _stacked(walk: Walk, rows: Sequence[Held], shape: tuple[int, ...], dtype: An
             return np.stack([constants.values(row) for row in rows])  # type: ignore[arg-type]
 
         return Known(make, shape, constants.is_float(dtype))
+    views = [row for row in rows if isinstance(row, Parameter)]
+    if len(views) == len(rows):  # what a loop only hands on: the parameters of its layers
+        return Joined(tuple(viewed(row, row.view[None]) for row in views), 0)
     values = [walk.recorder.number(row) for row in rows if not isinstance(row, Known)]
     detail = Detail(dims=(0,))
     return Signal(walk.recorder.add("stack", "other", values, shape, detail=detail))

@@ -141,6 +141,24 @@ def side_by_side(recorder: Recorder, eqn: Equation) -> list[Held]:
     return [Signal(made)]
 
 
+def stacked(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a stack along a new axis: parameters in it stand beside the signal."""
+    weights = [held for held in eqn.operands if isinstance(held, WEIGHTS)]
+    uses = [use for weight in weights for use in recorder.uses(weight, "token")]
+    others = [held for held in eqn.operands if not isinstance(held, WEIGHTS)]
+    values = [source for held in others if (source := recorder.source(held)) is not None]
+    dims = Detail(dims=(int(eqn.params["axis"]),))
+    return [Signal(recorder.add("stack", "other", values, eqn.shapes[0], uses, detail=dims))]
+
+
+def unstacked(recorder: Recorder, eqn: Equation) -> list[Held]:
+    """Read a signal as one for each place of an axis."""
+    value, axis = recorder.number(eqn.operands[0]), int(eqn.params["axis"])
+    rank = len(recorder.sizes[value])
+    axes = Detail(axes=tuple((a,) for a in range(rank) if a != axis))
+    return [Signal(n) for n in recorder.several("unbind", "move", [value], eqn.shapes, detail=axes)]
+
+
 def padded(recorder: Recorder, eqn: Equation) -> list[Held]:
     """Read padding, of which the share that is the input's is known where it pads with zeros."""
     value = recorder.number(eqn.operands[0])

@@ -61,6 +61,13 @@ def made(eqn: Equation) -> list[Held] | None:
         flat = _side_by_side(weights, int(eqn.params["dimension"]))
         if flat is not None:
             return [flat]
+    if eqn.name == "stack" and all(isinstance(w, Parameter) for w in eqn.operands):
+        axis = int(eqn.params["axis"])
+        views = [
+            viewed(w, np.expand_dims(w.view, axis)) for w in weights if isinstance(w, Parameter)
+        ]
+        if all(view.exact for view in views) and len({v.name for v in views}) == len(views):
+            return [Joined(tuple(views), axis)]
     zero = any(_is_zero(held) for held in eqn.operands)
     if eqn.name in LAYERS and len(weights) < len(eqn.operands):
         return [constants.held(np.zeros(eqn.shapes[0], np.float32))] if zero else None

@@ -105,6 +105,7 @@ def _mapped(
     # The weight stands first, so its axes come before those of the signal: they belong last.
     turned = (*range(shared), *range(shared + len(free), count), *range(shared, shared + len(free)))
     inner = recorder.add(name, "map", values, [shape[axis] for axis in turned], uses, detail=detail)
+    recorder.gives(inner, recorder.maker[inner], range(count - len(free), count))
     back = [turned.index(axis) for axis in range(count)]
     axes = Detail(axes=tuple((axis,) for axis in back))
     made = recorder.add("permute", "move", [inner], shape, detail=axes)

@@ -55,6 +55,7 @@ class Recorder:
         self.out_axes: dict[int, tuple[Op, frozenset[int]]] = {}  # of what a layer gave, its units'
         self.joined: dict[int, tuple[int, tuple[Held, ...]]] = {}  # what stands side by side
         self.centred: set[int] = set()  # values that a running mean was taken away from
+        self.turned_from: dict[int, int] = {}  # what a value is, with its axes in another order
         self.read: set[int] = set()  # the values that an operation reads
         self.data: set[int] = set()  # what is made of the example's integers alone
 
@@ -107,7 +108,8 @@ class Recorder:
             played.pull,
         )
         self.ops.append(op)
-        self.read.update(inputs)
+        if name != "permute":  # turned, a value is still the same
+            self.read.update(self.turned_from.get(value, value) for value in inputs)
         self.maker.update(dict.fromkeys(outputs, op))
         if inputs and not uses and set(inputs) <= self.data:
             self.data.update(outputs)
@@ -175,6 +177,7 @@ class Recorder:
                 return source
         axes = Detail(axes=tuple((axis,) for axis in order))
         turned = self.add("permute", "move", [source], [size[a] for a in order], detail=axes)
+        self.turned_from[turned] = self.turned_from.get(source, source)
         if value in self.out_axes:
             op, units = self.out_axes[value]
             before = order if source == value else [made.detail.axes.index((a,)) for a in order]  # type: ignore[union-attr]
@@ -349,7 +352,7 @@ class Recorder:
     ) -> bool:
         if value not in self.out_axes or self.sizes[value] != tuple(shape):
             return False
-        if value in self.read and not joined:
+        if self.turned_from.get(value, value) in self.read and not joined:
             return False
         op, axes = self.out_axes[value]
         if any(use.slot == "bias" for use in self.ops[op.index].uses):

@@ -43,11 +43,17 @@ def _split(view: View, params: Mapping[str, Any]) -> list[View]:
     return list(np.split(view, cuts, int(params["axis"])))
 
 
+def _unstack(view: View, params: Mapping[str, Any]) -> list[View]:
+    moved = np.moveaxis(view, int(params["axis"]), 0)
+    return [moved[index] for index in range(len(moved))]
+
+
 VIEWS: dict[str, Callable[[View, Mapping[str, Any]], list[View] | None]] = {
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
     "slice": _slice,
     "split": _split,
+    "unstack": _unstack,
     "transpose": lambda view, params: [view.transpose(params["permutation"])],
     "squeeze": lambda view, params: [np.squeeze(view, tuple(int(d) for d in params["dimensions"]))],
     "expand_dims": lambda view, params: [np.expand_dims(view, tuple(params["dimensions"]))],
