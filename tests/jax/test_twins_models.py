@@ -1,5 +1,7 @@
 """Both twins are the same function, of the same parameters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ for library in ("flax", "equinox", "haiku"):
     pytest.importorskip(library)
 
 from jax_twins import TWINS  # noqa: E402
+from jax_twins.twin import together  # noqa: E402
 from jax_twins.values import parameters, run  # noqa: E402
 
 
@@ -21,9 +24,8 @@ def drawn(model):
     return {name: p.detach().numpy() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_same_function(name):
-    twin = TWINS[name]
+def outputs(twin):
+    """What both twins give for one batch, with the same values as parameters."""
     model, batch = twin.build_torch()
     values = drawn(model)
     arguments, sources = twin.build_jax(), twin.names()
@@ -37,7 +39,28 @@ def test_same_function(name):
     assert {name: array.shape for name, array in copied.items()} == shapes
     with torch.no_grad():
         expected = model(*batch).numpy()
-    found = twin.output(run(arguments, copied))
+    return expected, twin.output(run(arguments, copied))
+
+
+def apart(expected, found):
+    """The largest difference, relative to the largest output."""
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_same_function(name):
+    expected, found = outputs(TWINS[name])
     assert found.shape == expected.shape
     assert np.ptp(expected, axis=0).max() > 1e-3  # it depends on the input
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert apart(expected, found) < 1e-4
+
+
+def test_another_function_is_noticed():
+    other = replace(TWINS["mlp relu"], build_torch=TWINS["mlp tanh"].build_torch)
+    assert apart(*outputs(other)) > 0.1
+
+
+def test_a_parameter_has_one_source():
+    names = TWINS["mlp relu"].names()
+    with pytest.raises(ValueError, match=r"two sources: \['head.bias', "):
+        together(names, names)

@@ -14,6 +14,7 @@ from jax_twins import (
     gemma,
     images,
     llama,
+    loops,
     recurrent,
     routed,
     sets,
@@ -33,6 +34,7 @@ ROOMS = (
     gemma,
     encoders,
     recurrent,
+    loops,
     routed,
     sets,
 )

@@ -29,7 +29,7 @@ from jax_twins.twin import (
     tokens,
     turned,
 )
-from jax_twins.values import built_linen, built_nnx
+from jax_twins.values import blank, built_linen, built_nnx
 
 VOCABULARY, LENGTH, WIDTH, HEADS, DEPTH = 40, 12, 32, 4, 3
 IDS = tokens(2, LENGTH, below=VOCABULARY)
@@ -170,19 +170,19 @@ def scanned_jax() -> tuple[Any, ...]:
     sizes = {"q": (1, 1), "k": (1, 1), "v": (1, 1), "out": (1, 1), "up": (1, 4), "down": (4, 1)}
     blocks: dict[str, Any] = {
         name: {
-            "kernel": jnp.zeros((DEPTH, n_in * WIDTH, n_out * WIDTH)),
-            "bias": jnp.zeros((DEPTH, n_out * WIDTH)),
+            "kernel": blank(DEPTH, n_in * WIDTH, n_out * WIDTH),
+            "bias": blank(DEPTH, n_out * WIDTH),
         }
         for name, (n_in, n_out) in sizes.items()
     }
     for name in ("norm1", "norm2"):
-        blocks[name] = {kind: jnp.zeros((DEPTH, WIDTH)) for kind in ("scale", "bias")}
+        blocks[name] = {kind: blank(DEPTH, WIDTH) for kind in ("scale", "bias")}
     params = {
-        "embed": jnp.zeros((VOCABULARY, WIDTH)),
-        "places": jnp.zeros((LENGTH, WIDTH)),
+        "embed": blank(VOCABULARY, WIDTH),
+        "places": blank(LENGTH, WIDTH),
         "blocks": blocks,
-        "norm": {"scale": jnp.zeros(WIDTH), "bias": jnp.zeros(WIDTH)},
-        "head": jnp.zeros((WIDTH, VOCABULARY)),
+        "norm": {"scale": blank(WIDTH), "bias": blank(WIDTH)},
+        "head": blank(WIDTH, VOCABULARY),
     }
     return scanned, params, IDS
 

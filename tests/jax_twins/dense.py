@@ -15,7 +15,7 @@ from flax import linen, nnx
 from torch import nn
 
 from jax_twins.twin import Names, Twin, affine, alike, dense, normals, tensors, together
-from jax_twins.values import built_equinox, built_haiku, built_linen, built_nnx
+from jax_twins.values import blank, built_equinox, built_haiku, built_linen, built_nnx
 
 X = normals(8, 16)
 
@@ -168,7 +168,7 @@ def autoencoder(params, x):
 
 def autoencoder_jax() -> tuple[Any, ...]:
     sizes = [16, 32, 4, 32, 16]
-    params = [{"w": jnp.zeros((a, b)), "b": jnp.zeros(b)} for a, b in pairwise(sizes)]
+    params = [{"w": blank(a, b), "b": blank(b)} for a, b in pairwise(sizes)]
     return autoencoder, params, X
 
 

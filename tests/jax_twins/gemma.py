@@ -26,7 +26,7 @@ from jax_twins.twin import (
     tokens,
     turned,
 )
-from jax_twins.values import built_linen
+from jax_twins.values import blank, built_linen
 
 WIDTH, HEADS, HIDDEN, DEPTH = 32, 4, 48, 2
 SIZE = WIDTH // HEADS
@@ -168,10 +168,10 @@ def side_by_side(params, x):
 
 def side_by_side_jax() -> tuple[Any, ...]:
     params: dict[str, Any] = {
-        name: {"w": jnp.zeros((WIDTH, n_out)), "b": jnp.zeros(n_out)}
+        name: {"w": blank(WIDTH, n_out), "b": blank(n_out)}
         for name, n_out in (("qkv", 3 * WIDTH), ("out", WIDTH), ("head", 4))
     }
-    params |= {"scale": jnp.zeros(WIDTH), "shift": jnp.zeros(WIDTH)}
+    params |= {"scale": blank(WIDTH), "shift": blank(WIDTH)}
     return side_by_side, params, X
 
 

@@ -29,7 +29,7 @@ from jax_twins.twin import (
     together,
     tokens,
 )
-from jax_twins.values import built_equinox, built_linen
+from jax_twins.values import blank, built_equinox, built_linen
 
 WIDTH, HEADS, GROUPS, LENGTH, DEPTH = 32, 4, 2, 12, 2
 SIZE = WIDTH // HEADS
@@ -201,10 +201,10 @@ def einsum(params, x):
 
 
 def einsum_jax() -> tuple[Any, ...]:
-    layers = [{name: jnp.zeros((WIDTH, HEADS, SIZE)) for name in "qkv"} for _ in range(2)]
+    layers = [{name: blank(WIDTH, HEADS, SIZE) for name in "qkv"} for _ in range(2)]
     for layer in layers:
-        layer["out"] = jnp.zeros((HEADS, SIZE, WIDTH))
-    head = {"w": jnp.zeros((WIDTH, 4)), "b": jnp.zeros(4)}
+        layer["out"] = blank(HEADS, SIZE, WIDTH)
+    head = {"w": blank(WIDTH, 4), "b": blank(4)}
     return einsum, {"layers": layers, "head": head}, SEQUENCES
 
 

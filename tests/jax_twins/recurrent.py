@@ -26,7 +26,7 @@ from jax_twins.twin import (
     together,
     turned,
 )
-from jax_twins.values import built_equinox, built_haiku, built_linen, built_nnx
+from jax_twins.values import blank, built_equinox, built_haiku, built_linen, built_nnx
 
 SIZE, HIDDEN = 8, 16
 SEQUENCES = normals(4, 10, SIZE)
@@ -197,10 +197,10 @@ def rnn(params, x):
 
 def rnn_jax() -> tuple[Any, ...]:
     params = {
-        "wx": jnp.zeros((SIZE, HIDDEN)),
-        "wh": jnp.zeros((HIDDEN, HIDDEN)),
-        "b": jnp.zeros(HIDDEN),
-        "head": {"w": jnp.zeros((HIDDEN, 4)), "b": jnp.zeros(4)},
+        "wx": blank(SIZE, HIDDEN),
+        "wh": blank(HIDDEN, HIDDEN),
+        "b": blank(HIDDEN),
+        "head": {"w": blank(HIDDEN, 4), "b": blank(4)},
     }
     return rnn, params, SEQUENCES
 

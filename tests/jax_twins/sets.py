@@ -10,14 +10,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from jax_twins.twin import Names, Twin, alike, generator, normals, tensors, together
-from jax_twins.values import built_equinox
+from jax_twins.values import blank, built_equinox
 
 NODES = normals(10, 8)
 
@@ -97,7 +96,7 @@ SIZES = {"each1": (3, 16), "each2": (16, 16), "all1": (16, 16), "all2": (16, 2)}
 
 def sets_jax() -> tuple[Any, ...]:
     params = {
-        name: {"weight": jnp.zeros((n_out, n_in)), "bias": jnp.zeros(n_out)}
+        name: {"weight": blank(n_out, n_in), "bias": blank(n_out)}
         for name, (n_in, n_out) in SIZES.items()
     }
     return sets, params, POINTS, OWNERS

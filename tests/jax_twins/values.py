@@ -33,13 +33,23 @@ def zeros(tree: Any) -> Any:
     return jax.tree_util.tree_map(value, tree)
 
 
+def blank(*shape: int) -> jax.Array:
+    """Return zeros; unlike `jnp.zeros`, without a compilation for each shape."""
+    return jnp.asarray(np.zeros(shape, np.float32))
+
+
+def ones_like(array: jax.Array) -> jax.Array:
+    """Return ones without a compilation."""
+    return jnp.asarray(np.ones(array.shape, array.dtype))
+
+
 def built_nnx(make: Callable[[], nnx.Module]) -> nnx.Module:
     """Build a Flax NNX module with zeros for parameters, and ones for running variances."""
     graph, state = nnx.split(nnx.eval_shape(make))
     values = []
     for path, variable in nnx.to_flat_state(state):
         value = zeros(variable.get_value())
-        values.append((path, variable.replace(value + 1 if path[-1] == "var" else value)))
+        values.append((path, variable.replace(ones_like(value) if path[-1] == "var" else value)))
     return nnx.merge(graph, nnx.from_flat_state(values))
 
 
@@ -48,7 +58,7 @@ def built_linen(module: linen.Module, *inputs: Any) -> dict[str, Any]:
     variables = zeros(jax.eval_shape(module.init, jax.random.key(0), *inputs))
 
     def value(path: Any, leaf: Any) -> Any:
-        return leaf + 1 if _spelled(path).endswith(".var") else leaf
+        return ones_like(leaf) if _spelled(path).endswith(".var") else leaf
 
     return jax.tree_util.tree_map_with_path(value, variables)
 

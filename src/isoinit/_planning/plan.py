@@ -41,7 +41,7 @@ class Plan(Readable):
         entries: what each parameter gets, by name.
         aliases: for each further name of a tied parameter, the name of its entry.
         method: the method or recipe that the plan was made with.
-        how: how the model was read: "fake", "real" or "structure".
+        how: how the model was read: "fake", "real" or "structure"; "jaxpr" of a model of JAX.
         notes: what is doubtful about the plan as a whole.
         emptied: the buffers that were on the meta device when the plan was made. They belong to
             the modules of that model, so they are neither saved nor compared.

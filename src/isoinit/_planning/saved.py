@@ -16,7 +16,7 @@ from isoinit.errors import ArgumentError, PlanError
 FORMAT = Format(
     "format", "isoinit plan", 1, "plan", "make the plan again, or use the isoinit that wrote it"
 )
-HOW = ("fake", "real", "structure")
+HOW = ("fake", "real", "structure", "jaxpr")
 FIELDS = {
     **dict.fromkeys(FORMAT.header, Any),
     "method": str,

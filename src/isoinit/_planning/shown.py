@@ -24,6 +24,7 @@ READ = {  # what `how` says, in words
     "fake": "its own forward, on fake tensors",
     "real": "its own forward, on the example",
     "structure": "its modules",
+    "jaxpr": "its jaxpr",
 }
 
 

@@ -26,6 +26,7 @@ HOW = {
     "fake": "run on fake tensors",
     "real": "run on the example",
     "structure": "a guess from its modules, not run",
+    "jaxpr": "traced by JAX",
 }
 SIGNS = {"add": " + ", "sub": " - ", "mul": " · ", "div": " / "}
 TIMES = (" · ", " / ")

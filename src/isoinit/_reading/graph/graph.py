@@ -59,7 +59,8 @@ class Graph(Dataflow):
         sizes: the shape of every value.
         shapes: the shape of every parameter, by name.
         outputs: the values that the model returns.
-        how: "fake" (run on fake tensors), "real" (run on the example) or "structure" (not run).
+        how: "fake" (run on fake tensors), "real" (run on the example), "structure" (not run) or
+            "jaxpr" (traced by JAX).
         aliases: other names of tied parameters, and the name that each stands for.
         given: the moments of the example's own tensors, and of buffers that take their place, by the
             number of their value.
