@@ -154,7 +154,7 @@ def _of_extreme(array: Values, made: Values, sent: Values) -> Values | None:
 
 
 def _of_cumlogsumexp(array: Values, made: Values, sent: Values) -> Values:
-    """Return sums of sent·exp(x - made) from each place on, by logarithms, so that none overflows."""
+    """Return sums of sent·exp(x - made) from each place on, by logarithms: no exp overflows."""
     sides = []
     for side in (np.maximum(sent, 0), np.maximum(-sent, 0)):
         logs = np.flip(np.log(side) - made, -1)

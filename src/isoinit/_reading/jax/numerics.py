@@ -87,14 +87,16 @@ def pull(
     ]
     if any(one.shape != gradient.shape for one, gradient in zip(known, full, strict=True)):
         raise ReplayError("was sent gradients of another shape than its results")
-    with np.errstate(all="ignore"):
-        smooth = any(one.dtype.kind in "fc" for one in known)
-        asked = [
-            smooth and by and array.dtype.kind in "fc"
-            for by, array in zip(wanted or [True] * len(given), given, strict=True)
-        ]
-        found = _pulled(primitive_name, params, given, known, full, asked)
-    return [np.array(one, np.float64, order="C") for one in found]
+    smooth = any(one.dtype.kind in "fc" for one in known)
+    asked = [
+        smooth and by and array.dtype.kind in "fc"
+        for by, array in zip(wanted or [True] * len(given), given, strict=True)
+    ]
+    found = _pulled(primitive_name, params, given, known, full, asked)
+    return [
+        np.array(one, np.float64, order="C") if by else np.zeros(array.shape)
+        for one, by, array in zip(found, asked, given, strict=True)
+    ]
 
 
 def recorded(arrays: Sequence[Any], dtypes: Sequence[Any] = ()) -> list[Values]:
@@ -127,34 +129,27 @@ def _pulled(
     made: Sequence[Values],
     sent: Sequence[Values],
     wanted: Sequence[bool],
-) -> list[Values]:
-    """Return the gradients by the wanted arrays, and zeros by others."""
+) -> Sequence[Values]:
+    """Return the gradients by the wanted arrays, and anything for the others."""
     if not any(wanted):
-        return [np.zeros(array.shape) for array in given]
+        return given
     if any(np.iscomplexobj(array) for array in (*given, *made)):
         raise ReplayError("has no gradient here: computes with complex numbers")
-    if name in along_axes.NAMES:
-        found = along_axes.gradients(name, params, given, made[0], sent)
-        if found is not None:
-            return [
-                one if asked else np.zeros(one.shape)
-                for one, asked in zip(found, wanted, strict=True)
+    if name in elementwise.SAME and name not in gradients.JUMPS:
+        return sent
+    with np.errstate(all="ignore"):
+        if name in along_axes.NAMES:
+            if found := along_axes.gradients(name, params, given, made[0], sent):
+                return found
+        elif gradients.knows(name, wanted):
+            slopes = [
+                gradients.derivative(name, params, given, made[0], place) if by else 0.0
+                for place, by in enumerate(wanted)
             ]
-    elif name in elementwise.SAME and name not in gradients.JUMPS:
-        return [
-            one if asked else np.zeros(one.shape) for one, asked in zip(sent, wanted, strict=True)
-        ]
-    elif gradients.knows(name, wanted):
-        return [
-            _times(sent[0], gradients.derivative(name, params, given, made[0], place), array)
-            if wanted[place]
-            else np.zeros(array.shape)
-            for place, array in enumerate(given)
-        ]
-    found = by_jax.gradients(name, params, given, wanted, sent[0])
+            return [
+                gradients.summed_to(np.multiply(sent[0], slope), array.shape)
+                for slope, array in zip(slopes, given, strict=True)
+            ]
+        found = by_jax.gradients(name, params, given, wanted, sent[0])
     shapes = [array.shape for array in given]
     return [gradients.summed_to(one, to) for one, to in zip(found, shapes, strict=True)]
-
-
-def _times(sent: Values, derivative: Any, array: Values) -> Values:
-    return gradients.summed_to(np.multiply(sent, derivative), array.shape)

@@ -32,7 +32,11 @@ NOT_PLAYED = Played()
 
 
 def played(
-    name: str, params: Mapping[str, Any], operands: Sequence[Held], numbers: Sequence[int]
+    name: str,
+    params: Mapping[str, Any],
+    operands: Sequence[Held],
+    numbers: Sequence[int],
+    dtypes: Sequence[Any] = (),
 ) -> Played:
     """Return one equation as a function of arrays.
 
@@ -41,6 +45,7 @@ def played(
         params: its parameters.
         operands: what it reads: signals and constants.
         numbers: the numbers of the signals, in the order in which arrays will be given.
+        dtypes: the types of the operands; by default those of the arrays.
     """
     places: list[Given | Values] = []
     rows: list[Array] = []
@@ -59,7 +64,7 @@ def played(
                 places.append(one)
         except ReplayError as refusal:
             return Played(why=f"reads {refusal}")
-    made = Replayed([Step(name, params, tuple(places))])
+    made = Replayed([Step(name, params, tuple(places), tuple(dtypes))])
     if rows:
         why = "reads a constant tensor of several values"
         return Played(mixed=Mixed(made, tuple(rows), made.pull), why=why)

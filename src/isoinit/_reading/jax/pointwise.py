@@ -44,7 +44,7 @@ def pointwise(recorder: Recorder, eqn: Equation) -> list[Held]:
     uses = [use for weight in weights for use in recorder.uses(weight, slot)]
     how = Played(why="uses parameters")
     if not uses:
-        how = played(eqn.name, eqn.params, operands, numbers)
+        how = played(eqn.name, eqn.params, operands, numbers, eqn.read)
     tables = [one for one in known if constants.one_number(one) is None]
     of_state = bool(known) and all(held.state for held in known)
     detail = constants.detail_of(name, tables) if name in ("add", "sub", "mul", "div") else Detail()

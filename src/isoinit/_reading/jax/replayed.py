@@ -73,7 +73,7 @@ class Replayed:
     """
 
     def __init__(self, steps: Sequence[Step], results: Sequence[Earlier] = ()) -> None:
-        self._steps, self._results = tuple(steps), tuple(results)
+        self.steps, self._results = tuple(steps), tuple(results)
 
     def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """Return what the equations make of arrays.
@@ -98,7 +98,7 @@ class Replayed:
             raise ReplayError("does not give one number for each of its inputs")
         sent: dict[Given | Earlier, Values] = {end: gradient}
         for number in reversed(range(end.step + 1)):
-            step = self._steps[number]
+            step = self.steps[number]
             ends = [sent.get(Earlier(number, at)) for at in range(len(made[number]))]
             if all(one is None for one in ends):
                 continue
@@ -115,7 +115,7 @@ class Replayed:
     def _run(self, arrays: Sequence[Array]) -> list[list[Values]]:
         """Return what each step makes."""
         made: list[list[Values]] = []
-        for step in self._steps:
+        for step in self.steps:
             read = _read(step, arrays, made)
             made.append(numerics.replay(step.primitive, step.params, read, step.dtypes))
         return made
