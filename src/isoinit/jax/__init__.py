@@ -14,12 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoinit.jax.checkpoints import write_checkpoint
     from isoinit.jax.verbs import init, plan
 
-_ROOMS = {"verbs": "init plan"}
+_ROOMS = {"checkpoints": "write_checkpoint", "verbs": "init plan"}
 _HOMES = {name: f"isoinit.jax.{room}" for room, names in _ROOMS.items() for name in names.split()}
 
-__all__ = ["init", "plan"]
+__all__ = ["init", "plan", "write_checkpoint"]
 
 if not TYPE_CHECKING:
 
