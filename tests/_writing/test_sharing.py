@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import isoinit
+from isoinit._writing.apply import fill_parameters
 from isoinit.errors import ArgumentError, PlanError
 
 SEED = 3
@@ -139,7 +140,7 @@ def test_what_is_kept_may_share_memory():
 def test_fill_refuses_too():
     model = overlapping("cpu")
     with pytest.raises(PlanError, match="memory in common"):
-        planned(model).fill(dict(model.named_parameters()), SEED)
+        fill_parameters(planned(model).entries, dict(model.named_parameters()), SEED)
 
 
 def test_a_buffer_over_a_parameter_is_stored_with_it(tmp_path):

@@ -150,6 +150,8 @@ def _scaled_skip(graph: Graph, op: Op) -> Found:
     join = graph.joins.get(op.index)
     if join is None or skip_scale(graph, join) < 1.01:
         return
+    if any(v != join.start and graph.depends(join.branch, on=v) for v in _skips(graph, join)):
+        return  # the stream itself is scaled, as embeddings are, and not the skip alone
     if not any(reader.index in graph.norms for reader in graph.consumers.get(op.outputs[0], [])):
         return
     motif = Motif("scaled skip", graph.branches[join.stream])
@@ -165,12 +167,15 @@ def _scaled_skip(graph: Graph, op: Op) -> Found:
         waiting.extend(maker.inputs[2:] if scores else maker.inputs)
 
 
+def _skips(graph: Graph, join: Join) -> list[int]:
+    """The sides of a residual sum that hold its stream."""
+    return [value for value in join.op.inputs if graph.trunk(value) == join.start]
+
+
 def skip_scale(graph: Graph, join: Join) -> float:
-    """What the skip of a residual sum is multiplied by, and its branch is not."""
-    skips = [value for value in join.op.inputs if graph.trunk(value) == join.start]
+    """What the skip of a residual sum is multiplied by."""
+    skips = _skips(graph, join)
     scale, value = 1.0, skips[0] if skips else join.start
-    if value != join.start and graph.depends(join.branch, on=value):
-        return 1.0  # the stream itself is, as embeddings are
     while value != join.start and (op := graph.producers.get(value)) is not None:
         if op.replay is not None:
             scale *= float(np.ravel(op.play([np.ones(1)])[0])[0])
