@@ -161,6 +161,13 @@ def test_an_apply_that_does_not_trace_is_quoted():
         ij.plan(apply, shapes(w=(16, 16)), X)
 
 
+def test_apply_is_for_torch():
+    tree = shapes(w=(16, 4))
+    plan = ij.plan(lambda p, x: x @ p["w"], tree, X)
+    with pytest.raises(isoinit.errors.ArgumentError, match=r"model is a dict; .* plan\.fill"):
+        plan.apply(tree)
+
+
 def test_it_needs_no_torch_and_no_memory_for_parameters():
     program = """
 import resource, sys, time

@@ -40,7 +40,7 @@ from isoinit._writing.refusals import (
 from isoinit._writing.seeds import offered_seed
 from isoinit._writing.sharing import refuse_shared
 from isoinit._writing.stored import Given, parameters_in, stored
-from isoinit.errors import Interrupted, IsoinitError, IsoinitWarning, PlanError
+from isoinit.errors import ArgumentError, Interrupted, IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
 Parts = Mapping[str, tuple[Entry, Held]]
@@ -107,6 +107,11 @@ def apply(
 
     `asked` gives the names of the only entries to fill.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; expected a torch.nn.Module. The parameters of a "
+            "JAX model are filled by plan.fill(params), which returns a new tree"
+        )
     with alone():
         held, tied = held_parameters(model)
 
