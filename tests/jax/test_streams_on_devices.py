@@ -1,0 +1,99 @@
+"""Eight devices make the same numbers, each its own shard; and JAX's x64 mode changes nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("jax")
+
+DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+import isoinit
+from isoinit.initializers.scale import fans
+from isoinit.jax.streams import in_graph, normal
+
+assert len(jax.devices()) == 8
+mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("x", "y"))
+shape = (256, 96)
+layout = fans.contraction(shape, in_=[0], out=[1])
+cases = [(isoinit.HeNormal(), "float32"), (isoinit.TruncatedNormal(0.1, 0.02), "bfloat16")]
+for initializer, dtype in cases:
+    expected = np.empty(shape, jnp.dtype(dtype))
+    isoinit.fill_slice(expected, initializer, "w", shape, (), 1, layout=layout)
+    for spec in (P("x", "y"), P(None, "x"), P("x"), P(("x", "y")), P()):
+        sharding = NamedSharding(mesh, spec)
+        make = in_graph(initializer, layout, "w", 1, dtype, sharding=sharding)
+        found = make()
+        assert found.sharding.is_equivalent_to(sharding, 2), spec
+        assert np.asarray(found).tobytes() == expected.tobytes(), spec
+
+# Inside a program of one's own: no device computes more than its shard, nor waits for another.
+sharding = NamedSharding(mesh, P("x", "y"))
+program = jax.jit(lambda: normal("w", shape, seed=1), out_shardings=sharding).lower().compile()
+text = program.as_text()
+assert "[64,48]" in text and "[256,96]" not in text
+assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "permute"))
+expected = np.empty(shape, np.float32)
+isoinit.fill_slice(expected, isoinit.Normal(), "w", shape, (), 1)
+assert np.asarray(program()).tobytes() == expected.tobytes()
+
+# Under shard_map, a device says itself where its part begins.
+def shard():
+    start = jax.lax.axis_index("x") * 64, jax.lax.axis_index("y") * 48
+    return normal("w", shape, seed=1, start=start, sizes=(64, 48))
+
+mapped = jax.jit(jax.shard_map(shard, mesh=mesh, in_specs=(), out_specs=P("x", "y")))
+assert np.asarray(mapped()).tobytes() == expected.tobytes()
+
+# An axis that the devices do not divide: JAX pads within the program.
+uneven = jax.jit(lambda: jax.lax.with_sharding_constraint(
+    normal("w", (250, 7), seed=1), NamedSharding(mesh, P("x", "y"))
+))
+expected = np.empty((250, 7), np.float32)
+isoinit.fill_slice(expected, isoinit.Normal(), "w", (250, 7), (), 1)
+assert np.asarray(uneven()).tobytes() == expected.tobytes()
+print("done")
+"""
+
+WIDE = """
+import jax, jax.numpy as jnp, numpy as np
+import isoinit
+from isoinit.jax.rehearsal import exact_on
+from isoinit.jax.streams import normal, uniform
+
+assert jnp.zeros(1).dtype == "float64"
+assert exact_on(jax.devices()[0], "float64")
+for dtype in ("float32", "float64"):
+    for start in (0, np.int64(3), jnp.int64(3)):
+        found = normal("w", (1000, 9), dtype, mean=0.1, std=0.3, start=(start, 0), sizes=(500, 9))
+        first = int(start)
+        expected = np.empty((500, 9), dtype)
+        part = slice(first, first + 500)
+        isoinit.fill_slice(expected, isoinit.Normal(0.1, 0.3), "w", (1000, 9), (part,))
+        assert found.dtype == dtype and np.asarray(found).tobytes() == expected.tobytes()
+expected = np.empty(1000)
+isoinit.fill_slice(expected, isoinit.Normal(std=1e-300), "w", (1000,), ())
+assert np.asarray(normal("w", (1000,), "float64", std=1e-300)).tobytes() == expected.tobytes()
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "environment"),
+    [
+        (DEVICES, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}),
+        (WIDE, {"JAX_ENABLE_X64": "1"}),
+    ],
+    ids=["devices", "x64"],
+)
+def test_in_a_process_of_its_own(script, environment):
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "done\n", done.stderr[-2000:]
