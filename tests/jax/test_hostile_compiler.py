@@ -1,9 +1,8 @@
 """The bits stand whatever a compiler and a machine may do to float32 operations.
 
 GPUs and TPUs are rarely at hand. Here a computation is run operation by operation, with all that XLA
-is known to do on one device or another: every product that reaches a sum is contracted with it (as
-for NVIDIA, where a product with several uses is, too), subnormal results are zero (as on a TPU), and
-division and square root are off by a last bit or two (XLA asks NVIDIA's compiler for approximate ones).
+may do on one device or another: every product that reaches a sum is contracted with it, also one with
+several uses; subnormal results are zero; division and square root are off by a last bit or two.
 """
 
 import numpy as np

@@ -59,10 +59,14 @@ print("done")
 """
 
 WIDE = """
+import sys
 import jax, jax.numpy as jnp, numpy as np
 import isoinit
+from isoinit.initializers.scale import fans
 from isoinit.jax.rehearsal import exact_on
-from isoinit.jax.streams import normal, uniform
+from isoinit.jax.streams import in_graph, normal
+
+assert not {"torch", "numba", "flax"} & set(sys.modules)
 
 assert jnp.zeros(1).dtype == "float64"
 assert exact_on(jax.devices()[0], "float64")
@@ -77,6 +81,11 @@ for dtype in ("float32", "float64"):
 expected = np.empty(1000)
 isoinit.fill_slice(expected, isoinit.Normal(std=1e-300), "w", (1000,), ())
 assert np.asarray(normal("w", (1000,), "float64", std=1e-300)).tobytes() == expected.tobytes()
+initializer, layout = isoinit.TruncatedNormal(0.1, 1e-9, -5.0, 5.0), fans.vector((1000,))
+isoinit.fill_slice(expected, initializer, "w", (1000,), (), 2)
+found = in_graph(initializer, layout, "w", 2, "float64")()
+assert np.asarray(found).tobytes() == expected.tobytes()
+assert "torch" not in sys.modules
 print("done")
 """
 

@@ -17,7 +17,7 @@ device before it is used there. Three things differ from the definition's form a
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +119,11 @@ def numbers_of(law: Law, dtype: str) -> Numbers:
     )
 
 
+def computed_in(law: Law, dtype: str) -> np.dtype[Any]:
+    """Return a type that holds all numbers of a law as they are."""
+    return np.dtype(jnp.dtype(dtype) if law.kind == FIXED or dtype == "float64" else np.float32)
+
+
 def keeps_clear_of_subnormals(law: Law, dtype: str) -> bool:
     """Return whether no value but zero can be a subnormal float32, whatever is drawn."""
     if law.kind == FIXED or dtype == "float64":
@@ -151,6 +156,11 @@ def draw(key: Array, numbers: Numbers, starts: tuple[Array, ...], form: Form) ->
         row = lax.broadcasted_iota(_u32, form.sizes, 0) + starts[0]
         values = jnp.where(row == _u32(form.padding), jnp.zeros((), values.dtype), values)
     return values
+
+
+def draw_whole(key: Array, numbers: Array, form: Form) -> Array:
+    """Return a whole parameter; the numbers of its law are one array."""
+    return draw(key, Numbers(*numbers), (_u32(0),) * len(form.shape), form)
 
 
 def _drawn(key: Array, numbers: Numbers, starts: tuple[Array, ...], form: Form) -> Array:
@@ -242,8 +252,9 @@ def _normal(words: tuple[Array, Array, Array, Array], lane: Array, zero: Array) 
 
 def _truncated(word: Array, numbers: Numbers, central: bool, zero: Array) -> Array:
     near = _f32(math.ldexp(1.0, -_FAR))
-    from_low = fma(word.astype(_f32), numbers.step, numbers.below, zero) * near
-    from_high = fma((~word).astype(_f32), numbers.step, numbers.above, zero) * near
+    below, above, step = (x.astype(_f32) for x in (numbers.below, numbers.above, numbers.step))
+    from_low = fma(word.astype(_f32), step, below, zero) * near
+    from_high = fma((~word).astype(_f32), step, above, zero) * near
     lower = from_low < from_high
     s = jnp.where(lower, from_low, from_high)
     four = s * _f32(-4)

@@ -217,8 +217,9 @@ def in_graph(
         return None
     row = None if layout.padding is None else layout.padding % shape[0]
     form = philox.form_of(law, called, shape, shape, row)
-    numbers, starts = philox.numbers_of(law, called), (np.uint32(0),) * len(shape)
-    return lambda: _compiled(sharding)(key, numbers, starts, form)
+    # One array: each argument is a transfer of its own, to every device.
+    numbers = np.array(philox.numbers_of(law, called), philox.computed_in(law, called))
+    return lambda: _whole(sharding)(key, numbers, form)
 
 
 def _of(
@@ -240,12 +241,15 @@ def _of(
             "round to zero: choose larger ones, or use isoinit.fill_slice on the processor"
         )
     form = philox.form_of(law, called, whole, held)
-    return _compiled(None)(key, philox.numbers_of(law, called), starts, form)
+    return _part(key, philox.numbers_of(law, called), starts, form)
+
+
+_part: Callable[..., jax.Array] = jax.jit(philox.draw, static_argnums=3)
 
 
 @lru_cache(maxsize=1024)
-def _compiled(sharding: jax.sharding.Sharding | None) -> Callable[..., jax.Array]:
+def _whole(sharding: jax.sharding.Sharding | None) -> Callable[..., jax.Array]:
     """The program for a sharding; JAX keeps one for each form."""
     if sharding is None:
-        return jax.jit(philox.draw, static_argnums=3)
-    return jax.jit(philox.draw, static_argnums=3, out_shardings=sharding)
+        return jax.jit(philox.draw_whole, static_argnums=2)
+    return jax.jit(philox.draw_whole, static_argnums=2, out_shardings=sharding)
