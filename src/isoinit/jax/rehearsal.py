@@ -36,7 +36,7 @@ def exact_on(device: jax.Device, dtype: Any = "float32") -> bool:
     The first time, this compiles five programs.
 
     Args:
-        device: such as `jax.devices()[0]`.
+        device: one of this process, such as `jax.local_devices()[0]`.
         dtype: of the parameters; each has a rehearsal of its own.
 
     Returns:
