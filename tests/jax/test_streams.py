@@ -57,8 +57,8 @@ TAILS = [
 ]
 WIDE = [
     isoinit.Normal(-3e3, 7e3),
-    *(isoinit.Normal(0.0, 2.0**power) for power in (-70, -30, 20, 120)),
-    *(isoinit.Uniform(-(2.0**power), 0.7 * 2.0**power) for power in (-70, -30, 20, 120)),
+    *(isoinit.Normal(0.0, 2.0**power) for power in (-70, 120)),
+    *(isoinit.Uniform(-(2.0**power), 0.7 * 2.0**power) for power in (-70, 120)),
     isoinit.TruncatedNormal(std=2.0**-90),
 ]
 FUNCTIONS = {"Normal": normal, "Uniform": uniform, "TruncatedNormal": truncated_normal}

@@ -10,7 +10,7 @@ pytest.importorskip("jax")
 
 DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P, SingleDeviceSharding
 import isoinit
 from isoinit.initializers.scale import fans
 from isoinit.jax.streams import in_graph, normal
@@ -23,7 +23,7 @@ cases = [(isoinit.HeNormal(), "float32"), (isoinit.TruncatedNormal(0.1, 0.02), "
 for initializer, dtype in cases:
     expected = np.empty(shape, jnp.dtype(dtype))
     isoinit.fill_slice(expected, initializer, "w", shape, (), 1, layout=layout)
-    for spec in (P("x", "y"), P(None, "x"), P("x"), P(("x", "y")), P()):
+    for spec in (P("x", "y"), P(None, "x"), P(("x", "y")), P()):
         sharding = NamedSharding(mesh, spec)
         make = in_graph(initializer, layout, "w", 1, dtype, sharding=sharding)
         found = make()
@@ -55,6 +55,45 @@ uneven = jax.jit(lambda: jax.lax.with_sharding_constraint(
 expected = np.empty((250, 7), np.float32)
 isoinit.fill_slice(expected, isoinit.Normal(), "w", (250, 7), (), 1)
 assert np.asarray(uneven()).tobytes() == expected.tobytes()
+
+# A plan fills as it would on accelerators: what can be drawn there is, the rest is handed over.
+from isoinit._writing.entry import Entry
+from isoinit.jax import filling
+
+def entry(name, initializer, dtype="float32", layout=layout):
+    return Entry(name, "weight", initializer, layout, dtype, "", "", True)
+
+given = [entry("w", isoinit.HeNormal()), entry("half", isoinit.LeCunUniform(), "bfloat16"),
+         entry("turned", isoinit.Orthogonal()), entry("wave", isoinit.Normal(), "complex64")]
+plan = isoinit.Plan({one.name: one for one in given})
+params = {one.name: jax.ShapeDtypeStruct(shape, one.dtype) for one in given}
+sharding = NamedSharding(mesh, P("y", "x"))
+expected = plan.fill(params, 1, sharding=sharding)
+handed = []
+draw = filling._Parts.draw
+filling._Parts.draw = lambda self, spans: (handed.append(self.entry.name), draw(self, spans))[1]
+
+def filled(like=params, **asked):
+    handed.clear()
+    found = plan.fill(like, 1, **asked)
+    for name, values in expected.items():
+        assert np.asarray(found[name]).tobytes() == np.asarray(values).tobytes(), name
+    return found, set(handed)
+
+assert filled(sharding=sharding)[1] == {"w", "half", "turned", "wave"}
+filling.PROCESSORS = frozenset()
+assert filled(sharding=sharding)[1] == {"w", "half", "turned", "wave"}  # they are small
+filling.WORTH = 1
+found, by_hand = filled(sharding=sharding)
+assert by_hand == {"turned", "wave"}
+assert found["w"].sharding == sharding
+assert filled(found)[0]["w"].sharding == sharding  # each stays where it was
+loose, _ = filled({name: np.zeros(shape, one.dtype) for name, one in params.items()})
+assert not loose["w"].committed and loose["w"].devices() == {jax.devices()[0]}
+there = SingleDeviceSharding(jax.devices()[3], memory_kind="pinned_host")
+assert filled(sharding=there)[1] == {"w", "half", "turned", "wave"}
+filling.exact_on = lambda device, dtype: False
+assert filled(sharding=sharding)[1] == {"w", "half", "turned", "wave"}
 print("done")
 """
 

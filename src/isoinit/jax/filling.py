@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import jax
@@ -16,12 +18,16 @@ from isoinit._writing.entry import Entry
 from isoinit._writing.seeds import as_whole
 from isoinit._writing.slice import fill_slice
 from isoinit.errors import ArgumentError, IsoinitError, PlanError
+from isoinit.jax.rehearsal import exact_on
 from isoinit.jax.shardings import Asked, asked_for, is_array, own
 from isoinit.jax.spelling import every_leaf, with_leaves
+from isoinit.jax.streams import in_graph
 
 Array = np.ndarray[Any, Any]
 Spans = tuple[tuple[int, int], ...]
 ALIGNED = 64  # bytes: JAX takes such memory over without a copy on a processor
+PROCESSORS = frozenset({"cpu"})  # platforms that gain nothing by a compiled draw
+WORTH = 1 << 27  # elements of one program: for fewer, compiling takes longer than handing them over
 
 
 class Planned(Protocol):
@@ -38,8 +44,9 @@ def fill(plan: Planned, params: Any, seed: int | None = 0, *, sharding: Asked = 
     drawn = entries_to_draw(plan, leaves)
     asked = asked_for(params, leaves, sharding)
     used = resolved(seed)
+    large = _worth_compiling(drawn)
     values = {
-        name: _drawn(drawn[name], leaf, asked.get(name, own(leaf)), used)
+        name: _drawn(drawn[name], leaf, asked.get(name, own(leaf)), used, name in large)
         if name in drawn
         else _kept(leaf, asked.get(name))
         for name, leaf in leaves.items()
@@ -169,17 +176,66 @@ def _kept(leaf: Any, asked: Sharding | None) -> Any:
     return jax.device_put(leaf, asked)
 
 
-def _drawn(entry: Entry, leaf: Any, sharding: Sharding | None, seed: int) -> jax.Array:
+def _drawn(entry: Entry, leaf: Any, sharding: Sharding | None, seed: int, large: bool) -> jax.Array:
     """Return an array of the values of an entry: only this process's shards are drawn."""
+    if large and (made := _drawn_there(entry, leaf, sharding, seed)) is not None:
+        return made
     parts = _Parts(entry, np.dtype(leaf.dtype), seed)
     if sharding is not None:
         indices = sharding.addressable_devices_indices_map(entry.shape).values()
         parts.prepare({_spans(index, entry.shape) for index in indices if index is not None})
         return jax.make_array_from_callback(entry.shape, sharding, parts.at, parts.dtype)
-    device = next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else None
-    with jax.default_device(device) if device else nullcontext():
+    with _by_default(leaf):
         placed_by_default: jax.Array = jax.device_put(parts.at((slice(None),) * len(entry.shape)))
         return placed_by_default
+
+
+def _worth_compiling(drawn: Mapping[str, Entry]) -> set[str]:
+    """Return the parameters for which a draw is worth compiling: those of one form share a program."""
+
+    def form(entry: Entry) -> tuple[Any, ...]:
+        return type(entry.initializer), entry.shape, entry.dtype
+
+    elements = Counter[tuple[Any, ...]]()
+    for entry in drawn.values():
+        elements[form(entry)] += math.prod(entry.shape)
+    return {name for name, entry in drawn.items() if elements[form(entry)] >= WORTH}
+
+
+def _drawn_there(entry: Entry, leaf: Any, sharding: Sharding | None, seed: int) -> jax.Array | None:
+    """Return an array that its accelerators draw themselves; None where the processor hands it over.
+
+    That is the case for values that depend on each other, and where a device does not compute the
+    processor's bits. Of several processes each draws for itself: a compiled program would have all of
+    them wait for each other.
+    """
+    with _by_default(leaf):
+        devices = sharding.device_set if sharding is not None else jax.numpy.zeros(()).devices()
+        if any(device.platform in PROCESSORS for device in devices):
+            return None
+        if jax.process_count() > 1 or (sharding is not None and _elsewhere(sharding)):
+            return None
+        assert entry.initializer is not None
+        make = in_graph(
+            entry.initializer, entry.layout, entry.key, seed, leaf.dtype, sharding=sharding
+        )
+        if make is None or not all(exact_on(device, leaf.dtype) for device in devices):
+            return None
+        return make()
+
+
+def _elsewhere(sharding: Sharding) -> bool:
+    """Whether an array lies in another memory than the devices' own, such as the host's."""
+    device: Any = next(iter(sharding.device_set))
+    return sharding.memory_kind not in (None, device.default_memory().kind)
+
+
+def _by_default(leaf: Any) -> AbstractContextManager[Any]:
+    """Return a context in which JAX places by default what it placed so for a leaf."""
+    if not isinstance(leaf, jax.Array) or leaf.committed:
+        return nullcontext()
+    context: AbstractContextManager[Any] = jax.default_device(next(iter(leaf.devices())))
+    return context
 
 
 class _Parts:

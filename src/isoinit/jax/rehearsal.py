@@ -47,7 +47,7 @@ def exact_on(device: jax.Device, dtype: Any = "float32") -> bool:
 
     Example:
         >>> import jax
-        >>> from isoinit.jax.rehearsal import exact_on
+        >>> from isoinit.jax import exact_on
         >>> exact_on(jax.devices("cpu")[0])
         True
     """

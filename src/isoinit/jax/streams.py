@@ -67,7 +67,7 @@ def normal(
 
     Example:
         >>> import isoinit, jax, numpy as np
-        >>> from isoinit.jax.streams import normal
+        >>> from isoinit.jax import normal
         >>> inside = jax.jit(lambda: normal("up.weight", (8, 6), seed=1, std=0.02))()
         >>> out = np.empty((8, 6), np.float32)
         >>> _ = isoinit.fill_slice(out, isoinit.Normal(std=0.02), "up.weight", (8, 6), (), seed=1)
@@ -112,7 +112,7 @@ def uniform(
         ArgumentError: unless a < b; as `normal`.
 
     Example:
-        >>> from isoinit.jax.streams import uniform
+        >>> from isoinit.jax import uniform
         >>> values = uniform("up.weight", (1000,), a=-0.5, b=0.5)
         >>> bool((values >= -0.5).all()), bool((values < 0.5).all())
         (True, True)
@@ -157,7 +157,7 @@ def truncated_normal(
         ArgumentError: unless a < b; as `isoinit.TruncatedNormal` and `normal`.
 
     Example:
-        >>> from isoinit.jax.streams import truncated_normal
+        >>> from isoinit.jax import truncated_normal
         >>> values = truncated_normal("up.weight", (1000,), std=0.02)
         >>> bool((abs(values) <= 0.04).all())
         True
