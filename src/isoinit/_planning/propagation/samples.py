@@ -15,6 +15,7 @@ from isoinit._reading.graph import Array
 SAMPLES = 4096
 # Correlations below this are what independent samples show by chance (five standard errors).
 CHANCE = 5 / math.sqrt(SAMPLES)
+SAME = 1e-6  # of a signal's size: places that differ by less are alike
 FEW = 8  # samples that must not make up a second moment between them
 HERE, NEARBY, ACROSS = range(3)
 
@@ -137,16 +138,25 @@ def products_of(second: float, near: float, far: float) -> Array:
 def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:
     """Return the rows of a sum or product, without sampling error where the signals are independent.
 
-    The second moment is known then, and the rows are scaled to it.
+    All mean products of the rows are known then, and the rows are mixed a little so as to have them.
+    Correlations that chance leaves between places would not average out where places are averaged.
     """
     (a, b), sign = (signal.rows[HERE] for signal in (left, right)), -1 if name == "sub" else 1
     if abs(_correlation(a, b)) > CHANCE or abs(_correlation(a * a, b * b)) > CHANCE:
         return rows
-    second = left.second * right.second
+    wanted = left.products * right.products
     if name != "mul":
-        second = left.second + right.second + 2 * sign * left.mean * right.mean
-    found = float(np.square(rows[HERE]).mean())
-    return rows * math.sqrt(second / found) if found > 0 and second > 0 else rows
+        means = np.outer(left.rows.mean(1), right.rows.mean(1))
+        wanted = left.products + right.products + sign * (means + means.T)
+    found = Signal(rows, frozenset()).products
+    was, is_ = _root(found), _root(wanted)
+    if min(*np.diag(was), *np.diag(is_)) > SAME * math.sqrt(found[HERE, HERE]):
+        mixed: Array = is_ @ np.linalg.inv(was) @ rows
+        return mixed
+    second = wanted[HERE, HERE]  # places or examples are all alike
+    return (
+        rows * math.sqrt(second / found[HERE, HERE]) if min(second, found[HERE, HERE]) > 0 else rows
+    )
 
 
 def _correlation(a: Array, b: Array) -> float:
