@@ -131,6 +131,14 @@ class Buffered(nn.Module):
 
 TEN = {"first": nn.Linear(16, 10), "last": nn.Linear(10, 10)}
 NO = {
+    "points of a set, pooled": (
+        Applied(
+            lambda m, x: m.all(m.each(x).amax(0, keepdim=True)),
+            each=mlp(3, 16, 16),
+            all=mlp(16, 32, 5),
+        ),
+        torch.randn(12, 3),
+    ),
     "weights of a mean": (
         Applied(pooled, net=mlp(6, 16, 1), out=nn.Linear(6, 3)),
         torch.randn(5, 9, 6),

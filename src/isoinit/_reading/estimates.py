@@ -33,7 +33,7 @@ def is_estimate(graph: Graph, op: Op, follows: Following) -> bool:
     shapes = _signals(graph)
     made = op.outputs[0]
     outputs = {graph.sizes[v] for v in graph.outputs if _made_by(graph, v) == made}
-    return not shapes.isdisjoint(outputs) or (bool(shapes) and _is_of_coordinates(graph, shapes))
+    return not shapes.isdisjoint(outputs) or _is_of_coordinates(graph, shapes, outputs)
 
 
 def _is_one_number(op: Op) -> bool:
@@ -67,11 +67,17 @@ def _made_by(graph: Graph, value: int) -> int:
     return value
 
 
-def _is_of_coordinates(graph: Graph, shapes: set[tuple[int, ...]]) -> bool:
-    """Return whether all that a model reads are a few numbers for each example, and no tables."""
-    if any(op.kind == "lookup" and op.inputs for op in graph.ops):
+def _is_of_coordinates(
+    graph: Graph, shapes: set[tuple[int, ...]], outputs: set[tuple[int, ...]]
+) -> bool:
+    """Return whether all that a model reads are a few numbers for each example, and no tables.
+
+    There is an output for each: what is pooled over the points of a set is no function of them.
+    """
+    if not shapes or any(op.kind == "lookup" and op.inputs for op in graph.ops):
         return False
-    return all(len(shape) == 2 and shape[-1] <= FEW for shape in shapes)
+    few = all(len(shape) == 2 and shape[-1] <= FEW for shape in shapes)
+    return few and {shape[:1] for shape in shapes} == {shape[:1] for shape in outputs}
 
 
 def _signals(graph: Graph) -> set[tuple[int, ...]]:
