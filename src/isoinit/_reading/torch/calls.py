@@ -26,6 +26,8 @@ MOVES = frozenset(
 )
 # Of these, the later arguments only tell a shape or a dtype.
 LIKE = frozenset("to type_as view_as reshape_as expand_as".split())
+# Of the rearrangements, what may give a copy that lies in memory in an order of its own.
+COPIES = frozenset("contiguous clone to type float double half bfloat16 type_as cpu cuda".split())
 # Of the rearrangements, what may change a tensor's dtype.
 CASTS = frozenset("to type float double half bfloat16 type_as".split())
 # Their outputs do not depend on the values of their inputs.

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.graph import BESIDE, SUMS, Length, ReplayError
-from isoinit._reading.torch.calls import ALTERING, MOVES, PICKS, is_float
+from isoinit._reading.torch.calls import ALTERING, COPIES, MOVES, PICKS, is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.made import Node, made_nodes
 from isoinit._reading.torch.readers.call import Weight
@@ -95,21 +95,42 @@ def derived(
         function = composed(first.function, replay) if alike else None
         through = (*through, name)
     alone = len(weights) == 1
+    follows = moved and first.exact and not picked
+    views = _views(name, call, first, made) if follows else [None] * len(made)
     nodes = made_nodes(name, call, known.node, known.values, made)
     return [
         Weight(
             tensor,
             names,
             first.shapes if alone else shapes,
-            exact=moved and first.exact and not picked,
+            exact=follows,
             joined=beside or (moved and first.joined),
             through=through,
             function=function,
             kept=first.kept if alone else None,
+            view=view,
             node=node,
         )
-        for tensor, node in zip(made, nodes, strict=True)
+        for tensor, node, view in zip(made, nodes, views, strict=True)
     ]
+
+
+def _views(
+    name: str, call: Recorded, first: Weight, made: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Return for each result the view of a parameter that it is a copy of; None where it is none.
+
+    A copy lies in memory in an order of its own: that of `contiguous`, or with the channels last.
+    """
+    if name in COPIES and len(made) == 1 and made[0].shape == first.tensor.shape:
+        return [first.laid]
+    if first.view is None:
+        return [None] * len(made)
+    try:
+        again = call.again(lambda leaf: first.laid if leaf is first.tensor else leaf)
+    except RuntimeError:  # it needs the copy: what comes of it is seen as it lies
+        return [None] * len(made)
+    return [*tensors_in(again)]
 
 
 def normed_by_length(

@@ -263,6 +263,34 @@ def conv_transpose(
     )
 
 
+def kernel(
+    shape: Sequence[int],
+    grid: Sequence[int],
+    *,
+    stack: Sequence[int],
+    out: Sequence[int],
+    in_: Sequence[int],
+    taps: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    transposed: bool = False,
+) -> Layout:
+    """A convolution's kernel in any order, such as (*kernel, in, out), as TensorFlow stores it.
+
+    `grid` is the shape with its axes pulled apart. The fans are those of `conv` and `conv_transpose`.
+
+    Example:
+        >>> kernel((3, 3, 8, 16), (3, 3, 8, 16, 1), stack=[4], out=[3], in_=[2], taps=[0, 1]).fan_in
+        72.0
+    """
+    n_in, n_out, n_taps = (math.prod(grid[axis] for axis in axes) for axes in (in_, out, taps))
+    steps = _steps(stride, len(taps))
+    fan_in, fan_out = float(n_in * n_taps), float(n_out * n_taps)
+    fan_in, fan_out = (fan_in / steps, fan_out) if transposed else (fan_in, fan_out / steps)
+    kind = "conv_transpose" if transposed else "conv"
+    axes = tuple(stack), tuple(out), tuple(in_), tuple(taps)
+    return Layout(tuple(shape), kind, tuple(grid), *axes, fan_in, fan_out)
+
+
 def bilinear(shape: Sequence[int]) -> Layout:
     """A bilinear form's weight (out, in1, in2): an output sums in1·in2 products.
 

@@ -38,6 +38,7 @@ class Weight:
         through: the operations that a single parameter went through before its use: ("neg", "exp").
         function: the same as a function of the parameter's elements; None where it is none.
         node: how it was made.
+        view: of a copy of a view, that view, which tells where its elements lie in the parameter.
         kept: the shape of the parameter itself, if it holds what a sparse weight keeps; `shapes` then
             has that of the weight.
     """
@@ -50,7 +51,17 @@ class Weight:
     through: tuple[str, ...] = ()
     function: Callable[[Array], Array] | None = None
     kept: tuple[int, ...] | None = None
+    view: torch.Tensor | None = None
     node: Node = field(kw_only=True)
+
+    @property
+    def laid(self) -> torch.Tensor:
+        """A tensor of its shape whose steps in memory are those in the parameter's."""
+        return self.tensor if self.view is None else self.view
+
+    def covers(self, shape: tuple[int, ...]) -> bool:
+        """Return whether it holds as many elements as the parameter, whose shape this is."""
+        return self.kept is None and self.tensor.numel() == math.prod(shape)
 
     @property
     def single(self) -> bool:
@@ -164,7 +175,7 @@ class Weight:
 
     def axes(self) -> list[tuple[int, ...]]:
         """The axes of the parameter that each axis of a view runs along, found by strides."""
-        return list(axes_along(self.shapes[self.names[0]], self.tensor))
+        return list(axes_along(self.shapes[self.names[0]], self.laid))
 
 
 @dataclass(frozen=True)

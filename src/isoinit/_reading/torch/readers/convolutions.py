@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from isoinit._reading.taps import taps
+from isoinit._reading.torch.kernels import kernel
 from isoinit._reading.torch.readers.call import Call, Step
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -22,11 +23,13 @@ def conv(call: Call) -> list[Step]:
     stride = _scalar_or_tuple(call.get(3, "stride", 1))
     transposed = "transpose" in call.name
     groups = call.get(6, "groups", 1)
-    whole = fans.conv_transpose if transposed else fans.conv
     found = taps(call.name, call.args, call.kwargs)
 
     def layout(shape: tuple[int, ...]) -> Layout:
-        large = whole(shape, groups, stride)
+        if weight.exact and weight.covers(shape):
+            large = kernel(shape, weight.laid, groups, stride, transposed=transposed)
+        else:
+            large = (fans.conv_transpose if transposed else fans.conv)(shape, groups, stride)
         if not found.few:
             return large
         return replace(

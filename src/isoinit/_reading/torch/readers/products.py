@@ -148,6 +148,6 @@ def contracted(
     if not weight.exact and len(shape) != len(view):
         return fans.of_tensor(shape)
     axes = weight.axes() if weight.exact else [(axis,) for axis in range(len(view))]
-    plain = weight.tensor.layout is torch.strided  # what is sparse has no strides
-    steps = weight.tensor.stride() if plain else ()
+    plain = weight.laid.layout is torch.strided  # what is sparse has no strides
+    steps = weight.laid.stride() if plain else ()
     return views.contracted(shape, view, steps, axes, in_, out)
