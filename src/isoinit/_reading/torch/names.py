@@ -84,10 +84,10 @@ def refuse_keras(model: nn.Module) -> None:
             if str(kind.__module__).partition(".")[0] == "keras":
                 place = f"layer {name!r}" if name else "model"
                 raise ArgumentError(
-                    f"{place} is a {type(module).__name__} of Keras, which isoinit does not support "
-                    "yet: Keras keeps weights in variables of its own, and fills them itself. Give "
-                    "its layers a kernel_initializer of keras.initializers, or build the network of "
-                    "torch.nn layers; nothing was changed"
+                    f"{place} is a {type(module).__name__} of Keras, which keeps its weights in "
+                    "variables of its own. For a model of Keras call isoinit.keras.plan or "
+                    "isoinit.keras.init; a module of torch with layers of Keras inside is not "
+                    "supported. Nothing was changed"
                 )
 
 

@@ -1,0 +1,85 @@
+"""Reads a Keras model by one run in which other values stand for its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+
+from isoinit._planning.plan import Plan
+from isoinit.errors import ArgumentError, TraceError
+from isoinit.keras.variables import Variables, example_for, refused, trainable
+
+
+def read(model: Any, x: Any, **options: Any) -> Plan:
+    """Return the plan of a model.
+
+    Args:
+        model: the model; one that is not built is built on the example.
+        x: an example input; None to make one.
+        options: those of `isoinit.plan` that the reader of each backend has.
+
+    Raises:
+        ArgumentError: if the backend has no reader, or the model or the example does not fit.
+        TraceError: if the model refuses the example.
+    """
+    backend = keras.config.backend()
+    if backend not in READERS:
+        raise ArgumentError(
+            f"Keras runs under the {backend!r} backend, which isoinit cannot read: expected "
+            f"{' or '.join(map(repr, READERS))}. Set KERAS_BACKEND=torch or KERAS_BACKEND=jax before "
+            "Keras is imported; a plan that was saved there can be applied under any backend"
+        )
+    example = example_for(model, x)
+    try:
+        return READERS[backend](model, trainable(model), example, options)
+    except TraceError as error:
+        cause = error.__cause__
+        raise (error if cause is None else refused(cause)) from cause
+
+
+def called(model: Any, values: Iterable[tuple[Any, Any]], x: Any) -> Any:
+    """Call a model in training mode with other values of its variables, which are not changed.
+
+    Args:
+        model: the model.
+        values: variables, each with its value in this call; the others have their own.
+        x: the input.
+    """
+    with keras.StatelessScope(state_mapping=list(values)):
+        return model(x, training=True)
+
+
+def _by_torch(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
+    from isoinit._planning.verbs import plan
+    from isoinit.keras.module import Stateless
+
+    def forward(values: Iterable[tuple[Any, Any]], leaves: list[Any]) -> Any:
+        return called(model, values, keras.tree.pack_sequence_as(x, leaves))
+
+    module = Stateless(forward, variables, model.non_trainable_variables)
+    return plan(module, tuple(keras.tree.flatten(x)), keep="frozen", **options)
+
+
+def _by_jax(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
+    import jax
+
+    from isoinit.jax import plan
+
+    def apply(values: Mapping[str, Any], *leaves: Any) -> Any:
+        mapping = [(variable, values[path]) for path, variable in variables.items()]
+        return called(model, mapping, keras.tree.pack_sequence_as(x, list(leaves)))
+
+    abstract = {
+        path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)  # type: ignore[no-untyped-call]
+        for path, variable in variables.items()
+    }
+    chosen: Plan = plan(apply, abstract, *keras.tree.flatten(x), **options)
+    return chosen
+
+
+READERS: dict[str, Callable[[Any, Variables, Any, Mapping[str, Any]], Plan]] = {
+    "torch": _by_torch,
+    "jax": _by_jax,
+}
