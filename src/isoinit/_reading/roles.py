@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from isoinit._reading.activation import Activation
 from isoinit._reading.estimates import is_estimate
 from isoinit._reading.few_inputs import Feature, reads_few
-from isoinit._reading.graph import SUMS, Graph, Join, Op, Use
+from isoinit._reading.graph import Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Feed, feeding, following
+from isoinit._reading.recurrent import recurrent_layout
 from isoinit._reading.scores import scale_of_output
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
@@ -225,7 +226,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         (o for o, u in uses if u.slot == "weight" and use.slot == "table" and o.inputs), None
     )
     tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
-    if use.slot == "weight" and (gates := _recurrent_layout(graph, uses)):
+    if use.slot == "weight" and (gates := recurrent_layout(graph, uses)):
         return Role(name, "recurrent weight", gates, op.name)
     role = Role(
         name,
@@ -354,46 +355,10 @@ def _feeds_itself(graph: Graph, uses: list[tuple[Op, Use]], join: Join) -> bool:
     return any(op.index in met for op, _ in later)
 
 
-def _sums_of(graph: Graph, value: int) -> list[Op]:
-    """The sums that a value goes into, perhaps rearranged, scaled or in parts, gate by gate."""
-    found: list[Op] = []
-    waiting = [value]
-    while waiting:
-        at = waiting.pop()
-        for op in graph.consumers.get(at, []):
-            if op.name in SUMS:
-                found.append(op)
-            elif graph.is_part(op) or graph.trunk(op.outputs[0]) == graph.trunk(at):
-                waiting.extend(op.outputs)
-    return found
-
-
 def _is_state(graph: Graph, feed: Feed) -> bool:
     """Whether a signal is the state of a recurrent layer, or of a loop over one."""
     makers = [source.op for source in feed.sources if source.op is not None]
     weights = [use.parameter for op in makers for use in op.uses if use.slot == "weight"]
     return any(op.kind == "recurrent" for op in makers) or any(
-        _recurrent_layout(graph, graph.uses_of(name)) is not None for name in weights
+        recurrent_layout(graph, graph.uses_of(name)) is not None for name in weights
     )
-
-
-def _recurrent_layout(graph: Graph, uses: list[tuple[Op, Use]]) -> Layout | None:
-    """The layout of a weight that a loop applies to its own state; None for any other.
-
-    It is used again on what came of its own output, and that output joins a fresh input in a sum:
-    layers that are merely shared through depth join theirs with a residual skip. Gates may be
-    stacked along the output.
-    """
-    (first, use), *later = uses
-    if not later:
-        return None
-    reached = graph.reached_from(first.outputs[0])
-    if not any(op.inputs and op.inputs[0] in reached for op, _ in later):
-        return None
-    joins = _sums_of(graph, first.outputs[0])
-    n_in, n_out = use.layout.fan_in, use.layout.fan_out
-    plain = use.layout.kind == "linear" and len(use.layout.shape) == 2
-    if not plain or n_out % n_in or not any(op.index not in graph.joins for op in joins):
-        return None
-    transposed = use.layout.in_[0] < use.layout.out[0]
-    return fans.linear(use.layout.shape, int(n_out // n_in), transposed=transposed)

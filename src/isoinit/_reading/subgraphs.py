@@ -217,7 +217,7 @@ def _forget_gate(graph: Graph, op: Op) -> Found:
             before = graph.producers.get(graph.trunk(state))
             if before is None or before.name != "add" or before.index >= op.index:
                 continue
-            value, shift = _unshifted(graph, gate)
+            value, shift = _unshifted(graph, graph.trunk(gate))
             if shift > 0:  # the model opens the gate itself, whatever the bias is
                 continue
             place, count = 0, 1
@@ -225,8 +225,10 @@ def _forget_gate(graph: Graph, op: Op) -> Found:
             if split is not None and split.kind == "move" and len(split.outputs) > 1:
                 place, count = split.outputs.index(value), len(split.outputs)
                 value = split.inputs[0]
-            biases = [name for name in _biases(graph, value) if len(graph.uses_of(name)) > 1]
-            yield from ((name, Motif("forget gate", count, place)) for name in biases[:1])
+            # What does not depend on the state may be computed for all steps at once, bias and all.
+            if any(len(graph.uses_of(name)) > 1 for name in _summed(graph, value, "weight")):
+                biases = _summed(graph, value, "bias")
+                yield from ((name, Motif("forget gate", count, place)) for name in biases[:1])
 
 
 def _unshifted(graph: Graph, value: int) -> tuple[int, float]:
@@ -265,7 +267,7 @@ def _carry_gate(graph: Graph, op: Op) -> Found:
 
 def _carried(graph: Graph, skip: int, logit: int, work: int, sign: float) -> Found:
     if graph.depends(work, on=skip) and graph.depends(logit, on=skip):
-        biases = [name for name in _biases(graph, logit) if len(graph.uses_of(name)) == 1]
+        biases = [n for n in _summed(graph, logit, "bias") if len(graph.uses_of(n)) == 1]
         yield from ((name, Motif("carry gate", sign)) for name in biases[:1])
 
 
@@ -299,15 +301,15 @@ def _both_ways(pair: Sequence[int]) -> list[tuple[int, int]]:
     return [(pair[0], pair[1]), (pair[1], pair[0])]
 
 
-def _biases(graph: Graph, value: int) -> list[str]:
-    """The biases of the layers that a value is a sum of, in the order of the model."""
+def _summed(graph: Graph, value: int, slot: str) -> list[str]:
+    """The weights or biases of the layers that a value is a sum of, in the order of the model."""
     found, waiting, seen = [], [value], 0
     while waiting and seen < NEAR:
         maker = graph.producers.get(waiting.pop())
         seen += 1
         if maker is None:
             continue
-        found += [use.parameter for use in maker.uses if use.slot == "bias"]
+        found += [use.parameter for use in maker.uses if use.slot == slot]
         if maker.kind == "move" or maker.name in SUMS:
             waiting.extend(maker.inputs)
     return [name for name in graph.shapes if name in found]

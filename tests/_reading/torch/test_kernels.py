@@ -80,6 +80,26 @@ def test_the_maps_are_those_of_the_kernel_as_torch_takes_it(case):
     np.testing.assert_array_equal(layout.from_maps(layout.to_maps(numbers.numpy())), numbers)
 
 
+def test_parameters_that_lie_in_memory_in_another_order_than_their_axes():
+    """A transposed view of its memory, and a kernel with its channels last."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.square = nn.Parameter(torch.randn(6, 6).T)
+            self.wide = nn.Parameter(torch.randn(3, 6).T)
+            kernel = torch.randn(6, 4, 3, 5).contiguous(memory_format=torch.channels_last)
+            self.kernel = nn.Parameter(kernel)
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, self.kernel).mean((2, 3)) @ self.square @ self.wide
+
+    plan = isoinit.plan(Net(), X, keep="nothing")
+    for name in ("square", "wide"):
+        assert (plan[name].layout.in_, plan[name].layout.out) == ((0,), (1,))
+    assert plan["kernel"].layout == fans.conv((6, 4, 3, 5))
+
+
 def test_orthogonal_kernels_are_so_in_the_order_that_torch_takes():
     model, _ = CASES["copied"]
     isoinit.init(model, X, seed=0, overrides={"kernel": isoinit.Orthogonal()}, keep="nothing")

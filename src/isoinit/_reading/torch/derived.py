@@ -12,7 +12,8 @@ from torch import nn
 from isoinit._reading.graph import BESIDE, SUMS, Length, ReplayError
 from isoinit._reading.torch.calls import ALTERING, COPIES, MOVES, PICKS, is_float
 from isoinit._reading.torch.constants import Constant
-from isoinit._reading.torch.made import Node, made_nodes
+from isoinit._reading.torch.kernels import in_order
+from isoinit._reading.torch.made import Node, made_nodes, parameter_node
 from isoinit._reading.torch.readers.call import Weight
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.replay import Recorded, composed, replay_of
@@ -50,6 +51,12 @@ class Known:
         if known is None:
             raise ReplayError("a part of the signal")
         return known.values
+
+
+def parameter(tensor: torch.Tensor, name: str, shapes: dict[str, tuple[int, ...]]) -> Weight:
+    """Return what is known of a tensor that is a parameter, of whose shape `shapes` tells."""
+    node = parameter_node(name, shapes[name], of_complex=tensor.is_complex())
+    return Weight(tensor, (name,), shapes, exact=True, view=in_order(tensor), node=node)
 
 
 def derived(

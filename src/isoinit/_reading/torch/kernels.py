@@ -47,6 +47,14 @@ def kernel(
     return fans.kernel(shape, grid, taps=found, stride=stride, transposed=transposed, **axes)
 
 
+def in_order(parameter: torch.Tensor) -> torch.Tensor | None:
+    """Return what lies in memory as a parameter's axes say; None for one that does so itself.
+
+    A parameter may be a transposed view of its memory, or have its channels last.
+    """
+    return None if _is_in_order(parameter) else torch.empty(parameter.shape, device="meta")
+
+
 def _is_in_order(laid: torch.Tensor) -> bool:
     """Whether the elements lie in memory as the axes say."""
     return laid.layout is not torch.strided or laid.is_contiguous()

@@ -30,7 +30,7 @@ from isoinit._reading.torch.calls import (
 from isoinit._reading.torch.composites import in_steps
 from isoinit._reading.torch.constants import Constant, constant, goes_by_signal
 from isoinit._reading.torch.contractions import Contractions
-from isoinit._reading.torch.derived import Known, derived, normed_by_length
+from isoinit._reading.torch.derived import Known, derived, normed_by_length, parameter
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
 from isoinit._reading.torch.fakes import refuse_endless, refuse_mixed_types
@@ -124,8 +124,7 @@ class Recorder(TorchFunctionMode):
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name, tied or not."""
         name = self._aliases.get(name, name)
-        node = parameter_node(name, self._shapes[name], of_complex=tensor.is_complex())
-        self._weights[tensor] = Weight(tensor, (name,), self._shapes, exact=True, node=node)
+        self._weights[tensor] = parameter(tensor, name, self._shapes)
 
     def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
         """Say that a tensor is a weight that its carrier stands for."""

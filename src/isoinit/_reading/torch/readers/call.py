@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import BESIDE, COMPOSED, Array, Kind, Made, Op, Part, ReplayError, Use
-from isoinit._reading.torch.calls import INDEXED, LIKE
+from isoinit._reading.torch.calls import CASTS, INDEXED, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade, times
 from isoinit._reading.torch.trees import tensors_in
@@ -266,7 +266,23 @@ class Call:
         extents = _extents(weight.tensor.shape)
         if scales and (len(extents) < 2 or extents in scales):
             return "shift"
-        return "position" if len(extents) > 1 else "bias"
+        return "position" if len(extents) > 1 and not self._is_one_each(weight, maker) else "bias"
+
+    def _is_one_each(self, weight: Weight, maker: Op | None) -> bool:
+        """Return whether what is added has one number for each unit, though units have several axes.
+
+        So does a vector that is seen in groups, and what has the shape of the outputs of the map that
+        stands before it: (heads, width), say.
+        """
+        if weight.exact and len(weight.shapes[weight.names[0]]) == 1:
+            return weight.covers(weight.shapes[weight.names[0]])
+        while maker is not None and maker.name in CASTS and len(maker.inputs) == 1:
+            maker = self.producer(maker.inputs[0])
+        if maker is None or maker.kind != "map":
+            return False
+        wholes = [use.whole for use in maker.uses if use.slot == "weight"]
+        units = [_extents([whole.grid[axis] for axis in whole.out]) for whole in wholes]
+        return _extents(weight.tensor.shape) in units
 
 
 def _extents(shape: Sequence[int]) -> list[int]:
