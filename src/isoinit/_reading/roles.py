@@ -228,14 +228,15 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
     if use.slot == "weight" and (gates := recurrent_layout(graph, uses)):
         return Role(name, "recurrent weight", gates, op.name)
+    of_norm = op.kind == "norm" or op.index in graph.scales_inside or _behind_norm(graph, op)
     role = Role(
         name,
-        use.slot,
+        "shift" if of_norm and use.slot == "bias" else use.slot,
         use.layout,
         op.name,
         ends_branch=join is not None,
         branches=graph.branches[join.stream] if join else 0,
-        of_norm=op.kind == "norm" or _behind_norm(graph, op),
+        of_norm=of_norm,
         through=use.through,
         neutral=use.neutral,
         slope=use.slope,

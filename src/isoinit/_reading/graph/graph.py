@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.joins import Join, find_joins
-from isoinit._reading.graph.norms import find_norms
+from isoinit._reading.graph.norms import find_norms, scales_inside
 from isoinit._reading.graph.ops import BESIDE, Made, Op, Use
 from isoinit.initializers.scale.fans import Layout
 
@@ -100,9 +100,14 @@ class Graph(Dataflow):
         return find_norms(self)
 
     @cached_property
+    def scales_inside(self) -> dict[int, int]:
+        """Scales and shifts inside norm layers in steps, and the last step of each, by index."""
+        return scales_inside(self, self.norms)
+
+    @cached_property
     def joins(self) -> dict[int, Join]:
         """The residual sums, by the index of the operation."""
-        return find_joins(self)
+        return find_joins(self, self.scales_inside)
 
     @cached_property
     def branches(self) -> dict[int, int]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.ops import LAYERS, PRODUCTS, SUMS, Op
 
+NONE: Mapping[int, Any] = MappingProxyType({})
 GATES = frozenset({"softmax", "sigmoid", "topk"})
 LARGEST_BLOCK = 500  # operations beside a projected skip: a loop over time has more, a block never
 
@@ -31,14 +35,24 @@ class Join:
     stream: int
 
 
-def find_joins(flow: Dataflow) -> dict[int, Join]:
-    """Find the residual sums, by the index of the operation."""
+def find_joins(flow: Dataflow, scales: Mapping[int, int] = NONE) -> dict[int, Join]:
+    """Find the residual sums, by the index of the operation.
+
+    Args:
+        flow: the operations.
+        scales: the scales and shifts inside norm layers, and the last step of each, by index.
+    """
     found: dict[int, Join] = {}
+    norms: dict[int, set[int]] = {}  # by the last step
+    for index, last in scales.items():
+        norms.setdefault(last, set()).add(index)
     for op in flow.ops:
-        if op.name in SUMS and len(op.inputs) == 2 and (sides := _skip_and_branch(flow, op)):
+        if op.name not in SUMS or len(op.inputs) != 2 or op.index in norms:
+            continue
+        if sides := _skip_and_branch(flow, op):
             start, branch = sides
             stream = _stream_behind(flow, start, found)
-            ends = tuple(sorted(_last_weights(flow, branch, start)))
+            ends = tuple(sorted(_last_weights(flow, branch, start, norms)))
             found[op.index] = Join(op, start, branch, ends, stream)
     return found
 
@@ -110,12 +124,15 @@ def _layers_between(flow: Dataflow, start: int, value: int) -> float:
     return depths.get(value, -math.inf)
 
 
-def _last_weights(flow: Dataflow, branch: int, start: int) -> set[int]:
+def _last_weights(
+    flow: Dataflow, branch: int, start: int, norms: Mapping[int, set[int]] = NONE
+) -> set[int]:
     """What writes to a residual stream: from a branch's end back to the nearest parameters on it.
 
     A bias that was added by itself does not hide the weight behind it. Of a product of two signals
     what writes is the side that is no gate; a product of matrices without a gate (a state space)
-    hides what is behind it.
+    hides what is behind it. So does a norm layer with a scale, wherever in its steps that stands:
+    `norms` gives the scales and shifts of such, by the last step.
     """
     found: set[int] = set()
     waiting, seen = [branch], {start}
@@ -125,6 +142,9 @@ def _last_weights(flow: Dataflow, branch: int, start: int) -> set[int]:
         if op is None or value < start or value in seen:
             continue
         seen.add(value)
+        if op.index in norms:
+            found |= norms[op.index]
+            continue
         if op.uses and flow.depends(value, on=start):
             found.add(op.index)
         if op.kind in ("move", "other") and {use.slot for use in op.uses} <= {"bias"}:

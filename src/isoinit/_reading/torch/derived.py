@@ -76,14 +76,8 @@ def derived(
         known: what is known of all tensors.
     """
     first, shapes = weights[0], dict(known.shapes)
-    if name == "scatter_kept":  # by `isoinit.sparse`: what a weight keeps, and its zeros
-        node = replace(first.node, reason="its places are not stored")
-        stored, names = tuple(first.tensor.shape), first.names
-        whole = [{**shapes, names[0]: tuple(tensor.shape)} for tensor in made]
-        return [
-            Weight(tensor, names, sizes, exact=True, kept=stored, node=node)
-            for tensor, sizes in zip(made, whole, strict=True)
-        ]
+    if name == "scatter_kept":
+        return [_scattered(tensor, first, shapes) for tensor in made]
     names = tuple(dict.fromkeys(name for weight in weights for name in weight.names))
     rearranged = name in MOVES and name not in ALTERING
     moved = len(weights) == 1 and (rearranged or _adds_mask(name, call.args, first, known))
@@ -120,6 +114,14 @@ def derived(
         )
         for tensor, node, view in zip(made, nodes, views, strict=True)
     ]
+
+
+def _scattered(tensor: torch.Tensor, first: Weight, shapes: dict[str, tuple[int, ...]]) -> Weight:
+    """Return what a weight of `isoinit.sparse` is, whose zeros stand beside what it keeps."""
+    node = replace(first.node, reason="its places are not stored")
+    sizes = {**shapes, first.names[0]: tuple(tensor.shape)}
+    stored = tuple(first.tensor.shape)
+    return Weight(tensor, first.names, sizes, exact=True, kept=stored, node=node)
 
 
 def _views(
