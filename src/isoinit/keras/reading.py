@@ -63,20 +63,31 @@ def _by_torch(model: Any, variables: Variables, x: Any, options: Mapping[str, An
 
 
 def _by_jax(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
-    import jax
-
     from isoinit.jax import plan
 
-    def apply(values: Mapping[str, Any], *leaves: Any) -> Any:
-        mapping = [(variable, values[path]) for path, variable in variables.items()]
-        return called(model, mapping, keras.tree.pack_sequence_as(x, list(leaves)))
+    apply, parameters, leaves = abstracted(model, variables, x)
+    chosen: Plan = plan(apply, parameters, *leaves, **options)
+    return chosen
 
-    abstract = {
+
+def abstracted(
+    model: Any, variables: Variables, x: Any
+) -> tuple[Callable[..., Any], dict[str, Any], list[Any]]:
+    """Return a model as JAX takes it: a function of parameters and inputs, and both for it.
+
+    The parameters are shapes by path, without values; the inputs are the arrays of the example.
+    """
+    import jax
+
+    def apply(values: Mapping[str, Any], *leaves: Any) -> Any:
+        pairs = [(variable, values[path]) for path, variable in variables.items()]
+        return called(model, pairs, keras.tree.pack_sequence_as(x, list(leaves)))
+
+    parameters = {
         path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)  # type: ignore[no-untyped-call]
         for path, variable in variables.items()
     }
-    chosen: Plan = plan(apply, abstract, *keras.tree.flatten(x), **options)
-    return chosen
+    return apply, parameters, keras.tree.flatten(x)
 
 
 READERS: dict[str, Callable[[Any, Variables, Any, Mapping[str, Any]], Plan]] = {

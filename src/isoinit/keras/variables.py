@@ -94,13 +94,15 @@ def _require_model(model: Any) -> None:
 
 def _made_up(model: Any) -> Any:
     """Return an example of the shapes that a functional or sequential model declares."""
-    declared = getattr(model, "input", None) if getattr(model, "inputs", None) else None
-    if declared is None:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
         state = "declares no inputs" if model.built else "is not built"
         raise ArgumentError(
             f"the model {model.name!r} {state}, so no example can be made for it: pass x, an example "
             "input as for model(x)"
         )
+    # A functional model also tells whether it takes a list or a dict of them; a sequential one has one.
+    declared = getattr(model, "input", inputs[0])
     rng = np.random.default_rng(0)
 
     def example(spec: Any) -> np.ndarray[Any, Any]:
