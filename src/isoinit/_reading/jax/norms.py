@@ -7,9 +7,10 @@ its inverse. So the statistic may be rearranged on its way, as that of a group n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import Detail, Graph, Op
+from isoinit._reading.graph import Detail, Graph, Op, Use
 from isoinit._reading.jax.prune import pruned
 
 STEPS = 24  # operations of a norm at most
@@ -59,10 +60,16 @@ def with_norms(graph: Graph) -> Graph:
             continue
         last, uses = op, list(op.uses)
         while (step := _affine(graph, last)) is not None:
-            slot = "scale" if step.uses[0].slot == "scale" else "shift"
-            uses += [replace(use, slot=slot) for use in step.uses]
+            uses += _as_scale_and_shift(step.uses)
             gone.add(step.index)
             last = step
+        if norm is not None and (found := _moved(graph, last, norm.value)) is not None:
+            last, beside = found
+            known = {use.parameter for use in uses}
+            others = [use for step in beside for use in step.uses if use.parameter not in known]
+            uses += _as_scale_and_shift(others)
+            gone |= {last.index, *_read_here_alone(graph, beside, last)}
+            norm = replace(norm, centred=True)
         made = replace(op, outputs=last.outputs, uses=tuple(uses))
         if norm is not None:
             name, detail = norm.name(len(graph.sizes[norm.value])), Detail(groups=norm.groups)
@@ -72,6 +79,10 @@ def with_norms(graph: Graph) -> Graph:
     left = [op for index, op in ops.items() if index not in gone]
     order = sorted(left, key=lambda op: (max(op.outputs, default=-1), op.index))
     return replace(graph, ops=tuple(pruned(order, graph.outputs)))
+
+
+def _as_scale_and_shift(uses: Sequence[Use]) -> list[Use]:
+    return [replace(use, slot="scale" if use.slot == "scale" else "shift") for use in uses]
 
 
 def _affine(graph: Graph, op: Op) -> Op | None:
@@ -85,6 +96,52 @@ def _affine(graph: Graph, op: Op) -> Op | None:
     if not known or any(u.neutral is None for u in step.uses):
         return None
     return step if {u.slot for u in step.uses} <= {"scale", "shift", "bias"} else None
+
+
+def _moved(graph: Graph, op: Op, value: int) -> tuple[Op, list[Op]] | None:
+    """Return the sum that follows, if it takes away a mean that was scaled as the signal was.
+
+    Such as `x * a + (shift - mean * a)`, with `a` the scale by the deviation. With it, the steps from
+    the statistics to what is added, the last first.
+    """
+    made = op.outputs[0]
+    readers = graph.consumers.get(made, [])
+    if len(readers) != 1 or made in graph.outputs:
+        return None
+    step = readers[0]
+    if step.name not in ("add", "sub") or len(step.inputs) != 2 or step.uses:
+        return None
+    other = next((one for one in step.inputs if one != made), made)
+    beside = _beside_mean(graph, other, value)
+    return None if beside is None else (step, beside)
+
+
+def _beside_mean(graph: Graph, other: int, value: int) -> list[Op] | None:
+    """Return the steps to a value from statistics of another; None if it comes of more than these."""
+    found, waiting = dict[int, Op](), [other]
+    while waiting:
+        maker = graph.producers.get(at := waiting.pop())
+        if at == value or maker is None or len(found) > STEPS or maker.kind not in ("move", "other"):
+            return None
+        if maker.name in ("mean", "sum"):
+            if not graph.depends(maker.inputs[0], on=value):
+                return None
+        elif any(use.neutral is None for use in maker.uses):
+            return None
+        elif maker.index not in found:
+            found[maker.index] = maker
+            waiting += maker.inputs
+    return [found[index] for index in sorted(found, reverse=True)]
+
+
+def _read_here_alone(graph: Graph, steps: Sequence[Op], last: Op) -> set[int]:
+    """Return which of some steps nothing else reads: by their indices."""
+    found = {last.index}
+    for step in steps:
+        readers = [op for value in step.outputs for op in graph.consumers.get(value, [])]
+        if {op.index for op in readers} <= found and not set(step.outputs) & set(graph.outputs):
+            found.add(step.index)
+    return found
 
 
 def _norm(graph: Graph, op: Op) -> Norm | None:
@@ -101,7 +158,7 @@ def _norm(graph: Graph, op: Op) -> Norm | None:
         if degree is None:
             return None
         degrees.update(dict.fromkeys(step.outputs, degree))
-    signal, statistic = _sides(graph, op, degrees)
+    signal, statistic = _sides(graph, op, math.prod(graph.sizes[value]), degrees)
     if signal is None or degrees[op.outputs[0]] != 0.0:
         return None
     axes, groups = _statistics(graph, value, statistic, degrees)
@@ -165,9 +222,10 @@ def _is_inverse(op: Op) -> bool:
     return op.name == "div" and _power(op, 1.0) == -1.0
 
 
-def _sides(graph: Graph, op: Op, degrees: dict[int, float]) -> tuple[int | None, int]:
+def _sides(
+    graph: Graph, op: Op, whole: int, degrees: dict[int, float]
+) -> tuple[int | None, int]:
     """Return what has the signal's size and all of its elements, and what the other side is."""
-    whole = math.prod(graph.sizes[op.outputs[0]])
     first, second = op.inputs
     for signal, statistic in ((first, second), (second, first)):
         large = math.prod(graph.sizes[signal]) == whole

@@ -372,4 +372,10 @@ class Recorder:
         sizes = [weight.shape[axis] for axis in along]
         if scales and (len(along) < 2 or sizes in [[n for n in s if n > 1] for s in scales]):
             return "shift"
-        return "position" if len(along) > 1 else "bias"
+        return "position" if len(along) > 1 and not self._is_vector(weight) else "bias"
+
+    def _is_vector(self, weight: Weight) -> bool:
+        """Return whether it is all of a parameter of one axis, which may be seen in groups."""
+        if not isinstance(weight, Parameter) or not weight.exact:
+            return False
+        return self.shapes[weight.name] == (weight.elements,)
