@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isoinit._reading.graph import Op
+from isoinit._reading.graph import Op, ReplayError
 from isoinit._reading.jax.held import Signal
 from isoinit._reading.jax.played import Played
 
@@ -39,6 +39,8 @@ def softmax_played(axes: Sequence[int]) -> Played:
     along = tuple(axes)
 
     def forward(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if arrays[0].ndim <= max(along):
+            raise ReplayError(f"works along axis {max(along)}, which a row has not")
         shifted = np.exp(arrays[0] - arrays[0].max(axis=along, keepdims=True))
         return [shifted / shifted.sum(axis=along, keepdims=True)]
 
