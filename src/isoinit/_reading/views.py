@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
 Axes = tuple[tuple[int, ...], ...]
+Part = tuple[int, int]  # of what an axis counts: how many, and the step from one to the next
 
 
 def axes_along(shape: Sequence[int], sizes: Sequence[int], steps: Sequence[int]) -> Axes:
@@ -89,3 +91,47 @@ def _pulled_apart(
     if math.prod(grid) != math.prod(shape):
         return None
     return grid, [order.index(at) for at in range(len(sizes))]
+
+
+def grouped(part: Part, groups: int) -> tuple[Part, Part]:
+    """Return an axis of channels as two: the groups, and the channels of each."""
+    count, step = part
+    within = count // groups
+    return (groups, step * within), (within, step)
+
+
+def kernel(
+    shape: tuple[int, ...],
+    channels: Mapping[str, Part],
+    taps: Sequence[Part],
+    stride: int | Sequence[int],
+    *,
+    transposed: bool,
+) -> Layout | None:
+    """Return the layout of a parameter that a convolution takes as a view of it.
+
+    None where the view does not have each element of the parameter once.
+
+    Args:
+        shape: the parameter's, with its axes in any order.
+        channels: "stack", "out" and "in_": the groups, and the channels of one group.
+        taps: along each axis of the images.
+        stride: that of the convolution.
+        transposed: whether it is transposed.
+    """
+    parts = [*channels.values(), *taps]
+    several = [at for at, (size, _) in enumerate(parts) if size > 1]
+    long = sorted(several, key=lambda at: -parts[at][1])
+    ends = [math.prod(shape), *(parts[at][1] for at in long)]
+    sizes = [parts[at][0] for at in long]
+    if ends[-1] != 1 or any(a != b * n for (a, b), n in zip(pairwise(ends), sizes, strict=True)):
+        return None
+    # Axes of one element have no place of their own: a single group goes first, as torch has it.
+    names = list(channels)
+    single = [at for at in range(len(parts)) if at not in long]
+    first = [at for at in single if at < len(names) and names[at] == "stack"]
+    order = [*first, *long, *(at for at in single if at not in first)]
+    axes = {name: (order.index(at),) for at, name in enumerate(names)}
+    found = [order.index(at) for at in range(len(names), len(parts))]
+    grid = [parts[at][0] for at in order]
+    return fans.kernel(shape, grid, taps=found, stride=stride, transposed=transposed, **axes)

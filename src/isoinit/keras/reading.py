@@ -84,7 +84,7 @@ def abstracted(
         return called(model, pairs, keras.tree.pack_sequence_as(x, list(leaves)))
 
     parameters = {
-        path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)  # type: ignore[no-untyped-call]
+        path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
         for path, variable in variables.items()
     }
     return apply, parameters, keras.tree.flatten(x)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from isoinit._reading import views
 from isoinit._reading.graph import Detail
 from isoinit._reading.jax.held import WEIGHTS, Held, Known, Parameter, Signal
 from isoinit._reading.taps import Taps, along, transposed_along
-from isoinit._reading.views import axes_along
+from isoinit._reading.views import axes_along, grouped
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
@@ -88,37 +88,31 @@ def kernel_layout(shape: tuple[int, ...], kernel: Parameter, params: Any, apart:
     groups = int(params["feature_group_count"])
     if not kernel.exact and len(shape) != len(kernel.shape):
         return fans.of_tensor(shape)
-    steps = [abs(step) for step in kernel.view.strides]
-    along_axes = axes_along(shape, kernel.shape, steps)
+    steps = [abs(step) for step in kernel.view.strides]  # a kernel may be turned round
     spec = [int(axis) for axis in params["dimension_numbers"].rhs_spec]
+    strides = [int(n) for n in params["lhs_dilation" if apart else "window_strides"]]
+    out, in_, *taps = ((kernel.shape[axis], steps[axis]) for axis in spec)
+    stack, out = grouped(out, groups)
+    channels = {"stack": stack, "out": out, "in_": in_}
+    found = views.kernel(shape, channels, taps, strides, transposed=apart)
+    if found is not None:
+        return found
+    along_axes = axes_along(shape, kernel.shape, steps)
     axes = [along_axes[axis] for axis in spec]
-    strides = math.prod(int(s) for s in params["window_strides"])
-    spread = math.prod(int(d) for d in params["lhs_dilation"])
-    if len(axes[0]) == 2:  # depthwise, stored as (taps, channels, multiplier)
-        stack, out = axes[0]
-        rest = tuple(axis for axis in range(len(shape)) if axis not in axes[0])
-        in_ = tuple(axis for axis in rest if shape[axis] == 1)[-1:]
-        taps = tuple(axis for axis in rest if axis not in in_)
-        count = math.prod(shape[axis] for axis in taps)
-        reach = shape[out] * count / (1 if apart else strides)
-        kind = "conv_transpose" if apart else "conv"
-        return Layout(shape, kind, shape, (stack,), (out,), in_, taps, count / spread, reach)
-    same = kernel.shape == shape and list(kernel.view.strides) == sorted(steps, reverse=True)
     places = [axis[0] if axis else -1 for axis in axes]
     if -1 in places:  # an axis of one element has no stride of its own
-        places = spec if same or len(kernel.shape) == len(shape) else places
+        places = spec if len(kernel.shape) == len(shape) else places
         if kernel.shape != shape:  # rearranged: what is left goes in order
             free = [a for a in range(len(shape)) if a not in [x[0] for x in axes if x]]
             places = [axis[0] if axis else free.pop(0) for axis in axes]
-    return _grid(shape, places, groups, strides, spread, apart)
+    return _grid(shape, places, groups, strides, apart)
 
 
 def _grid(
     shape: tuple[int, ...],
     places: Sequence[int],
     groups: int,
-    strides: int,
-    spread: int,
+    strides: Sequence[int],
     apart: bool,
 ) -> Layout:
     """Return the layout of a kernel with these axes for outputs, inputs and taps."""
@@ -133,17 +127,5 @@ def _grid(
             size //= groups
         at[axis] = len(grid)
         grid.append(size)
-    count = math.prod(shape[tap] for tap in taps)
-    kind = "conv_transpose" if apart else "conv"
-    reach = shape[out] // groups * count / (1 if apart else strides)
-    return Layout(
-        shape,
-        kind,
-        tuple(grid),
-        (stack,),
-        (at[out],),
-        (at[in_],),
-        tuple(at[tap] for tap in taps),
-        shape[in_] * count / spread,
-        float(reach),
-    )
+    axes = {"stack": [stack], "out": [at[out]], "in_": [at[in_]], "taps": [at[t] for t in taps]}
+    return fans.kernel(shape, grid, stride=strides, transposed=apart, **axes)

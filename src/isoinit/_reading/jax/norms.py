@@ -121,7 +121,12 @@ def _beside_mean(graph: Graph, other: int, value: int) -> list[Op] | None:
     found, waiting = dict[int, Op](), [other]
     while waiting:
         maker = graph.producers.get(at := waiting.pop())
-        if at == value or maker is None or len(found) > STEPS or maker.kind not in ("move", "other"):
+        if (
+            at == value
+            or maker is None
+            or len(found) > STEPS
+            or maker.kind not in ("move", "other")
+        ):
             return None
         if maker.name in ("mean", "sum"):
             if not graph.depends(maker.inputs[0], on=value):
@@ -222,9 +227,7 @@ def _is_inverse(op: Op) -> bool:
     return op.name == "div" and _power(op, 1.0) == -1.0
 
 
-def _sides(
-    graph: Graph, op: Op, whole: int, degrees: dict[int, float]
-) -> tuple[int | None, int]:
+def _sides(graph: Graph, op: Op, whole: int, degrees: dict[int, float]) -> tuple[int | None, int]:
     """Return what has the signal's size and all of its elements, and what the other side is."""
     first, second = op.inputs
     for signal, statistic in ((first, second), (second, first)):
