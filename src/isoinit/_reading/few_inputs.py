@@ -20,7 +20,7 @@ Feature = tuple[float, float]
 
 
 def reads_few(graph: Graph, op: Op, use: Use) -> bool:
-    """Return whether a layer is a matrix of few inputs, beside a bias that shifts its units.
+    """Return whether a layer is a matrix of few inputs, beside a bias with one number for each unit.
 
     Few are up to three of any kind, and up to 32 columns of the example.
     """
@@ -28,7 +28,9 @@ def reads_few(graph: Graph, op: Op, use: Use) -> bool:
     plain = op.kind == "map" and use.layout.kind == "linear" and use.made is None
     if not plain or len(biases) != 1 or len(op.inputs) != 1:
         return False
-    inputs = use.layout.maps_shape[2]
+    stack, units, inputs, _ = use.layout.maps_shape
+    if math.prod(biases[0].layout.shape) != stack * units:
+        return False
     return inputs <= FEW or (inputs <= MANY and _are_columns(graph, op.inputs[0]))
 
 

@@ -166,9 +166,11 @@ def _of_moments(context: Context, value: int, given: Given) -> Signal:
 def _after(context: Context, op: Op) -> Signal | None:
     """Return the signal that an operation gives; None where that is not known."""
     if op.index in context.graph.norms and op.kind != "norm":
-        return norms.normed_in_steps(
-            context, op, context.signals.get(context.graph.norms[op.index])
-        )
+        given = context.signals.get(context.graph.norms[op.index])
+        normed: Signal | None = norms.normed_in_steps(context, op, given)
+        for step in context.graph.scaling(op):
+            normed = weights.scaled_and_shifted(context, step, normed)
+        return normed
     inputs = [context.signals.get(value) for value in op.inputs]
     if op.kind == "lookup":
         return weights.looked_up(context, op)

@@ -104,6 +104,16 @@ class Graph(Dataflow):
         """Scales and shifts inside norm layers in steps, and the last step of each, by index."""
         return scales_inside(self, self.norms)
 
+    def scaling(self, end: Op) -> list[Op]:
+        """The scales and shifts inside the norm layer in steps that an operation ends, by their order.
+
+        A parameter counts once: that of `x * a + (b - mean * a)` scales the signal and the mean.
+        """
+        found = dict[tuple[str, ...], Op]()
+        for index in sorted(at for at, last in self.scales_inside.items() if last == end.index):
+            found.setdefault(tuple(use.parameter for use in self.ops[index].uses), self.ops[index])
+        return list(found.values())
+
     @cached_property
     def joins(self) -> dict[int, Join]:
         """The residual sums, by the index of the operation."""

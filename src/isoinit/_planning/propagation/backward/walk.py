@@ -102,6 +102,8 @@ def _return(back: Backward, op: Op, gradient: Gradient | None) -> None:
     """Send the gradients of an operation's inputs back to them."""
     norm = back.context.graph.norms.get(op.index) if op.kind != "norm" else None
     if norm is not None:
+        for step in back.context.graph.scaling(op):
+            gradient = gradient and weights.through_parameters(back, step, gradient)
         known = gradient and norms.normed_in_steps(back, op, gradient, norm)
         back.send(norm, known)
         return
