@@ -225,8 +225,48 @@ def test_a_recurrent_weight_in_a_loop_by_hand(gates):
     assert plan["u.weight"].role == "recurrent weight"
     assert plan["u.weight"].initializer == isoinit.Orthogonal()
     assert plan["u.weight"].layout.maps_shape == (gates, 16, 16, 1)
-    if gates == 1:
-        assert plan["w.weight"].role == "weight before tanh"
+    assert plan["w.weight"].role == "input weight"
+    assert plan["w.weight"].initializer == isoinit.LeCunNormal()  # as torch's own layers
+    assert plan["w.weight"].layout.maps_shape == (gates, 16, 8, 1)
+
+
+def test_a_loop_under_relu_starts_as_torchs_own_layer_does():
+    class Relu(Loop):
+        def forward(self, x):
+            h = x.new_zeros(x.shape[0], 16)
+            for t in range(x.shape[1]):
+                h = torch.relu(self.w(x[:, t]) + self.u(h))
+            return h
+
+    plan, own = (
+        isoinit.plan(model, torch.randn(2, 5, 8))
+        for model in (Relu(1), nn.RNN(8, 16, nonlinearity="relu", batch_first=True))
+    )
+    for name, theirs in (("w.weight", "weight_ih_l0"), ("u.weight", "weight_hh_l0")):
+        assert plan[name].initializer == own[theirs].initializer
+
+
+def test_a_state_that_a_gate_resets_first_is_recurrent():
+    """The candidate of a GRU whose gates are layers of their own (Cho et al. 2014)."""
+
+    class Candidate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.names = [f"{way}{gate}" for way in "ih" for gate in "rzn"]
+            for name in self.names:
+                self.add_module(name, nn.Linear(8 if name[0] == "i" else 16, 16))
+
+        def forward(self, x):
+            h = x.new_zeros(x.shape[0], 16)
+            for step in x.unbind(1):
+                r = torch.sigmoid(self.ir(step) + self.hr(h))
+                z = torch.sigmoid(self.iz(step) + self.hz(h))
+                h = z * h + (1 - z) * torch.tanh(self.get_submodule("in")(step) + r * self.hn(h))
+            return h
+
+    found = roles(Candidate(), torch.randn(2, 5, 8))
+    assert {found[f"i{gate}.weight"] for gate in "rzn"} == {"input weight"}
+    assert {found[f"h{gate}.weight"] for gate in "rzn"} == {"recurrent weight"}
 
 
 def test_a_layer_shared_through_depth_is_not_recurrent():

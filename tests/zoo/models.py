@@ -180,7 +180,7 @@ ZOO = {
         odd.Equilibrium,
         torch.randn(5, 4),
         {
-            "inject.weight": before("tanh"),
+            "inject.weight": "input weight",
             "inner.weight": "recurrent weight",
             "out.weight": "weight of the output",
             "*.bias": "bias",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isoinit._reading.activation import Activation
@@ -12,7 +12,7 @@ from isoinit._reading.few_inputs import Feature, reads_few
 from isoinit._reading.graph import Graph, Join, Op, Use
 from isoinit._reading.plain_stacks import Chain, read_plain_stacks
 from isoinit._reading.pointwise import Feed, feeding, following
-from isoinit._reading.recurrent import recurrent_layout
+from isoinit._reading.recurrent import Looped, read_loops
 from isoinit._reading.scores import scale_of_output
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
@@ -181,18 +181,18 @@ def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
         fallback: makes the graph of its modules, which is asked about the parameters that the run
             never used, if there are any.
     """
-    chains, motifs = read_plain_stacks(graph), read_subgraphs(graph)
+    chains, motifs, loops = read_plain_stacks(graph), read_subgraphs(graph), read_loops(graph)
     found = {
         name: role and replace(role, motif=motifs.get(name))
         for name in graph.shapes
-        for role in [_role(graph, name, chains)]
+        for role in [_role(graph, name, chains, loops)]
     }
     if graph.how == "structure":
         found = {name: role and replace(role, guess=True) for name, role in found.items()}
     elif missing := [n for n, role in found.items() if role is None and _is_unseen(graph, n)]:
         modules = fallback()
         for name in missing:
-            role = _role(modules, name, {})
+            role = _role(modules, name, {}, {})
             found[name] = role and replace(role, guess=True)
     for name in graph.parts:
         slot = "length" if name in graph.lengths else "part"
@@ -213,7 +213,9 @@ def _slot_alone(graph: Graph, name: str) -> str:
     return "returned" if name in graph.returned and not graph.uses_of(name) else "unknown"
 
 
-def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
+def _role(
+    graph: Graph, name: str, chains: Mapping[int, Chain], loops: Mapping[str, Looped]
+) -> Role | None:
     uses = [(op, use) for op, use in graph.uses_of(name) if use.slot != "other"]
     if not uses:
         return None
@@ -221,13 +223,11 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
     join = graph.ending.get(op.index)
     if join is not None and _feeds_itself(graph, uses, join):
         join = None
-    tied = next((u.slot for _, u in uses if u.slot != use.slot), "")
-    output = next(
-        (o for o, u in uses if u.slot == "weight" and use.slot == "table" and o.inputs), None
-    )
-    tied = {"weight": "an output weight", "table": "an embedding"}.get(tied, tied)
-    if use.slot == "weight" and (gates := recurrent_layout(graph, uses)):
-        return Role(name, "recurrent weight", gates, op.name)
+    tied, tied_scale = _tie(graph, uses)
+    looped = loops.get(name)
+    if looped is not None and looped.slot == "recurrent weight":
+        activation = following(graph, op.outputs[0]).activation
+        return Role(name, looped.slot, looped.layout, op.name, activation=activation)
     of_norm = op.kind == "norm" or op.index in graph.scales_inside or _behind_norm(graph, op)
     role = Role(
         name,
@@ -241,7 +241,7 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         neutral=use.neutral,
         slope=use.slope,
         tied=tied,
-        tied_scale=scale_of_output(graph, output) if output else 1.0,
+        tied_scale=tied_scale,
         made=use.made is not None,
         composed=use.made is not None and [p.kind for p in use.made.parts].count("weight") > 1,
         complex=name in graph.complex,
@@ -257,17 +257,29 @@ def _role(graph: Graph, name: str, chains: dict[int, Chain]) -> Role | None:
         return replace(role, activation=following(graph, op.outputs[0]).activation)
     if use.slot == "bias" and op.kind == "map":
         return replace(role, few=_few(graph, op))
-    return _of_weight(graph, op, role) if use.slot == "weight" else role
+    if use.slot != "weight":
+        return role
+    role = _of_weight(graph, op, role, loops)
+    return role if looped is None else replace(role, slot=looped.slot, layout=looped.layout)
 
 
-def _of_weight(graph: Graph, op: Op, role: Role) -> Role:
+def _tie(graph: Graph, uses: Sequence[tuple[Op, Use]]) -> tuple[str, float]:
+    """The other slot of a parameter that two layers share, "" if none, and what scales its output."""
+    slot = uses[0][1].slot
+    other = next((use.slot for _, use in uses if use.slot != slot), "")
+    words = {"weight": "an output weight", "table": "an embedding"}.get(other, other)
+    outputs = [op for op, use in uses if use.slot == "weight" and slot == "table" and op.inputs]
+    return words, scale_of_output(graph, outputs[0]) if outputs else 1.0
+
+
+def _of_weight(graph: Graph, op: Op, role: Role, loops: Mapping[str, Looped]) -> Role:
     """The role of a weight with what feeds its layer, and what follows that."""
     what_follows = following(graph, op.outputs[0])
     feed = feeding(graph, op.inputs[0]) if op.inputs else None
     gives_output = what_follows.end is None and what_follows.activation is None
     return replace(
         role,
-        reads_state=gives_output and feed is not None and _is_state(graph, feed),
+        reads_state=gives_output and feed is not None and _is_state(feed, loops),
         fed=feed.activation if feed else None,
         between=_names(feed.steps) if feed else (),
         source=", ".join(sorted({source.kind for source in feed.sources})) if feed else "",
@@ -356,10 +368,10 @@ def _feeds_itself(graph: Graph, uses: list[tuple[Op, Use]], join: Join) -> bool:
     return any(op.index in met for op, _ in later)
 
 
-def _is_state(graph: Graph, feed: Feed) -> bool:
+def _is_state(feed: Feed, loops: Mapping[str, Looped]) -> bool:
     """Whether a signal is the state of a recurrent layer, or of a loop over one."""
     makers = [source.op for source in feed.sources if source.op is not None]
     weights = [use.parameter for op in makers for use in op.uses if use.slot == "weight"]
     return any(op.kind == "recurrent" for op in makers) or any(
-        recurrent_layout(graph, graph.uses_of(name)) is not None for name in weights
+        name in loops and loops[name].slot == "recurrent weight" for name in weights
     )

@@ -23,6 +23,12 @@ def slot(*slots: str) -> Condition:
     return lambda role: role.slot in slots
 
 
+def meets_relu(role: Role) -> bool:
+    """Whether the units of a recurrent layer are ReLU: of torch's own, or of one in a loop."""
+    follows = role.activation is not None and role.activation.name == "relu"
+    return role.op.startswith("rnn_relu") or follows
+
+
 def motif(name: str) -> Condition:
     """Hold for a part of this small pattern."""
     return lambda role: role.motif is not None and role.motif.name == name

@@ -14,6 +14,7 @@ from isoinit._planning.rules.conditions import (
     is_divisor,
     is_forget_gate,
     is_single_number,
+    meets_relu,
     motif,
     slot,
 )
@@ -49,7 +50,7 @@ OTHERS: tuple[Rule, ...] = (
     # Recurrent layers
     Rule(
         "IRNN",
-        lambda role: role.slot == "recurrent weight" and role.op.startswith("rnn_relu"),
+        lambda role: role.slot == "recurrent weight" and meets_relu(role),
         lambda _: Identity(),
         "a recurrent weight under ReLU",
         "W = I",
@@ -68,7 +69,7 @@ OTHERS: tuple[Rule, ...] = (
     ),
     Rule(
         "recurrent input, ReLU",
-        lambda role: role.slot == "input weight" and role.op.startswith("rnn_relu"),
+        lambda role: role.slot == "input weight" and meets_relu(role),
         lambda _: HeNormal(),
         "the input weight of a recurrent layer under ReLU",
         "Var = 2/fan_in",

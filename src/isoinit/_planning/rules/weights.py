@@ -275,6 +275,17 @@ WEIGHTS: tuple[Rule, ...] = (
         usual=True,
     ),
     Rule(
+        "state",
+        lambda role: role.slot == "weight" and role.reads_state and forward_gain(role) > 1,
+        lambda _: LeCunNormal(),
+        "a weight that makes the output of the state of a recurrent layer",
+        "Var = 1/fan_in",
+        "reads a state, which starts at the second moment {second} and can grow to one as it learns "
+        "to hold something: sized for that, so that the output never outgrows unit size",
+        "LeCun et al. 1998, section 4.6",
+        usual=True,
+    ),
+    Rule(
         "measured on the example",
         lambda role: role.slot == "weight" and role.measured,
         he_or_lecun,
@@ -293,17 +304,6 @@ WEIGHTS: tuple[Rule, ...] = (
         "Var = 2/((1 + a²) fan_in)",
         "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
         "He et al. 2015, eq. 10 and 15",
-        usual=True,
-    ),
-    Rule(
-        "state",
-        lambda role: role.slot == "weight" and role.reads_state and forward_gain(role) > 1,
-        lambda _: LeCunNormal(),
-        "a weight that makes the output of the state of a recurrent layer",
-        "Var = 1/fan_in",
-        "reads a state, which starts at the second moment {second} and can grow to one as it learns "
-        "to hold something: sized for that, so that the output never outgrows unit size",
-        "LeCun et al. 1998, section 4.6",
         usual=True,
     ),
     Rule(

@@ -11,7 +11,7 @@ import numpy as np
 from isoinit._reading.graph import Detail, ReplayError
 from isoinit._reading.jax import constants
 from isoinit._reading.jax.held import WEIGHTS, Held, Joined, Known, Parameter, Signal
-from isoinit._reading.jax.played import Played
+from isoinit._reading.jax.played import Played, played
 
 if TYPE_CHECKING:
     from isoinit._reading.jax.equation import Equation
@@ -166,16 +166,18 @@ def _summed_parts(
         return None
     total: int | None = None
     for part, held in zip(joined.parts, parts, strict=True):
-        if isinstance(held, Known):  # zeros: a state that is none yet
+        number = recorder.source(held)
+        if number is None:  # zeros: a state that is none yet
             continue
-        one = _mapped(
-            recorder, shape, weight._replace(held=part), signal._replace(held=held), first=first
-        )
+        its = signal._replace(held=Signal(number))
+        one = _mapped(recorder, shape, weight._replace(held=part), its, first=first)
         if total is None:
             total = one
         else:
             op, axes = recorder.out_axes[one]
-            total = recorder.add("add", "other", [total, one], shape)
+            both = [total, one]
+            plus = played("add", {}, [Signal(number) for number in both], both)
+            total = recorder.add("add", "other", both, shape, played=plus)
             recorder.gives(total, op, sorted(axes))
     return total
 
