@@ -47,6 +47,7 @@ CHOOSING = frozenset("embedding getitem index_select gather take_along_dim take"
 LARGEST = 1e60  # a second moment beyond counts as not known
 # Second moments of sums and means are not known below this share of their parts' (float64: 1e-32).
 ROUNDING = 1e-24
+NOTHING = Given(0.0, 0.0, 0.0, 0.0)
 CANCELLING = SUMS | {"mean", "sum"}
 
 ROUTES: dict[str, Route] = {
@@ -181,6 +182,9 @@ def _after(context: Context, op: Op) -> Signal | None:
     if op.name in CHOOSING and op.detail.constant is not None and not (op.uses or chosen_by_signal):
         return tables.chosen(context, op)
     known = [signal for signal in inputs if signal is not None]
+    if not inputs and op.detail.constant == (0.0, 0.0) and [u.slot for u in op.uses] == ["weight"]:
+        context.ask(op, None)  # a weight of zeros, such as the first state of a loop
+        return signal_of(context, NOTHING, context.last_axis(op.outputs[0]), measured=False)
     if not inputs or (len(known) < len(inputs) and not _lacks_mask(context, op)):
         context.ask(op, None)
         return None

@@ -67,7 +67,8 @@ def detail(
     if name in TABLES and is_float(first) and (table := known(first)) is not None:
         return Detail(constant=table.moments, alike=table.alike)
     if name in PRODUCTS:
-        return Detail(becomes=_becomes(name, args))
+        zeros = any(c.moments == (0.0, 0.0) for c in constants)
+        return Detail(becomes=_becomes(name, args), constant=(0.0, 0.0) if zeros else None)
     if name in ALONG or name in BESIDE:
         return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
