@@ -43,6 +43,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "checkpoint": ("Writing a checkpoint", (2,)),
     "spread": ("A model under fully_shard", (None,)),
     "jax": ("Arrays of JAX", (2,)),
+    "jax_plans": ("Planning a Llama of 6.7 G parameters in JAX", (1,)),
     "jax_streams": ("Numbers made inside jax.jit", (2,)),
     "page": ("The page of a large model", (None,)),
     "import_time": ("Importing", (None,)),
