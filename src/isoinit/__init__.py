@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from isoinit._verifying.comparing.comparisons import Comparison, compare
     from isoinit._verifying.comparing.results import Compared
     from isoinit._verifying.coordinates.checks import Coordinates, coordinates
-    from isoinit._verifying.health.checks import Health, check
-    from isoinit._verifying.health.layers import LayerHealth
-    from isoinit._verifying.health.weights import WeightHealth
+    from isoinit._verifying.health.checks import check
+    from isoinit._verifying.health.records import LayerHealth, WeightHealth
+    from isoinit._verifying.health.results import Health
     from isoinit._writing.deferred import deferred
     from isoinit._writing.entry import Entry
     from isoinit._writing.factors import Factors
@@ -97,9 +97,9 @@ _ROOMS = {
     "_verifying.comparing.comparisons": "Comparison compare",
     "_verifying.comparing.results": "Compared",
     "_verifying.coordinates.checks": "Coordinates coordinates",
-    "_verifying.health.checks": "Health check",
-    "_verifying.health.layers": "LayerHealth",
-    "_verifying.health.weights": "WeightHealth",
+    "_verifying.health.checks": "check",
+    "_verifying.health.records": "LayerHealth WeightHealth",
+    "_verifying.health.results": "Health",
     "_writing.deferred": "deferred",
     "_writing.entry": "Entry",
     "_writing.factors": "Factors",

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import torch
+from typing import Protocol
 
 from isoinit._showing.findings import Finding, listed
 
 
+class Shaped(Protocol):
+    """Anything that has a shape."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """The size along each axis."""
+        ...
+
+
 def copies_found(
-    groups: Sequence[Sequence[str]], tensors: Mapping[str, torch.Tensor]
+    groups: Sequence[Sequence[str]], tensors: Mapping[str, Shaped]
 ) -> Iterator[Finding]:
     """Yield one finding for groups of parameters, each of which holds the same random values.
 
@@ -22,9 +30,11 @@ def copies_found(
         tensors: all of the model's by name.
     """
     copied = {name for group in groups for name in group}
-    apart = {_module(n) for n, t in tensors.items() if t.dim() > 1 and n not in copied}
-    apart -= {_module(n) for n in copied if tensors[n].dim() > 1}
-    groups = [g for g in groups if tensors[g[0]].dim() > 1 or not apart.issuperset(map(_module, g))]
+    apart = {_module(n) for n, t in tensors.items() if len(t.shape) > 1 and n not in copied}
+    apart -= {_module(n) for n in copied if len(tensors[n].shape) > 1}
+    groups = [
+        g for g in groups if len(tensors[g[0]].shape) > 1 or not apart.issuperset(map(_module, g))
+    ]
     names = tuple(name for group in groups for name in group)
     if not names:
         return

@@ -23,7 +23,7 @@ from isoinit._verifying.comparing.pages import comparison_page
 from isoinit._verifying.comparing.results import Compared, Spread
 from isoinit._verifying.comparing.training import Data, Task
 from isoinit._verifying.comparing.trials import Given, Trial
-from isoinit._verifying.health.checks import refuse_optimizer
+from isoinit._verifying.health.results import refuse_optimizer
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 from isoinit.errors import ArgumentError, Interrupted
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from isoinit._verifying.health import Health
+from isoinit._verifying.health.results import Health
 
 
 class Spread(NamedTuple):

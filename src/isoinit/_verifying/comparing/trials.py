@@ -22,7 +22,8 @@ from isoinit._verifying.comparing.training import (
     objective,
     plain_optimizer,
 )
-from isoinit._verifying.health import Health, check
+from isoinit._verifying.health.checks import check
+from isoinit._verifying.health.results import Health
 from isoinit.errors import TraceError, UnknownParameterError
 
 Advance = Callable[[str, int], None]

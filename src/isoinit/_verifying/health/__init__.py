@@ -1,10 +1,8 @@
 """Verifies an initialization: measures the signal through a model, and judges it.
 
-`passes` (forward and backward, watched) → `measure` with `layers`, `weights`, `jacobian` and
-`nonfinite` → `facts` → `finders/` → `judge`; `pages` (a check as a page), `checks` (the verb). Import
-`Health` and `check` from here; comparing also takes `passes`.
+What is judged is free of any framework: `records` (the numbers), `doubts` (what stays zero or alike),
+`behind` and `blame` → `facts` → `finders/` → `judge` → `results` (`Health`), with `pages` and `table`.
+torch measures by `passes` → `measure` with `layers`, `weights`, `ahead`, `jacobian` and `nonfinite`;
+`checks` is the verb. JAX measures with NumPy, by `arrays/`; its verb is `isoinit.jax.check`. Import
+from the files themselves: this package loads none of them.
 """
-
-from isoinit._verifying.health.checks import Health, check
-
-__all__ = ["Health", "check"]

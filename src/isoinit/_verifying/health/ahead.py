@@ -1,94 +1,55 @@
-"""What the first steps of training make of what is zero or alike at the start.
-
-Zero gates, zero last layers and layers behind a branch that starts at zero are recipes that train: a
-gradient reaches them once a step has moved the factor that is zero. So where anything is zero or
-alike, a few small steps are taken, and what is still so is a fault. The model is as before at the
-end.
-"""
+"""What the first steps of training make of what is zero or alike at the start: see `doubts`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
 from isoinit._reading.torch.rng import generators_kept, seed_generators
-from isoinit._verifying.health.layers import LayerHealth
-from isoinit._verifying.health.measure import Measurement, measure
-from isoinit._verifying.health.units import ROUNDING, agreeing
-from isoinit._verifying.health.weights import EPSILON, WeightHealth
+from isoinit._verifying.health.doubts import Ahead, lasting, with_equal_units
+from isoinit._verifying.health.measure import measure
+from isoinit._verifying.health.records import Measurement, WeightHealth
+from isoinit._verifying.health.steps import EPSILON, ROUNDING, STEP
+from isoinit._verifying.health.units import agreeing
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
-ROUNDS = 4  # steps at most: zeros in zeros open one at a time
-STEP = 1e-3  # Adam's usual first step; of plain gradients, by the size of all weights
-
 
 @dataclass(frozen=True)
-class Ahead:
-    """What is zero or alike, and stays so when training begins.
+class _Trials:
+    """A torch model to try steps on: see `doubts.Trials`.
 
     Attributes:
-        dead: the trained parameters that no gradient reaches.
-        cut: those of them behind which all is zero on every way to the output.
-        alike: by weight, the share of its units that stay equal to another one.
-        silent: the layers whose output stays zero.
-        blind: those whose output stays the same for all examples.
-        stuck: those whose output gets no gradient.
-        twins: by layer, the share of its units that give the same output and get the same gradient.
+        twins: the share of units that another one equals, of each weight that has any.
+        values: these weights as they were at the start.
     """
 
-    dead: frozenset[str] = frozenset()
-    cut: frozenset[str] = frozenset()
-    alike: Mapping[str, float] = field(default_factory=dict)
-    silent: frozenset[str] = frozenset()
-    blind: frozenset[str] = frozenset()
-    stuck: frozenset[str] = frozenset()
-    twins: Mapping[str, float] = field(default_factory=dict)
+    model: nn.Module
+    parameters: dict[str, nn.Parameter]
+    batch: Any
+    loss: Loss | None
+    optimizer: str
+    roles: Mapping[str, Role]
+    twins: Mapping[str, float]
+    values: Mapping[str, torch.Tensor]
 
-    def left(self, now: Ahead) -> Ahead:
-        """What of it is still so."""
-        return Ahead(
-            dead=self.dead & now.dead,
-            alike={name: share for name, share in now.alike.items() if name in self.alike},
-            silent=self.silent & now.silent,
-            blind=self.blind & now.blind,
-            stuck=self.stuck & now.stuck,
-            twins={name: share for name, share in now.twins.items() if name in self.twins},
-        )
+    @contextmanager
+    def tried(self) -> Iterator[None]:
+        with restored(self.parameters), generators_kept():
+            yield
 
-    def layers(self) -> set[str]:
-        """The names of the layers that are in doubt."""
-        return {*self.silent, *self.blind, *self.stuck, *self.twins}
+    def step(self, gradients: Mapping[str, torch.Tensor], number: int) -> None:
+        _step(self.parameters, gradients, self.optimizer)
+        seed_generators(number)  # a branch that was dropped by chance comes back
 
-    def names(self) -> tuple[Collection[str], ...]:
-        """What is in doubt, without how much of it."""
-        return (
-            self.dead,
-            self.alike.keys(),
-            self.silent,
-            self.blind,
-            self.stuck,
-            self.twins.keys(),
-        )
-
-    def __bool__(self) -> bool:
-        return any(self.names())
-
-
-class _Units:
-    """The weights that have equal units at the start."""
-
-    def __init__(
-        self, values: Mapping[str, torch.Tensor], roles: Mapping[str, Role], twins: dict[str, float]
-    ) -> None:
-        self.values, self.roles, self.twins = values, roles, twins
+    def measure(self, among: Collection[str]) -> Measurement:
+        return measure(self.model, self.parameters, self.batch, self.loss, keep=True, among=among)
 
     def alike(self, gradients: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Return the share of units that have been the same and get the same gradient.
@@ -114,8 +75,6 @@ def look_ahead(
 ) -> Ahead:
     """Return what is zero or alike at the start, and still so after a few small steps.
 
-    Takes no step where nothing is; at most four, and no more once one changes nothing.
-
     Args:
         model: as before at the end.
         parameters: its parameters, by name.
@@ -126,65 +85,10 @@ def look_ahead(
         weights: what the parameters look like.
         roles: what they are for.
     """
-    if start.trouble is not None or not start.began:
-        return Ahead()
-    twins = _with_equal_units(weights, roles)
-    originals = {name: parameters[name].detach().clone() for name in twins}
-    units = _Units(originals, roles, twins)
-    doubts, now = _doubts(start, units), start
-    if _is_shared_out():  # ranks that saw other examples must take as many steps
-        doubts = Ahead(dead=doubts.dead, alike=doubts.alike)
-    if doubts:
-        with restored(parameters), generators_kept():
-            for number in range(ROUNDS + 1):
-                if number:
-                    _step(parameters, now.kept, optimizer)
-                    seed_generators(number)  # a branch that was dropped by chance comes back
-                elif start.kept:
-                    continue  # there is no need to look at the start again
-                among = {n for x in doubts.layers() for n in (x, f"{x}.weight")}
-                among |= doubts.dead | doubts.alike.keys()
-                now = measure(model, parameters, batch, loss, keep=True, among=among)
-                if now.trouble is not None:
-                    break
-                before, doubts = doubts, doubts.left(_doubts(now, units))
-                if not doubts or (number > 1 and doubts.names() == before.names()):
-                    break
-    on = _leading_on(now.graph, _closed(now)) if doubts.dead else set()
-    uses = {name: now.graph.uses_of(name) for name in doubts.dead}
-    cut = [n for n, found in uses.items() if all(on.isdisjoint(op.outputs) for op, _ in found)]
-    return replace(doubts, cut=frozenset(cut))
-
-
-def _with_equal_units(
-    weights: Mapping[str, WeightHealth], roles: Mapping[str, Role]
-) -> dict[str, float]:
-    """The share of units that another one equals, of each weight that has any."""
-    return {
-        name: max(weight.twins, float(weight.identical))
-        for name, weight in weights.items()
-        if (weight.twins or weight.identical)
-        and weight.gradient is not None
-        and roles[name].must_differ
-    }
-
-
-def _doubts(now: Measurement, units: _Units) -> Ahead:
-    uses: dict[str, list[LayerHealth]] = {}
-    for layer in now.layers:
-        uses.setdefault(layer.name, []).append(layer)
-
-    def those(is_so: Any) -> frozenset[str]:
-        return frozenset(name for name, layers in uses.items() if all(map(is_so, layers)))
-
-    return Ahead(
-        dead=frozenset(name for name, size in now.gradients.items() if size == 0),
-        alike=units.alike(now.kept),
-        silent=those(lambda x: x.rms == 0),
-        blind=those(lambda x: x.spread == 0),
-        stuck=those(lambda x: x.gradient == 0),
-        twins={x.name: x.twins for x in now.layers if x.twins and x.rms > 0},
-    )
+    twins = with_equal_units(weights, roles)
+    values = {name: parameters[name].detach().clone() for name in twins}
+    trials = _Trials(model, parameters, batch, loss, optimizer, roles, twins, values)
+    return lasting(start, trials, shared_out=_is_shared_out())
 
 
 def _is_shared_out() -> bool:
@@ -232,33 +136,3 @@ def _square(tensor: torch.Tensor) -> float:
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_dense() if tensor.layout is not torch.strided else tensor
-
-
-def _leading_on(graph: Graph, closed: Collection[int]) -> set[int]:
-    """Return the values from which a way to an output passes none of those that are closed."""
-    found: set[int] = set()
-    waiting = [*graph.outputs]
-    while waiting:
-        value = waiting.pop()
-        if value not in closed and value not in found:
-            found.add(value)
-            maker = graph.producers.get(value)
-            waiting.extend(maker.inputs if maker else ())
-    return found
-
-
-def _closed(now: Measurement) -> set[int]:
-    """The values that are zero since a factor is.
-
-    Not those behind a function that is flat there: units that rest for all of a batch, as those of a
-    ReLU may, are told as dead units. Nor rows for padding, which the batch alone looks up.
-    """
-    found: set[int] = set()
-    for op in now.graph.ops:
-        for value in now.zeros.intersection(op.outputs):
-            given = now.zeros.intersection(op.inputs)
-            flat = op.kind == "other" and not op.uses and len(op.inputs) == 1
-            flat = flat or op.kind == "lookup"  # of rows that stand for nothing
-            if given & found or not (given or flat):
-                found.add(value)
-    return found

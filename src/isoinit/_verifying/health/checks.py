@@ -2,151 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from isoinit._planning.before import values_before
 from isoinit._planning.plan import Plan
-from isoinit._reading.roles import read_roles
+from isoinit._reading.graph import Graph
+from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, require_parameters, structure
 from isoinit._reading.torch.charts import weights_made
 from isoinit._reading.torch.trees import tensors_in
-from isoinit._showing import tensorboard as board
-from isoinit._showing.findings import SEVERITIES, Finding, Verdict
-from isoinit._showing.page import Page, Shown
-from isoinit._showing.terminal import Printed, Tabled, counted
 from isoinit._system.alone import alone
 from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.influence import has_influence
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
-from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal
 from isoinit._verifying.health.measure import measure
-from isoinit._verifying.health.pages import health_page
-from isoinit._verifying.health.table import kinds_of, table
-from isoinit._verifying.health.weights import WeightHealth, measure_weights
+from isoinit._verifying.health.planned import Planned, worked_out
+from isoinit._verifying.health.results import Health, refuse_optimizer
+from isoinit._verifying.health.same import equal_groups
+from isoinit._verifying.health.table import kinds_of
+from isoinit._verifying.health.weights import measure_weights
+from isoinit._verifying.health.words import TORCH
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 from isoinit._verifying.sharded import local, whole
 from isoinit._writing.postponed import unfilled
 from isoinit._writing.refusals import refuse_unready
-from isoinit.errors import ArgumentError, PlanError
-
-OPTIMIZERS = ("adam", "sgd")
-
-
-@dataclass(frozen=True)
-class Health(Tabled, Shown, Verdict):
-    """What a check measured and found.
-
-    Attributes:
-        findings: errors first, then warnings; empty for a model without fault.
-        layers: the signal at each layer, in the order in which they ran.
-        weights: every parameter: its scale, its effective rank, its gradient, its first step.
-        loss: the loss at the start; None where a random gradient was sent back.
-        chance: the loss of a model that knows nothing, ln C; None where the loss is not the mean
-            cross-entropy over classes alone.
-        jacobian: singular values of the input–output Jacobian, largest first; empty if not asked for.
-        kinds: what makes layers of one kind, by the layer's name: the role of its weight.
-    """
-
-    findings: list[Finding]
-    layers: list[LayerHealth]
-    weights: list[WeightHealth]
-    loss: float | None
-    chance: float | None
-    jacobian: tuple[float, ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def forward(self) -> list[float | None]:
-        """The signal by depth: how much each layer's output differs between examples.
-
-        Of a batch of one the size of the output stands for it. None where it is not known.
-        """
-        return forward_signal(self.layers)
-
-    @property
-    def backward(self) -> list[float | None]:
-        """The size of the gradient at each layer's output; None where none came back."""
-        return backward_signal(self.layers)
-
-    def to_json(self) -> str:
-        """The check as JSON; numbers that are not finite become null."""
-        return self._json(
-            loss=self.loss,
-            chance=self.chance,
-            layers=[asdict(layer) for layer in self.layers],
-            weights=[_without(asdict(weight), "histogram") for weight in self.weights],
-            jacobian=self.jacobian,
-        )
-
-    def _page(self) -> Page:
-        return health_page(self, self.layers, self.weights, self.loss, self.chance)
-
-    def log(self, writer: Any, step: int = 0) -> None:
-        """Write the check to TensorBoard: findings as text, and curves through depth.
-
-        Args:
-            writer: a `torch.utils.tensorboard.SummaryWriter`, or anything with its `add_scalar` and
-                `add_text`.
-            step: of the training; 0 is its start.
-        """
-        board.log(writer, self.findings, self.layers, step)
-
-    def show(self, *, verbose: bool = False) -> Printed:
-        """Return the check as a table: one row a kind of layer, and below it what was found.
-
-        Layers are of one kind if their names differ in numbers alone (`h.0…11.attn`) and their weights
-        have the same role. A row tells the least, the median and the largest of a kind over depth, a
-        curve through depth, and the worst of what is left. A narrow terminal lacks room for ranks, or
-        for medians. Where there are more than 24 kinds, those that findings name come first.
-
-        Args:
-            verbose: a row for every layer.
-
-        Returns:
-            Text, no wider than the terminal. `print(health)` prints it, too.
-
-        Example:
-            >>> import isoinit, torch
-            >>> model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)])
-            >>> batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
-            >>> _ = isoinit.init(model, batch, seed=0)
-            >>> health = isoinit.check(model, batch)
-            >>> health
-            <Health: healthy, 20 layers>
-            >>> len(health.show().splitlines()) < len(health.show(verbose=True).splitlines())
-            True
-        """
-        verdict = "healthy" if self.ok else "unhealthy"
-        through = counted(len(self.layers), "layer")
-        title = f"{verdict}: the signal through {through}{self._summary()}"
-        return table(title, self.layers, self.kinds, self.findings, verbose)
-
-    def __repr__(self) -> str:
-        counts = {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
-        parts = [counted(len(self.layers), "layer")]
-        parts += [counted(count, severity) for severity, count in counts.items() if count]
-        return f"<Health: {', '.join(['healthy' if self.ok else 'unhealthy', *parts])}>"
-
-    def _summary(self) -> str:
-        parts = []
-        if self.loss is not None:
-            level = "" if self.chance is None else f" (chance: {self.chance:.4g})"
-            parts.append(f"loss {self.loss:.4g}{level}")
-        if self.jacobian:
-            low, middle, high = (self.jacobian[i] for i in (-1, len(self.jacobian) // 2, 0))
-            parts.append(f"Jacobian {low:.3g} to {high:.3g}, median {middle:.3g}")
-        return "".join(f"; {part}" for part in parts)
-
-
-def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != name}
+from isoinit.errors import PlanError
 
 
 def check(
@@ -221,18 +107,23 @@ def check(
             weights,
             roles,
             parameters,
+            frozenset(name for name, p in parameters.items() if p.requires_grad),
             examples,
             identical,
             _resting(model),
             optimizer,
             ahead,
-            model,
             plan,
+            lambda: _choices(model, parameters, measured.graph, roles),
             lambda names: has_influence(model, parameters, batch, loss, names),
+            lambda names: equal_groups(parameters, names),
+            TORCH,
         )
+        with torch.no_grad():
+            found = judge(facts)
         spectrum = singular_values(model, batch) if jacobian else ()
         return Health(
-            judge(facts),
+            found,
             measured.layers,
             list(weights.values()),
             measured.loss,
@@ -240,6 +131,15 @@ def check(
             spectrum,
             kinds_of(roles),
         )
+
+
+def _choices(
+    model: nn.Module, parameters: dict[str, nn.Parameter], graph: Graph, roles: dict[str, Role]
+) -> Planned:
+    """Return what `isoinit.plan` would choose now: the model's own values it may keep."""
+    values, _ = values_before(model, parameters, "own")
+    known = {name: replace(role, before=values.get(name)) for name, role in roles.items()}
+    return worked_out(graph, known)
 
 
 def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optimizer: str) -> None:
@@ -252,14 +152,6 @@ def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optim
             "call isoinit.init(model, batch) or apply a plan first"
         )
     refuse_optimizer(optimizer, lr)
-
-
-def refuse_optimizer(optimizer: str, lr: float | None) -> None:
-    """Raise `ArgumentError` for an unknown optimizer, or a learning rate that makes no step."""
-    if lr is not None and not 0 < lr < math.inf:
-        raise ArgumentError(f"lr={lr!r}: expected a learning rate that is finite and above 0")
-    if optimizer not in OPTIMIZERS:
-        raise ArgumentError(f"optimizer={optimizer!r}: expected {' or '.join(OPTIMIZERS)}")
 
 
 def _examples(batch: Any) -> tuple[int | None, bool]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-from torch import nn
 
 from isoinit._planning.plan import Plan
 from isoinit._reading.graph import BESIDE, Graph, Op
 from isoinit._reading.roles import Role
-from isoinit._verifying.health.ahead import Ahead
-from isoinit._verifying.health.measure import Measurement
-from isoinit._verifying.health.planned import Planned, given, worked_out
+from isoinit._verifying.copies import Shaped
+from isoinit._verifying.health.doubts import Ahead
+from isoinit._verifying.health.planned import Planned, given
+from isoinit._verifying.health.records import Measurement, WeightHealth
 from isoinit._verifying.health.series import Series, find_series
-from isoinit._verifying.health.weights import WeightHealth
+from isoinit._verifying.health.words import Words
 
 # What stands between a map and the signal that it gates or moves: a squashing function, a constant.
 SQUASHING = "sigmoid tanh softmax hardsigmoid softplus exp"
@@ -32,29 +31,35 @@ class Facts:
         measured: the signal.
         weights: the parameters, measured.
         roles: what each is for.
-        parameters: the parameters themselves.
+        parameters: the parameters themselves, of any framework: their shapes are read.
+        trained: the names of those that are trained.
         examples: how many examples the batch holds; None where its tensors do not agree.
         identical: whether they are all the same.
         resting: the layers that behave otherwise in training than in the mode the model is in.
         optimizer: what the first step of training was reckoned for.
         ahead: what is zero or alike, and stays so when training begins.
-        model: the model itself.
-        plan: the plan that it was initialized with, if that was given.
+        plan: the plan that the model was initialized with, if that was given.
+        chosen: returns what a plan would choose now.
         influence: whether the loss changes with some parameters; runs the model.
+        copies: returns those of some parameters that hold the same random values, in groups.
+        words: how the user's framework calls what is to be done.
     """
 
     measured: Measurement
     weights: dict[str, WeightHealth]
     roles: dict[str, Role]
-    parameters: dict[str, nn.Parameter]
+    parameters: Mapping[str, Shaped]
+    trained: frozenset[str]
     examples: int | None
     identical: bool
     resting: tuple[str, ...]
     optimizer: str
     ahead: Ahead
-    model: nn.Module
     plan: Plan | None
+    chosen: Callable[[], Planned]
     influence: Callable[[Collection[str]], bool]
+    copies: Callable[[Sequence[str]], list[list[str]]]
+    words: Words
 
     @cached_property
     def series(self) -> list[Series]:
@@ -64,7 +69,7 @@ class Facts:
     @cached_property
     def choices(self) -> Planned:
         """What `isoinit.plan` would choose; worked out only where a finding tells it."""
-        return worked_out(self.model, self.parameters, self.measured.graph, self.roles)
+        return self.chosen()
 
     @cached_property
     def given(self) -> Planned | None:

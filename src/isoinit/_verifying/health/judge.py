@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
-
 from isoinit._showing.findings import Finding, errors_first
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.finders import (
@@ -55,5 +53,4 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 
 def judge(facts: Facts) -> list[Finding]:
     """Everything that the finders find, errors first."""
-    with torch.no_grad():
-        return errors_first(finding for finder in FINDERS for finding in finder(facts))
+    return errors_first(finding for finder in FINDERS for finding in finder(facts))

@@ -3,108 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from isoinit._reading.activation import GRID
-from isoinit._reading.graph import Array
 from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
-
-T = TypeVar("T")
+from isoinit._verifying.health.behind import Ranges
+from isoinit._verifying.health.behind import dead_and_saturated as dead_and_saturated
+from isoinit._verifying.health.records import LayerHealth
 
 ROWS = 256  # of an output, to tell how many directions its examples take
 VALUES = 4096  # of an output, to tell how many are saturated
-FLAT = 0.01  # of an activation's steepest slope: nothing passes where the slope is below
-HALVINGS = 20  # of an interval that may hold a jump
-SATURATED = 0.05  # tanh beyond ±2.2, the sigmoid beyond ±4.4: a fifth of the unit's range is left
-STEPS = 4096
-
-
-@dataclass
-class LayerHealth:
-    """The signal at the output of one layer, before the activation behind it.
-
-    Attributes:
-        name: the weight's name, without a final ".weight".
-        value: which value of the graph was measured.
-        mean, std, rms, largest: of the output, over the batch and all units; the last in absolute
-            value.
-        spread: how much an output differs between examples: the root mean square over units of the
-            standard deviation along the first axis. What is the same for every example (the work
-            of biases) carries nothing; NaN for a batch of one.
-        correlation: of the outputs of two different examples, on average: their product by their
-            mean square; 1 where all are the same, NaN for a batch of one.
-        units: how many outputs there are at one place.
-        elements: how many there are in all, over the batch and its places.
-        rank: how many directions the outputs take, their mean left out: the participation ratio
-            (Σλ)²/Σλ² of the covariance's eigenvalues λ, over at most 256 places of the batch.
-        dead: share of the units whose activation is flat over all of the batch, as a ReLU is where
-            it is never active; NaN where no activation follows.
-        saturated: share of the values in a flat part of an activation that is bounded on both
-            sides, such as tanh; NaN behind others.
-        twins: share of the units that have a twin: the same output and the same gradient at every
-            place that was looked at.
-        gradient: root mean square of the loss's gradient by the output; NaN where none came back.
-        gradient_mean, gradient_std, gradient_largest: the rest of it.
-        expected: the root mean square that a plan expects; None without a plan that does.
-    """
-
-    name: str
-    value: int
-    mean: float = math.nan
-    std: float = math.nan
-    rms: float = math.nan
-    largest: float = math.nan
-    spread: float = math.nan
-    correlation: float = math.nan
-    units: int = 0
-    elements: int = 0
-    rank: float = math.nan
-    dead: float = math.nan
-    saturated: float = math.nan
-    twins: float = 0.0
-    gradient: float = math.nan
-    gradient_mean: float = math.nan
-    gradient_std: float = math.nan
-    gradient_largest: float = math.nan
-    expected: float | None = None
-
-
-def forward_signal(layers: Sequence[LayerHealth]) -> list[float | None]:
-    """Return the signal by depth: how much each layer's output differs between examples.
-
-    Of a batch of one the size of the output stands for it. None where it is not known.
-    """
-    return [known(x.rms if math.isnan(x.spread) else x.spread) for x in layers]
-
-
-def backward_signal(layers: Sequence[LayerHealth]) -> list[float | None]:
-    """Return the size of the gradient at each layer's output; None where none came back."""
-    return [known(layer.gradient) for layer in layers]
-
-
-def known(value: T) -> T | None:
-    """Return what was measured; None for what was not, which is NaN."""
-    return None if value != value else value
-
-
-@dataclass
-class Ranges:
-    """What is kept of a value to judge the function behind it once the run is over.
-
-    Attributes:
-        low, high: the smallest and the largest value of each unit.
-        some: some of the values.
-    """
-
-    low: Array
-    high: Array
-    some: Array
 
 
 @dataclass
@@ -256,69 +166,3 @@ def ranges(output: torch.Tensor, axis: int) -> Ranges:
     some = signal.flatten()[:: max(1, signal.numel() // VALUES)]
     kept = (part.double().cpu().numpy() for part in (low, high, some))
     return Ranges(*kept)
-
-
-def _jumps(function: Callable[[Array], Array], at: Array, values: Array) -> npt.NDArray[np.bool_]:
-    """Return between which of these points a function jumps: halving does not lessen the rise."""
-    rises = np.abs(np.diff(values))
-    slopes = np.concatenate([[0.0], rises / np.diff(at), [0.0]])
-    found: npt.NDArray[np.bool_] = slopes[1:-1] > 4 * np.maximum(
-        slopes[:-2], slopes[2:]
-    )  # nothing else is looked at
-    if not found.any():
-        return found
-    ends, heights = (
-        np.stack([at[:-1], at[1:]])[:, found],
-        np.stack([values[:-1], values[1:]])[:, found],
-    )
-    for _ in range(HALVINGS):
-        middle = ends.mean(0)
-        height = np.asarray(function(middle), np.float64)
-        left = np.abs(height - heights[0]) > np.abs(heights[1] - height)
-        ends = np.where(left, [ends[0], middle], [middle, ends[1]])
-        heights = np.where(left, [heights[0], height], [height, heights[1]])
-    found[found] = np.abs(heights[1] - heights[0]) > rises[found] / 2
-    return found
-
-
-def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tuple[float, float]:
-    """The share of dead units and of saturated values behind a function.
-
-    A unit is dead if the function varies over its range by less than `FLAT` of what its steepest
-    slope would give, of those where units are: no gradient passes for any example. Values are
-    saturated where the slope is below `SATURATED` of that, of functions that are flat on both sides.
-    Jumps pass no gradient.
-    """
-    edges = np.concatenate([kept.low, kept.high])
-    if not edges.size or not np.isfinite(edges).all():
-        return math.nan, math.nan
-    reach = max(abs(edges).max(), -GRID[0])
-    at = np.union1d(np.linspace(-reach, reach, STEPS), edges)
-    at = np.union1d(at, GRID)
-    try:
-        values = np.asarray(function(at), np.float64)
-    except Exception:  # a function that takes signals of one length alone
-        return math.nan, math.nan
-    rises, jumps = np.abs(np.diff(values)), _jumps(function, at, values)
-    if rises[~jumps].any():  # a step is nothing but jumps, and all behind it is dead
-        rises[jumps] = 0.0
-    slopes = rises / np.diff(at)
-    # Where signals are: exp is a thousand times steeper where none comes.
-    least, most = min(kept.low.min(), -1.0), max(kept.high.max(), 1.0)
-    steepest = slopes[(at[:-1] >= least) & (at[1:] <= most)].max()
-    steepest = steepest or slopes[(at[:-1] >= GRID[0]) & (at[1:] <= GRID[-1])].max()
-    if values.shape != at.shape or not np.isfinite(slopes).all() or steepest == 0:
-        return math.nan, math.nan
-    way = np.concatenate([[0.0], rises.cumsum()])
-    low, high = np.searchsorted(at, kept.low), np.searchsorted(at, kept.high)
-    width = kept.high - kept.low
-    moved = np.where(width > 0, way[high] - way[low], 0.0)
-    slope_at = np.maximum(slopes[np.minimum(low, len(slopes) - 1)], slopes[np.maximum(low - 1, 0)])
-    flat = np.where(width > 0, moved <= FLAT * steepest * width, slope_at <= FLAT * steepest)
-    ends = np.abs(function(np.array([-60.0, -50.0, 50.0, 60.0])))
-    bounded = abs(ends[1] - ends[0]) < FLAT * steepest and abs(ends[3] - ends[2]) < FLAT * steepest
-    saturated = math.nan
-    if bounded:
-        slope = np.interp(kept.some, (at[1:] + at[:-1]) / 2, slopes)
-        saturated = float((slope <= SATURATED * steepest).mean())
-    return float(flat.mean()), saturated

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import nn
 
-from isoinit._reading.graph import STATISTICS, Array, Graph, Kind, Op
-from isoinit._reading.pointwise import following
+from isoinit._reading.graph import Op
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
-from isoinit._verifying.health.layers import (
-    LayerHealth,
-    Probe,
-    Ranges,
-    dead_and_saturated,
-    is_zero,
-    ranges,
-)
-from isoinit._verifying.health.nonfinite import Trouble, find_trouble
+from isoinit._verifying.health.behind import Ranges, activation_behind, dead_and_saturated
+from isoinit._verifying.health.layers import Probe, is_zero, ranges
+from isoinit._verifying.health.nonfinite import find_trouble
 from isoinit._verifying.health.passes import run_passes
+from isoinit._verifying.health.records import SIGNALS, LayerHealth, Measurement
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
-# The operations whose output is a layer's signal.
-SIGNALS: tuple[Kind, ...] = ("map", "recurrent", "attention")
 CHANNELS_FIRST = ("conv", "batch_norm", "group_norm", "instance_norm")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one forward and backward pass showed.
-
-    Attributes:
-        layers: in the order in which they ran; a layer used twice appears twice.
-        gradients: root mean square of the loss's gradient by each trained parameter; None where
-            none came.
-        loss: the loss; None where a random gradient was sent back.
-        chance: the loss of a model that knows nothing, ln C; None where that is not known.
-        began: whether the forward returned anything that depends on a trained parameter.
-        outputs: how many tensors it returned.
-        read: the values of those that the loss is worked out from; without a loss, of all.
-        graph: the operations that ran.
-        trouble: what first was not finite, and the operation that made it; None where all is.
-        zeros: the values of the graph that are zero for every example, at every place.
-        kept: the gradients themselves, where they were asked for or anything was zero.
-    """
-
-    layers: list[LayerHealth]
-    gradients: dict[str, float | None]
-    loss: float | None
-    chance: float | None
-    began: bool
-    outputs: int
-    read: frozenset[int]
-    graph: Graph
-    trouble: Trouble | None
-    zeros: frozenset[int] = frozenset()
-    kept: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
 class _Watcher:
@@ -143,7 +102,7 @@ def measure(
     passes = run_passes(model, parameters, batch, loss, watcher.watch, watcher.take)
     layers, gradients = watcher.layers, watcher.gradients(parameters)
     for layer in layers:
-        behind = _activation_behind(passes.graph, layer.value)
+        behind = activation_behind(passes.graph, layer.value)
         if behind is not None and behind[0] in watcher.ranges:
             kept, function = watcher.ranges[behind[0]], behind[1]
             layer.dead, layer.saturated = dead_and_saturated(kept, function)
@@ -166,14 +125,3 @@ def measure(
         frozenset(watcher.zeros),
         watcher.kept,
     )
-
-
-def _activation_behind(graph: Graph, value: int) -> tuple[int, Callable[[Array], Array]] | None:
-    """The activation behind a layer, and the value that it works on: the layer's, or a norm's."""
-    way = following(graph, value)
-    if not way.names or (way.end is not None and way.end.name in STATISTICS):
-        return None  # a square whose mean a norm layer takes is no activation
-    if way.norm:
-        norm = next((i for i in sorted(graph.norms) if graph.depends(graph.norms[i], value)), None)
-        return None if norm is None else (graph.ops[norm].outputs[0], way.function)
-    return value, way.function

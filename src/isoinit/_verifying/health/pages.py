@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 from isoinit._showing.findings import Verdict
 from isoinit._showing.page import Chart, Curve, Page, Table, remarks
-from isoinit._verifying.health.layers import LayerHealth, backward_signal, forward_signal, known
-from isoinit._verifying.health.weights import WeightHealth
+from isoinit._verifying.health.records import (
+    LayerHealth,
+    WeightHealth,
+    backward_signal,
+    forward_signal,
+    known,
+)
 
 Row = tuple[str | float | None, ...]
 LAYER = "output rms, expected, spread, alike, rank, dead, saturated, gradient rms".split(", ")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from torch import nn
-
-from isoinit._planning.before import values_before
 from isoinit._planning.decide import chosen_for
 from isoinit._planning.measured import readers
 from isoinit._planning.plan import Plan
@@ -57,21 +54,15 @@ def given(plan: Plan, roles: Mapping[str, Role]) -> Planned:
     return Planned({n: i for n, i in fills.items() if n in roles}, roles, frozenset(plan.kept))
 
 
-def worked_out(
-    model: nn.Module, parameters: Mapping[str, nn.Parameter], graph: Graph, roles: dict[str, Role]
-) -> Planned:
-    """Return what `isoinit.plan` would choose now, as far as that is known without another run.
+def worked_out(graph: Graph, roles: dict[str, Role]) -> Planned:
+    """Return what a plan would choose now, as far as that is known without another run.
 
     Args:
-        model: the model, whose own values a plan may keep.
-        parameters: its parameters, by name.
         graph: what ran.
-        roles: what they are for.
+        roles: what the parameters are for, and what is known of the values that a plan may keep.
     """
-    values, _ = values_before(model, parameters, "own")
-    known = {n: replace(role, before=values.get(n)) for n, role in roles.items()}
     try:
-        _, chosen, moments = chosen_for(graph, known)
+        _, chosen, moments = chosen_for(graph, roles)
     except IsoinitError:  # such as an unusual shape: then no number is told
         return Planned({}, roles)
     kept = frozenset(name for name, choice in chosen.items() if choice.kept)

@@ -22,7 +22,7 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
             changes anything else.
     """
     names = [n for x in where for n in (f"{x}.weight", x) if n in facts.weights]
-    names = list(dict.fromkeys(n for n in names if facts.parameters[n].requires_grad))
+    names = list(dict.fromkeys(n for n in names if n in facts.trained))
     if not_applied := apply_plan(facts, names):
         return not_applied
     changed = _off(facts, facts.choices, names)
@@ -30,8 +30,8 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
         return _no_plan(facts, names)
     to = _furthest(facts, facts.choices, changed)
     if len(changed) == 1:
-        return f"isoinit.init(model, batch, only=[{changed[0]!r}]) would mend it; {to}"
-    return f"{_count(changed)} off: isoinit.init(model, batch); {to}"
+        return f"{facts.words.only.format(changed[0])}; {to}"
+    return f"{_count(changed)} off: {facts.words.init}; {to}"
 
 
 def apply_plan(facts: Facts, names: Iterable[str]) -> str:
@@ -39,7 +39,7 @@ def apply_plan(facts: Facts, names: Iterable[str]) -> str:
     if facts.given is None or not (changed := _off(facts, facts.given, names)):
         return ""
     to = _furthest(facts, facts.given, changed)
-    return f"{_count(changed)} not as in the plan: plan.apply(model); {to}"
+    return f"{_count(changed)} not as in the plan: {facts.words.apply}; {to}"
 
 
 def _off(facts: Facts, plan: Planned, names: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from isoinit._planning.trend import median_slope
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.pointwise import following
 from isoinit._reading.roles import Role
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.records import LayerHealth
 
 FEWEST = 4  # depths, for a trend
 CHAIN = "chain"  # what the layers on the one way from input to output have in common

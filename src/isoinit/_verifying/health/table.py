@@ -13,7 +13,7 @@ from isoinit._showing.folding import Kind, bounds, headed, kinds, spread
 from isoinit._showing.sparkline import sparkline
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed, counted
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.records import LayerHealth
 
 ROWS = 24  # of a folded table, with its headings: more do not fit a screen
 BARS, NARROW = 12, 5  # of a curve through depth

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from isoinit._reading.torch.numbers import in_reals
+from isoinit._verifying.health.steps import BITS, ROUNDING
 from isoinit.initializers.scale.fans import Layout
-
-BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
-ROUNDING = 1e-4  # of a gradient: sums of some thousand products in another order differ by less
 
 
 def maps(values: torch.Tensor, layout: Layout) -> Iterator[torch.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -14,6 +13,8 @@ from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._showing.page import Histogram
 from isoinit._verifying.health.layers import moments
+from isoinit._verifying.health.records import WeightHealth
+from isoinit._verifying.health.steps import relative_step
 from isoinit._verifying.health.units import all_identical, maps, share_of_twins
 from isoinit._verifying.sharded import whole
 from isoinit.initializers.scale.fans import Layout
@@ -21,41 +22,6 @@ from isoinit.initializers.scale.fans import Layout
 PROBES = 16  # random vectors that the effective rank is estimated with
 BINS = 32  # of a histogram
 COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
-EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
-
-
-@dataclass(frozen=True)
-class WeightHealth:
-    """One parameter.
-
-    Attributes:
-        name: its name.
-        mean, std, rms, largest: of its values; the last in absolute value.
-        rank: of a weight matrix, its effective rank: the participation ratio (Σσ²)²/Σσ⁴ of its
-            singular values σ, estimated with random vectors to some percent. Of an m × n matrix
-            with independent entries mn/(m + n), of an orthogonal one min(m, n).
-        full: what that would be for independent entries.
-        twins: share of the units whose weights another unit has too.
-        identical: whether all units have the same weights.
-        gradient: root mean square of the loss's gradient by it; None where none came.
-        histogram: how often its values, or some of many, fall into bins; None where it has none, or
-            some are not finite.
-        update: the root mean square of the first step of training, by that of the parameter, for
-            the learning rate that was given; None without one, or for a parameter at zero.
-    """
-
-    name: str
-    mean: float
-    std: float
-    rms: float
-    largest: float
-    rank: float
-    full: float
-    twins: float
-    identical: bool
-    gradient: float | None
-    update: float | None
-    histogram: Histogram | None = field(default=None, repr=False)
 
 
 def measure_weights(
@@ -93,7 +59,7 @@ def measure_weights(
                 twins = share_of_twins(weight, role.layout)
             if role.must_differ and not why_not_drawn(values):
                 identical = all_identical(weight, role.layout)
-            update = None if lr is None else _update(gradient, rms, lr, optimizer)
+            update = None if lr is None else relative_step(gradient, rms, lr, optimizer)
             found[name] = WeightHealth(
                 name,
                 mean,
@@ -123,18 +89,6 @@ def histogram(values: torch.Tensor) -> Histogram | None:
         return None
     counts = torch.histc(some, BINS, low, high).int().tolist() if low < high else [len(some)]
     return Histogram(low, high, counts)
-
-
-def _update(gradient: float | None, rms: float, lr: float, optimizer: str) -> float | None:
-    """How far the first step moves a parameter, relative to its size.
-
-    SGD moves it by lr·g; Adam, whose moments start at zero and are corrected for that, by
-    lr·g/(|g| + ε): by lr, however small the gradient (Kingma & Ba 2015, section 2.1).
-    """
-    if gradient is None or rms == 0 or not math.isfinite(rms):
-        return None
-    step = gradient / (gradient + EPSILON) if optimizer == "adam" else gradient
-    return lr * step / rms
 
 
 def effective_rank(values: torch.Tensor, layout: Layout) -> tuple[float, float]:

@@ -17,7 +17,7 @@ LARGEST = 1e6
 def unmeasured(facts: Facts) -> Iterator[Finding]:
     """A model with weight matrices, of which the forward showed none: no verdict is possible."""
     tables = {name for name, role in facts.roles.items() if role.slot in ("table", "position")}
-    matrices = [n for n, p in facts.parameters.items() if p.dim() > 1 and n not in tables]
+    matrices = [n for n, p in facts.parameters.items() if len(p.shape) > 1 and n not in tables]
     if matrices and not facts.measured.layers:
         yield Finding(
             "nothing measured",
@@ -26,7 +26,7 @@ def unmeasured(facts: Facts) -> Iterator[Finding]:
             0.0,
             1.0,
             "a check that saw no layer says nothing about the model",
-            "check that the forward uses the weights, and runs in Python (a scripted module does not)",
+            f"check that the forward uses the weights, and {facts.words.seen}",
             f"{listed(matrices)}: the forward showed no use of these weights",
         )
 
@@ -42,13 +42,13 @@ def parameters_not_finite(facts: Facts) -> Iterator[Finding]:
             math.nan,
             math.inf,
             "a value that is not finite makes every later one so",
-            "fill them: isoinit.init(model, batch); isoinit.audit tells what an initialization forgot",
+            _fill(facts),
             f"{listed(bad)}: the parameter holds NaN or infinity",
         )
     huge = {
         n: w.largest
         for n, w in facts.weights.items()
-        if LARGEST < w.largest < math.inf and facts.parameters[n].requires_grad
+        if LARGEST < w.largest < math.inf and n in facts.trained
     }
     if huge:
         most = max(huge.values())
@@ -59,10 +59,16 @@ def parameters_not_finite(facts: Facts) -> Iterator[Finding]:
             most,
             LARGEST,
             "memory that nothing has written holds numbers of any size",
-            "fill them: isoinit.init(model, batch); isoinit.audit tells what an initialization forgot",
+            _fill(facts),
             f"{listed(list(huge))}: the parameter holds values up to {most:.3g}, which no initializer "
             "draws",
         )
+
+
+def _fill(facts: Facts) -> str:
+    """What to do about parameters that nothing has filled."""
+    parts = [f"fill them: {facts.words.init}", facts.words.audit]
+    return "; ".join(part for part in parts if part)
 
 
 def trouble(facts: Facts) -> Iterator[Finding]:
@@ -109,7 +115,7 @@ def loss_not_finite(facts: Facts) -> Iterator[Finding]:
 
 def nothing_to_train(facts: Facts) -> Iterator[Finding]:
     """A forward whose output no trained parameter has a part in."""
-    trained = [name for name, p in facts.parameters.items() if p.requires_grad]
+    trained = [name for name in facts.parameters if name in facts.trained]
     if not trained:
         yield Finding(
             "nothing trained",
@@ -117,9 +123,9 @@ def nothing_to_train(facts: Facts) -> Iterator[Finding]:
             tuple(facts.parameters),
             0.0,
             1.0,
-            "a parameter without requires_grad is never trained",
-            "set requires_grad on what is to be trained",
-            "no parameter requires a gradient, so that only the forward pass was measured",
+            "a parameter without a gradient is never trained",
+            facts.words.trained,
+            f"{facts.words.nothing}, so that only the forward pass was measured",
         )
     elif not facts.measured.began:
         what = (
@@ -132,6 +138,6 @@ def nothing_to_train(facts: Facts) -> Iterator[Finding]:
             0.0,
             1.0,
             "the loss is worked out from what the forward returns",
-            "return the output, without detach() or no_grad()",
+            f"return the output, without {facts.words.cuts}",
             f"the forward returned {what}, so that no parameter can be trained",
         )

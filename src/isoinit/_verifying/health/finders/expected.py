@@ -46,8 +46,8 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
                 limit,
                 "the plan expects a size for each layer's output from the weights before it",
                 apply_plan(facts, facts.weights)
-                or "with a batch like the plan's, the plan reads the model wrong there, and "
-                "Plan.calibrate(model, batch) measures",
+                or "with a batch like the plan's, the plan reads the model wrong there"
+                + (f", and {facts.words.calibrate}" if facts.words.calibrate else ""),
                 f"{listed(list(far))}: the output is {far[name]:.3g}× what the plan expects"
                 + ("" if len(far) == 1 else " at most" if far[name] > 1 else " at least"),
             )

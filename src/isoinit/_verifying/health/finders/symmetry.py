@@ -123,7 +123,7 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
                 weight.rank,
                 LOW * weight.full,
                 "Roy & Vetterli 2007; a direction without a singular value carries nothing",
-                "draw its entries independently or orthogonally: isoinit.init(model, batch)",
+                f"draw its entries independently or orthogonally: {facts.words.init}",
                 f"{name}: signals pass through {weight.rank:.1f} directions of it, where independent "
                 f"entries would give {weight.full:.0f}",
             )

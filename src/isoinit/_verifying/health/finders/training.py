@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import Facts
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.records import LayerHealth
 from isoinit._verifying.health.remedy import mend
 
 # Half of a layer's units dead at the start is a waste; nine in ten and little passes.
@@ -49,8 +49,8 @@ def unused(facts: Facts) -> Iterator[Finding]:
             float(len(cut)),
             0.0,
             "a parameter without a gradient is never trained",
-            "look for detach(), no_grad(), .data or a rounding between these parameters and the loss; "
-            "or set requires_grad to False",
+            f"look for {facts.words.cuts} between these parameters and the loss; or "
+            f"{facts.words.untrained}",
             f"{listed(cut)}: the forward uses the parameter, but no gradient comes back to it; the "
             f"cut lies behind {cut[0]}",
         )
@@ -62,8 +62,8 @@ def unused(facts: Facts) -> Iterator[Finding]:
             float(len(left)),
             0.0,
             "a parameter without a gradient is never trained",
-            "check that the forward uses them and the loss what is made of them, or set "
-            "requires_grad to False",
+            "check that the forward uses them and the loss what is made of them, or "
+            f"{facts.words.untrained}",
             f"{listed(left)}: no gradient reaches these parameters, since the loss does not use them",
         )
 
