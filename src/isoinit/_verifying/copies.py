@@ -30,11 +30,9 @@ def copies_found(
         tensors: all of the model's by name.
     """
     copied = {name for group in groups for name in group}
-    apart = {_module(n) for n, t in tensors.items() if len(t.shape) > 1 and n not in copied}
-    apart -= {_module(n) for n in copied if len(tensors[n].shape) > 1}
-    groups = [
-        g for g in groups if len(tensors[g[0]].shape) > 1 or not apart.issuperset(map(_module, g))
-    ]
+    maps = {name for name, tensor in tensors.items() if len(tensor.shape) > 1}
+    apart = {_module(n) for n in maps - copied} - {_module(n) for n in copied & maps}
+    groups = [g for g in groups if g[0] in maps or not apart.issuperset(map(_module, g))]
     names = tuple(name for group in groups for name in group)
     if not names:
         return

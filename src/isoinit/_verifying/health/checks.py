@@ -22,7 +22,7 @@ from isoinit._verifying.health.influence import has_influence
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
 from isoinit._verifying.health.measure import measure
-from isoinit._verifying.health.planned import Planned, worked_out
+from isoinit._verifying.health.planned import Planned, tell_expected, worked_out
 from isoinit._verifying.health.results import Health, refuse_optimizer
 from isoinit._verifying.health.same import equal_groups
 from isoinit._verifying.health.table import kinds_of
@@ -94,9 +94,8 @@ def check(
         _refuse_unready(parameters, lr, optimizer)
         measured = measure(model, parameters, batch, loss)
         if plan is not None:
-            for layer in measured.layers:
-                names = (f"{layer.name}.weight", layer.name)
-                layer.expected = next((plan[name].expected for name in names if name in plan), None)
+            names = (*plan.entries, *plan.aliases)
+            tell_expected(measured.layers, {name: plan[name].expected for name in names})
         roles = read_roles(measured.graph, lambda: structure(model))
         made = weights_made(model, measured.graph, whole)
         weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from isoinit._planning.decide import chosen_for
@@ -10,6 +10,7 @@ from isoinit._planning.measured import readers
 from isoinit._planning.plan import Plan
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
+from isoinit._verifying.health.records import LayerHealth
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer
 
@@ -52,6 +53,18 @@ def given(plan: Plan, roles: Mapping[str, Role]) -> Planned:
     """Return what a plan has for each parameter."""
     fills = {e.name: e.initializer for e in plan if e.initializer is not None and not e.kept}
     return Planned({n: i for n, i in fills.items() if n in roles}, roles, frozenset(plan.kept))
+
+
+def tell_expected(layers: Iterable[LayerHealth], expected: Mapping[str, float | None]) -> None:
+    """Write what a plan expects at the output of each layer beside what was measured.
+
+    Args:
+        layers: what was measured.
+        expected: by the name of the layer's weight; empty without a plan.
+    """
+    for layer in layers:
+        names = (f"{layer.name}.weight", layer.name)
+        layer.expected = next((expected[name] for name in names if name in expected), None)
 
 
 def worked_out(graph: Graph, roles: dict[str, Role]) -> Planned:
