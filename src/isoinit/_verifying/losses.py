@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +9,11 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch.names import unwrap
+from isoinit._verifying.targets import called, needed, without_targets
 from isoinit.errors import ArgumentError
 
 Loss = Callable[[Any], torch.Tensor]
 GivenLoss = Callable[..., torch.Tensor]
-FREE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def inputs_and_loss(batch: Any, loss: GivenLoss | None) -> tuple[Any, Loss | None]:
@@ -42,36 +41,9 @@ def inputs_and_loss(batch: Any, loss: GivenLoss | None) -> tuple[Any, Loss | Non
         return batch, None
     if isinstance(loss, type) or not callable(loss):
         raise ArgumentError(_no_function(loss))
-    needed = _needed(loss)
-    if len(needed) < 2:
-        return batch, loss
-    names = [parameter.name for parameter in needed]
+    takes = needed(unwrap(loss).forward if isinstance(loss, nn.Module) else loss)
     name = f"{type(loss).__name__}()" if isinstance(loss, nn.Module) else _name(loss)
-    said = f"loss={name} takes {len(names)} arguments ({', '.join(names)})"
-    alone = f"give a function of the output alone: loss=lambda output: {_call(loss, names)}"
-    if len(names) > 2 or any(p.kind is p.KEYWORD_ONLY for p in needed):
-        raise ArgumentError(
-            f"{said}, and gets two: the model's output and the targets of a batch (inputs, targets); "
-            f"{alone}"
-        )
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        parts = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        raise ArgumentError(
-            f"{said}, and the batch is a {type(batch).__name__}{parts}, which holds no targets; "
-            f"give the batch as a pair (inputs, targets), or {alone}"
-        )
-    inputs, targets = batch
-    return inputs, lambda output: loss(output, targets)
-
-
-def _needed(loss: Any) -> list[inspect.Parameter]:
-    """The arguments that a loss cannot do without; none where it does not tell."""
-    function = unwrap(loss).forward if isinstance(loss, nn.Module) else loss
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # of a builtin
-        return []
-    return [p for p in parameters if p.default is p.empty and p.kind not in FREE]
+    return without_targets(batch, loss, takes, name, _call(loss, [p.name for p in takes]))
 
 
 def _no_function(loss: Any) -> str:
@@ -94,11 +66,10 @@ def _no_function(loss: Any) -> str:
 
 def _call(loss: Any, names: list[str]) -> str:
     """How a loss is called on an output, in words."""
-    rest = ", ".join(["output", "targets"] if len(names) == 2 else ["output", *names[1:]])
     if isinstance(loss, (nn.Module, type)):
         kind = loss if isinstance(loss, type) else type(loss)
-        return f"{kind.__name__}()({rest})"
-    return f"{_name(loss)}({rest})"
+        return called(f"{kind.__name__}()", names)
+    return called(_name(loss), names)
 
 
 def _name(loss: Any) -> str:

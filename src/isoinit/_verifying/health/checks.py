@@ -93,9 +93,7 @@ def check(
         parameters, _ = require_parameters(model, "check")
         _refuse_unready(parameters, lr, optimizer)
         measured = measure(model, parameters, batch, loss)
-        if plan is not None:
-            names = (*plan.entries, *plan.aliases)
-            tell_expected(measured.layers, {name: plan[name].expected for name in names})
+        tell_expected(measured.layers, plan)
         roles = read_roles(measured.graph, lambda: structure(model))
         made = weights_made(model, measured.graph, whole)
         weights = measure_weights(parameters, roles, measured.gradients, lr, optimizer, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from isoinit._planning.decide import chosen_for
@@ -55,16 +55,21 @@ def given(plan: Plan, roles: Mapping[str, Role]) -> Planned:
     return Planned({n: i for n, i in fills.items() if n in roles}, roles, frozenset(plan.kept))
 
 
-def tell_expected(layers: Iterable[LayerHealth], expected: Mapping[str, float | None]) -> None:
+def tell_expected(
+    layers: Iterable[LayerHealth], plan: Plan | None, parent: Callable[[str], str] = str
+) -> None:
     """Write what a plan expects at the output of each layer beside what was measured.
 
     Args:
         layers: what was measured.
-        expected: by the name of the layer's weight; empty without a plan.
+        plan: the plan; None for none.
+        parent: returns the parameter that a name is a part of, where it is one.
     """
+    if plan is None:
+        return
     for layer in layers:
-        names = (f"{layer.name}.weight", layer.name)
-        layer.expected = next((expected[name] for name in names if name in expected), None)
+        names = [parent(name) for name in (f"{layer.name}.weight", layer.name)]
+        layer.expected = next((plan[name].expected for name in names if name in plan), None)
 
 
 def worked_out(graph: Graph, roles: dict[str, Role]) -> Planned:

@@ -1,0 +1,66 @@
+"""A loss of the output and the targets as one of the output alone; the model gets the inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from isoinit.errors import ArgumentError
+
+T = TypeVar("T")
+FREE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def needed(function: Any) -> list[inspect.Parameter]:
+    """Return the arguments that a function cannot do without; none where it does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of a builtin
+        return []
+    return [p for p in parameters if p.default is p.empty and p.kind not in FREE]
+
+
+def without_targets(
+    batch: Any,
+    loss: Callable[..., T],
+    takes: Sequence[inspect.Parameter],
+    name: str,
+    call: str,
+) -> tuple[Any, Callable[[Any], T]]:
+    """Return what the model takes of a batch, and the loss as a function of its output alone.
+
+    Args:
+        batch: a pair `(inputs, targets)` where the loss takes two arguments.
+        loss: the loss.
+        takes: the arguments that it needs.
+        name: what it goes by.
+        call: how it is called on an output, in words.
+
+    Raises:
+        ArgumentError: if the loss takes more, or the batch holds no targets.
+    """
+    if len(takes) < 2:
+        return batch, loss
+    names = [parameter.name for parameter in takes]
+    said = f"loss={name} takes {len(names)} arguments ({', '.join(names)})"
+    alone = f"give a function of the output alone: loss=lambda output: {call}"
+    if len(names) > 2 or any(p.kind is p.KEYWORD_ONLY for p in takes):
+        raise ArgumentError(
+            f"{said}, and gets two: the model's output and the targets of a batch (inputs, targets); "
+            f"{alone}"
+        )
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        parts = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise ArgumentError(
+            f"{said}, and the batch is a {type(batch).__name__}{parts}, which holds no targets; "
+            f"give the batch as a pair (inputs, targets), or {alone}"
+        )
+    inputs, targets = batch
+    return inputs, lambda output: loss(output, targets)
+
+
+def called(name: str, names: Sequence[str]) -> str:
+    """Return how a loss is called on an output, in words."""
+    rest = ["output", "targets"] if len(names) == 2 else ["output", *names[1:]]
+    return f"{name}({', '.join(rest)})"
