@@ -64,3 +64,8 @@ def called(name: str, names: Sequence[str]) -> str:
     """Return how a loss is called on an output, in words."""
     rest = ["output", "targets"] if len(names) == 2 else ["output", *names[1:]]
     return f"{name}({', '.join(rest)})"
+
+
+def own_loss(output: Any) -> Any:
+    """Return the loss that the model worked out itself, as `transformers` models do given labels."""
+    return output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)

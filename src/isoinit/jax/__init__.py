@@ -4,6 +4,7 @@ plan = isoinit.jax.plan(apply, params, x)     # any function of a pytree of para
 plan = isoinit.jax.plan(nnx_module, x)        # Flax NNX, Equinox; Linen and Haiku with their variables
 params = plan.fill(params, seed=0)            # a new tree: the same bits on any mesh
 isoinit.jax.init(nnx_module, x, seed=0)       # plan and fill
+health = isoinit.jax.check(nnx_module, x)     # the signal and the gradient, layer by layer
 isoinit.jax.normal("w", (4, 3), seed=0)       # the same bits inside of jax.jit
 
 Names are handed out on first use, so that importing this package is quick.
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isoinit.jax.checkpoints import write_checkpoint
+    from isoinit.jax.checks import check
     from isoinit.jax.rehearsal import exact_on
     from isoinit.jax.streams import normal, truncated_normal, uniform
     from isoinit.jax.verbs import init, plan
 
 _ROOMS = {
     "checkpoints": "write_checkpoint",
+    "checks": "check",
     "rehearsal": "exact_on",
     "streams": "normal truncated_normal uniform",
     "verbs": "init plan",
@@ -29,6 +32,7 @@ _ROOMS = {
 _HOMES = {name: f"isoinit.jax.{room}" for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
+    "check",
     "exact_on",
     "init",
     "normal",

@@ -2,20 +2,24 @@
 
 Each visit of the evaluation is one of the walk: the arrays are what the walk says that an equation's
 outputs hold. The arrays may be traced themselves, by `jax.jit` or `jax.vjp`.
+
+A function with a derivative of its own (`jax.custom_jvp`, `jax.custom_vjp`) has the derivative of
+its body once it is inlined. So an evaluation that is differentiated names the values that it must
+see: what makes none of them inside is called as a whole, and so keeps its rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from isoinit._reading.jax.held import Branch, Signal, Steps, Visit
+from isoinit._reading.jax.held import Branch, Held, Signal, Steps, Visit
 from isoinit.errors import TraceError
 
 BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+RULED = ("custom_jvp_call", "custom_vjp_call")  # functions with a derivative of their own
 OTHERWISE = "the model did other operations in this run than when it was read"
 # Called with the number of a value and its array; what it returns takes the array's place.
 Seen = Callable[[int, Any], Any]
@@ -28,13 +32,26 @@ class Evaluation:
         visits: what each equation's outputs hold, as the walk saw it.
         sizes: the shape of every value.
         seen: called with each value that an equation makes.
+        needed: the values that must be seen. Functions with a derivative of their own, and branches
+            that depend on data, are called as a whole unless one of these is made inside a function
+            and does not come out of it. None to inline all of them.
+
+    Attributes:
+        inlined: the functions with a derivative of their own that were inlined for a value in them,
+            and that value.
     """
 
     def __init__(
-        self, visits: Sequence[Visit], sizes: Mapping[int, tuple[int, ...]], seen: Seen
+        self,
+        visits: Sequence[Visit],
+        sizes: Mapping[int, tuple[int, ...]],
+        seen: Seen,
+        needed: Collection[int] | None = None,
     ) -> None:
-        self._visits: Iterator[Visit | None] = iter(visits)
+        self._visits, self._at = visits, 0
         self._sizes, self._seen = sizes, seen
+        self._needed = None if needed is None else frozenset(needed)
+        self.inlined: list[tuple[str, int]] = []
 
     def closed(self, closed: Any, args: Sequence[Any]) -> list[Any]:
         """Return the outputs of a closed jaxpr."""
@@ -61,18 +78,56 @@ class Evaluation:
             return self._scan(eqn, given)
         if name == "cond":
             return self._cond(eqn, given)
-        body = next((eqn.params[key] for key in BODIES if key in eqn.params), None)
-        if body is not None and name != "while":
+        body = _body(eqn)
+        if body is not None:
+            if self._needed is not None and name in RULED:
+                end, outs = self._past(eqn, self._at)
+                lost = self._needed & _numbers(self._visits[self._at : end]) - _numbers([outs])
+                if not lost:
+                    self._at = end
+                    return self._shown_all(outs, _bound(eqn, given))
+                self.inlined.append((name, min(lost)))
             inner = body.jaxpr if hasattr(body, "consts") else body
             consts = body.consts if hasattr(body, "consts") else []
             return self.run(inner, consts, given[len(given) - len(inner.invars) :])
-        made = eqn.primitive.bind(*given, **eqn.params)
-        return self._visited(list(made) if eqn.primitive.multiple_results else [made])
+        return self._visited(_bound(eqn, given))
+
+    def _next(self) -> Visit | None:
+        """Return the next visit; None where there is none."""
+        self._at += 1
+        return self._visits[self._at - 1] if self._at <= len(self._visits) else None
+
+    def _past(self, eqn: Any, at: int) -> tuple[int, list[Held | None]]:
+        """Return where the visits of an equation end, and what its outputs hold as far as is known."""
+        name, visit = eqn.primitive.name, self._visits[at]
+        unknown: list[Held | None] = [None] * len(eqn.outvars)
+        if name == "scan" and isinstance(visit, Steps):
+            at += 1
+            for _ in range(visit.count):
+                at = self._past_all(eqn.params["jaxpr"].jaxpr, at)[0]
+            return at, unknown
+        if name == "cond" and isinstance(visit, Branch):
+            return self._past_all(eqn.params["branches"][visit.index].jaxpr, at + 1)[0], unknown
+        body = _body(eqn)
+        if body is not None and name not in ("scan", "cond"):
+            return self._past_all(body.jaxpr if hasattr(body, "consts") else body, at)
+        return at + 1, [*visit] if isinstance(visit, list) else unknown
+
+    def _past_all(self, jaxpr: Any, at: int) -> tuple[int, list[Held | None]]:
+        holds: dict[Any, Held | None] = {}
+        for eqn in jaxpr.eqns:
+            at, outs = self._past(eqn, at)
+            holds.update(zip(eqn.outvars, outs, strict=True))
+        made = {id(atom): held for atom, held in holds.items()}
+        return at, [made.get(id(atom)) for atom in jaxpr.outvars]
 
     def _visited(self, made: list[Any]) -> list[Any]:
-        held = next(self._visits, None)
+        held = self._next()
         if not isinstance(held, list) or len(held) != len(made):
             raise TraceError(OTHERWISE)
+        return self._shown_all(held, made)
+
+    def _shown_all(self, held: Sequence[Held | None], made: list[Any]) -> list[Any]:
         return [
             self._shown(one, array) if isinstance(one, Signal) else array
             for one, array in zip(held, made, strict=True)
@@ -86,8 +141,12 @@ class Evaluation:
 
     def _cond(self, eqn: Any, given: list[Any]) -> list[Any]:
         which, *inner = given
-        branch = next(self._visits, None)
-        if not isinstance(branch, Branch):
+        if self._needed is not None and self._at < len(self._visits):
+            first = self._visits[self._at]
+            if isinstance(first, Branch) and not first.certain:
+                self._at = self._past(eqn, self._at)[0]
+                return _bound(eqn, given)
+        if not isinstance(branch := self._next(), Branch):
             raise TraceError(OTHERWISE)
         if not hasattr(which, "aval") or not _is_traced(which):
             chosen = int(np.clip(int(which), 0, len(eqn.params["branches"]) - 1))
@@ -101,11 +160,9 @@ class Evaluation:
 
         params = eqn.params
         fixed, carried, length = params["num_consts"], params["num_carry"], int(params["length"])
-        steps = next(self._visits, None)
-        if not isinstance(steps, Steps):
-            made = list(eqn.primitive.bind(*given, **params))
-            self._visits = chain([steps], self._visits)
-            return self._visited(made)
+        if not isinstance(steps := self._next(), Steps):
+            self._at -= 1
+            return self._visited(_bound(eqn, given))
         plain = jaxpr_as_fun(params["jaxpr"])
         consts = given[:fixed]
         carry, each = given[fixed : fixed + carried], given[fixed + carried :]
@@ -120,6 +177,27 @@ class Evaluation:
         order = rows[::-1] if params["reverse"] else rows
         stacked = [jnp.stack([row[i] for row in order]) for i in range(len(rows[0]))]
         return [*carry, *stacked]
+
+
+def _body(eqn: Any) -> Any:
+    """Return the jaxpr that an equation calls; None where it calls none, or in a loop."""
+    if eqn.primitive.name == "while":
+        return None
+    return next((eqn.params[key] for key in BODIES if key in eqn.params), None)
+
+
+def _bound(eqn: Any, given: Sequence[Any]) -> list[Any]:
+    """Return what an equation makes, as `jax.core.eval_jaxpr` calls it: with its own derivative."""
+    found = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = found if isinstance(found, tuple) else ((), found)  # as before jax 0.10
+    made = eqn.primitive.bind(*functions, *given, **params)
+    return list(made) if eqn.primitive.multiple_results else [made]
+
+
+def _numbers(visits: Sequence[Any]) -> frozenset[int]:
+    """Return the values that visits show."""
+    held = (one for visit in visits if isinstance(visit, list) for one in visit)
+    return frozenset(one.number for one in held if isinstance(one, Signal))
 
 
 def _is_traced(array: Any) -> bool:

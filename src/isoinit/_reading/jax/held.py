@@ -168,9 +168,15 @@ class Steps:
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch that is walked."""
+    """A branch that is walked.
+
+    Attributes:
+        index: which one.
+        certain: whether it is taken in every run, whatever the parameters and the example.
+    """
 
     index: int
+    certain: bool = True
 
 
 Weight = Parameter | Joined | Composed

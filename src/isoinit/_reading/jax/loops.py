@@ -56,7 +56,7 @@ def _cond(walk: Walk, eqn: Any, operands: list[Held]) -> list[Held]:
     else:
         walk.recorder.note("cond", "the branch with most equations was read; the other one was not")
         taken = max(range(len(branches)), key=lambda i: len(branches[i].jaxpr.eqns))
-    walk.visits.append(Branch(taken))
+    walk.visits.append(Branch(taken, chosen is not None))
     return walk.closed(branches[taken], inner)
 
 

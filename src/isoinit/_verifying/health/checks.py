@@ -22,7 +22,7 @@ from isoinit._verifying.health.influence import has_influence
 from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
 from isoinit._verifying.health.measure import measure
-from isoinit._verifying.health.planned import Planned, tell_expected, worked_out
+from isoinit._verifying.health.planned import Planned, given, tell_expected, worked_out
 from isoinit._verifying.health.results import Health, refuse_optimizer
 from isoinit._verifying.health.same import equal_groups
 from isoinit._verifying.health.table import kinds_of
@@ -110,7 +110,7 @@ def check(
             _resting(model),
             optimizer,
             ahead,
-            plan,
+            None if plan is None else given(plan, roles),
             lambda: _choices(model, parameters, measured.graph, roles),
             lambda names: has_influence(model, parameters, batch, loss, names),
             lambda names: equal_groups(parameters, names),

@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from isoinit._planning.plan import Plan
 from isoinit._reading.graph import BESIDE, Graph, Op
 from isoinit._reading.roles import Role
 from isoinit._verifying.copies import Shaped
 from isoinit._verifying.health.doubts import Ahead
-from isoinit._verifying.health.planned import Planned, given
+from isoinit._verifying.health.planned import Planned
 from isoinit._verifying.health.records import Measurement, WeightHealth
 from isoinit._verifying.health.series import Series, find_series
 from isoinit._verifying.health.words import Words
@@ -38,7 +37,7 @@ class Facts:
         resting: the layers that behave otherwise in training than in the mode the model is in.
         optimizer: what the first step of training was reckoned for.
         ahead: what is zero or alike, and stays so when training begins.
-        plan: the plan that the model was initialized with, if that was given.
+        given: what the plan has that was given to the check; None without one.
         chosen: returns what a plan would choose now.
         influence: whether the loss changes with some parameters; runs the model.
         copies: returns those of some parameters that hold the same random values, in groups.
@@ -55,7 +54,7 @@ class Facts:
     resting: tuple[str, ...]
     optimizer: str
     ahead: Ahead
-    plan: Plan | None
+    given: Planned | None
     chosen: Callable[[], Planned]
     influence: Callable[[Collection[str]], bool]
     copies: Callable[[Sequence[str]], list[list[str]]]
@@ -70,11 +69,6 @@ class Facts:
     def choices(self) -> Planned:
         """What `isoinit.plan` would choose; worked out only where a finding tells it."""
         return self.chosen()
-
-    @cached_property
-    def given(self) -> Planned | None:
-        """What the plan has that was given to the check."""
-        return None if self.plan is None else given(self.plan, self.roles)
 
     def is_meant(self, name: str) -> bool:
         """Whether recipes start with zero at the place of a parameter.

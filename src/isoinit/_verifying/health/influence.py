@@ -13,8 +13,8 @@ from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.signals import call_user
 from isoinit._verifying.health.ahead import restored
-from isoinit._verifying.health.passes import own_loss
 from isoinit._verifying.losses import Loss
+from isoinit._verifying.targets import own_loss
 
 
 def has_influence(

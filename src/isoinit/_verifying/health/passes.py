@@ -20,6 +20,7 @@ from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.signals import call_user, check_signals
 from isoinit._verifying.losses import Loss
+from isoinit._verifying.targets import own_loss
 from isoinit.errors import ArgumentError
 
 Watcher = Callable[[Op, tuple[torch.Tensor, ...], Recorder], None]
@@ -209,11 +210,6 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
             "out from the model's output, without detach() or no_grad()"
         )
     return chosen
-
-
-def own_loss(output: Any) -> Any:
-    """The loss that the model worked out itself, as `transformers` models do given labels."""
-    return output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
 
 
 def unit_noise(tensor: torch.Tensor, index: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The first step of training: how large it is, and what of it counts as rounding."""
+"""The first step of training, and other numbers that torch's and NumPy's measuring share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 STEP = 1e-3  # Adam's usual first step; of plain gradients, by the size of all weights
 EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
 ROUNDING = 1e-4  # of a gradient: sums of some thousand products in another order differ by less
+PROBES = 16  # random vectors that the effective rank is estimated with
+BINS = 32  # of a histogram
+COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
 BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
 
 

@@ -14,14 +14,10 @@ from isoinit._reading.torch.numbers import in_reals
 from isoinit._showing.page import Histogram
 from isoinit._verifying.health.layers import moments
 from isoinit._verifying.health.records import WeightHealth
-from isoinit._verifying.health.steps import relative_step
+from isoinit._verifying.health.steps import BINS, COUNTED, PROBES, relative_step
 from isoinit._verifying.health.units import all_identical, maps, share_of_twins
 from isoinit._verifying.sharded import whole
 from isoinit.initializers.scale.fans import Layout
-
-PROBES = 16  # random vectors that the effective rank is estimated with
-BINS = 32  # of a histogram
-COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
 
 
 def measure_weights(
