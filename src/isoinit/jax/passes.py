@@ -164,7 +164,8 @@ class Passes:
 
         read = self._read
         run = Evaluation(read.visits, read.graph.sizes, seen, self._needed)
-        outs = run.closed(read.closed, [*{**params, **trained}.values(), *rest])
+        held = {**params, **trained}  # in another order: JAX sorts the keys
+        outs = run.closed(read.closed, [*(held[name] for name in self._model.names), *rest])
         self.inlined = run.inlined
         loss = self._chosen(self.output(outs))
         self.has_loss = loss is not None
