@@ -186,6 +186,8 @@ assert len(plan.entries) == 24 and not plan.notes, plan.notes
 assert grown < 500, grown
 small = ij.plan(lambda p, x: x @ p["w"], {"w": jnp.zeros((8, 4))}, jnp.ones((2, 8)))
 assert small.fill({"w": jnp.zeros((8, 4))})["w"].std() > 0
+same = {"w": jnp.ones((8, 4)), "v": jnp.ones((4, 4))}
+assert not ij.check(lambda p, x: x @ p["w"] @ p["v"], same, jnp.eye(8), loss=jnp.sum).ok
 assert not any(name.split(".")[0] == "torch" and module for name, module in sys.modules.items())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -18,8 +18,14 @@ class Shaped(Protocol):
         ...
 
 
+MEND = (
+    "draw each by itself: isoinit.init(model, batch); copies that are meant and not trained, such as "
+    "target networks, are marked by requires_grad_(False)"
+)
+
+
 def copies_found(
-    groups: Sequence[Sequence[str]], tensors: Mapping[str, Shaped]
+    groups: Sequence[Sequence[str]], tensors: Mapping[str, Shaped], advice: str = MEND
 ) -> Iterator[Finding]:
     """Yield one finding for groups of parameters, each of which holds the same random values.
 
@@ -28,6 +34,7 @@ def copies_found(
     Args:
         groups: of names.
         tensors: all of the model's by name.
+        advice: what to do; by default in the words of torch.
     """
     copied = {name for group in groups for name in group}
     maps = {name for name, tensor in tensors.items() if len(tensor.shape) > 1}
@@ -43,8 +50,7 @@ def copies_found(
         float(len(names)),
         1.0,
         "copies that are fed the same receive the same gradients and stay copies",
-        "draw each by itself: isoinit.init(model, batch); copies that are meant and not trained, such "
-        "as target networks, are marked by requires_grad_(False)",
+        advice,
         f"{'; '.join(_told(groups))}: the same random values, as copy.deepcopy or one seed for each "
         "gives them",
     )

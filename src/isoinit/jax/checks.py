@@ -211,9 +211,14 @@ def _chance(loss: Loss | None, came: Came, measuring: Measuring) -> float | None
         return None
     if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         return None
-    for classes, fills in ((leaves[0].shape[-1], (0.0, 1.0)), (2, (0.0,))):
+    shape, dtype = leaves[0].shape, leaves[0].dtype
+
+    def given(fill: float) -> Any:
+        return loss(measuring.output([jnp.full(shape, fill, dtype)]))
+
+    zeros, ones = map(float, jax.jit(lambda: (given(0.0), given(1.0)))())
+    for classes, found in ((shape[-1], (zeros, ones)), (2, (zeros,))):
         level = math.log(classes)
-        found = [float(loss(measuring.output([jnp.full_like(leaves[0], x)]))) for x in fills]
         if level and all(abs(value - level) <= CLOSE * level for value in found):
             return level
     return None
@@ -264,15 +269,16 @@ def _doubtful(measuring: Measuring, came: Came) -> Iterator[Finding]:
             "the other findings do not speak of these layers",
             f"{listed(unseen)}: the output of the layer was not shown, so it was not measured",
         )
-    for kind, names in measuring.unruled().items():
+    for kind, names in measuring.ruled().items():
+        names = list(dict.fromkeys(names))
         yield Finding(
-            "own derivative not used",
+            "gradient not measured",
             "remark",
-            tuple(dict.fromkeys(names)),
+            tuple(names),
             float(len(names)),
             0.0,
-            "to look at a layer inside such a function the check differentiates its body",
-            "where the two differ, gradients here and in front differ from those of training",
-            f"{listed(list(dict.fromkeys(names)))}: the layer lies inside a function of jax.{kind}, "
-            "whose own derivative was not used",
+            "what a function with a derivative of its own sends back inside is its own affair",
+            "the gradients of parameters, and of layers outside, are those of training",
+            f"{listed(names)}: the layer lies inside a function of jax.{kind}, so the gradient at its "
+            "output was not measured",
         )

@@ -58,12 +58,13 @@ class Measuring:
             dict.fromkeys(p.weight for p in self.places if p.weight and p.weight not in seen)
         )
 
-    def unruled(self) -> dict[str, list[str]]:
-        """Return the kinds of functions whose own derivative was not used, and the layers in them."""
+    def ruled(self) -> dict[str, list[str]]:
+        """Return the layers inside of functions with a derivative of their own, by kind of these."""
         found: dict[str, list[str]] = {}
-        for kind, value in self._passes.inlined:
-            names = [p.weight for p in self.places if p.shown == value and p.weight]
-            found.setdefault(kind.removesuffix("_call"), []).extend(names)
+        for place in self.places:
+            kind = self._passes.ruled.get(-1 if place.shown is None else place.shown)
+            if kind is not None and place.weight:
+                found.setdefault(kind.removesuffix("_call"), []).append(place.weight)
         return found
 
     def split(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,9 +110,10 @@ class Measuring:
         """
         came = self._passes.run(params, rest)
         layers = self._layers(came, among)
-        largest = {value: float(size) for value, size in came.largest.items()}
+        largest = jax.device_get(came.largest)
         zeros = frozenset(value for value, size in largest.items() if size == 0)
-        kept = self.split(came.gradients)
+        order = [name for name in self.model.names if name in came.gradients]
+        kept = self.split({name: came.gradients[name] for name in order})  # JAX sorts the keys
         gradients = {name: None if g is None else _rms(g) for name, g in kept.items()}
         loss = None if came.loss is None else float(came.loss)
         sizes = [*(x.rms for x in layers), *(g for g in gradients.values() if g is not None)]
@@ -163,7 +165,7 @@ class Measuring:
         """Run the passes again and look at every value; None if all that matters is finite."""
         passes = Passes(self.model, self.read, self.loss, self._shown, every=True)
         came = passes.run(params, rest)
-        largest = {value: float(size) for value, size in came.largest.items()}
+        largest = jax.device_get(came.largest)
         flags = {value: bool(flag) for value, flag in came.back.items() if flag is not None}
         leaves = [
             _numbers(x) for x in jax.tree_util.tree_leaves(self.model.inputs) if is_inexact(x)

@@ -54,8 +54,7 @@ class Passes:
             of each whether its gradient is finite, and no values are returned.
 
     Attributes:
-        inlined: after a run, the functions with a derivative of their own that were replaced by their
-            bodies, and for each a value that is made in it.
+        ruled: after a run, the values to which no gradient comes: see `Evaluation.ruled`.
         has_loss: after a run, whether there is a loss.
     """
 
@@ -75,7 +74,7 @@ class Passes:
         self._trained = [name for name, leaf in model.names.items() if is_inexact(leaf)]
         self._compiled: Any = None
         self._cut: frozenset[tuple[int, Any]] = frozenset()
-        self.inlined: list[tuple[str, int]] = []
+        self.ruled: dict[int, str] = {}
         self.has_loss = False
 
     def run(self, params: Mapping[str, Any], rest: Sequence[Any]) -> Came:
@@ -154,7 +153,7 @@ class Passes:
         def seen(number: int, array: Any) -> Any:
             if not jnp.issubdtype(array.dtype, jnp.inexact) or not array.size:
                 return array
-            if number in self._asked and number not in first:
+            if number in self._asked and number not in first and not run.beside:
                 first[number] = array
                 array = array if probes is None else array + probes[number]
             if number in self._asked:
@@ -166,7 +165,7 @@ class Passes:
         run = Evaluation(read.visits, read.graph.sizes, seen, self._needed)
         held = {**params, **trained}  # in another order: JAX sorts the keys
         outs = run.closed(read.closed, [*(held[name] for name in self._model.names), *rest])
-        self.inlined = run.inlined
+        self.ruled = run.ruled
         loss = self._chosen(self.output(outs))
         self.has_loss = loss is not None
         real = {i: out for i, out in enumerate(outs) if jnp.issubdtype(out.dtype, jnp.inexact)}

@@ -4,8 +4,8 @@ Each visit of the evaluation is one of the walk: the arrays are what the walk sa
 outputs hold. The arrays may be traced themselves, by `jax.jit` or `jax.vjp`.
 
 A function with a derivative of its own (`jax.custom_jvp`, `jax.custom_vjp`) has the derivative of
-its body once it is inlined. So an evaluation that is differentiated names the values that it must
-see: what makes none of them inside is called as a whole, and so keeps its rule.
+its body once it is inlined. So an evaluation that is differentiated calls it as a whole, and names the
+values that it must see: for those inside, the body is evaluated beside it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ class Evaluation:
         sizes: the shape of every value.
         seen: called with each value that an equation makes.
         needed: the values that must be seen. Functions with a derivative of their own, and branches
-            that depend on data, are called as a whole unless one of these is made inside a function
-            and does not come out of it. None to inline all of them.
+            that depend on data, are called as a whole. None to inline all of them.
 
     Attributes:
-        inlined: the functions with a derivative of their own that were inlined for a value in them,
-            and that value.
+        beside: whether what is shown now is made beside the evaluation: nothing follows from it, and
+            no gradient comes back to it.
+        ruled: the values that were needed and are made inside of functions with a derivative of their
+            own, and the primitive of the function.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Evaluation:
         self._visits, self._at = visits, 0
         self._sizes, self._seen = sizes, seen
         self._needed = None if needed is None else frozenset(needed)
-        self.inlined: list[tuple[str, int]] = []
+        self.beside = False
+        self.ruled: dict[int, str] = {}
 
     def closed(self, closed: Any, args: Sequence[Any]) -> list[Any]:
         """Return the outputs of a closed jaxpr."""
@@ -81,16 +83,27 @@ class Evaluation:
         body = _body(eqn)
         if body is not None:
             if self._needed is not None and name in RULED:
-                end, outs = self._past(eqn, self._at)
-                lost = self._needed & _numbers(self._visits[self._at : end]) - _numbers([outs])
-                if not lost:
-                    self._at = end
-                    return self._shown_all(outs, _bound(eqn, given))
-                self.inlined.append((name, min(lost)))
-            inner = body.jaxpr if hasattr(body, "consts") else body
-            consts = body.consts if hasattr(body, "consts") else []
-            return self.run(inner, consts, given[len(given) - len(inner.invars) :])
+                return self._ruled(eqn, given, self._needed)
+            return self._inlined(eqn, given)
         return self._visited(_bound(eqn, given))
+
+    def _ruled(self, eqn: Any, given: list[Any], needed: frozenset[int]) -> list[Any]:
+        """Return what a function with a derivative of its own makes."""
+        end, outs = self._past(eqn, self._at)
+        inside = needed & _numbers(self._visits[self._at : end]) - _numbers([outs])
+        if inside:
+            self.ruled.update(dict.fromkeys(inside, eqn.primitive.name))
+            outer, self.beside = self.beside, True
+            self._inlined(eqn, given)
+            self.beside = outer
+        self._at = end
+        return self._shown_all(outs, _bound(eqn, given))
+
+    def _inlined(self, eqn: Any, given: list[Any]) -> list[Any]:
+        body = _body(eqn)
+        inner = body.jaxpr if hasattr(body, "consts") else body
+        consts = body.consts if hasattr(body, "consts") else []
+        return self.run(inner, consts, given[len(given) - len(inner.invars) :])
 
     def _next(self) -> Visit | None:
         """Return the next visit; None where there is none."""

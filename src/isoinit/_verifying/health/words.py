@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isoinit._verifying.copies import MEND
+
 
 @dataclass(frozen=True)
 class Words:
@@ -20,6 +22,7 @@ class Words:
         untrained: what makes that it is not.
         nothing: that no parameter of a model is trained, in words.
         cuts: what cuts a gradient off.
+        copies: what to do about parameters that are copies.
     """
 
     init: str
@@ -32,6 +35,7 @@ class Words:
     untrained: str
     nothing: str
     cuts: str
+    copies: str
 
 
 TORCH = Words(
@@ -45,6 +49,7 @@ TORCH = Words(
     untrained="set requires_grad to False",
     nothing="no parameter requires a gradient",
     cuts="detach(), no_grad(), .data or a rounding",
+    copies=MEND,
 )
 JAX = Words(
     init="isoinit.jax.init(model, x)",
@@ -57,4 +62,5 @@ JAX = Words(
     untrained="leave them out of what is trained",
     nothing="no parameter is of a type that can be trained",
     cuts="stop_gradient or a rounding",
+    copies="draw each by itself: isoinit.jax.init(model, x)",
 )

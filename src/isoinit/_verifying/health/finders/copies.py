@@ -20,4 +20,4 @@ def copies(facts: Facts) -> Iterator[Finding]:
             sample = weight.largest, bars.low, bars.high, *bars.counts
             alike[tuple(parameter.shape), sample].append(name)
     groups = [g for names in alike.values() if len(names) > 1 for g in facts.copies(names)]
-    yield from copies_found(groups, facts.parameters)
+    yield from copies_found(groups, facts.parameters, facts.words.copies)
