@@ -213,10 +213,11 @@ def _chance(loss: Loss | None, came: Came, measuring: Measuring) -> float | None
         return None
     shape, dtype = leaves[0].shape, leaves[0].dtype
 
-    def given(fill: float) -> Any:
+    @jax.jit  # of an argument: XLA would work out constants of this size itself, slowly
+    def given(fill: Any) -> Any:
         return loss(measuring.output([jnp.full(shape, fill, dtype)]))
 
-    zeros, ones = map(float, jax.jit(lambda: (given(0.0), given(1.0)))())
+    zeros, ones = float(given(0.0)), float(given(1.0))
     for classes, found in ((shape[-1], (zeros, ones)), (2, (zeros,))):
         level = math.log(classes)
         if level and all(abs(value - level) <= CLOSE * level for value in found):
