@@ -20,6 +20,7 @@ from isoinit.errors import ArgumentError, PlanError, TraceError  # noqa: E402
 from isoinit.jax.models import model_of  # noqa: E402
 from isoinit.jax.spelling import with_leaves  # noqa: E402
 from jax_twins import TWINS  # noqa: E402
+from jax_twins.values import built_nnx  # noqa: E402
 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((16, 32)).astype(np.float32)
@@ -162,30 +163,32 @@ def test_gradients_are_those_of_training():
     assert "jax.custom_vjp" in finding.sentence
 
 
-def test_layers_of_a_scan_are_those_of_the_loop():
-    def loop(p, x):
-        for i in range(3):
-            x = jnp.tanh(x @ p[f"w{i}"] + p[f"b{i}"])
-        return x @ p["d"]
-
-    x = weight(16, 48)
-    rows = {f"{kind}{i}": BLOCKS[kind][i] for kind in "wb" for i in range(3)}
-    expected = ij.check(loop, {**rows, "d": P["d"]}, x, loss=squares)
-
+def test_layers_of_a_scan_are_told_one_by_one():
     def scanned(p, x):
         return (
             jax.lax.scan(lambda h, w: (jnp.tanh(h @ w["w"] + w["b"]), None), x, p["s"])[0] @ p["d"]
         )
 
-    params = {"s": BLOCKS, "d": P["d"]}
-    got = ij.check(scanned, params, x, loss=squares, plan=ij.plan(scanned, params, x))
-    for one, other in zip(got.layers, expected.layers, strict=True):
-        assert one.rms == pytest.approx(other.rms, rel=1e-5)
-        assert one.gradient == pytest.approx(other.gradient, rel=1e-5)
-        assert one.expected is not None
-    kinds = {(f.name, f.severity) for f in expected.findings}
-    assert {(f.name, f.severity) for f in got.findings if f.name != "not as planned"} == kinds
-    assert "s.w[0…2]" in got.show()
+    x, params = weight(16, 48), {"s": BLOCKS, "d": P["d"]}
+    health = ij.check(scanned, params, x, loss=squares, plan=ij.plan(scanned, params, x))
+    before = []  # the outputs of the layers, before tanh
+    for w, b in zip(BLOCKS["w"], BLOCKS["b"], strict=True):
+        before.append((np.tanh(before[-1]) if before else x) @ w + b)
+    out = np.tanh(before[-1]) @ P["d"]
+    gradient = 2 * out / out.size
+    expected = [(rms(out), rms(gradient))]
+    gradient = gradient @ P["d"].T
+    for w, output in zip(BLOCKS["w"][::-1], before[::-1], strict=True):
+        gradient = gradient / np.cosh(output) ** 2
+        expected.insert(0, (rms(output), rms(gradient)))
+        gradient = gradient @ w.T
+    assert [layer.name for layer in health.layers] == ["s.w[0]", "s.w[1]", "s.w[2]", "d"]
+    for layer, (size, slope) in zip(health.layers, expected, strict=True):
+        assert layer.rms == pytest.approx(size, rel=1e-4)
+        assert layer.gradient == pytest.approx(slope, rel=1e-4)
+        assert layer.expected is not None
+    assert health.chance is None
+    assert "s.w[0…2]" in health.show()
 
 
 def test_a_branch_that_data_choose_keeps_its_own_gradient():
@@ -223,7 +226,6 @@ COPIES = {"layers": [DEEP["layers"][0]] * 2}
 FAULTS = {
     "vanishing": (linear, DEEP, {"vanishing signal", "vanishing gradient"}),
     "dead": (net, P | {"b": np.full(48, -99, np.float32)}, {"dead units", "no signal"}),
-    "alike": (net, P | {"c": np.full((48, 48), 0.1, np.float32)}, {"duplicated units"}),
     "stays alike": (
         net,
         P | {"c": np.full((48, 48), 0.1, np.float32), "d": np.full((48, 5), 0.1, np.float32)},
@@ -234,7 +236,6 @@ FAULTS = {
     "cut": (stopped, {n: P[n] for n in "abc"}, {"detached"}),
     "unused": (net, P | {"z": weight(4, 4)}, {"unused parameter"}),
     "copies": (linear, COPIES, {"copies"}),
-    "log": (lambda p, x: jnp.log(x @ p["a"]) @ p["c"], {n: P[n] for n in "ac"}, {"not finite"}),
     "root": (
         lambda p, x: jnp.sqrt(jnp.maximum(x @ p["a"], 0)) @ p["c"],
         {n: P[n] for n in "ac"},
@@ -252,7 +253,6 @@ def test_faults_are_found(name):
     assert all("model, batch" not in finding.advice for finding in health.findings)
     trouble = {
         "nan": "matmul at c makes the first NaN in the forward pass, from c",
-        "log": "log at a makes the first NaN in the forward pass",
         "root": "sqrt at a makes the first NaN or infinity on the way back",
     }
     assert trouble.get(name, "") in str(health)
@@ -271,7 +271,7 @@ def test_healthy_after_init_and_as_planned():
     health = ij.check(net, params, X, plan=plan, jacobian=True)
     assert health.ok
     assert all(0.5 < one.rms / one.expected < 2 for one in health.layers)
-    first = np.asarray(jax.jacobian(lambda x: net(params, x))(X[0]))
+    first = np.asarray(jax.jit(jax.jacobian(lambda x: net(params, x)))(X[0]))
     assert health.jacobian == pytest.approx(np.linalg.svd(first)[1], rel=1e-4)
     found = json.loads(health.to_json())
     assert [layer["name"] for layer in found["layers"]] == ["a", "c", "d"]
@@ -288,7 +288,6 @@ def test_chance_of_two_classes():
         return jnp.logaddexp(0, jnp.where(labels > 2, -1, 1) * output[:, 0]).mean()
 
     assert ij.check(net, one, (X, Y), loss=logistic).chance == math.log(2)
-    assert ij.check(net, P, X, loss=squares).chance is None
 
 
 class Norms(nnx.Module):
@@ -307,8 +306,9 @@ def arrays(model):
 
 
 def test_a_module_with_state_is_as_before():
-    model = Norms()
-    model.last.kernel[...] = jnp.asarray(np.zeros((24, 3), np.float32))  # so that steps are tried
+    model = built_nnx(Norms)  # its last layer is zero, so that steps are tried
+    model.first.kernel[...] = jnp.asarray(weight(32, 24))
+    model.norm.scale[...] = jnp.asarray(np.ones(24, np.float32))
     before = arrays(model)
     health = ij.check(model, (X, Y % 3), loss=cross_entropy)
     assert health.ok
@@ -358,6 +358,15 @@ ABSTRACT = {name: jax.ShapeDtypeStruct(w.shape, w.dtype) for name, w in P.items(
             lambda: ij.check(net, P, X, loss=lambda y: jax.lax.stop_gradient(y).sum()),
             ArgumentError,
             "loss does not depend on any parameter",
+        ),
+        (
+            lambda: ij.check(
+                lambda p, x: jax.lax.while_loop(lambda h: h.sum() > 1, lambda h: h @ p["w"], x),
+                {"w": P["c"][:32, :32]},
+                X,
+            ),
+            TraceError,
+            "has no gradient: ValueError: Reverse-mode differentiation does not work",
         ),
         (lambda: ij.check(net, P, X, lr=0.0), ArgumentError, "lr=0.0"),
         (lambda: ij.check(net, P, X, optimizer="adagrad"), ArgumentError, "optimizer='adagrad'"),

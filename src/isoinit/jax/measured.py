@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -110,8 +111,6 @@ class Measuring:
         """
         came = self._passes.run(params, rest)
         layers = self._layers(came, among)
-        largest = jax.device_get(came.largest)
-        zeros = frozenset(value for value, size in largest.items() if size == 0)
         order = [name for name in self.model.names if name in came.gradients]
         kept = self.split({name: came.gradients[name] for name in order})  # JAX sorts the keys
         gradients = {name: None if g is None else _rms(g) for name, g in kept.items()}
@@ -120,9 +119,10 @@ class Measuring:
         finite = all(
             bool(np.isfinite(_numbers(out)).all()) for out in came.outputs if is_inexact(out)
         )
-        trouble = None
-        if not finite or not all(map(math.isfinite, [*sizes, 0.0 if loss is None else loss])):
-            trouble = self._trouble(params, rest)
+        lost = not finite or not all(map(math.isfinite, [*sizes, loss or 0.0]))
+        closer = self._every.run(params, rest) if lost or 0 in gradients.values() else None
+        largest = {} if closer is None else jax.device_get(closer.largest)
+        zeros = frozenset(value for value, size in largest.items() if size == 0)
         kept = {name: g for name, g in kept.items() if g is not None} if keep or zeros else {}
         measured = Measurement(
             layers,
@@ -133,7 +133,7 @@ class Measuring:
             len(came.outputs),
             frozenset(self.read.graph.outputs),
             self.read.graph,
-            trouble,
+            self._trouble(closer) if closer is not None and lost else None,
             zeros,
             kept,
         )
@@ -161,10 +161,12 @@ class Measuring:
                 layer.dead, layer.saturated = dead_and_saturated(kept[behind[0]], behind[1])
         return layers
 
-    def _trouble(self, params: Mapping[str, Any], rest: Sequence[Any]) -> Trouble | None:
-        """Run the passes again and look at every value; None if all that matters is finite."""
-        passes = Passes(self.model, self.read, self.loss, self._shown, every=True)
-        came = passes.run(params, rest)
+    @cached_property
+    def _every(self) -> Passes:
+        return Passes(self.model, self.read, self.loss, self._shown, every=True)
+
+    def _trouble(self, came: Came) -> Trouble | None:
+        """Return what first was not finite; None if all that matters is finite."""
         largest = jax.device_get(came.largest)
         flags = {value: bool(flag) for value, flag in came.back.items() if flag is not None}
         leaves = [

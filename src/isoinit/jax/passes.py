@@ -14,7 +14,7 @@ from isoinit._drawing.streams import Stream
 from isoinit._reading.graph import first_line
 from isoinit._reading.jax import Evaluation, Traced
 from isoinit._verifying.targets import own_loss
-from isoinit.errors import ArgumentError, TraceError
+from isoinit.errors import ArgumentError, IsoinitError, TraceError
 from isoinit.jax.models import Model, traced
 from isoinit.jax.spelling import is_inexact, is_key
 
@@ -31,7 +31,7 @@ class Came(NamedTuple):
         loss: the loss; None where a random gradient was sent back.
         outputs: the arrays that the model returned.
         values: each value that was asked for: a layer's output with its bias.
-        largest: the largest absolute value of each value that was seen.
+        largest: the largest absolute value of each value, where every one is looked at.
     """
 
     gradients: dict[str, Any]
@@ -50,8 +50,8 @@ class Passes:
         read: what was read of it.
         loss: of the model's output; None for the output's own, or else a random gradient of unit size.
         needed: the values that must be shown: see `Evaluation`.
-        every: whether to look at every value, for the first one that is not finite. Then `back` tells
-            of each whether its gradient is finite, and no values are returned.
+        every: whether to look at every value, for those that are zero or not finite. Then `back` tells
+            of each whether its gradient is finite, and no values are returned. It compiles longer.
 
     Attributes:
         ruled: after a run, the values to which no gradient comes: see `Evaluation.ruled`.
@@ -86,12 +86,12 @@ class Passes:
 
         Raises:
             ArgumentError: if the loss is not one real number.
-            TraceError: if the loss fails, or the model has no derivative.
+            TraceError: if the loss fails, or the model has no gradient.
         """
         seeds = self._seeds()
         given = (dict(params), list(rest), seeds)
         if self._compiled is None:
-            staged = jax.jit(self._both).trace(*given)
+            staged = self._staged(given)
             count = len(jax.tree_util.tree_leaves(seeds))
             linked = _reached(staged.jaxpr.jaxpr, count)
             shown = jax.tree_util.tree_unflatten(
@@ -105,6 +105,17 @@ class Passes:
         gradients = {n: None if (0, n) in self._cut else g for n, g in came.gradients.items()}
         back = {v: None if (1, v) in self._cut else g for v, g in came.back.items()}
         return came._replace(gradients=gradients, back=back)
+
+    def _staged(self, given: tuple[Any, ...]) -> Any:
+        try:
+            return jax.jit(self._both).trace(*given)
+        except IsoinitError:
+            raise
+        except Exception as failure:  # of any kind: it is that of a derivative in the model
+            raise TraceError(
+                f"{self._model.name} has no gradient: {type(failure).__name__}: {first_line(failure)} "
+                "A check sends a gradient back, as training does"
+            ) from failure
 
     def output(self, arrays: Sequence[Any]) -> Any:
         """Return arrays as the model returns its own."""
@@ -158,7 +169,8 @@ class Passes:
                 array = array if probes is None else array + probes[number]
             if number in self._asked:
                 last[number] = array
-            largest[number] = jnp.abs(array).max().astype(jnp.float32)
+            if self._every:
+                largest[number] = jnp.abs(array).max().astype(jnp.float32)
             return array
 
         read = self._read

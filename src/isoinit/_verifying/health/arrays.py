@@ -74,8 +74,8 @@ def moments(values: Array) -> tuple[float, float, float, float]:
     """Return mean, standard deviation, root mean square and largest absolute value."""
     if not values.size:
         return 0.0, 0.0, 0.0, 0.0
-    least, most = float(values.min()), float(values.max())
-    largest = max(-least, most) if least == least else math.nan
+    least, most = float(values.min()) + 0.0, float(values.max()) + 0.0  # no minus zero
+    largest = max(most, -least) if least == least else math.nan
     if least == most:
         return most, 0.0, largest, largest
     if not math.isfinite(largest):
