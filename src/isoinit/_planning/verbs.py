@@ -12,7 +12,7 @@ from isoinit._planning.decide import Decided, RolesOf, as_given, by_rules
 from isoinit._planning.doubts import TRAINED, unlike_parts
 from isoinit._planning.entries import entries_of
 from isoinit._planning.expectations import Expected
-from isoinit._planning.measured import TorchRuns
+from isoinit._planning.measured import Runs, TorchRuns
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._planning.rules import kept, left
@@ -159,7 +159,7 @@ def planned(
         chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
         walked = decided.expected
         if overrides is not None:
-            walked = override(chosen, model, batch, decided, overrides)
+            walked = override(chosen, TorchRuns(model, batch), decided, overrides)
         if not decided.doubts:  # they say the same
             chosen.notes += walked.warnings
         return chosen, decided, batch
@@ -234,11 +234,7 @@ def _fitting(
 
 
 def override(
-    chosen: Plan,
-    model: nn.Module,
-    batch: Any,
-    decided: Decided,
-    overrides: Mapping[str, Initializer],
+    chosen: Plan, runs: Runs, decided: Decided, overrides: Mapping[str, Initializer]
 ) -> Expected:
     """Give a plan other initializers; return what is expected of signal and gradient then."""
     chosen.override(overrides)
@@ -246,7 +242,7 @@ def override(
     given = {e.name: e.initializer for e in chosen if e.initializer != before[e.name].initializer}
     changed = {name: replace(before[name], initializer=new) for name, new in given.items()}
     choices = carried_all(graph, roles, {**before, **changed}, given)
-    walked = as_given(TorchRuns(model, batch), graph, roles, choices).expected
+    walked = as_given(runs, graph, roles, choices).expected
     for name, entry in chosen.entries.items():
         initializer = choices[name].initializer
         chosen.entries[name] = replace(

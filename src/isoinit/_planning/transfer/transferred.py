@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
 from isoinit._planning.charts import FOLLOWING
 from isoinit._planning.decide import Decided
+from isoinit._planning.measured import Runs
 from isoinit._planning.plan import Plan
 from isoinit._planning.transfer.depth import deeper
 from isoinit._planning.transfer.equations import system
@@ -26,18 +25,20 @@ from isoinit._writing.factors import Factors, Setting
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Constant, Initializer, KinkBias
 
-if TYPE_CHECKING:
-    from torch import nn
-
 SAME = 1e-9  # relative difference of scales that rounding leaves
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A model with what was read of it, and what it gets."""
+    """A model with what was read of it, and what it gets.
 
-    model: nn.Module
-    batch: Any
+    Attributes:
+        runs: the model on the example that it was read with.
+        plan: what each parameter gets.
+        decided: what was read and decided for that.
+    """
+
+    runs: Runs
     plan: Plan
     decided: Decided
 
@@ -129,7 +130,7 @@ def _planned(
     given = _started_all(target, starts, found, notes)
     plan = replace(target.plan, entries=dict(entries))
     others = {name: new for name, new in given.items() if new != entries[name].initializer}
-    override(plan, target.model, target.batch, target.decided, others)
+    override(plan, target.runs, target.decided, others)
     plan.entries.update((n, replace(e, factors=found[n])) for n, e in plan.entries.items())
     plan.transfer = Setting(
         rules.optimizer, rules.decay, rules.depth, called, tuple(dict.fromkeys(notes))

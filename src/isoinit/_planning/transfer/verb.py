@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from isoinit._planning.measured import TorchRuns
 from isoinit._planning.transfer.rules import Rules
 from isoinit._planning.transfer.transferred import (
     Planned,
@@ -188,4 +189,4 @@ def _planned(model: nn.Module, what: str, batch: Any, options: Mapping[str, Any]
         plan, decided, given = planned(model, batch, **options)
     except TraceError as error:
         raise TraceError(f"the {what} refuses the batch: {error}") from error
-    return Planned(model, given, plan, decided)
+    return Planned(TorchRuns(model, given), plan, decided)
