@@ -5,6 +5,7 @@ plan = isoinit.jax.plan(nnx_module, x)        # Flax NNX, Equinox; Linen and Hai
 params = plan.fill(params, seed=0)            # a new tree: the same bits on any mesh
 isoinit.jax.init(nnx_module, x, seed=0)       # plan and fill
 health = isoinit.jax.check(nnx_module, x)     # the signal and the gradient, layer by layer
+isoinit.jax.transfer(small, large, x)         # the optimizer of a large model from a small one
 isoinit.jax.normal("w", (4, 3), seed=0)       # the same bits inside of jax.jit
 
 Names are handed out on first use, so that importing this package is quick.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from isoinit.jax.checks import check
     from isoinit.jax.rehearsal import exact_on
     from isoinit.jax.streams import normal, truncated_normal, uniform
+    from isoinit.jax.transfers import transfer
     from isoinit.jax.verbs import init, plan
 
 _ROOMS = {
@@ -27,6 +29,7 @@ _ROOMS = {
     "checks": "check",
     "rehearsal": "exact_on",
     "streams": "normal truncated_normal uniform",
+    "transfers": "transfer",
     "verbs": "init plan",
 }
 _HOMES = {name: f"isoinit.jax.{room}" for room, names in _ROOMS.items() for name in names.split()}
@@ -37,6 +40,7 @@ __all__ = [
     "init",
     "normal",
     "plan",
+    "transfer",
     "truncated_normal",
     "uniform",
     "write_checkpoint",

@@ -13,6 +13,7 @@ from isoinit._planning.transfer.growth import Growth
 from isoinit._reading.roles import Role
 from isoinit._writing.factors import DECAYS, DEPTHS, OPTIMIZERS, Factors
 from isoinit.errors import ArgumentError
+from isoinit.initializers.scale.fans import Layout
 
 MUP = "Yang et al. 2022 (Tensor Programs V), tables 3 and 8"
 SPECTRAL = "Yang, Simon & Bernstein 2023; Zheng et al. 2026, section 4.1"
@@ -35,6 +36,8 @@ class Rules:
         optimizer: what trains the model: one of `OPTIMIZERS`.
         decay: how weight decay follows the width: one of `DECAYS`.
         depth: how branches follow the depth: one of `DEPTHS`.
+        oriented: whether Muon is told which axes of a parameter are inputs, as optax's can be;
+            torch's trains what has two axes, and takes the first for outputs.
 
     Raises:
         ArgumentError: for anything else, with the reason where there is one.
@@ -43,6 +46,7 @@ class Rules:
     optimizer: str = "adamw"
     decay: str = "mup"
     depth: str | None = "completep"
+    oriented: bool = False
 
     def __post_init__(self) -> None:
         known: tuple[tuple[str, tuple[str | None, ...]], ...] = (
@@ -67,6 +71,21 @@ class Rules:
         """The optimizer of what is no hidden matrix."""
         return "adamw" if self.optimizer in ADJUSTED else self.optimizer
 
+    def shape_of(self, layout: Layout) -> tuple[int, ...]:
+        """Return the shape of a parameter as the optimizer sees it: (outputs, inputs) of a matrix."""
+        sides = matrix_sides(layout) if self.oriented else None
+        if sides is None:
+            return layout.shape
+        rows, columns = (math.prod(layout.shape[axis] for axis in axes) for axes in sides)
+        return rows, columns
+
+    def adjusted(self, shape: tuple[int, ...]) -> float:
+        """Return what Muon itself multiplies the step of a matrix (outputs, inputs) by."""
+        rows, columns = shape
+        if ADJUSTED[self.optimizer] == "original":
+            return math.sqrt(max(1.0, rows / columns))
+        return 0.2 * math.sqrt(max(rows, columns))
+
 
 @dataclass(frozen=True)
 class Grown:
@@ -75,7 +94,7 @@ class Grown:
     Attributes:
         role: what it is for.
         growth: how it grows.
-        base, target: its two shapes.
+        base, target: its two shapes, as the optimizer sees them.
         deeper: the growth of the number of branches, if it stands in one; else 1.
         gauge: how many times larger it is stored.
         reason: what its gauge stands for.
@@ -100,7 +119,7 @@ def factors(rules: Rules, one: Grown) -> Factors:
     lr, eps = _width(by, grown)
     decay = {"mup": 1 / lr, "sqrt": lr**-0.5}.get(rules.decay, 1.0)
     if by == "muon":
-        adjusted = _adjusted(rules, one.target) / _adjusted(rules, one.base)
+        adjusted = rules.adjusted(one.target) / rules.adjusted(one.base)
         lr, decay = lr / adjusted, decay * adjusted
     if one.deeper != 1:
         alpha = rules.power
@@ -117,10 +136,54 @@ def factors(rules: Rules, one: Grown) -> Factors:
         grown.summed,
         grown.units,
         by,
-        decays=len(one.target) >= 2,
+        decays=decays(one.role),
         reason=_reason(rules, kind, one),
         source=_source(rules, by, one),
     )
+
+
+def decays(role: Role) -> bool:
+    """Return whether weight decay acts on a parameter: not on vectors, biases and norm layers.
+
+    A bias may have several axes: of heads, or of the layers of a stack.
+    """
+    vector = role.of_norm or "bias" in role.slot
+    return len(role.layout.shape) >= 2 and (role.layout.is_map or not vector)
+
+
+def matrix_sides(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return the stored axes of a matrix that are outputs, and those that are inputs.
+
+    Axes of neither number the matrices of a stack. Projections side by side along the outputs are one
+    matrix.
+
+    Returns:
+        None for what is no matrix: vectors, tables, kernels of convolutions, and those whose inputs
+        and outputs lie in one axis.
+
+    Example:
+        >>> from isoinit.initializers.scale import fans
+        >>> matrix_sides(fans.contraction((64, 4, 16), in_=[0], out=[1, 2]))
+        ((1, 2), (0,))
+    """
+    if layout.kind != "linear" or layout.taps:
+        return None
+    sides: dict[str, list[int]] = {"out": [], "in": []}
+    grid = iter(enumerate(layout.grid))
+    for axis, size in enumerate(layout.shape):
+        kinds, left = set[str](), size
+        while left > 1 or not kinds:
+            inner, length = next(grid)
+            if length > 1 or size == 1:
+                kinds.add(
+                    "in" if inner in layout.in_ else "out" if inner in layout.out else "stack"
+                )
+            left //= length
+        if {"in", "out"} <= kinds or kinds == {"in", "stack"}:
+            return None
+        for side in kinds & sides.keys():
+            sides[side].append(axis)
+    return tuple(sides["out"]), tuple(sides["in"])
 
 
 def _is_hidden_matrix(one: Grown) -> bool:
@@ -150,14 +213,6 @@ def _width(by: str, grown: Growth) -> tuple[float, float]:
     if by == "sgd":
         return grown.units / grown.summed, 1.0
     return 1 / grown.summed, 1 / grown.units
-
-
-def _adjusted(rules: Rules, shape: tuple[int, ...]) -> float:
-    """Return what torch's Muon itself multiplies the learning rate by; it takes rows for outputs."""
-    rows, columns = shape
-    if ADJUSTED[rules.optimizer] == "original":
-        return math.sqrt(max(1.0, rows / columns))
-    return 0.2 * math.sqrt(max(rows, columns))
 
 
 def _reason(rules: Rules, kind: str, one: Grown) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
 from isoinit._planning.charts import FOLLOWING
 from isoinit._planning.decide import Decided
 from isoinit._planning.measured import Runs
@@ -15,11 +16,12 @@ from isoinit._planning.transfer.forwards import Offsets, constants, matched
 from isoinit._planning.transfer.gauges import gauges
 from isoinit._planning.transfer.growth import Growth, absolute, growths, side_by_side
 from isoinit._planning.transfer.lines import shift
-from isoinit._planning.transfer.rules import Grown, Rules, factors
+from isoinit._planning.transfer.rules import Grown, Rules, decays, factors
 from isoinit._planning.transfer.ties import tie, tie_alone
 from isoinit._planning.transfer.told import computed, kept, reason, streams, unplaced
 from isoinit._planning.transfer.twins import twins
 from isoinit._planning.verbs import override
+from isoinit._reading.roles import Role
 from isoinit._writing.entry import Entry
 from isoinit._writing.factors import Factors, Setting
 from isoinit.errors import ArgumentError
@@ -116,13 +118,13 @@ def _planned(
         one = Grown(
             roles[name],
             growth,
-            start.shape,
-            entry.shape,
+            rules.shape_of(start.layout),
+            rules.shape_of(entry.layout),
             branches.get(name, 1.0),
             placed.of(name),
             reason(offsets, placed, name),
         )
-        found[name] = kept_factors(entry) if entry.kept else factors(rules, one)
+        found[name] = kept_factors(entry, one.role) if entry.kept else factors(rules, one)
         signal = next((op.outputs[0] for op, _ in graph.uses_of(name) if op.outputs), None)
         if signal is not None:
             found[name] = replace(found[name], signal=placed.of(signal))
@@ -209,8 +211,7 @@ def started(start: Entry, entry: Entry, std: float, gauge: float, shifted: float
     return chosen if abs(times - 1) < SAME else chosen.scaled(times)
 
 
-def kept_factors(entry: Entry) -> Factors:
+def kept_factors(entry: Entry, role: Role) -> Factors:
     """Return the factors of a parameter that keeps its values: ones."""
     kind = "frozen" if entry.kept == "frozen" else "kept"
-    decays = len(entry.shape) >= 2
-    return Factors(kind, 1.0, 1.0, 1.0, 1.0, decays=decays, reason=entry.reason)
+    return Factors(kind, 1.0, 1.0, 1.0, 1.0, decays=decays(role), reason=entry.reason)

@@ -13,6 +13,7 @@ from isoinit._writing.factors import Factors
 from isoinit.errors import PlanError
 
 if TYPE_CHECKING:
+    import optax
     import torch
     from torch import nn
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 class Transfer(Tabled):
     """The initial scales and the optimizer groups of a model, from the settings of a smaller one.
 
+    `groups`, `verify` and `clip_grad_norm_` are for torch; `optimizer` and `clip_by_global_norm` are
+    for JAX.
+
     Attributes:
         plan: an ordinary plan, whose entries have `factors`. Edit, save, shard or checkpoint it.
 
     Raises:
-        PlanError: if the plan is none that `isoinit.transfer` made.
+        PlanError: if the plan is none that a `transfer` made.
     """
 
     plan: Plan
@@ -116,6 +120,89 @@ class Transfer(Tabled):
             optimizer=optimizer,
             decay_vectors=decay_vectors,
         )
+
+    def optimizer(
+        self,
+        learning_rate: Any,
+        weight_decay: Any = 0.0,
+        eps: Any = 1e-8,
+        *,
+        decay_vectors: bool = False,
+        **settings: Any,
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optimizer of a JAX model for optax: all groups of parameters in one.
+
+        It is an `optax.multi_transform`, and finds parameters by their names in the tree that it is
+        given: `nnx.Optimizer(model, tx, wrt=nnx.Param)`, Linen's `variables["params"]`,
+        `eqx.filter(model, eqx.is_array)`, Haiku's params, or any pytree. A tree with some of the
+        plan's parameters is fine. Frozen parameters, integers and keys get updates of zero. The
+        ratios of the groups are fixed, so a schedule keeps them.
+
+        Args:
+            learning_rate: the base model's: a number, an array, or a schedule of optax.
+            weight_decay: the base model's, also as a schedule. As in torch it is multiplied by the
+                learning rate, and in Adam and SGD it is added to the gradient.
+            eps: the base model's ε of Adam, outside the root, or of Muon; SGD has none.
+            decay_vectors: whether weight decay acts on biases and on the gains of norms too.
+            settings: what the optimizer takes further, with optax's names and defaults. For AdamW and
+                Adam `b1`, `b2`, `eps_root`, `mu_dtype`, `nesterov`; for SGD `momentum`, `nesterov`,
+                `accumulator_dtype`; for Muon those of `optax.contrib.muon` for its steps, and
+                `adam_learning_rate`, `adam_weight_decay` and the like for the rest.
+
+        Raises:
+            ArgumentError: if a number is not finite or out of its range, or a setting is not known.
+            PlanError: from its `init` and `update`, if names or shapes are not the plan's.
+
+        Example:
+            >>> import isoinit.jax as ij, jax, jax.numpy as jnp
+            >>> def build(n):
+            ...     return apply, {"in": jnp.zeros((8, n)), "out": jnp.zeros((n, 2))}
+            >>> def apply(params, x):
+            ...     return jax.nn.relu(x @ params["in"]) @ params["out"]
+            >>> t = ij.transfer(build, jnp.zeros((1, 8)), base=64, target=256)
+            >>> params = t.plan.fill(build(256)[1], seed=0)
+            >>> tx = t.optimizer(0.01, weight_decay=0.1)
+            >>> ones = jax.tree.map(jnp.ones_like, params)
+            >>> updates, _ = tx.update(ones, tx.init(params), jax.tree.map(jnp.zeros_like, params))
+            >>> print({name: f"{array[0, 0]:.4f}" for name, array in updates.items()})
+            {'in': '-0.0100', 'out': '-0.0025'}
+        """
+        with needs("optax", "Transfer.optimizer"):
+            from isoinit.jax.optimizers import optimizer
+
+        return optimizer(
+            self.plan,
+            learning_rate,
+            weight_decay,
+            eps,
+            decay_vectors=decay_vectors,
+            settings=settings,
+        )
+
+    def clip_by_global_norm(self, max_norm: Any) -> optax.GradientTransformation:
+        """Return what clips gradients as `optax.clip_by_global_norm` does, without the gauge.
+
+        The norm is that of `clip_grad_norm_`: √Σ(θ‖g‖)², with the gauge θ of each parameter. Chain it
+        before the optimizer.
+
+        Args:
+            max_norm: what the norm is at most afterwards.
+
+        Raises:
+            ArgumentError: if `max_norm` is below 0 or not finite.
+            PlanError: from its `update`, if names or shapes are not the plan's.
+
+        Example:
+            >>> import isoinit.jax as ij, jax.numpy as jnp, optax
+            >>> params = {"w": jnp.zeros((4, 2))}
+            >>> t = ij.transfer(lambda p, x: x @ p["w"], params, jnp.zeros((1, 4)), unit=4)
+            >>> tx = optax.chain(t.clip_by_global_norm(1.0), t.optimizer(0.01))
+            >>> state = tx.init(params)
+        """
+        with needs("optax", "Transfer.clip_by_global_norm"):
+            from isoinit.jax.optimizers import clip_by_global_norm
+
+        return clip_by_global_norm(self.plan, max_norm)
 
     def verify(self, optimizer: torch.optim.Optimizer) -> None:
         """Raise unless an optimizer's groups still have the ratios that are planned.

@@ -1,8 +1,8 @@
 """Which parameter of a base model each parameter of a larger one stands for.
 
 Names are trees. Where both models have the same children, those are twins. Numbered children (blocks
-of a list, `layer1`, `layer2`) may be more: each stands for the one of the base at the nearest place
-among those that are built like it.
+of a list, `layer1`, `layer2`, `kernel[2]` of a stack) may be more: each stands for the one of the base
+at the nearest place among those that are built like it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from isoinit._reading.roles import Role
 from isoinit.errors import PlanError
 
-NUMBERED = re.compile(r"(.*?)(\d+)")
+NUMBERED = re.compile(r"(.*?)(\d+)\]?")
 
 
 @dataclass

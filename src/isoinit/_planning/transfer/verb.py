@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.measured import TorchRuns
+from isoinit._planning.transfer import sizes
 from isoinit._planning.transfer.rules import Rules
+from isoinit._planning.transfer.sizes import require_sizes, require_unit
 from isoinit._planning.transfer.transferred import (
     Planned,
     transferred,
@@ -16,8 +18,7 @@ from isoinit._planning.transfer.transfers import Transfer
 from isoinit._planning.verbs import planned
 from isoinit._system.alone import alone
 from isoinit._system.packages import needs
-from isoinit._system.signals import call_user
-from isoinit.errors import ArgumentError, IsoinitError, TraceError
+from isoinit.errors import ArgumentError, TraceError
 from isoinit.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ def transfer(
                     "unit= is for one model without a base: give transfer(model, batch=batch, "
                     "unit=256), or leave it out"
                 )
-            if not unit > 0:
-                raise ArgumentError(f"unit={unit!r}: expected a width above 0")
+            require_unit(unit)
             return Transfer(
                 transferred_alone(_planned(model, "model", batch, options), rules, unit)
             )
@@ -135,23 +135,13 @@ def _models(
                 "target_model, batch), or unit= for one model alone"
             )
         return model, target, type(model).__name__
-    sizes = {"base": base, "target": target}
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ArgumentError(
-                f"{name}={size!r}: expected a whole number, at least 1, that build takes: "
-                "transfer(build, base=64, target=1024, batch=batch)"
-            )
-    assert isinstance(base, int)
-    assert isinstance(target, int)
-    if base > target:
-        raise ArgumentError(f"base={base} is larger than target={target}: tune on the smaller one")
+    both = require_sizes(base, target, "transfer(build, base=64, target=1024, batch=batch)")
     if not callable(model):
         raise ArgumentError(
             f"model is a {type(model).__name__}; expected a torch.nn.Module, or a function of a size "
             "that builds one"
         )
-    models = [built(model, size) for size in (base, target)]
+    models = [built(model, size) for size in both]
     return models[0], models[1], f"{type(models[0]).__name__} of size {base}"
 
 
@@ -163,15 +153,7 @@ def built(build: Callable[[int], nn.Module], size: int) -> nn.Module:
     """
     from torch import nn
 
-    try:
-        model = call_user(build, size)
-    except IsoinitError:
-        raise
-    except Exception as error:
-        raise ArgumentError(
-            f"build({size}) failed: {type(error).__name__}: {error}; give sizes that the model can "
-            "have, such as multiples of its number of heads"
-        ) from error
+    model = sizes.built(build, size)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"build({size}) returned a {type(model).__name__}; expected a new torch.nn.Module"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import nn
 
 from isoinit._planning.transfer.optimizers.grouping import Group, grouped, on_mesh
 from isoinit._planning.transfer.optimizers.matching import by_mesh, matched
-from isoinit._system.schema import shown
+from isoinit._planning.transfer.optimizers.ranges import require_range
 from isoinit.errors import ArgumentError, PlanError
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def groups(
     decay_vectors: bool,
 ) -> list[dict[str, Any]]:
     """Return the groups of a model's trained parameters: see `Transfer.groups`."""
-    require_range("lr", lr, above=True)
+    require_range("lr", _number(lr), above=True)
     require_range("weight_decay", weight_decay)
     require_range("eps", eps)
     trains = _optimizer(plan, optimizer)
@@ -106,18 +104,8 @@ def _optimizer(plan: Plan, asked: str | None) -> str:
     return made_for
 
 
-def require_range(name: str, value: object, *, above: bool = False) -> None:
-    """Raise `ArgumentError` for what is no finite number of at least 0, or above it.
-
-    A learning rate may be a tensor of one element, as torch's optimizers take it.
-    """
-    kinds = (Real, torch.Tensor) if name == "lr" else Real
-    number = isinstance(value, kinds) and not isinstance(value, bool)
-    if isinstance(value, torch.Tensor):
-        number = number and value.numel() == 1 and value.is_floating_point()
-    if number:
-        found = float(value)  # type: ignore[arg-type]
-        if (found > 0 if above else found >= 0) and found < math.inf:
-            return
-    wanted = f"a finite number {'above 0' if above else 'of 0 or more'}"
-    raise ArgumentError(f"{name}={shown(value)}: expected {wanted}")
+def _number(lr: object) -> object:
+    """Return the number of a learning rate, which may be a tensor of one element; else it itself."""
+    if isinstance(lr, torch.Tensor) and lr.numel() == 1 and lr.is_floating_point():
+        return float(lr)
+    return lr
