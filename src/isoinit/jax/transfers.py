@@ -13,13 +13,17 @@ from isoinit._planning.transfer.rules import Rules
 from isoinit._planning.transfer.sizes import built, require_sizes, require_unit
 from isoinit._planning.transfer.transferred import Planned, transferred, transferred_alone
 from isoinit._planning.transfer.transfers import Transfer
-from isoinit._reading.jax import Traced
 from isoinit._system.alone import alone
 from isoinit.errors import ArgumentError, TraceError
 from isoinit.initializers import Initializer
-from isoinit.jax.models import Model, model_of
+from isoinit.jax.models import model_of
 from isoinit.jax.runs import JaxRuns
 from isoinit.jax.verbs import planned
+
+PAIR = (
+    "expected a module of Flax NNX or Equinox, or a pair of a model and its parameters, such as "
+    "(apply, params) or (linen_module, variables)"
+)
 
 
 def transfer(
@@ -98,14 +102,12 @@ def transfer(
                     "leave it out"
                 )
             require_unit(unit)
-            alone_, read = _planned(model, "model", inputs, options)
-            return Transfer(_whole(transferred_alone(alone_, rules, unit), alone_, read))
+            after, runs = _planned(model, "model", inputs, options)
+            return Transfer(_whole(transferred_alone(after, rules, unit), runs))
         small, large, called, inputs = _models(model, inputs, base, target)
-        before, (after, read) = (
-            _planned(small, "base", inputs, options)[0],
-            _planned(large, "target", inputs, options),
-        )
-        return Transfer(_whole(transferred(before, after, rules, called), after, read))
+        before, _ = _planned(small, "base", inputs, options)
+        after, runs = _planned(large, "target", inputs, options)
+        return Transfer(_whole(transferred(before, after, rules, called), runs))
 
 
 def _models(
@@ -117,11 +119,12 @@ def _models(
         ArgumentError: if what was given is no pair of models.
     """
     if base is None and target is None:
-        if not inputs:
+        if len(inputs) < 2:
             raise ArgumentError(
                 "a transfer needs two models and an input, transfer(base_model, target_model, x), or "
                 "a function that builds them, transfer(build, x, base=64, target=1024)"
             )
+        _refuse_others(model, inputs[0])
         return model, inputs[0], _called(model), inputs[1:]
     sizes = require_sizes(base, target, "transfer(build, x, base=64, target=1024)")
     if type(model) is tuple or not callable(model):
@@ -130,7 +133,15 @@ def _models(
             f"{type(model).__name__}: give transfer(base_model, target_model, x)"
         )
     small, large = (built(model, size) for size in sizes)
+    _refuse_others(small, large)
     return small, large, f"{_called(small)} of size {base}", inputs
+
+
+def _refuse_others(small: Any, large: Any) -> None:
+    """Raise ArgumentError if one of two models is neither a model nor a pair."""
+    for what, given in (("base", small), ("target", large)):
+        if type(given) is not tuple and not callable(given):
+            raise ArgumentError(f"the {what} is a {type(given).__name__}: {PAIR}")
 
 
 def _parts(model: Any) -> tuple[Any, ...]:
@@ -145,7 +156,7 @@ def _called(model: Any) -> str:
 
 def _planned(
     given: Any, what: str, inputs: tuple[Any, ...], options: Mapping[str, Any]
-) -> tuple[Planned, Traced]:
+) -> tuple[Planned, JaxRuns]:
     """Return a model with its plan, in which blocks of parameters have entries of their own.
 
     Raises:
@@ -153,25 +164,23 @@ def _planned(
     """
     try:
         model = model_of(*_parts(given), *inputs, kwargs=options["kwargs"])
+    except ArgumentError as error:
+        pair = "" if type(given) is tuple else f"; {PAIR}"
+        raise ArgumentError(f"the {what} cannot be read: {error}{pair}") from error
+    try:
         chosen, decided, read = planned(model, options["method"], options["overrides"])
     except TraceError as error:
         raise TraceError(f"the {what} cannot be read: {error}") from error
-    entries = entries_of(decided, _types(model, read, decided.roles), None)
-    plan = apart(chosen, entries, read.blocks)
-    return Planned(JaxRuns(model, read), plan, decided), read
+    types = {name: model.names[read.parent(name)].dtype.name for name in decided.roles}
+    plan = apart(chosen, entries_of(decided, types, None), read.blocks)
+    runs = JaxRuns(model, read)
+    return Planned(runs, plan, decided), runs
 
 
-def _types(model: Model, read: Traced, names: Mapping[str, Any]) -> dict[str, str]:
-    """Return the types of parameters, and those of blocks."""
-    return {name: model.names[read.parent(name)].dtype.name for name in names}
-
-
-def _whole(plan: Plan, target: Planned, read: Traced) -> Plan:
+def _whole(plan: Plan, runs: JaxRuns) -> Plan:
     """Return the plan of a transfer with one entry for a parameter that is used in blocks."""
     assert plan.transfer is not None
-    entries, notes = together(plan, read.blocks)
-    model = target.runs
-    assert isinstance(model, JaxRuns)
-    drawn = {name: e for name, e in entries.items() if name not in model.model.kept}
+    entries, notes = together(plan, runs.read.blocks)
+    drawn = {name: e for name, e in entries.items() if name not in runs.model.kept}
     setting = replace(plan.transfer, notes=(*plan.transfer.notes, *notes))
     return replace(plan, entries=drawn, transfer=setting)

@@ -23,7 +23,7 @@ DEPTH_MUP = "Yang et al. 2023 (Tensor Programs VI), table 1; Zheng et al. 2026, 
 REFUSED = {
     "adafactor": "its step is relative to each parameter's own size, so that its learning rate falls "
     "as fan_in^-1/2 and a gauge changes nothing but the start (Yang et al. 2022, appendix B.3)",
-    "lion": "its step has one size whatever the gradient, and torch has no Lion to try it with",
+    "lion": "its step has one size whatever the gradient, and its factors were tried with no Lion",
 }
 ADJUSTED = {"muon": "original", "muon:match_rms_adamw": "match_rms_adamw"}  # of torch's Muon
 

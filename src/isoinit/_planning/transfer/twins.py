@@ -15,6 +15,7 @@ from isoinit._reading.roles import Role
 from isoinit.errors import PlanError
 
 NUMBERED = re.compile(r"(.*?)(\d+)\]?")
+BLOCK = re.compile(r"(.*)\[\d+\]")
 
 
 @dataclass
@@ -119,11 +120,17 @@ def _twin(base: Node, target: Node, part: str) -> Node:
 
 
 def _row(node: Node, part: str) -> Sequence[str]:
-    """Return the numbered children that form a row with one, in order; none for another name."""
+    """Return the numbered children that form a row with one, in order; none for another name.
+
+    A stack of one layer is not taken apart, and is a row of itself.
+    """
     match = NUMBERED.fullmatch(part)
     if match is None:
         return ()
     found = [m for name in node.children if (m := NUMBERED.fullmatch(name)) and m[1] == match[1]]
+    block = BLOCK.fullmatch(part)
+    if not found and block is not None and block[1] in node.children:
+        return (block[1],)
     return [m[0] for m in sorted(found, key=lambda m: int(m[2]))]
 
 
