@@ -415,7 +415,7 @@ def test_other_models_are_refused(arguments, options, said):
 
 
 def test_models_of_other_kinds_are_refused():
-    with pytest.raises(PlanError, match="'layers.bias' has no counterpart"):
+    with pytest.raises(PlanError, match=r"'layers.bias' has no counterpart"):
         ij.transfer(build(16, 3), build(64, 1), X)
     with pytest.raises(PlanError, match="tune on the smaller model"):
         ij.transfer(build(64), build(16), X)

@@ -186,6 +186,9 @@ assert len(plan.entries) == 24 and not plan.notes, plan.notes
 assert grown < 500, grown
 small = ij.plan(lambda p, x: x @ p["w"], {"w": jnp.zeros((8, 4))}, jnp.ones((2, 8)))
 assert small.fill({"w": jnp.zeros((8, 4))})["w"].std() > 0
+t = ij.transfer(lambda p, x: x @ p["w"], {"w": struct(8, 4)}, struct(2, 8), unit=4)
+assert not any(name.split(".")[0] == "optax" for name in sys.modules)
+t.optimizer(0.1), t.clip_by_global_norm(1.0)
 same = {"w": jnp.ones((8, 4)), "v": jnp.ones((4, 4))}
 assert not ij.check(lambda p, x: x @ p["w"] @ p["v"], same, jnp.eye(8), loss=jnp.sum).ok
 assert not any(name.split(".")[0] == "torch" and module for name, module in sys.modules.items())
