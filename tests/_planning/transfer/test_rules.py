@@ -56,6 +56,14 @@ def test_width_follows_the_tables(optimizer):
         assert factors.optimizer == optimizer
 
 
+def test_decay_leaves_out_norms_of_several_axes():
+    def images(width):
+        return nn.Sequential(nn.Conv2d(3, width, 1), nn.LayerNorm((width, 4, 4)), nn.Flatten())
+
+    t = isoinit.transfer(images, base=8, target=16, batch=torch.zeros(2, 3, 4, 4))
+    assert [name for name, factors in t.factors.items() if factors.decays] == ["0.weight"]
+
+
 @pytest.mark.parametrize(("decay", "factor"), [("mup", M), ("sqrt", M**0.5), ("constant", 1.0)])
 def test_decay_is_a_choice(decay, factor):
     factors = grown(decay=decay)
