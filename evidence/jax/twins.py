@@ -1,4 +1,4 @@
-"""Compares models written in torch and in JAX, and plans with what is measured; writes docs/jax-twins.md.
+"""Compares models in torch and in JAX, and plans with what is measured; writes docs/jax-twins.md.
 
     PYTHONPATH=tests python -m evidence.jax.twins [MODEL ...] [--no-docs]
 
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-from jax_twins import TWINS, Twin
-from jax_twins.differences import differences
 
 from isoinit.jax.measured import Measuring
 from isoinit.jax.models import model_of
 from isoinit.jax.spelling import named_leaves
 from isoinit.jax.verbs import planned
+from jax_twins import TWINS, Twin
+from jax_twins.differences import differences
 
 SEEDS = 24
 CLOSE = 1.2
@@ -97,13 +97,15 @@ def measured(twin: Twin) -> dict[str, tuple[float | None, float]]:
 
 HEAD = """# Models written in torch and in JAX
 
-Written by `python -m evidence.jax.twins`. Each model of `tests/jax_twins` is written twice, and proved to be one
-function of the same parameters. *Alike*: role, initializer, gain and standard deviation (0.1 %) are those of the torch
-twin. *Expected*: so is the size of the signal behind it (2 %). *Measured*: the JAX model was filled by its plan under
-{seeds} seeds; a layer agrees if the root mean square of its output is within 20 % of what the plan expects.
+Written by `python -m evidence.jax.twins`. Each model of `tests/jax_twins` is written twice, and
+proved to be one function of the same parameters. *Alike*: role, initializer, gain and standard
+deviation (0.1 %) are those of the torch twin. *Expected*: so is the size of the signal behind it
+(2 %). *Measured*: the JAX model was filled by its plan under {seeds} seeds; a layer agrees if the
+root mean square of its output is within 20 % of what the plan expects.
 
-**{planned} of {parameters} parameters are planned alike ({planned_share:.1%}), {expected} in what is expected, too
-({expected_share:.1%}). {agreeing} of {layers} layers are measured as expected ({agreeing_share:.1%}).**
+**{planned} of {parameters} parameters are planned alike ({planned_share:.1%}), {expected} in what is
+expected, too ({expected_share:.1%}). {agreeing} of {layers} layers are measured as expected
+({agreeing_share:.1%}).**
 
 | model | library | parameters | alike | expected | layers | measured | measured/expected |
 |---|---|---|---|---|---|---|---|
