@@ -7,6 +7,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 from torch import nn
 
 import isoinit
+import isoinit.jax
 from isoinit import initializers as i
 from isoinit._writing.entry import Entry
 from isoinit.initializers.scale import fans
@@ -90,6 +91,30 @@ def of_torch(plan, entry):
     return getattr(module, entry.name).detach().view(torch.uint8).numpy()
 
 
+def checked():
+    """What differs in the check of a model whose weights lie on eight devices, and on one."""
+    draw = np.random.default_rng(0)
+    x, params = draw.standard_normal((4, 16)), {"a": draw.standard_normal((16, 32))}
+    params["b"] = np.zeros((32, 32))  # so that steps are tried
+    params, x = ({n: w.astype("f4") for n, w in params.items()}, x.astype("f4"))
+
+    def apply(p, x):
+        return jax.nn.relu(x @ p["a"]) @ p["b"]
+
+    expected = isoinit.jax.check(apply, params, x)
+    by_type = jax.make_mesh((8,), ("x",))  # of explicit axes, from jax 0.9 on
+    different = []
+    for mesh in (by_type, Mesh(np.array(jax.devices()), ("x",))):
+        sharding = NamedSharding(mesh, PartitionSpec(None, "x"))
+        found = isoinit.jax.check(apply, jax.device_put(params, sharding), x)
+        for one, other in zip(found.layers, expected.layers, strict=True):
+            if not np.allclose([one.rms, one.gradient], [other.rms, other.gradient], rtol=1e-5):
+                different.append(f"check {one.name}")
+        if found.findings != expected.findings:
+            different.append("findings")
+    return different
+
+
 def main():
     assert {type(made).__name__ for made, _ in CASES} == set(i.__all__) - ABSTRACT
     arrays, different = 0, []
@@ -114,6 +139,7 @@ def main():
                 )
                 if not (shards and np.array_equal(bits(array), expected)):
                     different.append(f"{made} {dtype} {sharding}")
+    different += checked()
     print(len(jax.devices()), arrays, different)
 
 

@@ -31,6 +31,7 @@ from isoinit.jax.jacobian import singular_values
 from isoinit.jax.measured import Measuring
 from isoinit.jax.models import Model, model_of
 from isoinit.jax.passes import Came, Loss
+from isoinit.jax.shardings import by_compiler
 from isoinit.jax.spelling import named_leaves
 from isoinit.jax.verbs import read_of, read_roles_of
 
@@ -110,9 +111,9 @@ def _checked(
     jacobian: bool,
 ) -> Health:
     read = read_of(model)
-    rest = jax.tree_util.tree_leaves((model.state, model.inputs))
+    rest = list(map(by_compiler, jax.tree_util.tree_leaves((model.state, model.inputs))))
     measuring = Measuring(model, read, loss)
-    arrays = named_leaves(model.params)
+    arrays = {name: by_compiler(leaf) for name, leaf in named_leaves(model.params).items()}
     measured, came = measuring.measure(arrays, rest)
     measured = replace(measured, chance=_chance(loss, came, measuring))
     if came.loss is not None and not measured.began:

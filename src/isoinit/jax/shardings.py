@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 
 from isoinit._showing.findings import listed
 from isoinit.errors import ArgumentError, PlanError
@@ -58,6 +58,23 @@ def own(leaf: Any) -> Sharding | None:
         return None
     sharding: Sharding | None = leaf.sharding
     return sharding
+
+
+def by_compiler(leaf: Any) -> Any:
+    """Return an array on the same shards, whose sharding the compiler carries on by itself.
+
+    On a mesh with explicit axes, as `jax.make_mesh` makes them, the type of each array tells how it is
+    sharded, and operations refuse what is ambiguous. Equations that were read without shardings are
+    not written for that. Nothing is copied.
+    """
+    sharding = getattr(leaf, "sharding", None)
+    if not isinstance(leaf, jax.Array) or not isinstance(sharding, NamedSharding):
+        return leaf
+    mesh = sharding.mesh
+    if not isinstance(mesh, Mesh) or all(kind == AxisType.Auto for kind in mesh.axis_types):
+        return leaf
+    left = Mesh(mesh.devices, mesh.axis_names)
+    return jax.device_put(leaf, NamedSharding(left, sharding.spec))
 
 
 def _broadcast(prefix: Any, params: Any) -> list[Any]:
