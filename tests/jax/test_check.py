@@ -72,21 +72,22 @@ def with_values(arguments, values):
     )
 
 
-def both(twin):
+def both(twin, loss):
     """The checks of a model in torch and in JAX with the same weights, and the names of these."""
     model, batch = twin.build_torch()
     isoinit.init(model, batch, seed=1)
     values = {name: p.detach().numpy() for name, p in model.named_parameters()}
     sources = twin.names()
     copied = {n: s.make(*(values[part] for part in s.names)) for n, s in sources.items()}
-    theirs = isoinit.check(model, batch, loss=lambda y: y.square().mean())
-    ours = ij.check(*with_values(twin.build_jax(), copied), loss=squares)
+    theirs = isoinit.check(model, batch, loss=loss)
+    ours = ij.check(*with_values(twin.build_jax(), copied), loss=loss)
     return theirs, ours, {name: source.names[0] for name, source in sources.items()}
 
 
-@pytest.mark.parametrize("name", ["mlp relu", "depthwise cnn"])
-def test_a_twin_in_torch_measures_the_same(name):
-    theirs, ours, sources = both(TWINS[name])
+@pytest.mark.parametrize(("name", "loss"), [("mlp relu", None), ("depthwise cnn", squares)])
+def test_a_twin_in_torch_measures_the_same(name, loss):
+    """Without a loss both send back the same random gradient."""
+    theirs, ours, sources = both(TWINS[name], loss)
     expected = {layer.name: layer for layer in theirs.layers}
     assert len(ours.layers) == len(theirs.layers)
     for layer in ours.layers:
@@ -99,7 +100,7 @@ def test_a_twin_in_torch_measures_the_same(name):
     gradients = {w.name: w.gradient for w in theirs.weights}
     for one in ours.weights:
         assert one.gradient == pytest.approx(gradients[sources[one.name]], rel=1e-4), one.name
-    assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+    assert ours.loss is None if loss is None else ours.loss == pytest.approx(theirs.loss, rel=1e-5)
     assert [f.name for f in ours.findings] == [f.name for f in theirs.findings]
 
 
@@ -316,6 +317,21 @@ def test_a_module_with_state_is_as_before():
         np.testing.assert_array_equal(one, other)
     normed = X @ np.asarray(model.first.kernel[...])
     assert health.layers[0].std == pytest.approx(float(normed.std()), rel=1e-5)
+
+
+def test_the_models_own_loss_and_keys_among_the_inputs():
+    def apply(p, x, key):
+        h = jax.nn.relu(x @ p["a"])
+        y = jnp.where(jax.random.bernoulli(key, 0.5, h.shape), 2 * h, 0) @ p["d"]
+        return {"y": y, "loss": cross_entropy(y, jnp.asarray(Y)), "count": jnp.arange(3)}
+
+    params, key = {n: P[n] for n in "ad"}, jax.random.key(5)
+    health = ij.check(apply, params, X, key)
+    loss, expected = jax.jit(jax.value_and_grad(lambda p: apply(p, X, key)["loss"]))(params)
+    assert health.loss == pytest.approx(float(loss), rel=1e-6)
+    for one in health.weights:
+        assert one.gradient == pytest.approx(rms(expected[one.name]), rel=1e-5)
+    assert health.ok
 
 
 def test_short_floats():
