@@ -134,9 +134,9 @@ class Transfer(Tabled):
 
         It is an `optax.multi_transform`, and finds parameters by their names in the tree that it is
         given: `nnx.Optimizer(model, tx, wrt=nnx.Param)`, Linen's `variables["params"]`,
-        `eqx.filter(model, eqx.is_inexact_array)`, Haiku's params, or any pytree. A tree with some of the
-        plan's parameters is fine. Frozen parameters, integers and keys get updates of zero. The ratios
-        of the groups are fixed, so a schedule keeps them.
+        `eqx.filter(model, eqx.is_inexact_array)`, Haiku's params, or any pytree. A tree with some of
+        the plan's parameters is fine. Frozen parameters, integers and keys get updates of zero. The
+        ratios of the groups are fixed, so a schedule keeps them.
 
         Args:
             learning_rate: the base model's: a number, an array, or a schedule of optax.
