@@ -11,9 +11,13 @@ NEEDS = {
     "src/isoinit/_drawing/streams/triton.py": "triton",
     "src/isoinit/lightning.py": "pytorch_lightning",
 }
+# Modules that import Keras themselves, and not in a function.
+NEEDS |= {f"src/isoinit/keras/{name}.py": "keras" for name in ("module", "reading", "variables")}
 collect_ignore = [path for path, package in NEEDS.items() if not find_spec(package)]
 # A full collection walks all that is imported, in a third of a second: make a tenth of them.
 gc.set_threshold(700, 10, 100)
 # What torch.compile writes needs no vector instructions here; trying them all takes ten seconds.
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")
+# Keras asks for TensorFlow otherwise, which is not installed; set before Keras is imported.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 pytest_plugins = ["browser"]  # tests/browser.py: the fixture of that name

@@ -61,9 +61,14 @@ def outputs(graph: Graph, signals: Mapping[int, Signal]) -> dict[str, float]:
 
 
 def _made(graph: Graph, wanted: Container[int] | None = None) -> dict[str, int]:
-    """Return the first output of each layer, of those wanted, by the name of its weight."""
+    """Return the first output of each layer, of those wanted, by the name of its weight.
+
+    The first step of a loop may read a state of zeros: that tells nothing.
+    """
     found: dict[str, int] = {}
     for op in graph.ops:
+        if op.kind == "map" and not op.inputs:
+            continue
         weights = [use for use in op.uses if "weight" in use.slot and use.kind == "weight"]
         for use in weights if weights and weights[0].made else weights[:1]:
             if wanted is None or op.outputs[0] in wanted:

@@ -2,8 +2,8 @@
 
 A Keras model keeps its weights in variables of its own, each with a path such as "net/dense/kernel".
 The entries of a plan have these paths as names. The random numbers of a variable depend on the seed
-and its path, so one seed gives the same weights on every backend. Models are read under the JAX and
-the PyTorch backend, and not under TensorFlow: `keras.config.backend()` tells which one runs.
+and its path, so one plan and seed give the same weights on every backend. Models are read under the
+JAX and the PyTorch backend, and not under TensorFlow: `keras.config.backend()` tells which one runs.
 
     import isoinit.keras
     plan = isoinit.keras.init(model, x, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -83,10 +84,10 @@ def abstracted(
         pairs = [(variable, values[path]) for path, variable in variables.items()]
         return called(model, pairs, keras.tree.pack_sequence_as(x, list(leaves)))
 
-    parameters = {
-        path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
+    parameters = OrderedDict(  # of which JAX keeps the order, and not of other dicts
+        (path, jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype))
         for path, variable in variables.items()
-    }
+    )
     return apply, parameters, keras.tree.flatten(x)
 
 

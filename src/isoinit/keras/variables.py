@@ -101,7 +101,7 @@ def _made_up(model: Any) -> Any:
             f"the model {model.name!r} {state}, so no example can be made for it: pass x, an example "
             "input as for model(x)"
         )
-    # A functional model also tells whether it takes a list or a dict of them.
+    # A functional model also tells whether it takes a list or a dict; a sequential one has one input.
     declared = getattr(model, "input", inputs[0])
     rng = np.random.default_rng(0)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.plan import Plan
 from isoinit._system.packages import needs
-from isoinit._writing.seeds import resolve_seed
+from isoinit._writing.seeds import as_whole
 from isoinit.errors import ArgumentError
 from isoinit.initializers import Initializer
 
@@ -46,13 +47,11 @@ def plan(
 
     Example:
         >>> import os
-        >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")  # or "jax", before Keras is imported
+        >>> _ = os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", before Keras is imported
         >>> import keras, isoinit.keras
         >>> layers = [keras.Input((64,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(2)]
         >>> model = keras.Sequential(layers, name="net")
-        >>> model.layers[0].name, model.layers[1].name  # a name that you give is better
-        ('dense', 'dense_1')
-        >>> print(isoinit.keras.plan(model)["net/dense_1/kernel"].role)
+        >>> print(isoinit.keras.plan(model)[model.weights[2].path].role)
         weight of the output
     """
     with needs("keras", "isoinit.keras.plan"):
@@ -61,7 +60,7 @@ def plan(
     return read(model, x, method=method, overrides=overrides)
 
 
-def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int = 0) -> None:
+def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int | None = 0) -> None:
     """Assign to every variable of a plan the values that it draws under a seed.
 
     Everything is checked before the first variable is assigned. The values go through
@@ -70,13 +69,26 @@ def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int = 0) -> None:
     Args:
         plan: what `isoinit.keras.plan` made, perhaps changed or loaded.
         model: a built model whose trainable variables are those of the plan.
-        seed: any whole number. One seed gives the same values on every backend.
+        seed: any whole number. One seed gives the same values on every backend. None draws one from
+            the system; `plan.seed` has it then.
 
     Raises:
         ArgumentError: if `plan` is no plan, `model` no built model of Keras, or the seed no whole
             number.
         PlanError: if paths, shapes or types differ from the plan's, or a variable cannot hold what the
             plan gives it. Nothing was changed then.
+
+    Example:
+        >>> import os
+        >>> _ = os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", before Keras is imported
+        >>> import isoinit, keras, isoinit.keras
+        >>> layers = [keras.Input((64,)), keras.layers.Dense(2, name="out")]
+        >>> model = keras.Sequential(layers, name="net")
+        >>> plan = isoinit.keras.plan(model)
+        >>> plan["net/out/bias"] = isoinit.Constant(0.5)
+        >>> isoinit.keras.apply(plan, model, seed=1)
+        >>> keras.ops.convert_to_numpy(model.weights[1]).tolist()
+        [0.5, 0.5]
     """
     with needs("keras", "isoinit.keras.apply"):
         from isoinit.keras.variables import assign, trainable
@@ -85,14 +97,15 @@ def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int = 0) -> None:
         raise ArgumentError(
             f"plan is a {type(plan).__name__}; expected what isoinit.keras.plan returned"
         )
-    assign(plan, trainable(model), resolve_seed(seed))
-    plan.seed = seed
+    used = secrets.randbits(63) if seed is None else as_whole(seed, "to draw one from the system")
+    assign(plan, trainable(model), used)
+    plan.seed = used
 
 
 def init(
     model: keras.Model | keras.Layer,
     x: Any = None,
-    seed: int = 0,
+    seed: int | None = 0,
     *,
     method: str = "auto",
     overrides: Mapping[str, Initializer] | None = None,
@@ -114,7 +127,7 @@ def init(
 
     Example:
         >>> import os
-        >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")  # or "jax", before Keras is imported
+        >>> _ = os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", before Keras is imported
         >>> import keras, isoinit.keras
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(2, name="out")])
         >>> plan = isoinit.keras.init(model, seed=1)

@@ -1,0 +1,52 @@
+"""Keras under each backend, once for all tests: a process of its own says what it found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+collect_ignore = ["models.py", "program.py"]  # they run in a process of their own
+HERE = Path(__file__).parent
+# Compile fast rather than well: each shape of a Keras layer is compiled once.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("keras")
+
+
+def run(backend, folder):
+    pytest.importorskip("keras")
+    own = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    home = {"KERAS_HOME": str(folder), "XLA_FLAGS": QUICK}
+    command = [sys.executable, "-W", "ignore", str(HERE / "program.py"), str(folder)]
+    done = subprocess.run(
+        command, env={**os.environ, **own, **home}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads((folder / f"told by {backend}.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def torch_told(folder):
+    return run("torch", folder)
+
+
+@pytest.fixture(scope="session")
+def jax_told(torch_told, folder):
+    pytest.importorskip("jax")
+    return run("jax", folder)
+
+
+@pytest.fixture(scope="session")
+def numpy_told(torch_told, folder):
+    return run("numpy", folder)
+
+
+@pytest.fixture(scope="session")
+def both(torch_told, jax_told):
+    return {"torch": torch_told, "jax": jax_told}
