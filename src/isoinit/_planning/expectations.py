@@ -55,20 +55,19 @@ def expected(graph: Graph, choices: dict[str, Choice], moments: Moments | None =
 
 
 def outputs(graph: Graph, signals: Mapping[int, Signal]) -> dict[str, float]:
-    """Return the root mean square of each layer's first output, by the name of its weight."""
-    made = _made(graph, signals).items()
+    """Return the root mean square of each layer's first output, by the name of its weight.
+
+    What the first step of a loop makes of a state of zeros tells nothing.
+    """
+    told = {v for v in signals if (op := graph.producers.get(v)) is None or op.inputs}
+    made = _made(graph, told).items()
     return {weight: rounded(signals[value].rms) for weight, value in made}
 
 
 def _made(graph: Graph, wanted: Container[int] | None = None) -> dict[str, int]:
-    """Return the first output of each layer, of those wanted, by the name of its weight.
-
-    The first step of a loop may read a state of zeros: that tells nothing.
-    """
+    """Return the first output of each layer, of those wanted, by the name of its weight."""
     found: dict[str, int] = {}
     for op in graph.ops:
-        if op.kind == "map" and not op.inputs:
-            continue
         weights = [use for use in op.uses if "weight" in use.slot and use.kind == "weight"]
         for use in weights if weights and weights[0].made else weights[:1]:
             if wanted is None or op.outputs[0] in wanted:
