@@ -20,7 +20,7 @@ DOCS += sorted((ROOT / "docs").rglob("*.md"))
 DECISIONS = [path for path in DOCS if path.parent.name == "decisions" and path.stem != "index"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOMS = (functional, sparse, variational)
-PUBLIC = {"checkpoint", "errors", "initializers", "jax", "lightning", "testing"}
+PUBLIC = {"checkpoint", "errors", "initializers", "jax", "keras", "lightning", "testing"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A file or a folder of the repository, as pages write it: `_planning/rules/table.py`, `tests/zoo/`.
 PLACE = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+/|[\w-]+\.(?:py|css)))`")

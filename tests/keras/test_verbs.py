@@ -115,7 +115,7 @@ def test_importing_the_door_loads_no_framework():
     assert done.stdout.strip() == "", done.stderr
 
 
-def test_the_error_of_a_module_of_torch_leads_here():
+def test_the_error_of_the_door_of_torch_leads_here():
     keras = pytest.importorskip("keras")
-    with pytest.raises(isoinit.errors.ArgumentError):
+    with pytest.raises(isoinit.errors.ArgumentError, match="call isoinit.keras.plan"):
         isoinit.plan(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))

@@ -64,21 +64,9 @@ def _by_torch(model: Any, variables: Variables, x: Any, options: Mapping[str, An
 
 
 def _by_jax(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
-    from isoinit.jax import plan
-
-    apply, parameters, leaves = abstracted(model, variables, x)
-    chosen: Plan = plan(apply, parameters, *leaves, **options)
-    return chosen
-
-
-def abstracted(
-    model: Any, variables: Variables, x: Any
-) -> tuple[Callable[..., Any], dict[str, Any], list[Any]]:
-    """Return a model as JAX takes it: a function of parameters and inputs, and both for it.
-
-    The parameters are shapes by path, without values; the inputs are the arrays of the example.
-    """
     import jax
+
+    from isoinit.jax import plan
 
     def apply(values: Mapping[str, Any], *leaves: Any) -> Any:
         pairs = [(variable, values[path]) for path, variable in variables.items()]
@@ -88,7 +76,8 @@ def abstracted(
         (path, jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype))
         for path, variable in variables.items()
     )
-    return apply, parameters, keras.tree.flatten(x)
+    chosen: Plan = plan(apply, parameters, *keras.tree.flatten(x), **options)
+    return chosen
 
 
 READERS: dict[str, Callable[[Any, Variables, Any, Mapping[str, Any]], Plan]] = {

@@ -61,9 +61,9 @@ def require_parameters(
         ArgumentError: if it is not, naming the purpose ("plan", "check"), is one of Keras, or was
             built inside `torch.inference_mode`.
     """
+    refuse_keras(model)
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
-    refuse_keras(model)
     parameters, aliases = named_parameters(model)
     if not parameters:
         raise ArgumentError(
@@ -77,9 +77,10 @@ def require_parameters(
     return parameters, aliases
 
 
-def refuse_keras(model: nn.Module) -> None:
-    """Raise `ArgumentError` for a model with layers of Keras, which on torch are modules of torch."""
-    for name, module in model.named_modules():
+def refuse_keras(model: object) -> None:
+    """Raise `ArgumentError` for a model of Keras, whose layers are modules of torch on torch alone."""
+    modules = model.named_modules() if isinstance(model, nn.Module) else [("", model)]
+    for name, module in modules:
         for kind in type(module).__mro__:
             if str(kind.__module__).partition(".")[0] == "keras":
                 place = f"layer {name!r}" if name else "model"
