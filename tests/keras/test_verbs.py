@@ -117,5 +117,5 @@ def test_importing_the_door_loads_no_framework():
 
 def test_the_error_of_the_door_of_torch_leads_here():
     keras = pytest.importorskip("keras")
-    with pytest.raises(isoinit.errors.ArgumentError, match="call isoinit.keras.plan"):
+    with pytest.raises(isoinit.errors.ArgumentError, match=r"call isoinit\.keras\.plan"):
         isoinit.plan(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
