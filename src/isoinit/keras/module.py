@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import keras
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from isoinit.keras.variables import Variables
 
@@ -41,4 +43,22 @@ class Stateless(nn.Module):
         """Return what the function gives on what stands for the variables now."""
         own = [(v, self._parameters[path]) for path, v in self._variables.items()]
         held = [(v, self._buffers[name]) for name, v in self._state.items()]
-        return self._function([*own, *held], list(leaves))
+        with _Values():
+            return self._function([*own, *held], list(leaves))
+
+
+class _Values(TorchFunctionMode):
+    """Calls functions of torch with the values of variables, as `x @ self.kernel` in a layer does.
+
+    A variable would take its own value out, but so late that nobody who watches sees the call.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = keras.tree.map_structure(_value, (args, kwargs or {}))
+        return func(*given[0], **given[1])
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.value if isinstance(leaf, keras.Variable) else leaf

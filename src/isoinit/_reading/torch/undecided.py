@@ -31,7 +31,7 @@ class Undecided:
     """The tensors made of constants and one parameter that were not used yet."""
 
     def __init__(self) -> None:
-        self._calls: ByIdentity[tuple[Any, Told]] = ByIdentity()
+        self._calls: ByIdentity[list[tuple[Any, Told]]] = ByIdentity()
         self._signals: ByIdentity[bool] = ByIdentity()
         self._any = False
 
@@ -64,8 +64,9 @@ class Undecided:
         return name in FACTORED and weight.exact and len(others) == 1 and matrices
 
     def add(self, tensor: torch.Tensor, function: Any, told: Told) -> None:
-        """Remember how a tensor was made."""
-        self._calls[tensor], self._any = (function, told), True
+        """Remember how a tensor was made; what works in place or changes nothing gives it again."""
+        self._calls[tensor] = [*(self._calls.get(tensor) or ()), (function, told)]
+        self._any = True
 
     def as_signals(
         self, tensors: Iterable[torch.Tensor]
@@ -78,9 +79,10 @@ class Undecided:
 
     def _taken(self, tensors: Iterable[torch.Tensor]) -> Iterator[tuple[Any, Told, torch.Tensor]]:
         for tensor in tensors:
-            if (call := self._calls.get(tensor)) is not None:
-                function, told = call
+            if (calls := self._calls.get(tensor)) is None:
+                continue
+            self._calls.forget(tensor)
+            for function, told in calls:
                 yield from self._taken(tensors_in((told.args, told.kwargs)))
-                self._calls.forget(tensor)
                 self._signals[tensor] = True
                 yield function, told, tensor
