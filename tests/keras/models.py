@@ -92,6 +92,26 @@ def gru():
     return keras.Model(series, layers.Dense(3, name="last")(x), name="gru"), floats(8, 5, 16)
 
 
+class Places(layers.Layer):
+    """Reads its variables with operators of Python, and not by functions of Keras."""
+
+    def build(self, shape):
+        self.places = self.add_weight(shape=shape[1:], name="places")
+        self.turn = self.add_weight(shape=(shape[-1], shape[-1]), name="turn")
+
+    def call(self, x):
+        return (x + self.places) @ self.turn
+
+
+def stacked():
+    series = keras.Input((5, 16), name="series")
+    x = Places(name="places")(series)
+    cells = [layers.LSTMCell(24, name="lower"), layers.GRUCell(20, name="upper")]
+    cells = layers.StackedRNNCells(cells, name="cells")
+    x = layers.RNN(cells, name="stack")(x)
+    return keras.Model(series, layers.Dense(3, name="last")(x), name="stacked"), floats(8, 5, 16)
+
+
 def bidirectional():
     text = keras.Input((5,), dtype="int32", name="text")
     x = layers.Embedding(40, 16, name="table")(text)
@@ -195,6 +215,7 @@ MODELS = {
         grouped,
         lstm,
         gru,
+        stacked,
         bidirectional,
         einsums,
         mixture,

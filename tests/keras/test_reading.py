@@ -9,7 +9,7 @@ import isoinit
 
 # Alike to the last bit. In the others a signal is worked out from samples, or step by step.
 ALIKE = ("mlp", "cnn", "separable", "transformer", "grouped", "einsums", "mixture")
-NAMES = (*ALIKE, "unet", "lstm", "gru", "bidirectional")
+NAMES = (*ALIKE, "unet", "lstm", "gru", "stacked", "bidirectional")
 BACKENDS = ("torch", "jax")
 
 
@@ -101,6 +101,8 @@ RECURRENT = {
     ("lstm", "upper/lstm_cell"): (20, 4),
     ("gru", "lower/gru_cell"): (24, 3),
     ("gru", "upper/gru_cell"): (20, 3),
+    ("stacked", "stack/cells/lower"): (24, 4),
+    ("stacked", "stack/cells/upper"): (20, 3),
     ("bidirectional", "two/forward_lstm/lstm_cell"): (12, 4),
     ("bidirectional", "two/backward_lstm/lstm_cell"): (12, 4),
     ("bidirectional", "simple/simple_rnn_cell"): (7, 1),
@@ -128,6 +130,14 @@ def test_the_forget_gate_starts_open_and_other_biases_at_zero(values, name, cell
     if gates == 4:
         expected[units : 2 * units] = 1
     np.testing.assert_array_equal(bias, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_variables_that_are_read_with_operators_of_python(plans, backend):
+    plan = plans["stacked", backend]
+    assert plan["places/places"].role == "position"
+    assert plan["places/turn"].role.startswith("weight")
+    assert plan["places/turn"].layout.fan_in == 16
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

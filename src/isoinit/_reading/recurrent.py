@@ -9,8 +9,8 @@ from isoinit._reading.graph import SUMS, Graph, Op, Use
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
-# Uses that may be a loop's first: one may make a step for its shape alone, and begin anew.
-FIRST = 2
+# Uses that may be a loop's first: some make a few steps for their shapes alone, and begin anew.
+FIRST = 4
 GATES = frozenset({"sigmoid", "hardsigmoid"})
 
 

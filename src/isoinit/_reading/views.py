@@ -110,7 +110,8 @@ def kernel(
 ) -> Layout | None:
     """Return the layout of a parameter that a convolution takes as a view of it.
 
-    None where the view does not have each element of the parameter once.
+    A view may be one of several blocks along the outputs, such as a gate's. None where it is another
+    part of the parameter, or has an element twice.
 
     Args:
         shape: the parameter's, with its axes in any order.
@@ -119,7 +120,12 @@ def kernel(
         stride: that of the convolution.
         transposed: whether it is transposed.
     """
+    names = list(channels)
     parts = [*channels.values(), *taps]
+    count, (n_out, step) = math.prod(n for n, _ in parts), channels["out"]
+    blocks = math.prod(shape) // max(count, 1)
+    if blocks > 1 and channels["stack"][0] == 1:
+        parts[names.index("stack")] = blocks, step * n_out
     several = [at for at, (size, _) in enumerate(parts) if size > 1]
     long = sorted(several, key=lambda at: -parts[at][1])
     ends = [math.prod(shape), *(parts[at][1] for at in long)]
@@ -127,7 +133,6 @@ def kernel(
     if ends[-1] != 1 or any(a != b * n for (a, b), n in zip(pairwise(ends), sizes, strict=True)):
         return None
     # Axes of one element have no place of their own: a single group goes first, as torch has it.
-    names = list(channels)
     single = [at for at in range(len(parts)) if at not in long]
     first = [at for at in single if at < len(names) and names[at] == "stack"]
     order = [*first, *long, *(at for at in single if at not in first)]

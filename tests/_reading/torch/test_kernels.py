@@ -80,6 +80,18 @@ def test_the_maps_are_those_of_the_kernel_as_torch_takes_it(case):
     np.testing.assert_array_equal(layout.from_maps(layout.to_maps(numbers.numpy())), numbers)
 
 
+def test_a_gate_of_a_kernel_that_holds_several():
+    """Each is a map of its own: its fans are those of the gate, as a packed matrix has them."""
+    model = Conv((3, 5, 4, 24), lambda k: k[..., 6:12].permute(3, 2, 0, 1))
+    layout = isoinit.plan(model, X, keep="nothing")["kernel"].layout
+    gate = fans.conv((6, 4, 3, 5))
+    assert (layout.fan_in, layout.fan_out) == (gate.fan_in, gate.fan_out)
+    numbers = torch.arange(model.kernel.numel(), dtype=torch.float64).reshape(model.kernel.shape)
+    np.testing.assert_array_equal(
+        layout.to_maps(numbers.numpy())[1], model.turned(numbers).reshape(6, 4, 15).numpy()
+    )
+
+
 def test_parameters_that_lie_in_memory_in_another_order_than_their_axes():
     """A transposed view of its memory, and a kernel with its channels last."""
 

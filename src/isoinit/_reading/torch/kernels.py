@@ -37,7 +37,7 @@ def kernel(
     out, in_ = (second, within) if transposed else (within, second)
     channels = {"stack": stack, "out": out, "in_": in_}
     found = views.kernel(shape, channels, taps, stride, transposed=transposed)
-    return stored(tuple(laid.shape), groups, stride) if found is None else found
+    return stored(shape, groups, stride) if found is None else found
 
 
 def in_order(parameter: torch.Tensor) -> torch.Tensor | None:

@@ -26,7 +26,7 @@ def conv(call: Call) -> list[Step]:
     found = taps(call.name, call.args, call.kwargs)
 
     def layout(shape: tuple[int, ...]) -> Layout:
-        if weight.exact and weight.covers(shape):
+        if weight.exact and weight.kept is None:
             large = kernel(shape, weight.laid, groups, stride, transposed=transposed)
         else:
             large = (fans.conv_transpose if transposed else fans.conv)(shape, groups, stride)
