@@ -223,3 +223,20 @@ def test_calls_and_branches_are_read_through(name):
     assert plan["w"].role == "weight before relu"
     assert plan["out"].role == "weight of the output"
     assert bool(plan.notes) == (name == "while")
+
+
+def test_a_weight_that_is_divided_by_its_spectral_norm_is_not_known_and_said_so():
+    """What reads constants alone measures the weight; its size has no effect on the signal."""
+    u = np.full(64, 1 / 8, np.float32)
+
+    def apply(p, x):
+        v = u @ p["w"]
+        return jax.nn.relu(x @ (p["w"] / (v @ v / jnp.linalg.norm(v)))) @ p["out"]
+
+    params = {"w": jnp.zeros((64, 32)), "out": jnp.zeros((32, 4))}
+    plan = ij.plan(apply, params, jnp.ones((8, 64)))
+    assert plan["w"].role == "unknown"
+    assert plan["w"].initializer is None
+    assert any("'w' is left as it was" in warning for warning in plan.warnings)
+    plan["w"] = isoinit.Orthogonal()
+    assert plan["w"].std == 1 / 8

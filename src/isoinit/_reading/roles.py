@@ -219,6 +219,8 @@ def _role(
     uses = [(op, use) for op, use in graph.uses_of(name) if use.slot != "other"]
     if not uses:
         return None
+    if _is_measured(graph, name, uses):
+        return Role(name, "unknown", uses[0][1].layout, "")
     op, use = uses[0]
     join = graph.ending.get(op.index)
     if join is not None and _feeds_itself(graph, uses, join):
@@ -261,6 +263,17 @@ def _role(
         return role
     role = _of_weight(graph, op, role, loops)
     return role if looped is None else replace(role, slot=looped.slot, layout=looped.layout)
+
+
+def _is_measured(graph: Graph, name: str, uses: Sequence[tuple[Op, Use]]) -> bool:
+    """Whether a weight's uses that are understood do but measure it, and what it is for is another.
+
+    A spectral norm multiplies it by vectors that it keeps, and what meets the signal is the weight
+    over that number.
+    """
+    if len(uses) == len(graph.uses_of(name)) or {use.slot for _, use in uses} != {"weight"}:
+        return False
+    return all(op.inputs and graph.of_constants.issuperset(op.inputs) for op, _ in uses)
 
 
 def _tie(graph: Graph, uses: Sequence[tuple[Op, Use]]) -> tuple[str, float]:

@@ -95,6 +95,15 @@ class Graph(Dataflow):
         return 1 if rank >= 4 and value not in self.channels_last else max(rank - 1, 0)
 
     @cached_property
+    def of_constants(self) -> frozenset[int]:
+        """The values that nothing of the example goes into: fixed tensors, what is made of them."""
+        found = {value for value, given in self.given.items() if given.fixed}
+        for op in self.ops:
+            if found.issuperset(op.inputs):
+                found.update(op.outputs)
+        return frozenset(found)
+
+    @cached_property
     def norms(self) -> dict[int, int]:
         """Norm layers, torch's own and others: the index of the last step, and what it is given."""
         return find_norms(self)

@@ -115,6 +115,8 @@ def _scan(walk: Walk, eqn: Any, operands: list[Held]) -> list[Held]:
         carry = outs[:carried]
         given.append(outs[carried:])
     kinds = [(tuple(v.aval.shape), v.aval.dtype) for v in eqn.outvars[carried:]]
+    if params["reverse"]:
+        given.reverse()
     stacked = [
         _stacked(walk, [outs[i] for outs in given], shape, dtype)
         for i, (shape, dtype) in enumerate(kinds)
@@ -135,6 +137,8 @@ def _row(walk: Walk, held: Held, at: int) -> Held:
     if isinstance(held, WEIGHTS):
         raise AssertionError("what a loop goes through is a parameter, a signal or a constant")
     value = recorder.number(held)
+    if value in recorder.stacks:
+        return recorder.stacks[value][at]
     shape = recorder.sizes[value][1:]
     axes = Detail(axes=tuple((axis + 1,) for axis in range(len(shape))))
     return Signal(recorder.add("select", "move", [value], shape, detail=axes))
@@ -158,4 +162,8 @@ def _stacked(walk: Walk, rows: Sequence[Held], shape: tuple[int, ...], dtype: An
         return Joined(tuple(viewed(row, row.view[None]) for row in views), 0)
     values = [walk.recorder.number(row) for row in rows if not isinstance(row, Known)]
     detail = Detail(dims=(0,))
-    return Signal(walk.recorder.add("stack", "other", values, shape, detail=detail))
+    made = walk.recorder.add("stack", "other", values, shape, detail=detail)
+    signals = [row for row in rows if isinstance(row, Signal)]
+    if len(signals) == shape[0]:  # all were walked
+        walk.recorder.stacks[made] = tuple(signals)
+    return Signal(made)

@@ -89,7 +89,17 @@ def part(recorder: Recorder, eqn: Equation) -> list[Held]:
         found = _of_joined(recorder, value, cut[0], int(starts[cut[0]]), int(ends[cut[0]]))
         if found is not None:
             return [found]
+    if cut == [0] and shape[0] == 1 and value in recorder.stacks:
+        return [_as_row(recorder, recorder.stacks[value][int(starts[0])])]
     return [Signal(_narrowed(recorder, value, shape))]
+
+
+def _as_row(recorder: Recorder, held: Signal) -> Signal:
+    """Return one of several behind each other as what a part of length one is."""
+    value = recorder.number(held)
+    size = recorder.sizes[value]
+    axes = Detail(axes=((), *((axis,) for axis in range(len(size)))))
+    return Signal(recorder.add("unsqueeze", "move", [value], (1, *size), detail=axes))
 
 
 def _narrowed(recorder: Recorder, value: int, shape: Sequence[int]) -> int:

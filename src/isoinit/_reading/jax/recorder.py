@@ -49,11 +49,10 @@ class Recorder:
         self.maker: dict[int, Op] = {}
         self.notes: dict[str, str] = {}
         self.splits: dict[str, tuple[int, tuple[int, ...]]] = {}  # parameters to be read in blocks
-        self.unknown: dict[
-            str, list[str]
-        ] = {}  # primitives that nothing here reads, and parameters
+        self.unknown: dict[str, list[str]] = {}  # primitives that nothing reads, and parameters
         self.out_axes: dict[int, tuple[Op, frozenset[int]]] = {}  # of what a layer gave, its units'
         self.joined: dict[int, tuple[int, tuple[Held, ...]]] = {}  # what stands side by side
+        self.stacks: dict[int, tuple[Signal, ...]] = {}  # what stands behind each other, row by row
         self.centred: set[int] = set()  # values that a running mean was taken away from
         self.turned_from: dict[int, int] = {}  # what a value is, with its axes in another order
         self.read: set[int] = set()  # the values that an operation reads
