@@ -110,8 +110,8 @@ def twin(name: str) -> tuple[linen.Module, Any, tuple[Any, ...]]:
 
 
 def analytic(module: linen.Module, variables: Any, inputs: tuple[Any, ...]) -> Any:
-    """Return what anyinit makes of variables, from shapes."""
-    return anyinit.initialize_params(module, variables, inputs[0].shape, seed=SEED)[0]
+    """Return what anyinit makes of variables; it takes one input, and traces the model on it."""
+    return anyinit.initialize_params(module, variables, inputs[0], seed=SEED)[0]
 
 
 def empirical(module: linen.Module, variables: Any, inputs: tuple[Any, ...]) -> Any:

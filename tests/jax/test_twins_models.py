@@ -47,7 +47,12 @@ def apart(expected, found):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", TWINS)
+# One of each library here; the others with the slow tests, since only a change of a twin can break it.
+QUICK = ("mlp gelu deep", "gpt tied", "stack equinox", "lstm haiku", "gpt scanned")
+NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_same_function(name):
     expected, found = outputs(TWINS[name])
     assert found.shape == expected.shape

@@ -1,5 +1,6 @@
 """Keras under each backend, once for all tests: a process of its own says what it found."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,11 +17,24 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("keras")
+    """One for all workers of a session: what one of them ran, the others read."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (shared / "keras").mkdir(exist_ok=True)
+    return shared / "keras"
 
 
 def run(backend, folder):
     pytest.importorskip("keras")
+    told = folder / f"told by {backend}.json"
+    with (folder / f"{backend}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            tell(backend, folder)
+    return json.loads(told.read_text())
+
+
+def tell(backend, folder):
     own = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     home = {"KERAS_HOME": str(folder), "XLA_FLAGS": QUICK}
     command = [sys.executable, "-W", "ignore", str(HERE / "program.py"), str(folder)]
@@ -28,7 +42,6 @@ def run(backend, folder):
         command, env={**os.environ, **own, **home}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads((folder / f"told by {backend}.json").read_text())
 
 
 @pytest.fixture(scope="session")
