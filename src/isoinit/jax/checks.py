@@ -93,66 +93,86 @@ def check(
         >>> ij.check(apply, ij.init(apply, params, x), x)
         <Health: healthy, 6 layers>
     """
-    inputs, alone_loss = _inputs_and_loss(inputs, loss)
+    inputs, alone_loss = inputs_and_loss(inputs, loss)
     refuse_optimizer(optimizer, lr)
     found = model_of(model, *inputs, kwargs=kwargs)
     with alone():
-        _refuse_valueless(found)
-        return _checked(found, alone_loss, plan, lr, optimizer, jacobian)
-
-
-@np.errstate(all="ignore")  # what is not finite is what the findings tell
-def _checked(
-    model: Model,
-    loss: Loss | None,
-    plan: Plan | None,
-    lr: float | None,
-    optimizer: str,
-    jacobian: bool,
-) -> Health:
-    read = read_of(model)
-    rest = list(map(by_compiler, jax.tree_util.tree_leaves((model.state, model.inputs))))
-    measuring = Measuring(model, read, loss)
-    arrays = {name: by_compiler(leaf) for name, leaf in named_leaves(model.params).items()}
-    measured, came = measuring.measure(arrays, rest)
-    measured = replace(measured, chance=_chance(loss, came, measuring))
-    if came.loss is not None and not measured.began:
-        raise ArgumentError(
-            "loss does not depend on any parameter that is trained; nothing was changed: work it out "
-            "from the model's output, without stop_gradient"
+        refuse_valueless(found, found.params)
+        health = Checking(found, read_of(found), alone_loss).health(
+            found.params, plan, lr, optimizer
         )
-    tell_expected(measured.layers, plan, read.parent)
-    roles = read_roles_of(read.graph)
-    values = measuring.split(arrays)
-    weights = measure_weights(values, roles, measured.gradients, lr, optimizer)
-    facts = Facts(
-        measured,
-        weights,
-        roles,
-        values,
-        measuring.trained,
-        *_examples(model),
-        (),
-        optimizer,
-        look_ahead(measuring, values, rest, optimizer, measured, weights, roles),
-        None if plan is None else _given(plan, roles, read),
-        lambda: worked_out(read.graph, roles),
-        lambda names: has_influence(measuring, values, rest, names),
-        lambda names: equal_groups(values, names),
-        JAX,
-    )
-    return Health(
-        errors_first([*judge(facts), *_doubtful(measuring, came)]),
-        measured.layers,
-        list(weights.values()),
-        measured.loss,
-        measured.chance,
-        singular_values(model) if jacobian else (),
-        kinds_of(roles),
-    )
+        return replace(health, jacobian=singular_values(found) if jacobian else ())
 
 
-def _inputs_and_loss(inputs: tuple[Any, ...], loss: Any) -> tuple[tuple[Any, ...], Loss | None]:
+class Checking:
+    """A model that is checked, perhaps several times with other parameters.
+
+    Args:
+        model: the model.
+        read: what was read of it.
+        loss: of its output; None for the output's own, or a random gradient.
+    """
+
+    def __init__(self, model: Model, read: Traced, loss: Loss | None) -> None:
+        self.model, self.read, self.loss = model, read, loss
+        self.measuring = Measuring(model, read, loss)
+        self._roles = read_roles_of(read.graph)
+        leaves = jax.tree_util.tree_leaves((model.state, model.inputs))
+        self._rest = list(map(by_compiler, leaves))
+
+    @np.errstate(all="ignore")  # what is not finite is what the findings tell
+    def health(
+        self, params: Any, plan: Plan | None, lr: float | None = None, optimizer: str = "adam"
+    ) -> Health:
+        """Return the health under some parameters, without a Jacobian.
+
+        Args:
+            params: a tree like that of the model, which holds values.
+            plan, lr, optimizer: as for `check`.
+
+        Raises:
+            ArgumentError, TraceError: as `check` does.
+        """
+        measuring, read, roles, rest = self.measuring, self.read, self._roles, self._rest
+        arrays = {name: by_compiler(leaf) for name, leaf in named_leaves(params).items()}
+        measured, came = measuring.measure(arrays, rest)
+        measured = replace(measured, chance=_chance(self.loss, came, measuring))
+        if came.loss is not None and not measured.began:
+            raise ArgumentError(
+                "loss does not depend on any parameter that is trained; nothing was changed: work it "
+                "out from the model's output, without stop_gradient"
+            )
+        tell_expected(measured.layers, plan, read.parent)
+        values = measuring.split(arrays)
+        weights = measure_weights(values, roles, measured.gradients, lr, optimizer)
+        facts = Facts(
+            measured,
+            weights,
+            roles,
+            values,
+            measuring.trained,
+            *_examples(self.model),
+            (),
+            optimizer,
+            look_ahead(measuring, values, rest, optimizer, measured, weights, roles),
+            None if plan is None else _given(plan, roles, read),
+            lambda: worked_out(read.graph, roles),
+            lambda names: has_influence(measuring, values, rest, names),
+            lambda names: equal_groups(values, names),
+            JAX,
+        )
+        return Health(
+            errors_first([*judge(facts), *_doubtful(measuring, came)]),
+            measured.layers,
+            list(weights.values()),
+            measured.loss,
+            measured.chance,
+            (),
+            kinds_of(roles),
+        )
+
+
+def inputs_and_loss(inputs: tuple[Any, ...], loss: Any) -> tuple[tuple[Any, ...], Loss | None]:
     """Return what the model takes, and the loss as a function of its output alone."""
     if loss is None:
         return inputs, None
@@ -173,9 +193,14 @@ def _inputs_and_loss(inputs: tuple[Any, ...], loss: Any) -> tuple[tuple[Any, ...
     return (*inputs[:-1], *(own if isinstance(own, tuple) else (own,))), alone_loss
 
 
-def _refuse_valueless(model: Model) -> None:
-    """Raise for arrays without values: a check runs the model."""
-    without = [name for name, leaf in named_leaves(model.params).items() if not _has_values(leaf)]
+def refuse_valueless(model: Model, params: Any) -> None:
+    """Raise for arrays without values: a check runs the model.
+
+    Args:
+        model: the model, for its state and inputs.
+        params: its parameters, or others.
+    """
+    without = [name for name, leaf in named_leaves(params).items() if not _has_values(leaf)]
     if without:
         raise PlanError(
             f"nothing was measured: {listed([repr(n) for n in without])} of {model.name} hold no "

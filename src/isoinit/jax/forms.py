@@ -45,6 +45,7 @@ class Form:
         replaced: returns what the user passed, with other parameters.
         assign: writes other parameters into the user's object; None where nothing is written in place.
         aliases: further names of shared parameters, and the name that each shares with.
+        holds: whether the user's object holds its parameters; else they come after it.
     """
 
     library: str
@@ -55,6 +56,7 @@ class Form:
     replaced: Callable[[Any], Any]
     assign: Callable[[Any], None] | None = None
     aliases: dict[str, str] = field(default_factory=dict)
+    holds: bool = False
 
 
 def form_of(
@@ -171,6 +173,7 @@ def _equinox(module: Any) -> Form:
         state.tree,
         run,
         functools.partial(params.put, module),
+        holds=True,
     )
 
 
@@ -198,6 +201,7 @@ def _nnx(module: Any) -> Form:
         lambda p: merged(p, state.tree),
         lambda p: nnx.update(module, params.put(own, p)),
         _shared(nnx, module, named_leaves(params.tree)),
+        holds=True,
     )
 
 

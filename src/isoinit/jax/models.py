@@ -72,7 +72,7 @@ class Model:
         Raises:
             PlanError: if a leaf is missing, not known, or has another shape or type.
         """
-        self._fits(params)
+        self.require_fit(params)
         return self.form.replaced(params)
 
     def assign(self, params: Any) -> None:
@@ -90,10 +90,10 @@ class Model:
                 f"{self.name} ({self.library}) cannot be changed in place: use the new parameters "
                 "that are returned"
             )
-        self._fits(params)
+        self.require_fit(params)
         self.form.assign(params)
 
-    def _fits(self, params: Any) -> None:
+    def require_fit(self, params: Any) -> None:
         """Raise PlanError if other parameters do not fit in the places of these."""
         given = {name: abstract(leaf) for name, leaf in named_leaves(params).items()}
         for name in {**self.names, **given}:

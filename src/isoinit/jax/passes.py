@@ -124,7 +124,7 @@ class Passes:
     def _seeds(self) -> list[Any]:
         """Return what is sent back: a one for a loss, or noise of unit size for each output."""
         sizes = [(aval.shape, aval.dtype) for aval in self._read.closed.out_avals]
-        return [np.ones((), np.float32), *(_unit_noise(*size, i) for i, size in enumerate(sizes))]
+        return [np.ones((), np.float32), *(unit_noise(*size, i) for i, size in enumerate(sizes))]
 
     def _both(self, params: dict[str, Any], rest: list[Any], seeds: list[Any]) -> tuple[Any, ...]:
         trained = {name: params[name] for name in self._trained}
@@ -221,7 +221,7 @@ def with_other_keys(rest: Sequence[Any], number: int) -> list[Any]:
     return [other(leaf) if is_key(leaf) else leaf for leaf in rest]
 
 
-def _unit_noise(shape: tuple[int, ...], dtype: Any, index: int) -> Any:
+def unit_noise(shape: tuple[int, ...], dtype: Any, index: int) -> Any:
     """Return a random gradient of root mean square one, the same at every call: torch's, too."""
     if not jnp.issubdtype(dtype, jnp.inexact):
         return np.zeros((), np.float32)

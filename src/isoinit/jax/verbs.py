@@ -68,10 +68,19 @@ def plan(
 
 
 def planned(
-    model: Model, method: str = "auto", overrides: Mapping[str, Initializer] | None = None
+    model: Model,
+    method: str = "auto",
+    overrides: Mapping[str, Initializer] | None = None,
+    read: Traced | None = None,
 ) -> tuple[Plan, Decided, Traced]:
-    """Return what `plan` does, with what was decided and read for it."""
-    read = read_of(model)
+    """Return what `plan` does, with what was decided and read for it.
+
+    Args:
+        model: the model.
+        method, overrides: as for `plan`.
+        read: what was read of it before, if it was.
+    """
+    read = read_of(model) if read is None else read
     graph = read.graph
     decided = by_rules(JaxRuns(model, read), graph, method, read_roles_of)
     notes = (*read.notes, *hardly_meant(graph), *unusual(graph, decided.roles))

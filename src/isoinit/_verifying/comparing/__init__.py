@@ -1,12 +1,14 @@
 """One model under many initializations, side by side: the signal, and a short training.
 
-`methods` (how a model starts) and `training` (steps, watched) → `trials` (one method's turns) →
-`results` (what came of it); `pages` (a comparison as a page), `comparisons` (the verb). Import the
-names below from here.
+What is shown is free of any framework: `methods` (names) and `turns` (one method's turns, and all of
+them) → `results` (what came of a method) → `pages`, `side_by_side` (all methods: tables, a page and
+JSON). torch's own: `starts` (how a model starts) and `training` (steps, watched) → `trials` (one method)
+→ `comparisons` (the verb). The verb of JAX is `isoinit.jax.compare`. Import torch's from the files
+themselves, and the names below from here.
 """
 
-from isoinit._verifying.comparing.comparisons import Comparison, compare
 from isoinit._verifying.comparing.methods import METHODS
 from isoinit._verifying.comparing.results import Compared, Run
+from isoinit._verifying.comparing.side_by_side import Comparison
 
-__all__ = ["METHODS", "Compared", "Comparison", "Run", "compare"]
+__all__ = ["METHODS", "Compared", "Comparison", "Run"]

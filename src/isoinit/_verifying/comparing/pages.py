@@ -37,16 +37,18 @@ def comparison_page(
     forward = [Curve(c.method, h.forward) for c, h in checked]
     backward = [Curve(c.method, h.backward) for c, h in checked]
     losses = [_curve(c) for c in methods if c.runs]
+    charts = [
+        Chart("Forward", "layer", "differences between examples", forward, names),
+        Chart("Backward", "layer", "rms of gradients", backward, names),
+    ]
+    if losses:
+        charts.append(Chart("Training", "step", "loss: median over seeds, and range", losses))
     return Page(
         f"Initializations of {model} compared",
         "complete" if complete else "interrupted",
         facts,
         [remark for c in methods for remark in _remarks(c)],
-        [
-            Chart("Forward", "layer", "differences between examples", forward, names),
-            Chart("Backward", "layer", "rms of gradients", backward, names),
-            Chart("Training", "step", "loss: median over seeds, and range", losses),
-        ],
+        charts,
         [Table("Methods", COLUMNS, [_row(c) for c in methods])],
         [c.method for c in methods],
     )

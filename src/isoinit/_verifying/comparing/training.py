@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._system.signals import call_user
+from isoinit._verifying.comparing.turns import Steps
 from isoinit._verifying.health.passes import chosen_loss, unit_noise
 from isoinit._verifying.losses import GivenLoss, Loss, inputs_and_loss
 from isoinit.errors import ArgumentError
@@ -68,19 +68,6 @@ def objective(output: Any, loss: Loss | None) -> torch.Tensor:
         )
     pairs = [(t, unit_noise(t, index)) for index, t in enumerate(outputs)]
     return torch.stack([nn.functional.mse_loss(t, noise) for t, noise in pairs]).sum()
-
-
-@dataclass
-class Steps:
-    """The steps taken so far: the loss before each, and the seconds that it took."""
-
-    losses: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the last loss was not finite."""
-        return bool(self.losses) and not math.isfinite(self.losses[-1])
 
 
 class Stepped(Protocol):

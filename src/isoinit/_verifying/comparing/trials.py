@@ -1,8 +1,7 @@
-"""A method's turns: initialize, look at the signal, train; what is done stays when it is stopped."""
+"""One method's turns with a torch model."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,20 +12,12 @@ from torch import nn
 
 from isoinit._planning.asked import Only
 from isoinit._reading.torch.names import unwrap
-from isoinit._verifying.comparing.methods import Start, built, start
-from isoinit._verifying.comparing.results import Compared, Run
-from isoinit._verifying.comparing.training import (
-    Steps,
-    Task,
-    Training,
-    objective,
-    plain_optimizer,
-)
+from isoinit._verifying.comparing import turns
+from isoinit._verifying.comparing.starts import Start, built, start
+from isoinit._verifying.comparing.training import Task, Training, objective, plain_optimizer
+from isoinit._verifying.comparing.turns import Advance, Steps
 from isoinit._verifying.health.checks import check
-from isoinit._verifying.health.results import Health
 from isoinit.errors import TraceError, UnknownParameterError
-
-Advance = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -40,34 +31,20 @@ class Given:
     only: Only | None = None
 
 
-class Trial:
+class Trial(turns.Trial):
     """One method."""
 
     def __init__(self, name: str, method: str | Start, given: Given) -> None:
-        self.name, self.method, self.given = name, method, given
-        self.model = ""
-        self.health: Health | None = None
-        self.error = ""
-        self.fill_seconds = float("nan")
-        self.bytes = 0
-        self.steps: dict[int, Steps] = {}  # by seed
+        super().__init__(name)
+        self.method, self.given = method, given
 
     def train(self, seed: int, steps: int, advance: Advance) -> None:
-        """Initialize the model under a seed, and train it; the first time look at its signal too."""
-        what = f"{self.name}, seed {seed}"
-        training = None if self.error else self._begun(seed)
-        for done in range(steps):
-            if training is None or training.steps.diverged:
-                advance(what, steps - done)
-                break
-            if self.bytes:
-                training.step()
-            else:
-                self.bytes = training.measured_step()
-            advance(what, 1)
+        """Initialize the model under a seed, and train it."""
+        with torch.enable_grad():  # whatever the caller has set
+            super().train(seed, steps, advance)
 
-    def _begun(self, seed: int) -> Training | None:
-        """The training of a model that the method has initialized; None where it cannot."""
+    def begun(self, seed: int) -> Training | None:
+        """Return the training of a model that the method has initialized; None where it cannot."""
         begin = time.perf_counter()
         torch.manual_seed(seed)
         model = built(self.given.build)
@@ -90,17 +67,3 @@ class Trial:
         self.steps[seed] = Steps()
         optimizer = plain_optimizer(model, given.optimizer, given.lr)
         return Training(model, given.task, optimizer, self.steps[seed])
-
-    def result(self, steps: int) -> Compared:
-        """What came of it so far."""
-        runs = tuple(
-            Run(
-                seed,
-                tuple(taken.losses),
-                len(taken.losses) == steps or taken.diverged,
-                statistics.median(taken.seconds),
-            )
-            for seed, taken in self.steps.items()
-            if taken.seconds
-        )
-        return Compared(self.name, self.health, runs, self.error, self.fill_seconds, self.bytes)
