@@ -5,6 +5,7 @@ plan = isoinit.jax.plan(nnx_module, x)        # Flax NNX, Equinox; Linen and Hai
 params = plan.fill(params, seed=0)            # a new tree: the same bits on any mesh
 isoinit.jax.init(nnx_module, x, seed=0)       # plan and fill
 health = isoinit.jax.check(nnx_module, x)     # the signal and the gradient, layer by layer
+found = isoinit.jax.compare(nnx_module, x)    # many initializations, side by side
 isoinit.jax.transfer(small, large, x)         # the optimizer of a large model from a small one
 isoinit.jax.normal("w", (4, 3), seed=0)       # the same bits inside of jax.jit
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isoinit.jax.checkpoints import write_checkpoint
     from isoinit.jax.checks import check
+    from isoinit.jax.comparisons import compare
     from isoinit.jax.rehearsal import exact_on
     from isoinit.jax.streams import normal, truncated_normal, uniform
     from isoinit.jax.transfers import transfer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "checkpoints": "write_checkpoint",
     "checks": "check",
+    "comparisons": "compare",
     "rehearsal": "exact_on",
     "streams": "normal truncated_normal uniform",
     "transfers": "transfer",
@@ -36,6 +39,7 @@ _HOMES = {name: f"isoinit.jax.{room}" for room, names in _ROOMS.items() for name
 
 __all__ = [
     "check",
+    "compare",
     "exact_on",
     "init",
     "normal",

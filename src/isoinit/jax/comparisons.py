@@ -1,0 +1,204 @@
+"""`compare`: which initialization is right for this JAX model?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from isoinit._planning.plan import Plan
+from isoinit._system.alone import alone
+from isoinit._system.packages import needs
+from isoinit._verifying.comparing import METHODS, Comparison, turns
+from isoinit._verifying.comparing.methods import resolve_methods
+from isoinit._verifying.comparing.turns import Asked, Steps, in_turns, refuse
+from isoinit.errors import ArgumentError, TraceError
+from isoinit.jax.checks import Checking, inputs_and_loss, refuse_valueless
+from isoinit.jax.models import Model, model_of
+from isoinit.jax.objectives import objective
+from isoinit.jax.shardings import own
+from isoinit.jax.spelling import named_leaves
+from isoinit.jax.verbs import planned, read_of
+
+Start = Callable[[Any, int], Any]
+"""Initializes what holds the parameters, given a seed: in place, or by returning another."""
+
+
+def compare(
+    model: Any,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    loss: Any = None,
+    methods: Iterable[str] | Mapping[str, str | Start] = METHODS,
+    steps: int = 0,
+    seeds: Sequence[int] = (0, 1, 2),
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    progress: bool = True,
+) -> Comparison:
+    """Start a JAX model under several initializations, side by side, and train it if asked.
+
+    Of each method: the signal at the start as `isoinit.jax.check` measures and judges it. With `steps`
+    also the loss over a short training under several seeds, the time of a step, and the memory that a
+    step keeps. The model is compiled once for all. Nothing of it is changed: each method fills
+    parameters of its own, and updates of its state are dropped. The same arguments give the same
+    numbers (but times), as far as the model's own operations do. Ctrl-C ends it early and keeps what is
+    done.
+
+    Args:
+        model: as for `isoinit.jax.plan`.
+        inputs: real examples, as for `isoinit.jax.check`; each step trains on them.
+        kwargs: as for `isoinit.jax.plan`.
+        loss: as for `isoinit.jax.check`: of the model's output, or of the output and the targets of a
+            pair `(inputs, targets)`. Without one, the output's own `loss` is used if it has one; else
+            the model memorizes fixed noise: the mean square distance of its output from normal numbers.
+        methods: names of "default" (the values that the model has), "plan" (what `isoinit.jax.plan`
+            chooses) and the eight methods of `isoinit.plan`; or a mapping from names of your own to
+            these, or to functions `start(held, seed)`. They get a copy of what holds the parameters
+            (the tree, the variables, the module), and change it in place or return another. All ten
+            by default. A method that cannot initialize the model is listed with its error.
+        steps: of each training, by optax. None by default: then only the signal is compared.
+        seeds: one training each, of initialization and dropout; the first also decides `health`. The
+            method "default" has the same values under every seed.
+        optimizer: "adam" or "sgd".
+        lr: the learning rate, one for all. A method that needs another one loses by it: compare at
+            several before you judge.
+        progress: whether to show a bar on standard error, where that is a terminal or a notebook.
+
+    Returns:
+        The comparison, as `isoinit.compare` gives it. Without steps it has no `best`.
+
+    Raises:
+        ArgumentError: for an unknown method or optimizer, steps below 0, no seed, a learning rate that
+            is not above 0, and as `isoinit.jax.check` does for the model, the inputs and the loss.
+        PlanError: for a state without values here.
+        TraceError: if the model or the loss fails, with its own error.
+        PackageError: for steps without optax.
+        Interrupted: if SIGINT came; its `done` is the comparison so far, which is not `complete`.
+
+    Example:
+        >>> import isoinit.jax as ij, jax, jax.numpy as jnp
+        >>> params = {f"w{i:02}": jnp.zeros((32, 32)) for i in range(20)}
+        >>> x = jax.random.normal(jax.random.key(0), (64, 32))
+        >>> def apply(params, x):
+        ...     for w in params.values():
+        ...         x = jax.nn.relu(x @ w)
+        ...     return x
+        >>> found = ij.compare(apply, params, x, methods=["plan", "lecun"])
+        >>> found["plan"].health.ok, found["lecun"].health.ok
+        (True, False)
+    """
+    asked = Asked(seeds if steps or not isinstance(seeds, Sequence) else seeds[:1], steps, optimizer, lr)
+    refuse(asked, least=0)
+    chosen = resolve_methods(methods, "what holds the parameters, and a seed")
+    inputs, alone_loss = inputs_and_loss(inputs, loss)
+    given = Given(model, inputs, kwargs, objective(alone_loss), asked)
+    trials = [Trial(name, start, given) for name, start in chosen.items()]
+    task = "one batch" if alone_loss is not None else "one batch, its own loss or fixed noise"
+    return in_turns(trials, asked, task, visible=progress)
+
+
+class Given:
+    """What all methods share: the model, what was read of it, and how it is measured and trained.
+
+    Args:
+        model, inputs, kwargs: as for `compare`; of a pair the inputs alone.
+        loss: of the model's output.
+        asked: of each method.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None,
+        loss: Callable[[Any], Any],
+        asked: Asked,
+    ) -> None:
+        self._passed, self._kwargs = (model, *inputs), kwargs
+        self.model = model_of(model, *inputs, kwargs=kwargs)
+        with alone():
+            refuse_valueless(self.model, {})
+            self.read = read_of(self.model)
+            self.checking = Checking(self.model, self.read, loss)
+        self.asked = asked
+        self.trainer = None
+        if asked.steps:
+            with needs("optax", "isoinit.jax.compare with steps"):
+                from isoinit.jax.trainings import Trainer
+            self.trainer = Trainer(self.model, loss, asked.optimizer, asked.lr)
+
+    def start(self, method: str | Start, seed: int) -> tuple[Any, Plan | None]:
+        """Return parameters as a method initializes them, and the plan behind them if there is one.
+
+        Raises:
+            PlanError: if some hold no values then, or do not fit the model.
+        """
+        model = self.model
+        if callable(method):
+            params, chosen = self._started(method, seed), None
+        elif method == "default":
+            params, chosen = model.params, None
+        else:
+            name = "auto" if method == "plan" else method
+            with alone():
+                chosen = planned(model, name, read=self.read)[0]
+                params = chosen.fill(model.params, seed)
+        refuse_valueless(model, params)
+        return params, chosen
+
+    def _started(self, start: Start, seed: int) -> Any:
+        """Return parameters as a function of the user's own gives them, where the model's own are."""
+        model = self.model
+        held = model.replaced(jax.tree_util.tree_map(_copied, model.params))
+        made = start(held, seed)
+        made = held if made is None else made
+        before, after = (0, 1) if model.form.holds else (1, 2)
+        passed = (*self._passed[:before], made, *self._passed[after:])
+        params = model_of(*passed, kwargs=self._kwargs).params
+        model.require_fit(params)
+        return jax.tree_util.tree_map(_placed, params, model.params)
+
+
+class Trial(turns.Trial):
+    """One method."""
+
+    def __init__(self, name: str, method: str | Start, given: Given) -> None:
+        super().__init__(name)
+        self.method, self.given, self.model = method, given, given.model.name
+
+    def begun(self, seed: int) -> turns.Training | None:
+        begin = time.perf_counter()
+        try:
+            params, plan = self.given.start(self.method, seed)
+        except TraceError:  # the model does not run under any method
+            raise
+        except Exception as error:  # of any kind: the method's, which is listed with it
+            self.error = f"{type(error).__name__}: {error}"
+            return None
+        seconds = time.perf_counter() - begin
+        if self.health is None:
+            self.fill_seconds = seconds
+            with alone():
+                self.health = self.given.checking.health(params, plan)
+        if self.given.trainer is None:
+            return None
+        self.steps[seed] = Steps()
+        return self.given.trainer.begun(params, seed, self.steps[seed])
+
+
+def _copied(leaf: Any) -> Any:
+    """Return an array that may be written into: those of JAX cannot be."""
+    return np.array(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _placed(leaf: Any, before: Any) -> Any:
+    """Return an array of the type of another, and where that is."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    array = jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(before.dtype, allow_extended_dtype=True))
+    return jax.device_put(array, own(before))
