@@ -119,6 +119,7 @@ class Checking:
         self._roles = read_roles_of(read.graph)
         leaves = jax.tree_util.tree_leaves((model.state, model.inputs))
         self._rest = list(map(by_compiler, leaves))
+        self._chance: list[float | None] = []  # once known: it is that of the loss
 
     @np.errstate(all="ignore")  # what is not finite is what the findings tell
     def health(
@@ -128,7 +129,9 @@ class Checking:
 
         Args:
             params: a tree like that of the model, which holds values.
-            plan, lr, optimizer: as for `check`.
+            plan: as for `check`.
+            lr: as for `check`.
+            optimizer: as for `check`.
 
         Raises:
             ArgumentError, TraceError: as `check` does.
@@ -136,7 +139,9 @@ class Checking:
         measuring, read, roles, rest = self.measuring, self.read, self._roles, self._rest
         arrays = {name: by_compiler(leaf) for name, leaf in named_leaves(params).items()}
         measured, came = measuring.measure(arrays, rest)
-        measured = replace(measured, chance=_chance(self.loss, came, measuring))
+        if not self._chance:
+            self._chance.append(_chance(self.loss, came, measuring))
+        measured = replace(measured, chance=self._chance[0])
         if came.loss is not None and not measured.began:
             raise ArgumentError(
                 "loss does not depend on any parameter that is trained; nothing was changed: work it "

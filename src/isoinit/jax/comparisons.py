@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,12 +17,12 @@ from isoinit._system.packages import needs
 from isoinit._verifying.comparing import METHODS, Comparison, turns
 from isoinit._verifying.comparing.methods import resolve_methods
 from isoinit._verifying.comparing.turns import Asked, Steps, in_turns, refuse
-from isoinit.errors import ArgumentError, TraceError
+from isoinit.errors import TraceError
 from isoinit.jax.checks import Checking, inputs_and_loss, refuse_valueless
-from isoinit.jax.models import Model, model_of
+from isoinit.jax.models import abstract, model_of
 from isoinit.jax.objectives import objective
 from isoinit.jax.shardings import own
-from isoinit.jax.spelling import named_leaves
+from isoinit.jax.spelling import named_leaves, with_leaves
 from isoinit.jax.verbs import planned, read_of
 
 Start = Callable[[Any, int], Any]
@@ -44,18 +45,19 @@ def compare(
 
     Of each method: the signal at the start as `isoinit.jax.check` measures and judges it. With `steps`
     also the loss over a short training under several seeds, the time of a step, and the memory that a
-    step keeps. The model is compiled once for all. Nothing of it is changed: each method fills
-    parameters of its own, and updates of its state are dropped. The same arguments give the same
-    numbers (but times), as far as the model's own operations do. Ctrl-C ends it early and keeps what is
-    done.
+    step keeps. The model is compiled once for all methods. Nothing of it is changed: each method fills
+    parameters of its own, and updates of the state are dropped. The same arguments give the same
+    numbers (but times), as far as the model's own operations do. Ctrl-C ends the comparison early and
+    keeps what is done.
 
     Args:
         model: as for `isoinit.jax.plan`.
         inputs: real examples, as for `isoinit.jax.check`; each step trains on them.
         kwargs: as for `isoinit.jax.plan`.
         loss: as for `isoinit.jax.check`: of the model's output, or of the output and the targets of a
-            pair `(inputs, targets)`. Without one, the output's own `loss` is used if it has one; else
-            the model memorizes fixed noise: the mean square distance of its output from normal numbers.
+            pair `(inputs, targets)`. Without one, the output's own `loss` is used if it has one. Else
+            the model memorizes fixed noise: the loss is the mean square distance of its output from
+            normal numbers.
         methods: names of "default" (the values that the model has), "plan" (what `isoinit.jax.plan`
             chooses) and the eight methods of `isoinit.plan`; or a mapping from names of your own to
             these, or to functions `start(held, seed)`. They get a copy of what holds the parameters
@@ -92,8 +94,10 @@ def compare(
         >>> found["plan"].health.ok, found["lecun"].health.ok
         (True, False)
     """
-    asked = Asked(seeds if steps or not isinstance(seeds, Sequence) else seeds[:1], steps, optimizer, lr)
+    asked = Asked(seeds, steps, optimizer, lr)
     refuse(asked, least=0)
+    if not steps:
+        asked = replace(asked, seeds=seeds[:1])
     chosen = resolve_methods(methods, "what holds the parameters, and a seed")
     inputs, alone_loss = inputs_and_loss(inputs, loss)
     given = Given(model, inputs, kwargs, objective(alone_loss), asked)
@@ -157,11 +161,12 @@ class Given:
         held = model.replaced(jax.tree_util.tree_map(_copied, model.params))
         made = start(held, seed)
         made = held if made is None else made
-        before, after = (0, 1) if model.form.holds else (1, 2)
-        passed = (*self._passed[:before], made, *self._passed[after:])
+        place = 0 if model.form.holds else 1
+        passed = (*self._passed[:place], made, *self._passed[place + 1 :])
         params = model_of(*passed, kwargs=self._kwargs).params
         model.require_fit(params)
-        return jax.tree_util.tree_map(_placed, params, model.params)
+        leaves, before = named_leaves(params), named_leaves(model.params)
+        return with_leaves(model.params, {n: _placed(leaves[n], before[n]) for n in before})
 
 
 class Trial(turns.Trial):
@@ -172,6 +177,7 @@ class Trial(turns.Trial):
         self.method, self.given, self.model = method, given, given.model.name
 
     def begun(self, seed: int) -> turns.Training | None:
+        """Return the training of a model that the method has initialized; None if there is none."""
         begin = time.perf_counter()
         try:
             params, plan = self.given.start(self.method, seed)
@@ -200,5 +206,4 @@ def _placed(leaf: Any, before: Any) -> Any:
     """Return an array of the type of another, and where that is."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
-    array = jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(before.dtype, allow_extended_dtype=True))
-    return jax.device_put(array, own(before))
+    return jax.device_put(jnp.asarray(leaf, abstract(before).dtype), own(before))

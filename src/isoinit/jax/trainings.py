@@ -39,6 +39,7 @@ class Trainer:
         self._rest, self._inside = jax.tree_util.tree_flatten((model.state, model.inputs))
         self._rest = list(map(by_compiler, self._rest))
         self._compiled = jax.jit(self._step)
+        self._kept: int | None = None
 
     def begun(self, params: Any, seed: int, steps: Steps) -> Training:
         """Return a training that starts from some parameters.
@@ -62,8 +63,11 @@ class Trainer:
         """Return the bytes that a step keeps: see `isoinit.Compared`.
 
         What the forward leaves for the backward pass is counted as JAX's derivative names it, each
-        array once. The compiler may keep less: it can work some out again.
+        array once. The compiler may keep less: it can work some out again. The bytes follow from
+        shapes alone, so they are the same for every start.
         """
+        if self._kept is not None:
+            return self._kept
 
         def left(trained: Any, fixed: Any, rest: Any) -> Any:
             return jax.tree_util.tree_leaves(jax.vjp(self._of(fixed, rest), trained)[1])
@@ -72,11 +76,12 @@ class Trainer:
         count = len(jaxpr.invars) - len(jax.tree_util.tree_leaves(self._model.inputs))
         held = set(jaxpr.invars[:count])
         saved = {v for v in jaxpr.outvars if not isinstance(v, Literal)} - held
-        return (
+        self._kept = (
             _bytes(variable.aval for variable in (*held, *saved))
             + _bytes(trained.values())  # as many for the gradients
             + _bytes(jax.tree_util.tree_leaves(state))
         )
+        return self._kept
 
     def _of(self, fixed: Arrays, rest: Any) -> Any:
         """Return the loss as a function of the parameters that are trained."""

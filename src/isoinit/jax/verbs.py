@@ -77,7 +77,8 @@ def planned(
 
     Args:
         model: the model.
-        method, overrides: as for `plan`.
+        method: as for `plan`.
+        overrides: as for `plan`.
         read: what was read of it before, if it was.
     """
     read = read_of(model) if read is None else read

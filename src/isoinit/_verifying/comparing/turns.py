@@ -1,4 +1,4 @@
-"""The turns of each method: start, look at the signal, train; what is done stays when it is stopped."""
+"""The turns of each method: start, look at the signal, train; what is done stays if it is stopped."""
 
 from __future__ import annotations
 
