@@ -77,7 +77,7 @@ def timeless(found):
     return data
 
 
-COMMON = {"steps": 12, "seeds": [3, 1], "lr": 1e-2}
+COMMON = {"steps": 8, "seeds": [3], "lr": 1e-2}
 
 
 @pytest.fixture(scope="module", params=["a loss", "noise"])
@@ -190,7 +190,8 @@ class TestNumbers:
             lambda p, x: x @ p, w, X, methods=["default"], steps=20, lr=1e-2, seeds=[0]
         )
         down = losses(found, "default")
-        assert all(after < before for before, after in zip(down, down[1:], strict=False))
+        assert list(down) == sorted(down, reverse=True)
+        assert down[-1] < down[0]
 
 
 def test_a_deep_plain_stack_is_for_the_plan():
@@ -219,16 +220,18 @@ def test_a_deep_plain_stack_is_for_the_plan():
 class Nnx(nnx.Module):
     def __init__(self, rngs):
         self.first, self.last = nnx.Linear(16, 8, rngs=rngs), nnx.Linear(8, 4, rngs=rngs)
-        self.drop = nnx.Dropout(0.5, rngs=rngs)
 
     def __call__(self, x):
-        return self.last(self.drop(jax.nn.relu(self.first(x))))
+        return self.last(jax.nn.relu(self.first(x)))
 
 
 class Linen(nn.Module):
+    norm: bool = False
+
     @nn.compact
     def __call__(self, x):
-        x = nn.BatchNorm(use_running_average=False)(nn.Dense(8)(x))
+        x = nn.Dense(8)(x)
+        x = nn.BatchNorm(use_running_average=False)(x) if self.norm else x
         return nn.Dense(4)(jax.nn.relu(x))
 
 
@@ -259,11 +262,11 @@ def test_libraries(form):
     made, place = FORMS[form]
     given, held = made(0), []
     before = jax.tree.leaves(given[place])
-    tied, calls = jax.tree.map(lambda leaf: leaf, given[place]), iter([1, 0])
+    calls = iter([True, False])
 
     def again(parameters, seed):
         held.append(parameters)
-        return tied if next(calls) else None
+        return parameters if next(calls) else None
 
     found = ij.compare(
         *given,
@@ -285,9 +288,10 @@ def test_libraries(form):
 
 def test_values_of_a_function_of_ones_own():
     """The library's initializer under each seed: another loss each, that of the model so made."""
-    linen, variables = Linen(), jax.eval_shape(Linen().init, jax.random.key(0), X)
-    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables["batch_stats"])
+    linen = Linen(norm=True)
     init = jax.jit(linen.init)
+    variables = jax.eval_shape(init, jax.random.key(0), X)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables["batch_stats"])
     found = ij.compare(
         linen,
         {**variables, "batch_stats": state},
@@ -409,6 +413,7 @@ class TestBadInput:
         assert "an error: ZeroDivisionError" in str(found)
 
     def test_a_state_without_values(self):
-        variables = jax.eval_shape(Linen().init, jax.random.key(0), X)
+        model = Linen(norm=True)
+        variables = jax.eval_shape(model.init, jax.random.key(0), X)
         with pytest.raises(PlanError, match="state of Linen holds no values"):
-            ij.compare(Linen(), variables, X, methods=["plan"])
+            ij.compare(model, variables, X, methods=["plan"])
