@@ -61,8 +61,9 @@ def compare(
         methods: names of "default" (the values that the model has), "plan" (what `isoinit.jax.plan`
             chooses) and the eight methods of `isoinit.plan`; or a mapping from names of your own to
             these, or to functions `start(held, seed)`. They get a copy of what holds the parameters
-            (the tree, the variables, the module), and change it in place or return another. All ten
-            by default. A method that cannot initialize the model is listed with its error.
+            (the tree, the variables, the module), and change it in place or return another. Only its
+            parameters are taken over: the state stays the model's. All ten by default. A method that
+            cannot initialize the model is listed with its error.
         steps: of each training, by optax. None by default: then only the signal is compared.
         seeds: one training each, of initialization and dropout; the first also decides `health`. The
             method "default" has the same values under every seed.
