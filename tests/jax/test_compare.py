@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -320,6 +323,46 @@ def test_dropout_follows_step_and_seed_and_no_method():
     first, second = (losses(found, "default", run) for run in (0, 1))
     assert len({*first, *second}) == 6
     assert losses(found, "same") == first
+
+
+def test_on_two_devices_without_torch_and_without_optax():
+    """Parameters on a mesh whose axes are explicit train as on one device."""
+    program = """
+import sys
+sys.modules["torch"] = None
+import jax, numpy as np, isoinit.jax as ij
+from isoinit.errors import PackageError
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+net = lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"]
+x = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+params = {"a": np.eye(8, dtype=np.float32), "b": x[:8] / 2}
+mesh = jax.make_mesh((2,), ("m",), axis_types=(AxisType.Explicit,))
+sharded = jax.device_put(params, NamedSharding(mesh, PartitionSpec(None, "m")))
+given = {"methods": {"default": "default", "plan": "plan", "ours": lambda held, seed: params}}
+assert ij.compare(net, sharded, x, **given)["plan"].health.ok
+assert not any(name.partition(".")[0] == "optax" for name in sys.modules)
+given |= {"steps": 3, "seeds": [0]}
+one, two = (ij.compare(net, p, x, **given) for p in (params, sharded))
+for method in given["methods"]:
+    got, expected = two[method].runs[0].losses, one[method].runs[0].losses
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+assert two["ours"].runs[0].losses == two["default"].runs[0].losses
+for name in [name for name in sys.modules if name.partition(".")[0] == "optax"]:
+    sys.modules[name] = None
+del sys.modules["isoinit.jax.trainings"]
+try:
+    ij.compare(net, params, x, **given)
+except PackageError as error:
+    print(error)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "isoinit.jax.compare with steps needs optax" in told.stdout
 
 
 class TestShown:
