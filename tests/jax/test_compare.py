@@ -29,7 +29,7 @@ from isoinit.errors import ArgumentError, Interrupted, PlanError, TraceError  # 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((32, 16)).astype(np.float32)
 Y = DRAW.integers(0, 4, 32)
-SIZES = [(16, 16)] * 4 + [(4, 16)]
+SIZES = [(16, 16)] * 2 + [(4, 16)]
 PARAMS = {
     str(2 * i): {
         "weight": DRAW.standard_normal(size).astype(np.float32) / 4,
@@ -200,8 +200,8 @@ class TestNumbers:
 
 
 def test_a_deep_plain_stack_is_for_the_plan():
-    """Of thirty ReLU layers LeCun's halve the signal's square each: 2**-15 is left of its size."""
-    params = {f"w{i:02}": jax.ShapeDtypeStruct((32, 32), "float32") for i in range(30)}
+    """Of twenty ReLU layers LeCun's halve the signal's square each: 2**-10 is left of its size."""
+    params = {f"w{i:02}": jax.ShapeDtypeStruct((32, 32), "float32") for i in range(20)}
     x = DRAW.standard_normal((64, 32)).astype(np.float32)
 
     def deep(p, x):
@@ -214,7 +214,7 @@ def test_a_deep_plain_stack_is_for_the_plan():
     assert not found["lecun"].health.ok
     assert found.best == "plan"
     shrunk = found["lecun"].health.layers[-1].rms / found["lecun"].health.layers[0].rms
-    assert math.log2(shrunk) == pytest.approx(-14.5, abs=3)
+    assert math.log2(shrunk) == pytest.approx(-9.5, abs=3)
     assert found["default"].verdict == "failed"  # it holds no values
     assert "hold no values here" in found["default"].error
 
@@ -252,17 +252,17 @@ class Equinox(eqx.Module):
 
 HAIKU = hk.transform_with_state(lambda x: hk.Linear(4)(jax.nn.relu(hk.Linear(8)(x))))
 FORMS = {
-    "nnx": (lambda: (nnx.jit(lambda: Nnx(nnx.Rngs(0)))(),), 0),
-    "linen": (lambda: (Linen(), jax.jit(Linen().init)(jax.random.key(0), X)), 1),
-    "equinox": (lambda: (eqx.filter_jit(Equinox)(0),), 0),
-    "haiku": (lambda: (HAIKU, jax.jit(HAIKU.init)(jax.random.key(0), X)), 1),
+    "nnx": (lambda: (nnx.jit(lambda: Nnx(nnx.Rngs(0)))(),), 0, 6),
+    "linen": (lambda: (Linen(), jax.jit(Linen().init)(jax.random.key(0), X)), 1, 6),
+    "equinox": (lambda: (eqx.filter_jit(Equinox)(0),), 0, 0),
+    "haiku": (lambda: (HAIKU, jax.jit(HAIKU.init)(jax.random.key(0), X)), 1, 0),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_libraries(form):
-    """Values that the library makes itself, under another seed than the model's, learn too."""
-    made, place = FORMS[form]
+    """A function of one's own gets a copy of what the library has; nothing of that changes."""
+    made, place, steps = FORMS[form]
     given, held = made(), []
     before = jax.tree.leaves(given[place])
     calls = iter([True, False])
@@ -271,20 +271,17 @@ def test_libraries(form):
         held.append(parameters)
         return parameters if next(calls) else None
 
+    methods = {"default": "default", "plan": "plan", "given": again, "as it is": again}
     found = ij.compare(
-        *given,
-        (X, Y),
-        loss=cross_entropy,
-        methods={"default": "default", "plan": "plan", "given": again, "as it is": again},
-        steps=6,
-        seeds=[1],
-        lr=2e-2,
+        *given, (X, Y), loss=cross_entropy, methods=methods, steps=steps, seeds=[1], lr=2e-2
     )
     assert not any(compared.error for compared in found)
     assert all(type(parameters) is type(given[place]) for parameters in held)
-    assert losses(found, "as it is") == losses(found, "given") == losses(found, "default")
-    assert losses(found, "plan") != losses(found, "default")
-    assert all(losses(found, method)[-1] < losses(found, method)[0] for method in METHODS[:2])
+    assert all(parameters is not given[place] for parameters in held)
+    assert found["as it is"].health == found["given"].health == found["default"].health
+    assert found["plan"].health.forward != found["default"].health.forward
+    assert all(run.losses[-1] < run.losses[0] for compared in found for run in compared.runs)
+    assert [len(compared.runs) for compared in found] == [bool(steps)] * 4
     after = jax.tree.leaves(given[place])
     assert all(a is b for a, b in zip(after, before, strict=True))
 
@@ -325,6 +322,7 @@ def test_dropout_follows_step_and_seed_and_no_method():
     assert losses(found, "same") == first
 
 
+@pytest.mark.slow
 def test_on_two_devices_without_torch_and_without_optax():
     """Parameters on a mesh whose axes are explicit train as on one device."""
     program = """
