@@ -259,7 +259,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = [f if f == "linen" else pytest.param(f, marks=pytest.mark.slow) for f in FORMS]
+
+
+@pytest.mark.parametrize("form", QUICK)  # each is read in `test_forms`
 def test_libraries(form):
     """A function of one's own gets a copy of what the library has; nothing of that changes."""
     made, place, steps = FORMS[form]

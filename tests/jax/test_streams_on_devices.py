@@ -19,11 +19,14 @@ assert len(jax.devices()) == 8
 mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("x", "y"))
 shape = (256, 96)
 layout = fans.contraction(shape, in_=[0], out=[1])
-cases = [(isoinit.HeNormal(), "float32"), (isoinit.TruncatedNormal(0.1, 0.02), "bfloat16")]
-for initializer, dtype in cases:
+cases = [
+    (isoinit.HeNormal(), "float32", (P("x", "y"), P(None, "x"))),
+    (isoinit.TruncatedNormal(0.1, 0.02), "bfloat16", (P(("x", "y")), P())),
+]
+for initializer, dtype, specs in cases:
     expected = np.empty(shape, jnp.dtype(dtype))
     isoinit.fill_slice(expected, initializer, "w", shape, (), 1, layout=layout)
-    for spec in (P("x", "y"), P(None, "x"), P(("x", "y")), P()):
+    for spec in specs:
         sharding = NamedSharding(mesh, spec)
         make = in_graph(initializer, layout, "w", 1, dtype, sharding=sharding)
         found = make()

@@ -240,3 +240,33 @@ def test_a_weight_that_is_divided_by_its_spectral_norm_is_not_known_and_said_so(
     assert any("'w' is left as it was" in warning for warning in plan.warnings)
     plan["w"] = isoinit.Orthogonal()
     assert plan["w"].std == 1 / 8
+
+
+def test_what_is_mapped_over_shards_of_the_batch_is_read_as_if_it_were_not():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    whole, rows = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+
+    def apply(p, x):
+        return jax.nn.relu(x @ p["up"]) @ p["out"]
+
+    mapped = jax.shard_map(apply, mesh=mesh, in_specs=(whole, rows), out_specs=rows)
+    params = {"up": jnp.zeros((64, 256)), "out": jnp.zeros((256, 8))}
+    assert ij.plan(mapped, params, jnp.ones((16, 64))) == ij.plan(apply, params, jnp.ones((16, 64)))
+
+
+def test_what_leaves_parameters_as_they_are_makes_no_weight_of_them():
+    """Where they lie, when they are computed, and a barrier around all of a tree."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+
+    def apply(p, x):
+        return jax.nn.relu(x @ p["up"]) @ p["out"]
+
+    def guarded(p, x):
+        p = jax.lax.with_sharding_constraint(p, sharding)
+        return apply(jax.lax.optimization_barrier(p), x)
+
+    params = {"up": jnp.zeros((64, 256)), "out": jnp.zeros((256, 8))}
+    assert ij.plan(guarded, params, jnp.ones((16, 64))) == ij.plan(
+        apply, params, jnp.ones((16, 64))
+    )

@@ -217,7 +217,7 @@ def _lgamma(x: Values) -> Values:
 # Primitives that leave their operands as they are; some of them take several.
 SAME = frozenset(
     "copy copy_p name stop_gradient reduce_precision optimization_barrier device_put"
-    " sharding_constraint layout_constraint pvary".split()
+    " sharding_constraint layout_constraint pvary pcast mesh_cast reshard".split()
 )
 
 PLAIN: dict[str, Callable[..., Any]] = {

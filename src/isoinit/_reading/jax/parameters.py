@@ -11,6 +11,7 @@ import numpy as np
 
 from isoinit._reading.graph import Array, ReplayError, elementwise, first_line
 from isoinit._reading.jax import constants
+from isoinit._reading.jax.elementwise import SAME
 from isoinit._reading.jax.held import (
     WEIGHTS,
     Composed,
@@ -51,6 +52,8 @@ def made(eqn: Equation) -> list[Held] | None:
 
     A constant times a matrix is one: its use tells.
     """
+    if eqn.name in SAME and len(eqn.operands) == len(eqn.shapes):
+        return list(eqn.operands)
     weights = [held for held in eqn.operands if isinstance(held, WEIGHTS)]
     first, alone = weights[0], len(eqn.operands) == 1
     if alone and eqn.name in VIEWS:
@@ -135,9 +138,7 @@ def _function_of(eqn: Equation, weight: Parameter) -> Parameter | None:
             return None
         numbers.append(number)
     before, name, params = weight.function, eqn.name, eqn.params
-    if name in ("convert_element_type", "copy", "stop_gradient", "reduce_precision") and (
-        constants.is_float(eqn.dtypes[0])
-    ):
+    if name == "convert_element_type" and constants.is_float(eqn.dtypes[0]):
         return weight
 
     def function(elements: Array) -> Array:

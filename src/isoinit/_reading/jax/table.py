@@ -18,6 +18,7 @@ from isoinit._reading.jax import (
     reductions,
     selects,
 )
+from isoinit._reading.jax.elementwise import SAME
 from isoinit._reading.jax.numerics import ELEMENTWISE
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Reader = Callable[["Recorder", "Equation"], "list[Held]"]
 
-SAME = """copy copy_p reduce_precision optimization_barrier sharding_constraint layout_constraint name
-    pvary pcast device_put mesh_cast reshard""".split()
 REARRANGED = "reshape transpose broadcast_in_dim squeeze expand_dims rev".split()
 REDUCED = (
     """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or argmax argmin""".split()
@@ -46,7 +45,7 @@ READERS: dict[str, Reader] = {
     "select_n": selects.select,
     "convert_element_type": pointwise.cast,
     "stop_gradient": pointwise.detach,
-    **dict.fromkeys(SAME, pointwise.same),
+    **dict.fromkeys(sorted(SAME), pointwise.same),
     **dict.fromkeys(REARRANGED, moves.rearranged),
     "slice": moves.part,
     "split": moves.split,
