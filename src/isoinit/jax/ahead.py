@@ -101,14 +101,10 @@ def has_influence(
         names: of the parameters that are changed, all at once.
     """
     model = measuring.model
-    structure = jax.tree_util.tree_structure(model.params)
-    inside = jax.tree_util.tree_structure((model.state, model.inputs))
 
     @jax.jit
     def seen(params: Mapping[str, Any], rest: list[Any]) -> Any:
-        state, inputs = jax.tree_util.tree_unflatten(inside, rest)
-        tree = jax.tree_util.tree_unflatten(structure, [params[name] for name in model.names])
-        output = model.apply(tree, state, *inputs)
+        output = model.called(params, rest)
         loss = own_loss(output) if measuring.loss is None else measuring.loss(output)
         return jax.tree_util.tree_leaves(output if loss is None else loss)
 

@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import jax
 from isoinit.errors import ArgumentError, PlanError, TraceError
 from isoinit.jax.forms import Form, form_of
 from isoinit.jax.parts import Call, sized
-from isoinit.jax.spelling import is_inexact, named_leaves
+from isoinit.jax.spelling import is_inexact, named_leaves, with_leaves
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ class Model:
     def kept(self) -> tuple[str, ...]:
         """The names of arrays that are no real or complex numbers: they are not drawn."""
         return tuple(name for name, leaf in self.names.items() if not is_inexact(leaf))
+
+    def called(self, params: Mapping[str, Any], rest: Sequence[Any]) -> Any:
+        """Return what the model returns for other parameters, and for other state and inputs.
+
+        Args:
+            params: by name.
+            rest: the leaves of the state, then those of the inputs.
+        """
+        structure = jax.tree_util.tree_structure((self.state, self.inputs))
+        state, inputs = jax.tree_util.tree_unflatten(structure, rest)
+        return self.apply(with_leaves(self.params, params), state, *inputs)
 
     def replaced(self, params: Any) -> Any:
         """Return what the user passed as the model's parameters, with others in their place.

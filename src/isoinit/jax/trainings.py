@@ -36,8 +36,8 @@ class Trainer:
     def __init__(self, model: Model, loss: Loss, optimizer: str, lr: float) -> None:
         self._model, self._loss = model, loss
         self._optimizer = OPTIMIZERS[optimizer](lr)
-        self._rest, self._inside = jax.tree_util.tree_flatten((model.state, model.inputs))
-        self._rest = list(map(by_compiler, self._rest))
+        leaves = jax.tree_util.tree_leaves((model.state, model.inputs))
+        self._rest = list(map(by_compiler, leaves))
         self._compiled = jax.jit(self._step)
         self._kept: int | None = None
 
@@ -85,14 +85,10 @@ class Trainer:
 
     def _of(self, fixed: Arrays, rest: Any) -> Any:
         """Return the loss as a function of the parameters that are trained."""
-        model = self._model
-        structure = jax.tree_util.tree_structure(model.params)
 
         def value(trained: Arrays) -> Any:
-            held = {**fixed, **trained}
-            params = jax.tree_util.tree_unflatten(structure, [held[name] for name in model.names])
-            state, inputs = jax.tree_util.tree_unflatten(self._inside, rest)
-            return jnp.asarray(self._loss(model.apply(params, state, *inputs))).reshape(())
+            output = self._model.called({**fixed, **trained}, rest)
+            return jnp.asarray(self._loss(output)).reshape(())
 
         return value
 

@@ -35,7 +35,7 @@ class Join:
     stream: int
 
 
-def find_joins(flow: Dataflow, scales: Mapping[int, int] = NONE) -> dict[int, Join]:
+def find_joins(flow: Dataflow, scales: Mapping[int, int]) -> dict[int, Join]:
     """Find the residual sums, by the index of the operation.
 
     Args:
