@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isoinit._planning.effective import Moments, moments_for, moments_of
-from isoinit._planning.propagation.samples import Signal
+from isoinit._planning.propagation.samples import Segments, Signal
 from isoinit._reading.graph import Graph, Op, Use
 from isoinit.initializers import Initializer
 
@@ -25,6 +25,7 @@ class Context:
         fill: what each parameter is filled with.
         nominal: whether to leave out what follows from the example alone (see `walk.propagate`).
         signals: the signals known so far, by the number of the value.
+        segments: what is known of the parts of a value that lie side by side, by its number.
         of_example: the values that were made of the example alone, with no parameter.
         rng: the source of all samples; which sample is drawn when is part of every plan.
     """
@@ -33,6 +34,7 @@ class Context:
     fill: Fill
     nominal: bool
     signals: dict[int, Signal] = field(default_factory=dict)
+    segments: dict[int, Segments] = field(default_factory=dict)
     of_example: set[int] = field(default_factory=set)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 

@@ -64,8 +64,9 @@ def pieces(context: Context, op: Op, signal: Signal) -> dict[int, Signal]:
     source = context.signals.get(op.inputs[0]) if op.kind == "move" and op.inputs else None
     if source is None:
         return {value: part(signal, i) for i, value in enumerate(op.outputs)}
-    if any(_cut(context, op, axis) for axis in source.unlike):
-        return _taken_apart(context, op)
+    apart = _taken_apart(context, op)
+    if any(_cut(context, op, axis) for axis in source.unlike) or len(apart) == len(op.outputs):
+        return apart
     if _splits_units(context, op, source):
         return {value: part(signal, i) for i, value in enumerate(op.outputs)}
     return {value: elsewhere(signal, value) for value in op.outputs}
@@ -174,21 +175,18 @@ def _part_of(context: Context, op: Op, signal: Signal, moved: Signal) -> Signal 
 
 
 def _taken_apart(context: Context, op: Op) -> dict[int, Signal]:
-    """Return the signals of what was joined just before, for the outputs that lie within one."""
-    join = context.graph.producers.get(op.inputs[0])
-    if join is None or join.name not in ("cat", "concat") or len(join.detail.dims) != 1:
+    """Return the signals of what lay side by side, for the outputs that lie within one part."""
+    segments = context.segments.get(op.inputs[0])
+    if segments is None or not _cut(context, op, segments.axis):
         return {}
-    (axis,) = join.detail.dims
+    sizes = context.graph.sizes
+    share = sizes[op.inputs[0]][segments.axis] / math.prod(sizes[op.inputs[0]])
     found: dict[int, Signal] = {}
-    begin = 0
+    last = 0
     for value in op.outputs:
-        end, first = begin + context.graph.sizes[value][axis], 0
-        for source in join.inputs:
-            last = first + context.graph.sizes[source][axis]
-            if first <= begin and end <= last and source in context.signals:
-                found[value] = context.signals[source]
-            first = last
-        begin = end
+        first, last = last, last + round(share * math.prod(sizes[value]))
+        if (signal := segments.within(first, last)) is not None:
+            found[value] = replace(signal, units=_along(op, signal.units))
     return found
 
 

@@ -103,6 +103,30 @@ class Signal:
         )
 
 
+@dataclass(frozen=True)
+class Segments:
+    """Parts of a value that lie side by side along an axis, each with a distribution of its own.
+
+    Attributes:
+        axis: the axis.
+        ends: where each part ends.
+        signals: the signal of each part; None where it is not known.
+    """
+
+    axis: int
+    ends: tuple[int, ...]
+    signals: tuple[Signal | None, ...]
+
+    def within(self, first: int, last: int) -> Signal | None:
+        """Return the signal of what lies from `first` to `last`; None unless one part holds it."""
+        begin = 0
+        for end, signal in zip(self.ends, self.signals, strict=True):
+            if begin <= first and last <= end:
+                return signal
+            begin = end
+        return None
+
+
 def gaussian(
     rng: np.random.Generator, products: Array, units: frozenset[int] = frozenset()
 ) -> Signal:
@@ -141,18 +165,29 @@ def put_right(name: str, rows: Array, left: Signal, right: Signal) -> Array:
     All mean products of the rows are known then, and the rows are mixed a little so as to have them.
     Correlations that chance leaves between places would not average out where places are averaged.
     """
-    (a, b), sign = (signal.rows[HERE] for signal in (left, right)), -1 if name == "sub" else 1
-    if abs(_correlation(a, b)) > CHANCE or abs(_correlation(a * a, b * b)) > CHANCE:
+    sign = -1 if name == "sub" else 1
+    if not independent(left, right):
         return rows
     wanted = left.products * right.products
     if name != "mul":
         means = np.outer(left.rows.mean(1), right.rows.mean(1))
         wanted = left.products + right.products + sign * (means + means.T)
+    return mixed(rows, wanted)
+
+
+def independent(left: Signal, right: Signal) -> bool:
+    """Return whether two signals show no more dependence than independent samples do by chance."""
+    a, b = (signal.rows[HERE] for signal in (left, right))
+    return abs(_correlation(a, b)) <= CHANCE and abs(_correlation(a * a, b * b)) <= CHANCE
+
+
+def mixed(rows: Array, wanted: Array) -> Array:
+    """Return rows that are mixed a little, so as to have these mean products."""
     found = Signal(rows, frozenset()).products
     was, is_ = _root(found), _root(wanted)
     if min(*np.diag(was), *np.diag(is_)) > SAME * math.sqrt(found[HERE, HERE]):
-        mixed: Array = is_ @ np.linalg.inv(was) @ rows
-        return mixed
+        together: Array = is_ @ np.linalg.inv(was) @ rows
+        return together
     second = wanted[HERE, HERE]  # places or examples are all alike
     return (
         rows * math.sqrt(second / found[HERE, HERE]) if min(second, found[HERE, HERE]) > 0 else rows

@@ -25,6 +25,7 @@ from isoinit._planning.propagation import (
     places,
     pointwise,
     recurrent,
+    segments,
     tables,
     weights,
 )
@@ -137,6 +138,8 @@ def walking(
             if signal is not None and _is_trusted(context, op, signal):
                 for value, part in places.pieces(context, op, signal).items():
                     know(value, part)
+                if (parts := segments.side_by_side(context, op, signal)) is not None:
+                    context.segments[op.outputs[0]] = parts
             by = next((lost.get(v, op.name) for v in op.inputs if v not in signals), op.name)
             lost.update((value, by) for value in op.outputs if value not in signals)
     return signals
