@@ -1,23 +1,24 @@
-"""Runs the topics, prints a table, and writes `benchmarks/results.md` when all of them ran.
+"""Runs topics, prints their tables, keeps what they gave in `runs.jsonl` and writes `results.md` anew.
 
-Each topic runs in processes of its own, one for each number of threads, in which it and its peers
-get the same processors.
+Each topic runs in processes of its own, in which it and its peers get the same processors. With
+`--quick` a cheap part of them is printed, and no more: it fails where a row fell below half of its
+floor.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import runs
+from benchmarks.floors import fallen, floor_of
+from benchmarks.report import page
 from benchmarks.timing import Row
 
 FOLDER = Path(__file__).parent
@@ -37,9 +38,10 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "trace": ("Planning models of transformers", (1,)),
     "reading_depth": ("Planning a Llama on the meta device, by depth", (1,)),
     "transfer": ("A transfer, and what it costs a step", (1,)),
+    "growth": ("How the cost grows", (1,)),
     "checking": ("Checking a model, beside one training step", (1,)),
     "variational": ("Weights as distributions", (2,)),
-    "sparse_training": ("A sparse layer beside a dense one", (1,)),
+    "sparse_training": ("A sparse layer beside a dense one", (1, 2)),
     "checkpoint": ("Writing a checkpoint", (2,)),
     "spread": ("A model under fully_shard", (None,)),
     "jax": ("Arrays of JAX", (2,)),
@@ -49,50 +51,53 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "import_time": ("Importing", (None,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }
-SKIPPED = "Skipped: it needs a GPU."  # the one reason for a topic without rows
-PREFACE = (
-    "Written by `python -m benchmarks`. Both sides ran in one process in turns (imports: in",
-    "processes of their own); times are medians (of a first call: that call). Nothing was done to",
-    "quiet the machine, whose load averages are given: read the ratios and not the times. Above 1",
-    "isoinit takes less time; a difference of a tenth means nothing. Matrix products (Orthogonal) on",
-    "all cores wait for the slowest thread: with another process beside them both sides were seen to",
-    "take ten times as long. One forward, `import torch` and `Tensor.fill_` are yardsticks and not",
-    "rivals.",
+# What `make bench-quick` runs: the rows that a user waits for, in under two minutes.
+QUICK = (
+    "normal uniform truncated_normal orthogonal small_parameters whole_model reading_depth".split()
 )
-PACKAGES = ("torch", "numpy", "numba", "jax", "transformers")
 
 
-def main(wanted: list[str]) -> None:
-    unknown = set(wanted) - set(TOPICS)
-    if unknown:
+def main(words: list[str]) -> None:
+    quick = "--quick" in words
+    wanted = [word for word in words if word != "--quick"] or (QUICK if quick else [*TOPICS])
+    if unknown := set(wanted) - set(TOPICS):
         sys.exit(f"no topic {', '.join(sorted(unknown))}; expected some of {', '.join(TOPICS)}")
-    facts = machine()
-    tables = {
-        title if threads is None else f"{title}, threads: {threads}": run(topic, threads)
+    found, low = [], []
+    for topic in wanted:
+        title, counts = TOPICS[topic]
+        for threads in counts:
+            before = runs.load()
+            rows = run(topic, threads, quick=quick)
+            found.append(runs.now(label(topic, threads), rows, before))
+            low += fallen(topic, rows)
+            show(titled(title, threads), topic, rows)
+    if quick:
+        sys.exit("\n".join(["Below half of their floors:", *low]) if low else 0)
+    runs.record(found)
+    (FOLDER / "results.md").write_text(page(titles(), runs.recorded()), encoding="utf-8")
+
+
+def titles() -> dict[str, str]:
+    """The title of each topic on the page, by what its runs are recorded under."""
+    return {
+        label(topic, threads): titled(title, threads)
         for topic, (title, counts) in TOPICS.items()
-        if topic in wanted or not wanted
         for threads in counts
     }
-    facts["load average at the end"] = load()
-    console = Console()
-    for name, value in facts.items():
-        console.print(f"{name}: {value}", highlight=False)
-    for title, rows in tables.items():
-        if not rows:
-            console.print(f"{title}: {SKIPPED}", highlight=False)
-            continue
-        table = Table("case", "isoinit, ms", "peer", "peer, ms", "peer / isoinit", title=title)
-        for row in rows:
-            table.add_row(*cells(row))
-        console.print(table)
-    if not wanted:
-        (FOLDER / "results.md").write_text(report(facts, tables), encoding="utf-8")
 
 
-def run(topic: str, threads: int | None) -> list[Row]:
+def label(topic: str, threads: int | None) -> str:
+    return topic if threads is None else f"{topic}, {threads}"
+
+
+def titled(title: str, threads: int | None) -> str:
+    return title if threads is None else f"{title}, threads: {threads}"
+
+
+def run(topic: str, threads: int | None, *, quick: bool) -> list[Row]:
     """A topic's rows, measured in a fresh process on `threads` processors."""
     environment = dict(os.environ)
-    command = [sys.executable, "-m", f"benchmarks.{topic}"]
+    command = [sys.executable, "-m", f"benchmarks.{topic}", *(["quick"] if quick else [])]
     if threads is not None:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment |= dict.fromkeys(names, str(threads))
@@ -113,53 +118,21 @@ def run(topic: str, threads: int | None) -> list[Row]:
     return [Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    ours = f"{1e3 * row.ours_s:.3g}"
-    if row.peer_s is None:
-        return row.case, ours, row.peer, "refuses", ""
-    return row.case, ours, row.peer, f"{1e3 * row.peer_s:.3g}", f"{row.peer_s / row.ours_s:.2f}"
-
-
-def machine() -> dict[str, str]:
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return {
-        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "processor": f"{processor()}, {os.cpu_count()} cores, {platform.machine()}",
-        "system": f"{platform.system()}, Python {platform.python_version()}",
-        "packages": packages,
-        "load average at the start": load(),
-    }
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def load() -> str:
-    return f"{os.getloadavg()[0]:.1f} over one minute" if hasattr(os, "getloadavg") else "unknown"
-
-
-def report(facts: dict[str, str], tables: dict[str, list[Row]]) -> str:
-    """The same as a page."""
-    lines = [
-        "# Benchmark results",
-        "",
-        *PREFACE,
-        "",
-        *[f"- {name}: {value}" for name, value in facts.items()],
-    ]
-    for title, rows in tables.items():
-        lines += ["", f"## {title}", ""]
-        if not rows:
-            lines += [SKIPPED]
-            continue
-        lines += ["| case | isoinit, ms | peer | peer, ms | peer / isoinit |"]
-        lines += ["|---|---:|---|---:|---:|"]
-        lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+def show(title: str, topic: str, rows: list[Row]) -> None:
+    """Print a topic's rows, each beside its floor."""
+    heads = ("case", "isoinit, ms", "peer", "peer, ms", "peer / isoinit", "floor")
+    table = Table(*heads, title=title)
+    for row in rows:
+        ours, peer, ratio = row.ours_s, row.peer_s, row.ratio
+        least = floor_of(topic, row)
+        told = "refuses" if peer is None else f"{1e3 * peer:.3g}"
+        numbers = (
+            told,
+            "" if ratio is None else f"{ratio:.2f}",
+            "" if least is None else f"{least:.3g}",
+        )
+        table.add_row(row.case, f"{1e3 * ours:.3g}", row.peer, *numbers)
+    Console().print(table)
 
 
 if __name__ == "__main__":

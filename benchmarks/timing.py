@@ -18,6 +18,11 @@ class Row:
     ours_s: float
     peer_s: float | None
 
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long the peer takes."""
+        return None if self.peer_s is None else self.peer_s / self.ours_s
+
 
 def compare(
     case: str,

@@ -1,0 +1,47 @@
+"""The least ratio that each row should have: below half of it, `make bench-quick` fails.
+
+Between the floor and its half lies what a busy machine does to a ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmarks.timing import Row
+
+# By topic and the beginning of a row's case.
+FLOORS: dict[str, dict[str, float]] = {
+    "normal": {"Normal 4096², float32": 6, "Normal 4096², bfloat16": 8},
+    "uniform": {"Uniform 4096², float32": 8, "Uniform 4096², bfloat16": 9},
+    "truncated_normal": {"TruncatedNormal": 50},
+    "sparse": {"Sparse 2048²": 15},
+    "orthogonal": {"Orthogonal 512²": 3, "Orthogonal 4096², float32": 3.5},
+    "small_parameters": {
+        "2,000 small tensors, fills": 1.2,
+        "2,000 small tensors, Plan.apply": 1.2,
+    },
+    "gpt2": {"GPT-2, 355 M parameters, deferred and init": 6},
+    "blt": {"BltModel": 25},
+    "whole_model": {"23 M GPT-2, plan and apply": 1, "101 M MLP, apply": 5},
+    "reading_depth": {"4 layers": 8, "16 layers": 8, "50 layers": 8, "100 layers": 8},
+    "checking": {"": 1 / 1.5},
+    "variational": {"1024² layer, batch 64, forward and backward, local noise": 1.5},
+    "sparse_training": {"10 % kept, batch 64": 3.8, "10 % kept, batch 1, inference": 4},
+    "import_time": {"import isoinit": 40},
+}
+
+
+def floor_of(topic: str, row: Row) -> float | None:
+    """Return the floor of a row's ratio; None where it has none."""
+    floors = FLOORS.get(topic, {})
+    return next((least for start, least in floors.items() if row.case.startswith(start)), None)
+
+
+def fallen(topic: str, rows: Iterable[Row]) -> list[str]:
+    """Return a sentence for each row whose ratio lies below half of its floor."""
+    found = []
+    for row in rows:
+        least = floor_of(topic, row)
+        if least is not None and row.ratio is not None and row.ratio < least / 2:
+            found.append(f"{topic}: {row.case}: {row.ratio:.2f}, and its floor is {least:.3g}")
+    return found

@@ -1,0 +1,68 @@
+"""The page of results: each topic's newest run, and what those before it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.floors import floor_of
+from benchmarks.runs import Run
+from benchmarks.timing import Row
+
+PREFACE = (
+    "Written by `python -m benchmarks`, from `benchmarks/runs.jsonl`, where each run of a topic is",
+    "one line. Both sides ran in one process in turns (imports: in processes of their own); times are",
+    "medians (of a first call: that call). Nothing was done to quiet the machine, whose load averages",
+    "are given: read the ratios and not the times. Above 1 isoinit takes less time; differences of a",
+    "tenth mean nothing. *Before* are the ratios of the two runs before, the newest first. *Floor* is",
+    "what a ratio should not fall below: one that lies below it is in **bold**. Matrix products",
+    "(Orthogonal) on all cores wait for the slowest thread: with another process beside them both",
+    "sides were seen to take ten times as long. One forward, `import torch` and `Tensor.fill_` are",
+    "yardsticks and not rivals.",
+)
+HEAD = "| case | isoinit, ms | peer | peer, ms | peer / isoinit | before | floor |"
+SHOWN = 2  # runs before the newest
+
+
+def page(titles: Mapping[str, str], runs: Mapping[str, Sequence[Run]]) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        titles: the title of each topic, in order.
+        runs: all runs by topic, the newest last.
+    """
+    lines = ["# Benchmark results", "", *PREFACE]
+    for topic, title in titles.items():
+        lines += ["", f"## {title}", ""]
+        its = [run for run in runs.get(topic, ()) if run.rows]
+        if not its:
+            lines.append("Not run: it needs a GPU." if topic == "gpu" else "Not run yet.")
+            continue
+        newest, *others = reversed(its)
+        lines += [facts(newest), "", HEAD, "|---|---:|---|---:|---:|---|---:|"]
+        lines += [line(topic.split(",")[0], row, others[:SHOWN]) for row in newest.rows]
+    return "\n".join(lines) + "\n"
+
+
+def facts(run: Run) -> str:
+    before, after = run.load
+    return f"{run.date}, {run.commit}, {run.machine}; {run.packages}; load {before} to {after}."
+
+
+def line(topic: str, row: Row, others: Sequence[Run]) -> str:
+    ours, peer = (
+        f"{1e3 * s:.3g}" if s is not None else "refuses" for s in (row.ours_s, row.peer_s)
+    )
+    least = floor_of(topic, row)
+    low = least is not None and row.ratio is not None and row.ratio < least
+    ratio = told(row)
+    same = [
+        old for run in others for old in run.rows if (old.case, old.peer) == (row.case, row.peer)
+    ]
+    before = ", ".join(map(told, same))
+    floor = "" if least is None else f"{least:.3g}"
+    its = f"**{ratio}**" if low else ratio
+    return "| " + " | ".join((row.case, ours, row.peer, peer, its, before, floor)) + " |"
+
+
+def told(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio:.2f}"
