@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from isoinit._reading.reading import Reading
     from isoinit._showing.findings import Finding
     from isoinit._verifying.auditing.audits import Audit, audit
-    from isoinit._verifying.comparing.comparisons import compare
     from isoinit._verifying.comparing.results import Compared
     from isoinit._verifying.comparing.side_by_side import Comparison
+    from isoinit._verifying.comparing.torch.comparisons import compare
     from isoinit._verifying.coordinates.checks import Coordinates, coordinates
-    from isoinit._verifying.health.checks import check
     from isoinit._verifying.health.records import LayerHealth, WeightHealth
     from isoinit._verifying.health.results import Health
+    from isoinit._verifying.health.torch.checks import check
     from isoinit._writing.deferred import deferred
     from isoinit._writing.entry import Entry
     from isoinit._writing.factors import Factors
@@ -95,11 +95,11 @@ _ROOMS = {
     "_reading.reading": "Reading",
     "_showing.findings": "Finding",
     "_verifying.auditing.audits": "Audit audit",
-    "_verifying.comparing.comparisons": "compare",
+    "_verifying.comparing.torch.comparisons": "compare",
     "_verifying.comparing.results": "Compared",
     "_verifying.comparing.side_by_side": "Comparison",
     "_verifying.coordinates.checks": "Coordinates coordinates",
-    "_verifying.health.checks": "check",
+    "_verifying.health.torch.checks": "check",
     "_verifying.health.records": "LayerHealth WeightHealth",
     "_verifying.health.results": "Health",
     "_writing.deferred": "deferred",

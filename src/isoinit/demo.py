@@ -16,8 +16,8 @@ from torch import nn
 
 from isoinit._planning.verbs import plan
 from isoinit._showing.picture import signal_by_depth
-from isoinit._verifying.health.checks import check
 from isoinit._verifying.health.results import Health
+from isoinit._verifying.health.torch.checks import check
 from isoinit.errors import ArgumentError
 
 DEPTH, WIDTH = 30, 128

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from isoinit._verifying.health.checks import check
 from isoinit._verifying.health.results import Health
+from isoinit._verifying.health.torch.checks import check
 from isoinit.errors import ArgumentError, IsoinitWarning
 
 if TYPE_CHECKING or ("pytorch_lightning" in sys.modules and "lightning" not in sys.modules):

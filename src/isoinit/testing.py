@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from isoinit._verifying.health.checks import check
 from isoinit._verifying.health.results import Health
+from isoinit._verifying.health.torch.checks import check
 
 
 def assert_healthy(model: nn.Module, batch: Any, *, strict: bool = False, **options: Any) -> Health:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from isoinit._verifying.health import array_weights, arrays, layers, units, weights
-from isoinit._verifying.health.ahead import _step
+from isoinit._verifying.health.arrays import layers as arrays
+from isoinit._verifying.health.arrays import weights as array_weights
 from isoinit._verifying.health.records import LayerHealth
+from isoinit._verifying.health.torch import layers, units, weights
+from isoinit._verifying.health.torch.ahead import _step
 from isoinit.initializers.scale import fans
 
 DRAW = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from isoinit._drawing.streams import Stream
 from isoinit._reading.roles import Role
-from isoinit._verifying.health.array_weights import agreeing, step_of
+from isoinit._verifying.health.arrays.weights import agreeing, step_of
 from isoinit._verifying.health.doubts import Ahead, lasting, with_equal_units
 from isoinit._verifying.health.records import Measurement, WeightHealth
 from isoinit._verifying.targets import own_loss

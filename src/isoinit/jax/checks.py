@@ -16,7 +16,7 @@ from isoinit._reading.jax import Traced
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import Finding, errors_first, listed
 from isoinit._system.alone import alone
-from isoinit._verifying.health.array_weights import equal_groups, measure_weights
+from isoinit._verifying.health.arrays.weights import equal_groups, measure_weights
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.judge import judge
 from isoinit._verifying.health.planned import Planned, tell_expected, worked_out

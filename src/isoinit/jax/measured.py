@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from isoinit._reading.jax import Traced
-from isoinit._verifying.health.arrays import (
+from isoinit._verifying.health.arrays.layers import (
     in_reals,
     measure_gradient,
     measure_output,

@@ -9,7 +9,7 @@ from torch import nn
 import isoinit
 from isoinit._reading.roles import read_roles
 from isoinit._reading.torch import structure, trace
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.records import LayerHealth
 from isoinit._verifying.health.series import find_series, on_the_way, slope
 
 

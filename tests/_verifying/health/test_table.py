@@ -8,7 +8,7 @@ from torch import nn
 
 import isoinit
 from isoinit._showing.findings import Finding
-from isoinit._verifying.health.layers import LayerHealth
+from isoinit._verifying.health.records import LayerHealth
 from isoinit._verifying.health.table import ROWS, table
 from zoo.vision import ConvNeXt, DenseNet, MobileNetV2, ResNet50, UNet
 

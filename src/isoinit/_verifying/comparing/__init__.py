@@ -1,10 +1,9 @@
 """One model under many initializations, side by side: the signal, and a short training.
 
 Free of any framework: `methods` (names) and `turns` (one method's, and all of them) → `results`
-(what came of a method) → `pages`, `side_by_side` (all methods: tables, a page and JSON). torch's own:
-`starts` (how a model starts) and `training` (steps, watched) → `trials` (one method) → `comparisons`
-(the verb). The verb of JAX is `isoinit.jax.compare`. Import the names below from here, and all of
-torch's from the files themselves: this package loads no framework.
+(what came of a method) → `pages`, `side_by_side` (all methods: tables, a page and JSON). `torch/`
+builds, trains and checks models of torch, and `isoinit.jax.compare` those of JAX. Import the names
+below from here: this package loads no framework.
 """
 
 from isoinit._verifying.comparing.methods import METHODS

@@ -15,7 +15,7 @@ from isoinit._showing.findings import Finding, Verdict
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.progress import steps_shown
 from isoinit._showing.terminal import Printed, Tabled, counted
-from isoinit._verifying.comparing.training import Data, Task
+from isoinit._verifying.comparing.torch.training import Data, Task
 from isoinit._verifying.coordinates.judge import judge
 from isoinit._verifying.coordinates.moves import Kind, Layer, gathered, kinds_of
 from isoinit._verifying.coordinates.pages import coordinates_page

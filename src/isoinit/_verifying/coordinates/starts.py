@@ -16,7 +16,7 @@ from isoinit._planning.transfer.transfers import Transfer
 from isoinit._planning.transfer.verb import built, transfer
 from isoinit._planning.verbs import plan
 from isoinit._system.signals import call_user
-from isoinit._verifying.comparing.training import Stepped
+from isoinit._verifying.comparing.torch.training import Stepped
 from isoinit.errors import ArgumentError
 
 Parametrization = str | Callable[[nn.Module, int, int], Any]

@@ -12,7 +12,7 @@ from torch import nn
 
 from isoinit._reading.torch.names import unwrap
 from isoinit._reading.torch.rng import seed_generators
-from isoinit._verifying.comparing.training import Stepped, Task, Training
+from isoinit._verifying.comparing.torch.training import Stepped, Task, Training
 from isoinit._verifying.comparing.turns import Steps
 from isoinit._verifying.coordinates.outputs import Output, read_outputs
 

@@ -12,10 +12,10 @@ from isoinit._reading.roles import Role
 from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._showing.page import Histogram
-from isoinit._verifying.health.layers import moments
 from isoinit._verifying.health.records import WeightHealth
 from isoinit._verifying.health.steps import BINS, COUNTED, PROBES, relative_step
-from isoinit._verifying.health.units import all_identical, maps, share_of_twins
+from isoinit._verifying.health.torch.layers import moments
+from isoinit._verifying.health.torch.units import all_identical, maps, share_of_twins
 from isoinit._verifying.sharded import whole
 from isoinit.initializers.scale.fans import Layout
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit._verifying.health.units import agreeing
+from isoinit._verifying.health.torch.units import agreeing
 from isoinit.initializers.scale import fans
 
 
@@ -275,7 +275,7 @@ def test_agreeing_is_by_weights_and_gradients():
 
 
 def test_fewer_steps_where_nothing_is_zero(monkeypatch):
-    from isoinit._verifying.health import ahead
+    from isoinit._verifying.health.torch import ahead
 
     def forbidden(*_):
         raise AssertionError("a model without zeros needs no step")

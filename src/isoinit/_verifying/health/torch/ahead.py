@@ -13,10 +13,10 @@ from torch import nn
 from isoinit._reading.roles import Role
 from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._verifying.health.doubts import Ahead, lasting, with_equal_units
-from isoinit._verifying.health.measure import measure
 from isoinit._verifying.health.records import Measurement, WeightHealth
 from isoinit._verifying.health.steps import EPSILON, ROUNDING, STEP
-from isoinit._verifying.health.units import agreeing
+from isoinit._verifying.health.torch.measure import measure
+from isoinit._verifying.health.torch.units import agreeing
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 

@@ -12,9 +12,9 @@ from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.rng import generators_kept
 from isoinit._verifying.comparing.methods import METHODS, resolve_methods
 from isoinit._verifying.comparing.side_by_side import Comparison
-from isoinit._verifying.comparing.starts import Start
-from isoinit._verifying.comparing.training import Data, Task
-from isoinit._verifying.comparing.trials import Given, Trial
+from isoinit._verifying.comparing.torch.starts import Start
+from isoinit._verifying.comparing.torch.training import Data, Task
+from isoinit._verifying.comparing.torch.trials import Given, Trial
 from isoinit._verifying.comparing.turns import Asked, in_turns, refuse
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 

@@ -1,4 +1,4 @@
-"""What parameters look like, as NumPy arrays: what `weights` and `units` do for torch."""
+"""What parameters look like, as NumPy arrays: `torch/weights` and `torch/units` in NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from isoinit._reading.graph import Array
 from isoinit._reading.roles import Role
 from isoinit._reading.values import look
 from isoinit._showing.page import Histogram
-from isoinit._verifying.health.arrays import in_reals, moments
+from isoinit._verifying.health.arrays.layers import in_reals, moments
 from isoinit._verifying.health.records import WeightHealth
 from isoinit._verifying.health.steps import (
     BINS,

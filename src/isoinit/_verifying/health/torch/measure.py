@@ -13,10 +13,10 @@ from isoinit._reading.graph import Op
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.behind import Ranges, activation_behind, dead_and_saturated
-from isoinit._verifying.health.layers import Probe, is_zero, ranges
-from isoinit._verifying.health.nonfinite import find_trouble
-from isoinit._verifying.health.passes import run_passes
 from isoinit._verifying.health.records import SIGNALS, LayerHealth, Measurement
+from isoinit._verifying.health.torch.layers import Probe, is_zero, ranges
+from isoinit._verifying.health.torch.nonfinite import find_trouble
+from isoinit._verifying.health.torch.passes import run_passes
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 

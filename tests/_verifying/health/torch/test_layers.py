@@ -11,7 +11,7 @@ from scipy.special import erf
 from torch import nn
 
 import isoinit
-from isoinit._verifying.health.layers import (
+from isoinit._verifying.health.torch.layers import (
     Ranges,
     _same_columns,
     _some_rows,

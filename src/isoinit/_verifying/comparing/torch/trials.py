@@ -13,10 +13,10 @@ from torch import nn
 from isoinit._planning.asked import Only
 from isoinit._reading.torch.names import unwrap
 from isoinit._verifying.comparing import turns
-from isoinit._verifying.comparing.starts import Start, built, start
-from isoinit._verifying.comparing.training import Task, Training, objective, plain_optimizer
+from isoinit._verifying.comparing.torch.starts import Start, built, start
+from isoinit._verifying.comparing.torch.training import Task, Training, objective, plain_optimizer
 from isoinit._verifying.comparing.turns import Advance, Steps
-from isoinit._verifying.health.checks import check
+from isoinit._verifying.health.torch.checks import check
 from isoinit.errors import TraceError, UnknownParameterError
 
 

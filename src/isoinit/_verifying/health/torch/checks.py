@@ -16,17 +16,17 @@ from isoinit._reading.torch import as_arguments, require_parameters, structure
 from isoinit._reading.torch.charts import weights_made
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.alone import alone
-from isoinit._verifying.health.ahead import look_ahead
 from isoinit._verifying.health.facts import Facts
-from isoinit._verifying.health.influence import has_influence
-from isoinit._verifying.health.jacobian import singular_values
 from isoinit._verifying.health.judge import judge
-from isoinit._verifying.health.measure import measure
 from isoinit._verifying.health.planned import Planned, given, tell_expected, worked_out
 from isoinit._verifying.health.results import Health, refuse_optimizer
-from isoinit._verifying.health.same import equal_groups
 from isoinit._verifying.health.table import kinds_of
-from isoinit._verifying.health.weights import measure_weights
+from isoinit._verifying.health.torch.ahead import look_ahead
+from isoinit._verifying.health.torch.influence import has_influence
+from isoinit._verifying.health.torch.jacobian import singular_values
+from isoinit._verifying.health.torch.measure import measure
+from isoinit._verifying.health.torch.same import equal_groups
+from isoinit._verifying.health.torch.weights import measure_weights
 from isoinit._verifying.health.words import TORCH
 from isoinit._verifying.losses import GivenLoss, inputs_and_loss
 from isoinit._verifying.sharded import local, whole

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit._verifying.health.weights import (
+from isoinit._verifying.health.torch.weights import (
     all_identical,
     effective_rank,
     histogram,

@@ -14,7 +14,7 @@ from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._system.signals import call_user
 from isoinit._verifying.comparing.turns import Steps
-from isoinit._verifying.health.passes import chosen_loss, unit_noise
+from isoinit._verifying.health.torch.passes import chosen_loss, unit_noise
 from isoinit._verifying.losses import GivenLoss, Loss, inputs_and_loss
 from isoinit.errors import ArgumentError
 

@@ -1,4 +1,4 @@
-"""What one layer's output and its gradient look like, as NumPy arrays; `layers` is torch's."""
+"""What one layer's output and its gradient look like, as NumPy arrays: `torch/layers` in NumPy."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.run import OURS
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._verifying.health.blame import Bad, first_trouble
-from isoinit._verifying.health.passes import run_passes
 from isoinit._verifying.health.records import Trouble
+from isoinit._verifying.health.torch.passes import run_passes
 from isoinit._verifying.losses import Loss
 
 

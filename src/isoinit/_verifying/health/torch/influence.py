@@ -12,7 +12,7 @@ from isoinit._reading.torch import as_arguments, recording
 from isoinit._reading.torch.rng import generators_kept, seed_generators
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.signals import call_user
-from isoinit._verifying.health.ahead import restored
+from isoinit._verifying.health.torch.ahead import restored
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.targets import own_loss
 
