@@ -5,5 +5,6 @@ known by its values), `pointwise` (functions between weights), `subgraphs` (smal
 `plain_stacks` (deep stacks), `chain_points` (which weights keep them alive), `few_inputs`,
 `modulations` and `estimates` (first layers of few numbers, scales of other signals, outputs that are
 numbers), `roles`, and `reading` (all of it as text). `torch/` makes the graph from a PyTorch model:
-the only part that imports torch. Planning, writing and verifying import these modules by name.
+the only part that imports torch. `jax/` makes it from a jaxpr. `moments` and `constants` are what
+both say of arrays. Planning, writing and verifying import these modules by name.
 """

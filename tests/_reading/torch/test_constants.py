@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from isoinit._reading.constants import MOST
 from isoinit._reading.graph import ReplayError
-from isoinit._reading.torch.constants import MOST, Constant
+from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.record import Recorder
 
 MADE = {

@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isoinit._reading.constants import MOST, SAMPLED, WAVES, places
 from isoinit._reading.graph import SUMS, Array, Detail, ReplayError, first_line
 from isoinit._reading.jax.folding import folded
 from isoinit._reading.jax.held import Known
 from isoinit._reading.values import rows_alike, shortest
 
-MOST = 1 << 20  # elements of a constant that are looked at
-SAMPLED = 4096  # values of a constant that the propagation draws from
-GOLDEN = (5**0.5 - 1) / 2
 HIDES = -20.0  # a score below leaves a weight of 2e-9
-WAVES = frozenset({"cos", "sin"})
 ORDERS = frozenset({"lt", "le", "gt", "ge"})
 DRAWS = frozenset("random_bits threefry2x32 rng_bit_generator rng_uniform random_gamma".split())
 
@@ -167,8 +164,7 @@ def sampled(known: Known) -> Array:
     if not flat.size or flat.dtype.kind == "c":
         raise ReplayError("a constant tensor without real values")
     if flat.size >= 2 * SAMPLED:
-        parts = np.arange(SAMPLED, dtype=np.float64)
-        flat = flat[((parts + parts * GOLDEN % 1) * (flat.size / SAMPLED)).astype(np.int64)]
+        flat = flat[places(flat.size)]
     found: Array = flat.astype(np.float64) if known.floats else flat
     return found
 

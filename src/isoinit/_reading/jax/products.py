@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from isoinit._reading.constants import MOST
 from isoinit._reading.graph import Detail, ReplayError
 from isoinit._reading.jax import constants
 from isoinit._reading.jax.held import WEIGHTS, Held, Joined, Known, Parameter, Signal
@@ -206,7 +207,7 @@ def _refused() -> Played:
 def _averages(side: Side) -> bool:
     """Return whether a constant matrix takes means: its numbers are positive and sum to one."""
     assert isinstance(side.held, Known)
-    if math.prod(side.held.shape) > constants.MOST or not side.held.floats:
+    if math.prod(side.held.shape) > MOST or not side.held.floats:
         return False
     try:
         found = constants.values(side.held).astype(np.float64)

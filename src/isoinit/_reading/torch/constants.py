@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
+from isoinit._reading.constants import MOST, SAMPLED, WAVES, places
 from isoinit._reading.graph import BESIDE, Array, ReplayError, first_line
 from isoinit._reading.torch.calls import INDEXED, draws
 from isoinit._reading.torch.chance import DRAWN, drawer, seeded
@@ -27,13 +28,9 @@ from isoinit._reading.values import rows_alike
 
 # Comparing two rows of places with each other makes a mask that looks back only.
 ORDERS = frozenset("tril triu le lt ge gt".split())
-WAVES = frozenset({"cos", "sin"})
 # Where the number stands that a new tensor is filled with; what is empty will be written yet.
 FILLED = {"full": 1, "full_like": 1, "new_full": 2}
 BLANK = {"zeros": 0.0, "ones": 1.0, "empty": 0.0}
-MOST = 1 << 20  # elements of a constant that are looked at
-SAMPLED = 4096  # values of a constant that the propagation draws from
-GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ class Constant:
             if not values.numel() or values.is_complex():
                 raise ReplayError("a constant tensor without real values")
             whole = self.draw or values.numel() < 2 * SAMPLED
-            few = values if whole else values[_places(values.numel())]
+            few = values if whole else values[torch.from_numpy(places(values.numel()))]
             found: Array = few.double().numpy() if few.is_floating_point() else few.numpy()
             return found
 
@@ -155,16 +152,6 @@ class Constant:
         if self.drawn is not None:
             return self.drawn
         return self.values if self.number is None else self.number
-
-
-def _places(count: int) -> torch.Tensor:
-    """Return one place in each of `SAMPLED` equal parts of a flat tensor of `count` elements.
-
-    Where in its part each place lies follows the golden ratio, so that the places keep step with no
-    axis of the tensor: every eighth element of rows of 64 would see eight columns alone.
-    """
-    parts = torch.arange(SAMPLED, dtype=torch.float64)
-    return ((parts + parts * GOLDEN % 1) * (count / SAMPLED)).long()
 
 
 def _typed(number: float, dtype: torch.dtype) -> torch.Tensor:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from isoinit._reading.few_inputs import FEW, MANY
 from isoinit._reading.graph import Given
+from isoinit._reading.moments import moments
 from isoinit._reading.torch.numbers import in_reals
-
-# Of eight standard normal numbers each, a thousand units differ by less than this in mean square; of
-# fewer numbers by more.
-EVEN, ENOUGH = 100.0, 8
-SPARSE = 0.5  # of the elements are zero: counts and one-hot vectors, which have no size to even out
-ERRORS = 3.0  # standard errors of a mean that chance may make: passed once in 400 times
-ROWS = 64  # of which the moments of many units are told one by one: of 64 a mean is off by 1/8
 
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
@@ -40,25 +33,7 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
         units = 1 if tensor.dim() >= 4 else tensor.dim() - 1
     with torch.no_grad():
         values = in_reals(tensor.detach(), units).double()
-        mean, second = values.mean().item(), values.square().mean().item()
-        if not np.isfinite(second):
-            return None
-        between = tuple(axis for axis in range(1, values.dim()) if axis != units)
-        places = int(np.prod([values.shape[axis] for axis in between]))
-        nearby = values.mean(between).square().mean().item() if between else second
-        examples = values.shape[0] if units else 1
-        across = values.mean(0).square().mean().item()
-        by_unit = values.movedim(units, 0).reshape(values.shape[units], -1)
-        uneven = _uneven(by_unit)
-        squares = by_unit.square().mean(1)
-        even = (
-            (squares.sum() ** 2 / squares.square().sum()).item() / len(squares) if second else 1.0
-        )
-        sparse = bool((values == 0).double().mean() > SPARSE)
-        seen = 1.0 if sparse else even
-        alone = () if sparse and len(by_unit) > FEW else _units(by_unit, uneven)
-    pairs = _pairs(nearby, second, places), _pairs(across, second, examples)
-    return Given(mean, second, *pairs, uneven=uneven, seen=seen, units=alone)
+        return moments(values, units, torch.moveaxis, partial(torch.std, correction=0))
 
 
 def _of_sparse(tensor: torch.Tensor) -> Given | None:
@@ -68,32 +43,3 @@ def _of_sparse(tensor: torch.Tensor) -> Given | None:
         values, places = tensor.values().double(), tensor.numel()
         mean, second = values.sum().item() / places, values.square().sum().item() / places
     return Given(mean, second, mean**2, mean**2) if np.isfinite(second) else None
-
-
-def _units(by_unit: torch.Tensor, uneven: bool) -> tuple[tuple[float, float], ...]:
-    """The mean and deviation of each unit, one a row; () of many units.
-
-    Of more than a few units of one size, small examples give them all those of all their numbers. A
-    mean is zero if chance may have made it: another example would give another one.
-    """
-    count, rows = by_unit.shape
-    if count > MANY:
-        return ()
-    one_by_one = count <= FEW or rows >= ROWS or uneven
-    of = by_unit if one_by_one else by_unit.reshape(1, -1).expand(count, -1)
-    found = ((row.mean().item(), row.std(correction=0).item()) for row in of)
-    chance = ERRORS / math.sqrt(of.shape[1])
-    return tuple((mean if abs(mean) > chance * std else 0.0, std) for mean, std in found)
-
-
-def _uneven(units: torch.Tensor) -> bool:
-    """Whether the units, one a row, are of very different sizes: more than chance makes them."""
-    even = EVEN ** max(ENOUGH / units.shape[1], 1.0)
-    squares = units.square().mean(1)
-    squares = squares[squares > 0]
-    return len(squares) > 1 and bool(squares.max() > even * squares.min())
-
-
-def _pairs(of_mean: float, second: float, count: int) -> float:
-    """The mean product of two different elements, from the mean square of the mean of all."""
-    return second if count < 2 else (count * of_mean - second) / (count - 1)

@@ -1,9 +1,14 @@
-"""The first step of training, and other numbers that torch's and NumPy's measuring share."""
+"""The first step of training, and what else torch's and NumPy's measuring share."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
+ROWS = 256  # of an output, to tell how many directions its examples take
+VALUES = 4096  # of an output, to tell how many are saturated
 STEP = 1e-3  # Adam's usual first step; of plain gradients, by the size of all weights
 EPSILON = 1e-8  # what Adam adds to the root of the second moment (Kingma & Ba 2015, algorithm 1)
 ROUNDING = 1e-4  # of a gradient: sums of some thousand products in another order differ by less
@@ -23,3 +28,9 @@ def relative_step(gradient: float | None, rms: float, lr: float, optimizer: str)
         return None
     step = gradient / (gradient + EPSILON) if optimizer == "adam" else gradient
     return lr * step / rms
+
+
+def places(total: int) -> npt.NDArray[np.int64]:
+    """Return about `ROWS` of more places, in order, spread over all of them."""
+    golden = (math.sqrt(5) - 1) / 2  # no period of the batch's axes falls in with its multiples
+    return np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))

@@ -11,12 +11,10 @@ import numpy.typing as npt
 from isoinit._reading.graph import Array
 from isoinit._verifying.health.behind import Ranges
 from isoinit._verifying.health.records import LayerHealth
+from isoinit._verifying.health.steps import ROWS, VALUES, places
 
 Any_ = npt.NDArray[Any]
 Groups = npt.NDArray[np.int64]
-
-ROWS = 256  # of an output, to tell how many directions its examples take
-VALUES = 4096  # of an output, to tell how many are saturated
 
 
 def in_reals(array: Any_, axis: int = -1) -> Array:
@@ -104,14 +102,12 @@ def some_rows(signal: Array, axis: int) -> Array:
     """Return at most `ROWS` places of an array, spread over it, as rows of units."""
     if signal.ndim < 2:
         return signal.reshape(1, -1)
-    places = np.moveaxis(signal, axis, -1)
-    sizes = places.shape[:-1]
+    units = np.moveaxis(signal, axis, -1)
+    sizes = units.shape[:-1]
     total = math.prod(sizes)
     if total <= ROWS:
-        return places.reshape(total, places.shape[-1])
-    golden = (math.sqrt(5) - 1) / 2  # no period of the batch's axes falls in with its multiples
-    chosen = np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))
-    rows: Array = places[np.unravel_index(chosen, sizes)]
+        return units.reshape(total, units.shape[-1])
+    rows: Array = units[np.unravel_index(places(total), sizes)]
     return rows
 
 

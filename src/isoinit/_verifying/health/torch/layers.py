@@ -12,9 +12,7 @@ from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
 from isoinit._verifying.health.behind import Ranges
 from isoinit._verifying.health.behind import dead_and_saturated as dead_and_saturated
 from isoinit._verifying.health.records import LayerHealth
-
-ROWS = 256  # of an output, to tell how many directions its examples take
-VALUES = 4096  # of an output, to tell how many are saturated
+from isoinit._verifying.health.steps import ROWS, VALUES, places
 
 
 @dataclass
@@ -100,16 +98,14 @@ def _some_rows(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     """At most `ROWS` places of a tensor, spread over it, as rows of units."""
     if tensor.dim() < 2:
         return tensor.reshape(1, -1).float()
-    places = tensor.movedim(axis, -1)
-    sizes = places.shape[:-1]
+    units = tensor.movedim(axis, -1)
+    sizes = units.shape[:-1]
     total = math.prod(sizes)
     if total <= ROWS:
-        return places.reshape(total, places.shape[-1]).float()
-    golden = (math.sqrt(5) - 1) / 2  # no period of the batch's axes falls in with its multiples
-    chosen = np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))
-    index = np.unravel_index(chosen, sizes)
+        return units.reshape(total, units.shape[-1]).float()
+    index = np.unravel_index(places(total), sizes)
     where = [torch.from_numpy(i).to(tensor.device) for i in index]
-    return places[tuple(where)].float()
+    return units[tuple(where)].float()
 
 
 def participation(rows: torch.Tensor) -> float:
