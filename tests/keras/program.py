@@ -15,6 +15,7 @@ from models import MODELS, Einsums, floats
 
 import isoinit
 import isoinit.keras
+from isoinit.keras.declared import declared
 
 BACKEND = keras.config.backend()
 if BACKEND == "jax":  # compiling Keras's own initializers takes longer than all that is tested
@@ -102,12 +103,6 @@ def small(**options):
     )
 
 
-def recurrent(**options):
-    return keras.Sequential(
-        [keras.Input((3, 40)), layers.LSTM(4, name="lstm", **options)], name="recurrent"
-    )
-
-
 def training():
     """Compile, train a step, initialize anew: what of the training stays."""
     model, x, y = small(), floats(8, 6), floats(8, 2)
@@ -146,12 +141,63 @@ def unusual():
     layer = layers.Dense(3, name="alone")
     told["layer"] = list(isoinit.keras.plan(layer, floats(8, 6)).entries)
     given = {"role:bias": isoinit.Constant(0.5), "small/two/kernel": isoinit.Normal(std=0.1)}
-    plan = isoinit.keras.plan(small(), overrides=given, method="he")
+    ones = small(bias_initializer="ones")
+    plan = isoinit.keras.plan(ones, overrides=given, method="he")
+    told["overridden"] = plan.warnings
     told["overrides"] = {entry.name: str(entry.initializer) for entry in plan}
     told["printed"] = str(plan)
-    shut = isoinit.keras.plan(recurrent(unit_forget_bias=False))
-    told["forget"] = str(shut["recurrent/lstm/lstm_cell/bias"].initializer)
+    told["by method"] = isoinit.keras.plan(ones, method="he").warnings
     return told
+
+
+class Subclassed(layers.Dense):
+    """Takes the options of its base as they come, and one that Keras knows nothing of."""
+
+    def __init__(self, units, scale_initializer="mine", **options):
+        super().__init__(units, **options)
+        self.scale_initializer = scale_initializer
+
+    def build(self, shape):
+        super().build(shape)
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+
+def asked():
+    """What layers ask for by options that are not their defaults, and what a plan makes of it."""
+    noise, constant = keras.initializers.RandomUniform(), keras.initializers.Constant
+    last = {"kernel_initializer": "zeros", "bias_initializer": constant(-4.5)}
+    model = keras.Sequential(
+        [
+            keras.Input((3, 40)),
+            layers.LSTM(4, unit_forget_bias=False, kernel_initializer=noise, name="shut"),
+            layers.Dense(
+                4,
+                kernel_initializer=keras.initializers.GlorotUniform(seed=3),
+                bias_initializer=constant(0.1),
+                name="one",
+            ),
+            layers.LayerNormalization(name="norm"),
+            layers.Dense(2, **last, name="last"),
+        ],
+        name="asks",
+    )
+    plan = isoinit.keras.init(model)
+    plain = Subclassed(2, name="plain")
+    named = Subclassed(2, "yours", kernel_initializer=noise, name="named")
+    lstm = layers.LSTM(2, bias_initializer=constant(0.1), name="open")
+    slopes = layers.PReLU(alpha_initializer=constant(0.25), name="slopes")
+    found = {}
+    for layer, x in ((plain, floats(1, 3)), (named, floats(1, 3)), (slopes, floats(1, 3)),
+                     (lstm, floats(1, 2, 3))):  # fmt: skip
+        layer(x)
+        paths = {variable.path: variable for variable in layer.trainable_variables}
+        found |= {path: (one.said, one.number) for path, one in declared(layer, paths).items()}
+    return {
+        "kept": plan.kept,
+        "values": {v.path: array(v).tolist() for v in model.weights if v.path in plan.kept},
+        "warnings": plan.warnings,
+        "declared": found,
+    }
 
 
 class Two(keras.Model):
@@ -244,6 +290,7 @@ def whole(folder):
         "applied": applied(folder, other) if done else {},
         "training": training(),
         "unusual": unusual(),
+        "asked": asked(),
         "errors": errors(),
         "nothing written": nothing_written(),
         "loaded": [name for name in ("jax", "torch", "tensorflow") if name in sys.modules],

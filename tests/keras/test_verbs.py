@@ -71,6 +71,38 @@ def test_frozen_layers_other_types_overrides(both, backend):
     assert "small/two/kernel" in told["printed"]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_numbers_that_layers_ask_for_are_kept_and_the_rest_is_said(both, backend):
+    told = both[backend]["asked"]
+    assert told["kept"] == {
+        "asks/shut/lstm_cell/bias": "kept: its layer has unit_forget_bias=False",
+        "asks/one/bias": "kept: its constructor gives it 0.1 in every element",
+        "asks/last/kernel": "kept: its constructor gives it 0.0 in every element",
+        "asks/last/bias": "kept: its constructor gives it −4.5 in every element",
+    }
+    values = told["values"]
+    assert values["asks/shut/lstm_cell/bias"] == [0.0] * 16
+    assert values["asks/one/bias"] == pytest.approx([0.1] * 4)
+    assert values["asks/last/bias"] == [-4.5] * 2
+    said = [w for w in told["warnings"] if "layers ask for" in w]
+    assert len(said) == 1
+    assert "kernel_initializer=RandomUniform of 'asks/shut/lstm_cell/kernel'. To" in said[0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_options_at_their_class_defaults_ask_for_nothing(both, backend):
+    """Another seed is no other initializer, and a number for all but the forget gate is not one."""
+    assert both[backend]["asked"]["declared"] == {
+        "named/kernel": ["kernel_initializer=RandomUniform", None],
+        "named/scale": ["scale_initializer=yours", None],
+        "slopes/alpha": ["alpha_initializer=Constant(0.25)", 0.25],
+        "open/lstm_cell/bias": ["bias_initializer=Constant(0.1)", None],
+    }
+    told = both[backend]["unusual"]
+    assert told["overridden"] == []
+    assert "bias_initializer=Constant(1) of 'small/one/bias'. To" in told["by method"][0]
+
+
 def test_values_in_bfloat16_are_those_of_fill(both):
     """Under both backends, and as torch's own door draws them for that name and layout."""
     torch = pytest.importorskip("torch")

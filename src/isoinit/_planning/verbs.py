@@ -19,6 +19,7 @@ from isoinit._planning.rules import kept, left
 from isoinit._reading.graph import Graph
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
+from isoinit._reading.values import Values
 from isoinit._system.alone import alone
 from isoinit._system.packages import needs
 from isoinit._writing.seeds import resolve_seed
@@ -122,8 +123,12 @@ def planned(
     keep: str,
     only: Only | None = None,
     only_missing: Given | None = None,
+    before: Mapping[str, Values] | None = None,
 ) -> tuple[Plan, Decided, Any]:
-    """Return what `plan` does, with what was read and decided for it, and the example."""
+    """Return what `plan` does, with what was read and decided for it, and the example.
+
+    `before` is what else is known of the values that parameters are to have; the rest is as there.
+    """
     with needs("torch", "isoinit.plan"):
         from isoinit._planning.asked import drawn_over, nothing_planned
         from isoinit._planning.before import refuse_keep
@@ -138,11 +143,10 @@ def planned(
         parameters, aliases = require_parameters(model, "plan")
         emptied = empty_buffers(model)
         refuse_unready(parameters, now=False)
-        if recipe is not None:
-            refuse_recipe(recipe, method)
+        refuse_recipe(recipe, method)
         there = None if only_missing is None else stored(only_missing)
         graph, batch, notes = _graph(model, batch)
-        roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there)
+        roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there, before)
         if recipe is None:
             decided = by_rules(TorchRuns(model, batch), graph, method, roles_of)
             notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
@@ -172,6 +176,7 @@ def _reader(
     keep: str,
     only: Only | None,
     there: Stored | None,
+    told: Mapping[str, Values] | None,
 ) -> tuple[RolesOf, tuple[str, ...]]:
     """Return what reads the roles in a graph, with what makes parameters keep their values.
 
@@ -192,6 +197,7 @@ def _reader(
         asked = asked_for(only, model, roles, named[1])
         said = asked_unseen(asked, named[1])
     before, more = values_to_keep(model, *named, keep, there, asked)
+    before |= told or {}
 
     def read_before(graph: Graph) -> dict[str, Role]:
         computed = graph.charts.keys() | graph.parts.keys()  # which hold no weight as it is used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._reading.graph import Graph
 from isoinit._reading.jax import Traced, trace
 from isoinit._reading.roles import Role, read_roles
+from isoinit._reading.values import Values
 from isoinit._system.alone import alone
 from isoinit.initializers import Initializer
 from isoinit.jax.models import Model, model_of, traced
@@ -72,6 +74,7 @@ def planned(
     method: str = "auto",
     overrides: Mapping[str, Initializer] | None = None,
     read: Traced | None = None,
+    before: Mapping[str, Values] | None = None,
 ) -> tuple[Plan, Decided, Traced]:
     """Return what `plan` does, with what was decided and read for it.
 
@@ -80,10 +83,17 @@ def planned(
         method: as for `plan`.
         overrides: as for `plan`.
         read: what was read of it before, if it was.
+        before: what is known of the values that parameters are to have.
     """
     read = read_of(model) if read is None else read
     graph = read.graph
-    decided = by_rules(JaxRuns(model, read), graph, method, read_roles_of)
+    known = before or {}
+
+    def roles_of(graph: Graph) -> dict[str, Role]:
+        roles = read_roles_of(graph)
+        return {n: replace(r, before=known.get(read.parent(n))) for n, r in roles.items()}
+
+    decided = by_rules(JaxRuns(model, read), graph, method, roles_of)
     notes = (*read.notes, *hardly_meant(graph), *unusual(graph, decided.roles))
     dtypes = {name: leaf.dtype.name for name, leaf in model.names.items()}
     drawn = [name for name in model.names if name not in model.kept]

@@ -9,17 +9,20 @@ from typing import Any
 import keras
 
 from isoinit._planning.plan import Plan
+from isoinit._system.alone import alone
 from isoinit.errors import ArgumentError, TraceError
+from isoinit.keras.declared import declared, known, unfollowed
 from isoinit.keras.variables import Variables, example_for, refused, trainable
 
 
-def read(model: Any, x: Any, **options: Any) -> Plan:
+def read(model: Any, x: Any, method: str, **options: Any) -> Plan:
     """Return the plan of a model.
 
     Args:
         model: the model; one that is not built is built on the example.
         x: an example input; None to make one.
-        options: those of `isoinit.plan` that the reader of each backend has.
+        method: as for `isoinit.plan`.
+        options: others of `isoinit.plan` that the reader of each backend has.
 
     Raises:
         ArgumentError: if the backend has no reader, or the model or the example does not fit.
@@ -33,11 +36,16 @@ def read(model: Any, x: Any, **options: Any) -> Plan:
             "Keras is imported; a plan that was saved there can be applied under any backend"
         )
     example = example_for(model, x)
+    variables = trainable(model)
+    said = declared(model, variables)
+    options |= {"method": method, "before": known(said, method)}
     try:
-        return READERS[backend](model, trainable(model), example, options)
+        plan = READERS[backend](model, variables, example, options)
     except TraceError as error:
         cause = error.__cause__
         raise (error if cause is None else refused(cause)) from cause
+    plan.notes += unfollowed(plan, said)
+    return plan
 
 
 def called(model: Any, values: Iterable[tuple[Any, Any]], x: Any) -> Any:
@@ -53,20 +61,22 @@ def called(model: Any, values: Iterable[tuple[Any, Any]], x: Any) -> Any:
 
 
 def _by_torch(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
-    from isoinit._planning.verbs import plan
+    from isoinit._planning.verbs import planned
     from isoinit.keras.module import Stateless
 
     def forward(values: Iterable[tuple[Any, Any]], leaves: list[Any]) -> Any:
         return called(model, values, keras.tree.pack_sequence_as(x, leaves))
 
     module = Stateless(forward, variables, model.non_trainable_variables)
-    return plan(module, tuple(keras.tree.flatten(x)), keep="frozen", **options)
+    leaves = tuple(keras.tree.flatten(x))
+    return planned(module, leaves, keep="frozen", recipe=None, **options)[0]
 
 
 def _by_jax(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]) -> Plan:
     import jax
 
-    from isoinit.jax import plan
+    from isoinit.jax.models import model_of
+    from isoinit.jax.verbs import planned
 
     def apply(values: Mapping[str, Any], *leaves: Any) -> Any:
         pairs = [(variable, values[path]) for path, variable in variables.items()]
@@ -76,8 +86,8 @@ def _by_jax(model: Any, variables: Variables, x: Any, options: Mapping[str, Any]
         (path, jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype))
         for path, variable in variables.items()
     )
-    chosen: Plan = plan(apply, parameters, *keras.tree.flatten(x), **options)
-    return chosen
+    with alone():
+        return planned(model_of(apply, parameters, *keras.tree.flatten(x)), **options)[0]
 
 
 READERS: dict[str, Callable[[Any, Variables, Any, Mapping[str, Any]], Plan]] = {

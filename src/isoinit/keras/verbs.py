@@ -28,11 +28,15 @@ def plan(
     The model runs once on abstract values, in training mode. No value is changed, and no moving
     statistic is updated. A model that is not built yet is built first, by one call on `x`.
 
+    What a layer asks for by an option that is not its class's default is kept if it is one number:
+    `bias_initializer=keras.initializers.Constant(-4.6)`, `unit_forget_bias=False`. `Plan.kept` lists
+    these variables. Other initializers of layers are not followed, and `Plan.warnings` names theirs.
+
     Args:
         model: a model or a layer of Keras, under the JAX or the PyTorch backend.
         x: an example input, as for `model(x)`: an array, or a list or dict of arrays. Without one, an
             example is made from the inputs that a functional or sequential model declares.
-        method: as for `isoinit.plan`.
+        method: as for `isoinit.plan`. One that is asked for decides over what layers ask for.
         overrides: other initializers by path, glob or role, as for `isoinit.Plan.override`.
 
     Returns:

@@ -19,12 +19,14 @@ from isoinit.errors import ArgumentError
 RECIPES = ("own", *PAPERS)
 
 
-def refuse_recipe(recipe: str, method: str) -> None:
-    """Refuse what cannot be followed, before any work.
+def refuse_recipe(recipe: str | None, method: str) -> None:
+    """Refuse a recipe that cannot be followed, before any work; None is no recipe.
 
     Raises:
         ArgumentError: for an unknown recipe, or one beside a method.
     """
+    if recipe is None:
+        return
     if recipe not in RECIPES:
         raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}")
     if method != "auto":
