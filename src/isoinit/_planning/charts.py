@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 
@@ -236,7 +235,12 @@ def stored(graph: Graph, name: str, layout: Layout) -> Layout:
 def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Return entries in which what follows from another entry's initializer follows from it again."""
     found = dict(entries)
-    for name in [e.name for e in entries.values() if e.copies or _may_follow(type(e.initializer))]:
+    kinds: dict[type, bool] = {}  # asked for every entry: those that differ are few
+    for entry in entries.values():
+        kind = type(entry.initializer)
+        if kind not in kinds:
+            kinds[kind] = issubclass(kind, FOLLOWING)
+    for name in [e.name for e in entries.values() if e.copies or kinds[type(e.initializer)]]:
         found[name] = entry = followed(name, found)
         made = entry.initializer
         of = found.get(made.of) if isinstance(made, Norms) else None
@@ -246,12 +250,6 @@ def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
                 directed = Directions(base, made.axis)
                 found[of.name] = replace(of, initializer=directed)
     return found
-
-
-@cache
-def _may_follow(kind: type) -> bool:
-    """Return whether initializers of a kind follow from another entry; asked for every entry."""
-    return issubclass(kind, FOLLOWING)
 
 
 def followed(name: str, entries: Mapping[str, Entry]) -> Entry:
