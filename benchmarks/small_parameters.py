@@ -8,9 +8,9 @@ from torch import nn
 
 import isoinit
 from benchmarks.timing import Row, compare, emit
-from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
-from isoinit._writing.fill import Fill, fill_tensors, law_for
+from isoinit._writing.fill import fill_tensors, law_for
+from isoinit._writing.placements import held
 
 
 def model() -> nn.Module:
@@ -32,18 +32,18 @@ def plan_for(layers: nn.Module) -> Plan:
 def rows() -> list[Row]:
     layers = model()
     plan, parameters = plan_for(layers), dict(layers.named_parameters())
-    fills = []
-    for name, tensor in parameters.items():
-        initializer, layout = plan[name].initializer, plan[name].layout
-        law = law_for(tensor, initializer, layout)
-        fills.append(Fill(name, tensor, initializer, layout, Stream(0, name), law))
+    parts = {name: held(name, tensor) for name, tensor in parameters.items()}
+    laws = {
+        name: law_for(tensor, plan[name].initializer, plan[name].layout)
+        for name, tensor in parameters.items()
+    }
 
     def loop() -> None:
         for parameter in parameters.values():
             torch.nn.init.normal_(parameter, std=0.02)
 
     def fill() -> None:
-        fill_tensors(fills, lambda _names: None)
+        fill_tensors(laws, plan.entries, parts, 0, lambda _names: None)
 
     peer = "loop of torch.nn.init.normal_"
     return [

@@ -228,6 +228,6 @@ def test_alone(monkeypatch):
 
 
 def test_outside_of_a_run():
-    assert agree(lambda: ({"seed": "0"}, "offered", "found"), ()) == ("offered", "found")
+    assert agree(lambda: (lambda: {"seed": "0"}, "offered", "found"), ()) == ("offered", "found")
     with pytest.raises(ValueError, match="mine"):
-        agree(lambda: ({}, None, int("mine")), ())
+        agree(lambda: (dict, None, int("mine")), ())

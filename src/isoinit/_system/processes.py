@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from isoinit.errors import ArgumentError, RankError
 
-Facts = Mapping[str, str]
+Facts = Callable[[], Mapping[str, str]]
 T = TypeVar("T")
 U = TypeVar("U")
 Said = tuple[tuple[str, str], ...]  # facts, as what can be hashed
@@ -27,9 +27,9 @@ def agree(find: Callable[[], tuple[Facts, U, T]], groups: Iterable[Any]) -> tupl
     """Find some facts on every rank, and go on only if they are the same on all.
 
     Args:
-        find: what finds this rank's facts, each by its name; what this rank offers, where one
-            rank's choice is to hold for all; and something else. What it raises is raised here, and
-            told to the other ranks.
+        find: what finds a function of this rank's facts, each by its name, called only where there
+            are other ranks; what this rank offers, where one rank's choice is to hold for all; and
+            something else. What it raises is raised here, and told to the other ranks.
         groups: process groups to compare in, one after another: those of a mesh's dimensions
             together reach all ranks of it. The ranks of a group must call this alike.
 
@@ -40,8 +40,12 @@ def agree(find: Callable[[], tuple[Facts, U, T]], groups: Iterable[Any]) -> tupl
         RankError: naming the ranks whose facts differ, the rank that failed and its error, or that a
             rank is gone.
     """
+    groups = [group for group in groups if _is_shared(group)]
     try:
-        found, offer, rest = find()
+        facts_of, offer, rest = find()
+        if not groups:
+            return offer, rest
+        found = facts_of()
     except Exception as error:
         with suppress(RankError):  # this rank's own error says more than that another is gone
             _gathered((("", f"{type(error).__name__}: {error}"),), None, groups)
@@ -62,7 +66,7 @@ def gathered(mine: T, group: Any = None) -> list[T]:
     Raises:
         RankError: if a rank is gone.
     """
-    if not _initialized() or dist.get_world_size(group) == 1:
+    if not _is_shared(group):
         return [mine]
     everyone: list[Any] = [None] * dist.get_world_size(group)
     try:
@@ -131,6 +135,11 @@ def joined() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _is_shared(group: Any) -> bool:
+    """Return whether a group has other ranks than this one."""
+    return _initialized() and dist.get_world_size(group) > 1
 
 
 def _initialized() -> bool:

@@ -13,13 +13,16 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
+from isoinit._drawing.streams.philox import Law
+from isoinit._reading.torch.memory import lie_apart
+from isoinit._reading.torch.names import Modules, named_modules
 from isoinit._system.alone import alone
-from isoinit._system.processes import agree
+from isoinit._system.processes import Facts, agree
 from isoinit._system.signals import check_signals
-from isoinit._writing.assigning import Followed, follow, needs_model, refresh
+from isoinit._writing.assigning import Followed, follow, following, refresh
 from isoinit._writing.counted import count_anew
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import Fill, fill_tensors, law_for
+from isoinit._writing.fill import fill_tensors, law_for
 from isoinit._writing.meta import (
     Buffers,
     Emptied,
@@ -29,9 +32,10 @@ from isoinit._writing.meta import (
     restore_buffers,
 )
 from isoinit._writing.own_init import forget_loaded
-from isoinit._writing.placements import Held, groups_of, held, held_parameters, write_part
+from isoinit._writing.placements import Held, groups_of, held, held_in, write_part
 from isoinit._writing.postponed import as_constructed, forget, run_postponed
 from isoinit._writing.refusals import (
+    is_as_planned,
     left_on_meta,
     refuse_mismatch,
     refuse_unfillable,
@@ -43,7 +47,7 @@ from isoinit._writing.stored import Given, parameters_in, stored
 from isoinit.errors import ArgumentError, Interrupted, IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
-Parts = Mapping[str, tuple[Entry, Held]]
+Laws = Mapping[str, Law | None]
 Filled = Callable[[Sequence[str]], None]
 
 
@@ -53,6 +57,7 @@ class _Prepared:
 
     Attributes:
         chosen: the entries of the parameters that are to be filled, by their names in the model.
+        laws: those of the parameters that need no model to be filled: see `fill.law_for`.
         kept: what parameters on the meta device keep, as their own initialization gives it.
         buffers: the values of buffers without.
         seed: what `followed` was worked out under.
@@ -60,16 +65,17 @@ class _Prepared:
     """
 
     chosen: dict[str, Entry]
+    laws: Laws
     kept: dict[str, nn.Parameter]
     buffers: dict[str, torch.Tensor]
     seed: int
     followed: Followed
 
-    def under(self, seed: int, model: nn.Module) -> _Prepared:
+    def under(self, seed: int, modules: Modules) -> _Prepared:
         """Return the same under another seed: one that has been worked out on another rank."""
         if seed == self.seed:
             return self
-        followed = follow(model, self.chosen, seed, self.buffers)
+        followed = follow(modules, self.chosen, seed, self.buffers)
         return replace(self, seed=seed, followed=followed)
 
     @property
@@ -113,67 +119,67 @@ def apply(
             "JAX model are filled by plan.fill(params), which returns a new tree"
         )
     with alone():
-        held, tied = held_parameters(model)
+        modules = named_modules(model)
+        held, tied = held_in(modules)
 
-        def prepare() -> tuple[dict[str, str], int, _Prepared]:
+        def prepare() -> tuple[Facts, int, _Prepared]:
             said, offered = offered_seed(seed)
             wanted = _wanted(plan, held, tied, only_missing, asked)
-            chosen = _chosen(plan, held, wanted, offered)
-            ready = _prepared(plan, model, chosen, held, buffers, offered)
-            left = ", ".join(name for name in held if name not in chosen)
-            streams = str(philox.DEFINITION)
-            facts = {"plan": plan.digest, "seed": said, "streams": streams, "kept": left}
+            chosen, laws = _chosen(plan, held, wanted)
+            ready = _prepared(plan, modules, chosen, laws, held, buffers, offered)
+
+            def facts() -> dict[str, str]:
+                left = ", ".join(name for name in held if name not in chosen)
+                streams = str(philox.DEFINITION)
+                return {"plan": plan.digest, "seed": said, "streams": streams, "kept": left}
+
             return facts, offered, ready
 
-        used, prepared = agree(prepare, groups_of(model, held.values()))
+        used, prepared = agree(prepare, groups_of(modules, held.values()))
         # The first rank has worked out the same under this seed, and did not fail.
-        ready = prepared.under(used, model)
-        if any(part.tensor.is_meta for part in held.values()):
+        ready = prepared.under(used, modules)
+        if _on_meta(held):
             give_memory(model, [held[name].tensor for name in held if name not in ready.chosen])
-            held, _ = held_parameters(model)
-        restore_buffers(model, {**ready.buffers, **ready.followed.buffers})
-        parts = {name: (entry, held[name]) for name, entry in ready.chosen.items()}
-        with _stoppable(parts, used) as filled:
-            fill(parts, used, ready.values, filled)
-        refresh(model)
+            held, _ = held_in(modules)
+        restore_buffers(modules, {**ready.buffers, **ready.followed.buffers})
+        with _stoppable(len(ready.chosen), used) as filled:
+            _fill(ready.chosen, held, ready.laws, used, ready.values, filled)
+        refresh(modules)
         parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
         return used
 
 
-def fill(
-    parts: Parts,
+def _fill(
+    entries: Entries,
+    held: Mapping[str, Held],
+    laws: Laws,
     seed: int,
-    values: Mapping[str, torch.Tensor] | None = None,
-    filled: Filled | None = None,
+    values: Mapping[str, torch.Tensor],
+    filled: Filled = lambda _names: None,
 ) -> None:
     """Fill parameters, or this rank's parts of them, by name.
 
     Args:
-        parts: what to fill.
+        entries: of the parameters to fill.
+        held: these parameters, and maybe others.
+        laws: those of the parameters that have an initializer and none of the values.
         seed: as for `Plan.apply`.
         values: whole values of parameters that only the model knows; see `assigning.follow`.
         filled: called with the names of parameters as soon as they are filled. What it raises ends
             the fill.
-
-    Raises:
-        PlanError: if an initializer does not fit a parameter; nothing was changed then.
     """
-    values = values or {}
-    fills = _fills({name: part for name, part in parts.items() if name not in values}, seed)
 
     def note(names: Sequence[str]) -> None:
-        drawn = (n for n in names if parts[n][0].initializer is not None or n in values)
-        _tell([parts[name][1].tensor for name in drawn])
-        if filled is not None:
-            filled(names)
+        _tell([held[name].tensor for name in names])
+        filled(names)
 
-    for name, (entry, part) in parts.items():
-        if entry.initializer is None:
-            run_postponed(part.tensor, Stream(seed, entry.key))
-            note([name])
-    fill_tensors(fills, note)
+    for name, entry in entries.items():
+        if entry.initializer is None and name not in values:
+            run_postponed(held[name].tensor, Stream(seed, entry.key))
+            filled([name])
+    fill_tensors(laws, entries, held, seed, note)
     for name, value in values.items():
-        write_part(parts[name][1], value)
+        write_part(held[name], value)
         note([name])
 
 
@@ -187,13 +193,13 @@ def _tell(tensors: list[torch.Tensor]) -> None:
 
 
 @contextmanager
-def _stoppable(parts: Parts, seed: int) -> Iterator[Filled]:
+def _stoppable(count: int, seed: int) -> Iterator[Filled]:
     """Have errors that end a fill, such as that of a signal, say what is filled; gives `filled`."""
     done: list[str] = []
 
     def filled(names: Sequence[str]) -> None:
         done.extend(names)
-        if len(done) < len(parts):
+        if len(done) < count:
             check_signals()
 
     try:
@@ -201,7 +207,7 @@ def _stoppable(parts: Parts, seed: int) -> Iterator[Filled]:
     except BaseException as error:
         few = ", ".join(map(repr, done[:3])) + (f" and {len(done) - 3} more" * (len(done) > 3))
         told = (
-            f"stopped when {len(done)} of {len(parts)} parameters were filled ({few or 'none'}); the "
+            f"stopped when {len(done)} of {count} parameters were filled ({few or 'none'}); the "
             f"others hold no initial values yet: apply the plan (or call isoinit.init) again with "
             f"seed={seed} to complete it"
         )
@@ -220,9 +226,11 @@ def fill_parameters(
 ) -> None:
     """Fill whole parameters of a plan, by name, as `apply` fills all: see `fill` for the values."""
     refuse_shared(parameters)
-    parts = {name: (entries[name], held(name, tensor)) for name, tensor in parameters.items()}
+    values = values or {}
+    parts = {name: held(name, tensor) for name, tensor in parameters.items()}
+    mine = {name: entries[name] for name in parameters}
     with alone():
-        fill(parts, seed, values)
+        _fill(mine, parts, _laws(mine, parts, values), seed, values)
 
 
 def fill_within(
@@ -234,28 +242,30 @@ def fill_within(
         PlanError: if an initializer does not fit a parameter; nothing was changed then.
     """
     mine = {name: entries[name] for name in parameters if entries[name].initializer is not None}
-    followed = follow(model, mine, seed)
+    modules = named_modules(model)
+    followed = follow(modules, mine, seed)
     fill_parameters(entries, parameters, seed, followed.parameters)
-    restore_buffers(model, followed.buffers)
+    restore_buffers(modules, followed.buffers)
 
 
 def _prepared(
     plan: Planned,
-    model: nn.Module,
-    chosen: Collection[str],
+    modules: Modules,
+    chosen: dict[str, Entry],
+    laws: Laws,
     held: Mapping[str, Held],
     buffers: Buffers,
     seed: int,
 ) -> _Prepared:
     """What follows from weights that modules compute, and the values of buffers without."""
-    mine = {name: plan.entries[plan.aliases.get(name, name)] for name in chosen}
-    kept = _kept(plan, model, {name: held[name].tensor for name in chosen}, buffers)
-    followed = follow(model, mine, seed)
+    meta = {name: tensor for name, tensor in _on_meta(held).items() if name in chosen}
+    kept = _kept(plan, modules[0][1], meta, buffers)
+    followed = follow(modules, chosen, seed)
     tensors = [part.tensor for part in held.values()]
-    values = buffer_values(model, tensors, buffers, plan.emptied, followed.buffers)
+    values = buffer_values(modules, tensors, buffers, plan.emptied, followed.buffers)
     if values:  # some of which a weight may depend on
-        followed = follow(model, mine, seed, values)
-    return _Prepared(mine, kept, values, seed, followed)
+        followed = follow(modules, chosen, seed, values)
+    return _Prepared(chosen, laws, kept, values, seed, followed)
 
 
 def _wanted(
@@ -264,10 +274,11 @@ def _wanted(
     tied: Mapping[str, str],
     only_missing: Given | None,
     asked: Callable[[], Collection[str]] | None,
-) -> dict[str, Held]:
+) -> Mapping[str, Held]:
     """The parameters that the caller wants to have filled or kept, and that he does not load."""
     there = [] if only_missing is None else parameters_in(stored(only_missing), held, tied)
-    wanted = {n: p for n, p in held.items() if n not in there and not _is_to_come(plan, n, p)}
+    left = {*there, *(name for name in _on_meta(held) if _is_to_come(plan, name))}
+    wanted = {name: part for name, part in held.items() if name not in left} if left else held
     if asked is None:
         return wanted
     names = asked()
@@ -275,27 +286,37 @@ def _wanted(
     return {n: part for n, part in wanted.items() if n in mine or plan.aliases.get(n) in names}
 
 
-def _is_to_come(plan: Planned, name: str, part: Held) -> bool:
+def _on_meta(held: Mapping[str, Held]) -> dict[str, torch.Tensor]:
+    """The parameters on the meta device."""
+    others = {name: part.tensor for name, part in held.items() if part.address is None}
+    return {name: tensor for name, tensor in others.items() if tensor.is_meta}
+
+
+def _is_to_come(plan: Planned, name: str) -> bool:
     """Return whether a parameter without memory is one that the caller loads or fills himself."""
     entry = plan.entries.get(plan.aliases.get(name, name))
-    return part.tensor.is_meta and entry is not None and entry.kept in ("loaded", "only")
+    return entry is not None and entry.kept in ("loaded", "only")
 
 
 def _chosen(
-    plan: Planned,
-    held: Mapping[str, Held],
-    wanted: Mapping[str, Held],
-    seed: int,
-) -> list[str]:
-    """The names of the parameters that are to be filled; what cannot be done is refused."""
+    plan: Planned, held: Mapping[str, Held], wanted: Mapping[str, Held]
+) -> tuple[dict[str, Entry], Laws]:
+    """The parameters that are to be filled, and their laws; what cannot be done is refused."""
     entries, aliases = plan.entries, plan.aliases
-    refuse_unready({name: part.tensor for name, part in held.items()}, now=False)
-    refuse_mismatch(entries, held, aliases, some=True)
-    drawn = [name for name in wanted if entries[aliases.get(name, name)].initializer is not None]
-    refuse_unfillable({name: held[name].tensor for name in drawn}, now=False)
-    refuse_shared({name: part.memory for name, part in held.items()}, set(drawn))
-    chosen = {n: (entries[aliases.get(n, n)], part) for n, part in wanted.items()}
-    _fills({n: part for n, part in chosen.items() if not needs_model(part[0])}, seed)
+    known = entries
+    if aliases:
+        known = {name: entries[of] for name in held if (of := aliases.get(name, name)) in entries}
+    # Most are as planned, and nothing is wrong with these.
+    odd = {name: part for name, part in held.items() if not is_as_planned(part, known.get(name))}
+    refuse_unready({name: part.tensor for name, part in odd.items()}, now=False)
+    refuse_mismatch(entries, odd, aliases, some=True)
+    chosen = {name: known[name] for name in wanted}
+    drawn = {name for name, entry in chosen.items() if entry.initializer is not None}
+    refuse_unfillable({n: part.tensor for n, part in odd.items() if n in drawn}, now=False)
+    parts = held.values()
+    if not lie_apart([part.tensor for part in parts], [part.address for part in parts]):
+        refuse_shared({name: part.place for name, part in held.items()}, drawn)
+    laws = _laws(chosen, held, following(chosen))
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
         warnings.warn(
@@ -305,44 +326,41 @@ def _chosen(
             IsoinitWarning,
             stacklevel=5,
         )
-    return list(chosen)
+    return chosen, laws
 
 
 def _kept(
     plan: Planned,
     model: nn.Module,
-    tensors: Mapping[str, torch.Tensor],
+    meta: Mapping[str, torch.Tensor],
     buffers: Buffers,
 ) -> dict[str, nn.Parameter]:
-    """What holds the values of parameters on the meta device that the plan leaves as they were.
+    """What holds the values of those on the meta device that the plan leaves as they were.
 
     Raises:
         PlanError: if there are none for one of them.
     """
     entries, aliases = plan.entries, plan.aliases
-    meta = {name: tensor for name, tensor in tensors.items() if tensor.is_meta}
     empty = [name for name in meta if entries[aliases.get(name, name)].initializer is None]
     values = kept_parameters(model, empty, buffers)
-    left = {name: tensors[name] for name in empty if name not in values}
+    left = {name: meta[name] for name in empty if name not in values}
     if fault := left_on_meta(entries, left, aliases):
         raise PlanError(f"nothing was changed: {fault}")
     return values
 
 
-def _fills(parts: Parts, seed: int) -> list[Fill]:
-    """What to fill with what.
+def _laws(entries: Entries, held: Mapping[str, Held], but: Collection[str]) -> Laws:
+    """What `law_for` gives for the parameters that have an initializer, but for some.
 
     Raises:
         PlanError: if something cannot be: such as bounds between which a type has no value.
     """
-    fills = []
-    for name, (entry, part) in parts.items():
-        if (initializer := entry.initializer) is None:
+    laws: dict[str, Law | None] = {}
+    for name, entry in entries.items():
+        if (initializer := entry.initializer) is None or name in but:
             continue
         try:
-            law = law_for(part.memory, initializer, entry.layout)
+            laws[name] = law_for(held[name].place, initializer, entry.layout)
         except IsoinitError as error:
             raise PlanError(f"nothing was changed: {name!r}: {error}") from None
-        stream = Stream(seed, entry.key)
-        fills.append(Fill(name, part.memory, initializer, entry.layout, stream, law, part.piece))
-    return fills
+    return laws

@@ -15,6 +15,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from isoinit._drawing.streams import Stream
+from isoinit._reading.torch.names import Modules
 from isoinit._reading.torch.parametrizations import Computed, computed_weights
 from isoinit._reading.torch.replica import Replica
 from isoinit._writing.entry import Entry
@@ -38,7 +39,7 @@ class Followed:
 
 
 def follow(
-    model: nn.Module,
+    modules: Modules,
     entries: Mapping[str, Entry],
     seed: int,
     given: Mapping[str, torch.Tensor] | None = None,
@@ -46,7 +47,7 @@ def follow(
     """Work out what follows from the weights of a model that its modules compute.
 
     Args:
-        model: on any device, sharded or not; it is not changed.
+        modules: `named_modules` of the model, on any device, sharded or not; it is not changed.
         entries: of the parameters that are to be filled, by their names in the model.
         seed: what the weights are drawn under.
         given: values for buffers that have none.
@@ -55,7 +56,7 @@ def follow(
         PlanError: if a weight cannot be assigned.
     """
     found = Followed()
-    for computed in computed_weights(model):
+    for computed in computed_weights(modules):
         mine = {name: entries[name] for name in computed.parameters if name in entries}
         if mine and (computed.buffers or any(map(needs_model, mine.values()))):
             try:
@@ -66,8 +67,7 @@ def follow(
                     f"through right_inverse of {computed.kinds}: {failure}. Give the parameter "
                     "another initializer"
                 ) from failure
-    lost = [name for name, e in entries.items() if needs_model(e) and name not in found.parameters]
-    if lost:
+    if lost := [name for name in following(entries) if name not in found.parameters]:
         raise PlanError(
             f"nothing was changed: parameter {lost[0]!r} follows from a weight by right_inverse, and "
             "the model computes no weight of it: apply the plan to the model that it was made from"
@@ -75,9 +75,11 @@ def follow(
     return found
 
 
-def refresh(model: nn.Module) -> None:
+def refresh(modules: Modules) -> None:
     """Compute the weights again that torch's old hooks keep from one forward to the next."""
-    for module in model.modules():
+    for module in {
+        id(module): module for _, module in modules if module._forward_pre_hooks
+    }.values():
         for hook in module._forward_pre_hooks.values():
             if not isinstance(hook, (SpectralNorm, WeightNorm)):
                 continue
@@ -94,6 +96,14 @@ def needs_model(entry: Entry) -> bool:
     return isinstance(entry.initializer, Assigned) and not entry.initializer.direct
 
 
+def following(entries: Mapping[str, Entry]) -> list[str]:
+    """Return the names of the entries that `needs_model` is true of: of most models none."""
+    kinds = {type(entry.initializer) for entry in entries.values()}
+    if not any(issubclass(kind, Assigned) for kind in kinds):
+        return []
+    return [name for name, entry in entries.items() if needs_model(entry)]
+
+
 def _follow(
     computed: Computed,
     entries: Mapping[str, Entry],
@@ -108,13 +118,12 @@ def _follow(
     """
     (word,) = Stream(seed, next(iter(entries))).child("right inverse").words(0, 1)
     replica = Replica(computed, given, int(word))
-    following = [name for name, entry in entries.items() if needs_model(entry)]
-    if following:
-        entry = entries[following[0]]
+    if names := following(entries):
+        entry = entries[names[0]]
         assert isinstance(entry.initializer, Assigned)
         weight = entry.initializer
         made = replica.assign(_drawn(weight.drawn, weight.layout, weight.of, entry.dtype, seed))
-        for name in following:
+        for name in names:
             values = replica.originals[name]
             found.parameters[name] = values.to(computed.parameters[name].dtype)
     else:

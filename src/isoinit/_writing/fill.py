@@ -10,21 +10,23 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream, laws
-from isoinit._drawing.streams.philox import Job, Law, key_words
-from isoinit._drawing.streams.stream import fill_together
+from isoinit._drawing.streams.philox import Jobs, Law, key_words
+from isoinit._drawing.streams.stream import fill_together, keys
+from isoinit._reading.torch.memory import OWN
 from isoinit._system.memory import ask_for_huge_pages
+from isoinit._writing.entry import Entry
+from isoinit._writing.placements import Held
 from isoinit.errors import IsoinitWarning, PlanError
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
@@ -38,32 +40,9 @@ ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
     torch.complex64: np.dtype(np.complex64),
     torch.complex128: np.dtype(np.complex128),
 }
-OWN = (torch.Tensor, nn.Parameter)  # not a subclass, whose memory may hold anything
 _LAUNCHES = 256  # runs that are drawn one by one on a device
 _ROWS = 2**25  # elements that are drawn there to cut a part out of
 _SMALL = 100_000  # elements; above, what a call costs does not show
-
-
-class Fill(NamedTuple):
-    """One tensor to fill in place: on any device, of any strides.
-
-    Attributes:
-        name: that of the parameter.
-        tensor: of a type in `ARRAYS`; what this process holds of a parameter.
-        initializer: what to fill it with.
-        layout: what the whole parameter's axes mean.
-        stream: its random numbers.
-        law: the initializer's for this layout and type: see `law_for`.
-        piece: which part of the parameter the tensor is; None for all of it.
-    """
-
-    name: str
-    tensor: torch.Tensor
-    initializer: Initializer
-    layout: Layout
-    stream: Stream
-    law: Law | None
-    piece: Piece | None = None
 
 
 def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
@@ -77,32 +56,51 @@ def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> L
     if not tensor.numel():
         return None
     dtype = ARRAYS[tensor.dtype]
-    initializer.require_fit(layout, dtype)
-    return None if tensor.is_complex() else initializer.law(layout, dtype)
+    law = None if tensor.is_complex() else initializer.law(layout, dtype)
+    if law is None:  # what has one has been looked at
+        initializer.require_fit(layout, dtype)
+    return law
 
 
-def fill_tensors(fills: Iterable[Fill], filled: Callable[[Sequence[str]], None]) -> None:
-    """Fill them; many small ones with one call of a kernel, which saves most of what a call costs.
+def fill_tensors(
+    laws: Mapping[str, Law | None],
+    entries: Mapping[str, Entry],
+    held: Mapping[str, Held],
+    seed: int,
+    filled: Callable[[Sequence[str]], None],
+) -> None:
+    """Fill parameters; many small ones with one call of a kernel, which saves most of its cost.
 
     Args:
-        fills: what to fill.
+        laws: those of the parameters to fill, by name: see `law_for`.
+        entries: what these get.
+        held: what this process holds of them, of types in `ARRAYS`.
+        seed: what the values follow from.
         filled: called with the names of those that are filled.
     """
-    together: dict[torch.dtype, list[tuple[Fill, Law]]] = defaultdict(list)
-    for fill in fills:
-        tensor, layout = fill.tensor, fill.layout
-        simple = layout.padding is None and tensor.shape == layout.shape
-        if fill.law is not None and tensor.numel() <= _SMALL and simple and _is_plain(tensor):
-            together[tensor.dtype].append((fill, fill.law))
+    together: dict[torch.dtype, list[str]] = defaultdict(list)
+    for name, law in laws.items():
+        entry, (tensor, part, address) = entries[name], held[name]
+        plain = law is not None and address is not None and entry.layout.padding is None
+        if plain and tensor.numel() <= _SMALL:
+            together[tensor.dtype].append(name)
             continue
-        fill_tensor(tensor, fill.initializer, layout, fill.stream, fill.piece)
-        filled([fill.name])
-    for dtype, small in together.items():
-        jobs = [Job(f.stream.key(), law, f.tensor.data_ptr(), f.tensor.numel()) for f, law in small]
+        assert entry.initializer is not None
+        piece = None if part is None else part.piece
+        stream = Stream(seed, entry.key)
+        fill_tensor(held[name].place, entry.initializer, entry.layout, stream, piece)
+        filled([name])
+    for dtype, names in together.items():
+        tensors = [held[name].tensor for name in names]
+        jobs = Jobs(
+            keys(seed, [entries[name].key for name in names]),
+            [law for name in names if (law := laws[name]) is not None],
+            [address for name in names if (address := held[name].address) is not None],
+            [tensor.numel() for tensor in tensors],
+        )
         fill_together(jobs, ARRAYS[dtype])
-        # They were written behind autograd's back.
-        torch.autograd.graph.increment_version([fill.tensor for fill, _ in small])
-        filled([fill.name for fill, _ in small])
+        torch.autograd.graph.increment_version(tensors)  # they were written behind its back
+        filled(names)
 
 
 def fill_tensor(
@@ -112,7 +110,15 @@ def fill_tensor(
     stream: Stream,
     piece: Piece | None = None,
 ) -> None:
-    """Fill one tensor in place: the arguments are those of `Fill`; by default it is whole."""
+    """Fill one tensor in place, of any strides, on any device.
+
+    Args:
+        tensor: of a type in `ARRAYS`; what this process holds of a parameter.
+        initializer: what to fill it with.
+        layout: what the whole parameter's axes mean.
+        stream: its random numbers.
+        piece: which part of the parameter the tensor is; None for all of it.
+    """
     piece = piece or Piece.whole(layout.shape)
     there = type(tensor) in OWN and not tensor.is_complex() and _draws_on(tensor.device)
     law = initializer.law(layout, ARRAYS[tensor.dtype]) if there else None
@@ -195,11 +201,6 @@ def _draws_on(device: torch.device) -> bool:
         )
         return False
     return True
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether its memory is the processor's, and holds its values in order and nothing else."""
-    return tensor.is_cpu and _is_in_order(tensor)
 
 
 def _is_in_order(tensor: torch.Tensor) -> bool:

@@ -17,13 +17,14 @@ from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream
 from isoinit._reading.torch.kept import is_computed
+from isoinit._reading.torch.names import named_modules
 from isoinit._system.alone import alone
 from isoinit._system.modes import plain_torch
 from isoinit._system.processes import gathered, lost_rank
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.entry import Entry
 from isoinit._writing.fill import array_type, as_array
-from isoinit._writing.placements import Held, copies_of, held_parameters
+from isoinit._writing.placements import Held, copies_of, held_in
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import PlanError, RankError
 
@@ -79,16 +80,17 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
         RankError: if copies of a parameter differ, or a rank is gone.
     """
     with alone():
-        held, _ = held_parameters(model)
+        modules = named_modules(model)
+        held, _ = held_in(modules)
         for name, part in held.items():
-            if part.memory.is_meta:
+            if part.place.is_meta:
                 raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
-            if is_computed(part.memory):
+            if is_computed(part.place):
                 raise PlanError(
-                    f"parameter {name!r} is a {type(part.memory).__name__}, which computes its "
+                    f"parameter {name!r} is a {type(part.place).__name__}, which computes its "
                     "values: take the fingerprint before the model is converted"
                 )
-        copies = copies_of(model)
+        copies = copies_of(modules)
         sums = {name: _hash_held(name, part) for name, part in held.items()}
         together: dict[tuple[int, ...], list[str]] = {}
         for name, part in held.items():
@@ -164,7 +166,7 @@ def _reduced(sums: list[int], names: list[str], part: Held, copies: Iterable[Any
         RankError: naming a tensor whose copies differ, or if a rank is gone.
     """
     signed = [total - 2**64 if total >= 2**63 else total for total in sums]
-    device = part.memory.device if part.memory.is_cuda else "cpu"
+    device = part.place.device if part.place.is_cuda else "cpu"
     totals = torch.tensor(signed, dtype=torch.int64, device=device)
     try:
         for group in part.parts:

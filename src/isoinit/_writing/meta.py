@@ -18,9 +18,10 @@ from torch import nn
 
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import (
+    Modules,
+    buffers_of,
     first_objects,
     named_buffers,
-    named_modules,
     named_parameters,
 )
 from isoinit._system.signals import call_user
@@ -56,7 +57,7 @@ def empty_buffers(model: nn.Module) -> EmptyBuffers:
 
 
 def buffer_values(
-    model: nn.Module,
+    modules: Modules,
     parameters: Collection[torch.Tensor],
     buffers: Buffers,
     emptied: Emptied,
@@ -65,7 +66,7 @@ def buffer_values(
     """The values of the buffers that came without, by name; the model is left as it was.
 
     Args:
-        model: on any device, meta too.
+        modules: `named_modules` of the model, on any device, meta too.
         parameters: its parameters, or this rank's part of them.
         buffers: as for `Plan.apply`.
         emptied: which buffers of its modules had no values when the plan was made.
@@ -76,10 +77,12 @@ def buffer_values(
     """
     if buffers is False or is_deferring():
         return {}
-    named, _ = named_buffers(model)
+    _, model = modules[0]
+    modules = [(prefix, module) for prefix, module in modules if module._buffers]
+    named, _ = buffers_of(modules)
     if callable(buffers):
         return _built(buffers, named)
-    lost = _lost(model, emptied).difference(known)
+    lost = _lost(modules, emptied).difference(known)
     if not lost and not (named and _came_empty(parameters)):
         return {}
     own = _own_values(model)
@@ -142,9 +145,9 @@ def give_memory(model: nn.Module, but: Iterable[torch.Tensor] = ()) -> None:
                 module._parameters[name] = made[id(parameter)]
 
 
-def restore_buffers(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+def restore_buffers(modules: Modules, values: Mapping[str, torch.Tensor]) -> None:
     """Write values into a model's buffers; those on the meta device get memory."""
-    for prefix, module in named_modules(model):
+    for prefix, module in modules if values else ():
         for name, buffer in module._buffers.items():
             if buffer is None or (value := values.get(prefix + name)) is None:
                 continue
@@ -165,10 +168,10 @@ def _home(tensor: Any, module: nn.Module) -> torch.device:
     return torch.device(tensor.device_mesh.device_type)
 
 
-def _lost(model: nn.Module, emptied: Emptied) -> set[str]:
+def _lost(modules: Modules, emptied: Emptied) -> set[str]:
     """The buffers without values: those on the meta device, and those that came from there."""
     lost = set()
-    for prefix, module in named_modules(model):
+    for prefix, module in modules:
         for name, buffer in module._buffers.items():
             came = name in emptied.get(module, ()) and buffer is not None and not buffer._version
             if buffer is not None and (buffer.is_meta or came):

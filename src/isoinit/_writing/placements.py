@@ -9,41 +9,85 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from isoinit._drawing.shard import Piece
 from isoinit._reading.torch.fakes import FAKE, is_fake
-from isoinit._reading.torch.names import named_modules, named_parameters
+from isoinit._reading.torch.memory import address_of, addresses_of
+from isoinit._reading.torch.names import Modules, each_parameter, named_modules, parameters_of
 from isoinit.errors import PlanError
 
 
 @dataclass(frozen=True)
-class Held:
-    """What this process holds of a tensor.
+class Part:
+    """A process's part of a tensor that is sharded.
 
     Attributes:
-        tensor: as the model has it: a parameter, plain or sharded.
-        memory: this process's part, to read and write: of the shape `piece.held`, or flat.
+        memory: to read and write: of the shape `piece.held`, or flat.
         piece: which part of the whole that is.
         shape: of the whole.
         parts: the process groups whose ranks hold other parts.
         copies: the process groups whose ranks hold the same.
     """
 
-    tensor: torch.Tensor
     memory: torch.Tensor
     piece: Piece
     shape: tuple[int, ...]
     parts: tuple[Any, ...] = ()
     copies: tuple[Any, ...] = ()
 
+
+class Held(NamedTuple):
+    """What this process holds of a tensor. A model has thousands: what most need not is made late.
+
+    Attributes:
+        tensor: as the model has it: a parameter, plain or sharded.
+        part: this process's part; None where it holds all of the tensor.
+        address: that of a plain tensor; None of any other: see `memory.address_of`.
+    """
+
+    tensor: torch.Tensor
+    part: Part | None = None
+    address: int | None = None
+
+    @property
+    def memory(self) -> torch.Tensor:
+        """This process's part, to read and write: of the shape `piece.held`, or flat."""
+        return self.tensor.detach() if self.part is None else self.part.memory
+
+    @property
+    def place(self) -> torch.Tensor:
+        """A tensor that shows where the part lies and what its elements are: it may need gradients."""
+        return self.tensor if self.part is None else self.part.memory
+
+    @property
+    def piece(self) -> Piece:
+        """Which part of the whole that is."""
+        return Piece.whole(self.tensor.shape) if self.part is None else self.part.piece
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole."""
+        return tuple(self.tensor.shape) if self.part is None else self.part.shape
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The process groups whose ranks hold other parts."""
+        return () if self.part is None else self.part.parts
+
+    @property
+    def copies(self) -> tuple[Any, ...]:
+        """The process groups whose ranks hold the same."""
+        return () if self.part is None else self.part.copies
+
     @property
     def dtype(self) -> torch.dtype:
         """The type of the elements."""
-        return self.memory.dtype
+        return self.place.dtype
 
 
 def held_parameters(model: nn.Module) -> tuple[dict[str, Held], dict[str, str]]:
@@ -52,16 +96,31 @@ def held_parameters(model: nn.Module) -> tuple[dict[str, Held], dict[str, str]]:
     Raises:
         PlanError: if a parameter is spread in a way that is not known.
     """
+    return held_in(named_modules(model))
+
+
+def held_in(modules: Modules) -> tuple[dict[str, Held], dict[str, str]]:
+    """Return the same as `held_parameters`, of a model whose modules are known.
+
+    Raises:
+        PlanError: as `held_parameters` does.
+    """
+    wrappers = _instances(modules, "FullyShardedDataParallel")
+    found = each_parameter(modules)
+    addresses = addresses_of([parameter for _, parameter in found])
+    if not wrappers and None not in addresses and len(set(addresses)) == len(addresses):
+        names, parameters = zip(*found, strict=True) if found else ((), ())  # in most models
+        parts = map(Held._make, zip(parameters, repeat(None), addresses, strict=False))
+        return dict(zip(names, parts, strict=True)), {}
     flat: dict[str, Held] = {}
     shared: dict[str, str] = {}
     inside: set[int] = set()  # what is in flat parameters, and they themselves
-    prefixes = {id(module): prefix for prefix, module in named_modules(model)}
-    for module in model.modules():
-        if _is(module, "FullyShardedDataParallel"):
-            inside.update(map(id, _flattened(module)))
-            flat.update(_flat(module, prefixes))
-            shared.update(_shared(module, prefixes))
-    named, aliases = named_parameters(model)
+    prefixes = {id(module): prefix for prefix, module in modules}
+    for module in wrappers:
+        inside.update(map(id, _flattened(module)))
+        flat.update(_flat(module, prefixes))
+        shared.update(_shared(module, prefixes))
+    named, aliases = parameters_of(modules)
     plain = {name: held(name, p) for name, p in named.items() if id(p) not in inside}
     others = {name: first for name, first in aliases.items() if first in plain}
     return plain | flat, others | shared
@@ -74,18 +133,18 @@ def held(name: str, tensor: torch.Tensor) -> Held:
         PlanError: if it is a fake tensor, or sharded in a way that is not known; `name` is used to
             say so.
     """
-    shape = tuple(tensor.shape)
     if is_fake(tensor):
         raise PlanError(f"nothing was changed: parameter {name!r} {FAKE}")
     if type(tensor).__name__ != "DTensor":  # importing the class would be slow
-        return Held(tensor, tensor.detach(), Piece.whole(shape), shape)
+        return Held(tensor, None, address_of(tensor))
     sharded: Any = tensor
+    shape = tuple(tensor.shape)
     mesh = sharded.device_mesh
     with torch.no_grad():
         memory = sharded.to_local()
     at = mesh.get_coordinate()
     if at is None:  # this rank has no part in it
-        return Held(tensor, memory, Piece.whole(shape).shard(0, 1, 1), shape)
+        return Held(tensor, Part(memory, Piece.whole(shape).shard(0, 1, 1), shape))
     piece = Piece.whole(shape)
     parts: list[Any] = []
     copies: list[Any] = []
@@ -110,7 +169,7 @@ def held(name: str, tensor: torch.Tensor) -> Held:
             f"{sharded.placements} on a mesh of {tuple(mesh.shape)}, where this rank should hold "
             f"{piece.held} and holds {tuple(memory.shape)}: how it is cut is not known here"
         )
-    return Held(tensor, memory, piece, shape, tuple(parts), tuple(copies))
+    return Held(tensor, Part(memory, piece, shape, tuple(parts), tuple(copies)))
 
 
 def write_part(part: Held, value: torch.Tensor) -> None:
@@ -121,22 +180,27 @@ def write_part(part: Held, value: torch.Tensor) -> None:
         part.piece.take(rows[first:last], part.memory)
 
 
-def groups_of(model: nn.Module, parts: Iterable[Held]) -> list[Any]:
+def groups_of(modules: Modules, parts: Iterable[Held]) -> list[Any]:
     """The groups of ranks that hold the same model, in an order that is the same on all of them."""
-    shared = [group for part in parts for group in (*part.parts, *part.copies)]
-    return list({id(group): group for group in copies_of(model) + shared}.values())
+    own = [part.part for part in parts if part.part is not None]
+    shared = [group for part in own for group in (*part.parts, *part.copies)]
+    return list({id(group): group for group in copies_of(modules) + shared}.values())
 
 
-def copies_of(model: nn.Module) -> list[Any]:
+def copies_of(modules: Modules) -> list[Any]:
     """The groups of ranks that each hold a copy of a part of the model: those of DDP."""
-    return [m.process_group for m in model.modules() if _is(m, "DistributedDataParallel")]
+    return [m.process_group for m in _instances(modules, "DistributedDataParallel")]
 
 
-def _is(module: nn.Module, name: str) -> bool:
-    """Whether it is one of torch's wrappers, which are not imported to find out."""
-    return any(
-        c.__name__ == name and c.__module__.startswith("torch.") for c in type(module).__mro__
-    )
+def _instances(modules: Modules, name: str) -> list[Any]:
+    """Return the modules that are one of torch's wrappers, which are not imported to find out."""
+    kinds = {
+        kind
+        for kind in {type(module) for _, module in modules}
+        if any(c.__name__ == name and c.__module__.startswith("torch.") for c in kind.__mro__)
+    }
+    found = {id(module): module for _, module in modules if type(module) in kinds} if kinds else {}
+    return list(found.values())
 
 
 def _flattened(module: Any) -> list[Any]:
@@ -171,7 +235,7 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
         first, count = part.intra_param_start_idx or 0, part.numel_in_shard or 0
         at = part.offset_in_shard or 0
         piece = Piece.run(first, count)
-        yield name, Held(flat, memory[at : at + count], piece, tuple(shape), parts, copies)
+        yield name, Held(flat, Part(memory[at : at + count], piece, tuple(shape), parts, copies))
 
 
 def _shared(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, str]]:

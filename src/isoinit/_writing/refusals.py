@@ -7,7 +7,6 @@ filled whole or left as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,9 +14,11 @@ from torch.nn.parameter import UninitializedParameter
 
 from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.kept import DRAWN, is_computed, why_not_drawn
+from isoinit._reading.torch.memory import OWN
 from isoinit._showing.findings import listed
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import OWN, array_type, law_for
+from isoinit._writing.fill import ARRAYS, array_type, law_for
+from isoinit._writing.placements import Held
 from isoinit._writing.sharing import meets_itself
 from isoinit.errors import IsoinitError, PlanError
 from isoinit.initializers import Assigned, Initializer
@@ -107,6 +108,19 @@ def _unready(tensor: torch.Tensor, *, now: bool) -> str:
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
         return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
     return ""
+
+
+def is_as_planned(part: Held, entry: Entry | None) -> bool:
+    """Return whether a parameter is plain, and of the shape and type that a plan expects.
+
+    Nothing here refuses such a one.
+    """
+    return (
+        entry is not None
+        and part.address is not None
+        and part.tensor.shape == entry.layout.shape
+        and _NAMES.get(part.tensor.dtype) == entry.dtype
+    )
 
 
 def misfit(tensor: torch.Tensor, initializer: Initializer | None, layout: Layout) -> str:
@@ -200,6 +214,8 @@ def refuse_mismatch(
         )
 
 
-@cache
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+_NAMES = {dtype: _name(dtype) for dtype in ARRAYS}

@@ -118,10 +118,11 @@ def stored_tensors(plan: Plan, model: nn.Module, seed: int) -> tuple[list[Stored
     found = {**parameters, **_kept(plan, model, parameters)}
     filled = {n: e for n, e in plan.entries.items() if e.initializer is not None}
     refuse_unfillable({name: parameters[name] for name in filled}, now=False)
-    followed = follow(model, filled, seed)
+    modules = named_modules(model)
+    followed = follow(modules, filled, seed)
     buffers, more = _saved_buffers(model, plan, followed.buffers, parameters, filled)
     if buffers:  # some of which a weight may depend on
-        followed = follow(model, filled, seed, buffers)
+        followed = follow(modules, filled, seed, buffers)
     tensors = [
         given(name, followed.parameters[name])
         if name in followed.parameters
@@ -258,7 +259,9 @@ def _with_values(
     """
     if not any(buffer.is_meta for buffer in buffers.values()):
         return buffers
-    values = buffer_values(model, list(model.parameters()), True, plan.emptied, known)
+    values = buffer_values(
+        named_modules(model), list(model.parameters()), True, plan.emptied, known
+    )
     values = {**values, **known}
     return {name: values.get(name, buffer) for name, buffer in buffers.items()}
 

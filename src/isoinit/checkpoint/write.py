@@ -15,7 +15,7 @@ from isoinit._planning.plan import Plan
 from isoinit._system.alone import alone
 from isoinit._system.files import FILE, kind_of
 from isoinit._system.locks import locked
-from isoinit._system.processes import agree, gathered, rank_and_size, together
+from isoinit._system.processes import Facts, agree, gathered, rank_and_size, together
 from isoinit._system.signals import check_signals
 from isoinit._writing.seeds import offered_seed
 from isoinit.checkpoint import record as records
@@ -167,9 +167,9 @@ def write_checkpoint(
 def _agreed(seed: int | None) -> int:
     """The seed of all ranks: without one, the first rank's draw."""
 
-    def find() -> tuple[dict[str, str], int, None]:
+    def find() -> tuple[Facts, int, None]:
         said, offered = offered_seed(seed)
-        return {"seed": said}, offered, None
+        return lambda: {"seed": said}, offered, None
 
     used, _ = agree(find, [None])
     return used
@@ -214,8 +214,8 @@ def _refuse_different(record: dict[str, Any]) -> None:
 def _missing(stack: ExitStack, folder: Path, job: _Job, *, first: bool) -> list[str]:
     """The names of the files that are not there yet, as the first rank finds them."""
 
-    def find() -> tuple[dict[str, str], list[str], None]:
-        return {}, _prepared(stack, folder, job) if first else [], None
+    def find() -> tuple[Facts, list[str], None]:
+        return dict, _prepared(stack, folder, job) if first else [], None
 
     missing, _ = agree(find, [None])
     return missing

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from isoinit._drawing.streams import Stream, kernels, philox, threads
 from isoinit._drawing.streams import laws as laws_
-from isoinit._drawing.streams.philox import NORMAL, WORDS, Job, Law
+from isoinit._drawing.streams.philox import NORMAL, WORDS, Jobs, Law
 
 INF = float("inf")
 DTYPES = ["float32", "float64", "float16", "uint16"]
@@ -112,8 +112,9 @@ def test_runs_have_the_bits_of_the_whole(dtype, data, runs):
     assert fast.tobytes() == plain.tobytes()
 
 
-def job_for(array, law, name):
-    return Job(Stream(0, name).key(), law, array.ctypes.data, array.size)
+def jobs_for(arrays, drawn):
+    keys = [Stream(0, f"{i}").key() for i in range(len(arrays))]
+    return Jobs(keys, drawn, [a.ctypes.data for a in arrays], [a.size for a in arrays])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -125,8 +126,7 @@ def test_jobs_together_give_the_same_bits(dtype, data, sizes):
     for i, (law, out) in enumerate(zip(drawn, alone, strict=True)):
         Stream(0, f"{i}").fill(out, law)
     for backend, outs in ((threads, together), (philox, plain)):
-        jobs = [job_for(o, law, f"{i}") for i, (o, law) in enumerate(zip(outs, drawn, strict=True))]
-        backend.fill_together(jobs, np.dtype(dtype))
+        backend.fill_together(jobs_for(outs, drawn), np.dtype(dtype))
         for mine, theirs in zip(alone, outs, strict=True):
             assert mine.tobytes() == theirs.tobytes()
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from checkers import from_bfloat16
 from isoinit._drawing import backend
 from isoinit._drawing.streams import Stream, laws, philox
+from isoinit._drawing.streams.stream import keys
 from isoinit.errors import ArgumentError, IsoinitWarning
 
 INF = math.inf
@@ -106,6 +107,12 @@ def test_keys_are_unambiguous():
     assert len({Stream(*triple).key() for triple in triples}) == len(triples)
     assert Stream(0, "a").child("b").child("c") == Stream(0, "a").child("b/c")
     assert Stream(np.int64(3), "a").key() == Stream(3, "a").key()
+
+
+def test_keys_together_are_those_of_each():
+    names = ["", "weight", "größe.0", "\ud800", "a" * 500]
+    for seed in (0, -1, 2**80):
+        assert keys(seed, names) == [Stream(seed, name).key() for name in names]
 
 
 def test_words_follow_the_index():

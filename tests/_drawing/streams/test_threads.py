@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isoinit._drawing.streams import Stream
-from isoinit._drawing.streams.philox import NORMAL, Job, Law
+from isoinit._drawing.streams.philox import NORMAL, Jobs, Law
 from isoinit._drawing.streams.threads import _CHUNK, fill, fill_runs, fill_together, subsets
 
 DTYPES = ["float32", "float64", "float16", "uint16"]
@@ -44,16 +44,17 @@ def test_threads_change_no_subset():
     assert np.array_equal(one, five)
 
 
-def job_for(array, name):
-    return Job(Stream(0, name).key(), NORMALS, array.ctypes.data, array.size)
+def jobs_for(arrays):
+    keys = [Stream(0, f"{i}").key() for i in range(len(arrays))]
+    sizes = [array.size for array in arrays]
+    return Jobs(keys, [NORMALS] * len(arrays), [array.ctypes.data for array in arrays], sizes)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_share_jobs(threads):
     outs = [np.zeros(50_000, np.float32) for _ in range(20)]
-    jobs = [job_for(out, f"{i}") for i, out in enumerate(outs)]
     assert sum(out.size for out in outs) > 2 * _CHUNK
-    fill_together(jobs, np.dtype(np.float32), threads)
+    fill_together(jobs_for(outs), np.dtype(np.float32), threads)
     for i, out in enumerate(outs):
         expected = np.zeros_like(out)
         Stream(0, f"{i}").normal(expected)
@@ -63,8 +64,7 @@ def test_threads_share_jobs(threads):
 def test_of_jobs_whose_memory_overlaps_the_later_wins():
     memory = np.zeros(400_000, np.float32)
     parts = [memory[:300_000], memory[100_000:], memory[200_000:250_000]]
-    jobs = [job_for(part, f"{i}") for i, part in enumerate(parts)]
-    fill_together(jobs, np.dtype(np.float32), 2)
+    fill_together(jobs_for(parts), np.dtype(np.float32), 2)
     found, expected = memory.copy(), np.zeros_like(memory)
     for i, (first, stop) in enumerate([(0, 300_000), (100_000, 400_000), (200_000, 250_000)]):
         Stream(0, f"{i}").normal(expected[first:stop])

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from isoinit._reading.torch.memory import is_one_memory, meetings, place_of, spans_of
+from isoinit._reading.torch.memory import (
+    address_of,
+    is_one_memory,
+    meetings,
+    place_of,
+    spans_of,
+)
 from isoinit._reading.torch.names import named_parameters, names_by_id
 
 BUFFER = torch.zeros(64)
@@ -97,3 +103,13 @@ def test_parameters_over_one_memory_are_tied():
     assert aliases == {"1.weight": "0.weight"}
     assert "2.weight" in parameters
     assert names_by_id(model)[id(model[1].weight)] == "0.weight"
+
+
+def test_plain_tensors_have_an_address():
+    weight, both = nn.Parameter(torch.zeros(4, 3)), torch.zeros(4, dtype=torch.complex64)
+    for plain in (weight, weight.detach()[1:], both, torch.zeros(4, dtype=torch.bfloat16)):
+        assert address_of(plain) == plain.data_ptr()
+    subclass = torch.zeros(3).as_subclass(type("Mine", (torch.Tensor,), {}))
+    others = [weight.T, both.conj(), both.conj().imag[:1], torch.eye(3).to_sparse(), subclass]
+    for other in (*others, torch.zeros(3, device="meta")):
+        assert address_of(other) is None

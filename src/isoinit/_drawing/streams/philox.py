@@ -30,7 +30,7 @@ coefficients, without the rounding of the evaluation.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -271,13 +271,13 @@ def bfloat16_bits(values: Floats) -> NDArray[np.uint16]:
     return rounded.astype(np.uint16)
 
 
-class Job(NamedTuple):
-    """A whole parameter to fill: its key, its law, the address and the elements of its memory."""
+class Jobs(NamedTuple):
+    """Whole parameters to fill: of each its key, its law, the address and elements of its memory."""
 
-    key: bytes
-    law: Law
-    address: int
-    size: int
+    keys: list[bytes]
+    laws: list[Law]
+    addresses: list[int]
+    sizes: list[int]
 
 
 def finish(deviates: Floats, law: Law, out: NDArray[Any]) -> None:
@@ -354,10 +354,10 @@ def fill_runs(
         done += length
 
 
-def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
+def fill_together(jobs: Jobs, dtype: np.dtype[Any]) -> None:
     """Do the jobs one after another; ``dtype`` is that of all their memory."""
-    for job in jobs:
-        fill(key_words(job.key), job.law, memory(job, dtype), 0)
+    for key, law, out in each(jobs, dtype):
+        fill(key, law, out, 0)
 
 
 def key_words(key: bytes) -> Key:
@@ -366,7 +366,9 @@ def key_words(key: bytes) -> Key:
     return k0, k1, c2, c3
 
 
-def memory(job: Job, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A job's memory as an array."""
-    raw: Any = (ctypes.c_char * (job.size * dtype.itemsize)).from_address(job.address)
-    return np.asarray(np.frombuffer(raw, dtype))
+def each(jobs: Jobs, dtype: np.dtype[Any]) -> Iterator[tuple[Key, Law, NDArray[Any]]]:
+    """Give the jobs one after another, with their memory as an array."""
+    columns = zip(jobs.keys, jobs.laws, jobs.addresses, jobs.sizes, strict=True)
+    for key, law, address, size in columns:
+        raw: Any = (ctypes.c_char * (size * dtype.itemsize)).from_address(address)
+        yield key_words(key), law, np.asarray(np.frombuffer(raw, dtype))

@@ -13,11 +13,11 @@ import numpy as np
 
 from isoinit._drawing.backend import Backend
 from isoinit._drawing.streams import laws, philox
-from isoinit._drawing.streams.philox import FIXED, WORDS, Job, Law
+from isoinit._drawing.streams.philox import FIXED, WORDS, Jobs, Law
 from isoinit.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -173,12 +173,23 @@ class Stream:
         return hashed.digest()
 
 
-def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
+def keys(seed: int, names: Iterable[str]) -> list[bytes]:
+    """Return what `Stream(seed, name).key()` is for each name, in a third of the time."""
+    seeded, found = _seeded(operator.index(seed)), []
+    for name in names:
+        hashed, data = seeded.copy(), name.encode("utf-8", "surrogatepass")
+        hashed.update(len(data).to_bytes(8, "little") + data + _EMPTY)
+        found.append(hashed.digest())
+    return found
+
+
+def fill_together(jobs: Jobs, dtype: np.dtype[Any]) -> None:
     """Do many small jobs of one type at once, which saves most of what a call costs.
 
     The memory of two jobs may overlap; the later one wins.
     """
-    work = sum(max(job.size, 4 * philox.BLOCK) for job in jobs if job.law.kind != FIXED)
+    drawn = zip(jobs.laws, jobs.sizes, strict=True)
+    work = sum([max(size, 4 * philox.BLOCK) for law, size in drawn if law.kind != FIXED])
     _backend.pick(work).fill_together(jobs, dtype)
 
 

@@ -5,7 +5,6 @@ Threads take whole blocks, whole runs, whole jobs or whole rows, so that their n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from isoinit._drawing.jit import available_threads, share
 from isoinit._drawing.streams import kernels, philox
-from isoinit._drawing.streams.philox import BLOCK, WORDS, Job, Key, Law
+from isoinit._drawing.streams.philox import BLOCK, WORDS, Jobs, Key, Law
 
 # Elements that are worth a thread's while.
 _CHUNK = 128 * BLOCK
@@ -90,19 +89,19 @@ def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return law.kind, *scaling, *map(np.float32, (law.below, law.above, law.step))
 
 
-def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None = None) -> None:
+def fill_together(jobs: Jobs, dtype: np.dtype[Any], threads: int | None = None) -> None:
     """Do the jobs, whose memory is of one type; the later one wins where two overlap."""
     if dtype == np.float16:
-        for job in jobs:
-            _fill_chunk(philox.key_words(job.key), job.law, philox.memory(job, dtype), 0)
+        for key, law, out in philox.each(jobs, dtype):
+            _fill_chunk(key, law, out, 0)
         return
-    words = np.frombuffer(b"".join([job.key for job in jobs]), "<u4")
-    keys = words.reshape(-1, 4).astype(np.uint64)
-    places = np.array([job[2:] for job in jobs], np.uint64)
+    keys = np.frombuffer(b"".join(jobs.keys), "<u4").reshape(-1, 4).astype(np.uint64)
+    places = np.stack([np.array(jobs.addresses, np.uint64), np.array(jobs.sizes, np.uint64)], 1)
     # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
-    laws = {id(job.law): job.law for job in jobs}
+    ids = list(map(id, jobs.laws))
+    laws = dict(zip(ids, jobs.laws, strict=True))
     numbers = {one: number for number, one in enumerate(laws)}
-    which = np.array([numbers[id(job.law)] for job in jobs])
+    which = np.array([numbers[one] for one in ids])
     kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
     scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else np.float32)
     chances = table[:, 4:].astype(np.float32)
@@ -111,7 +110,7 @@ def fill_together(jobs: Sequence[Job], dtype: np.dtype[Any], threads: int | None
     threads = threads or available_threads()
     count = 4 * threads if ends[-1] >= 2 * _CHUNK and not _overlap(places, dtype) else 1
     cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
-    chunks = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(jobs)])]
+    chunks = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(ids)])]
     share(kernels.fill_jobs, chunks, threads)
 
 

@@ -15,6 +15,7 @@ from isoinit._planning.charts import in_step
 from isoinit._reading.torch import (
     require_parameters,
 )
+from isoinit._reading.torch.names import named_modules
 from isoinit._showing.findings import listed
 from isoinit._system.alone import alone
 from isoinit._writing.apply import fill_parameters
@@ -57,7 +58,7 @@ def calibrated(
         drawn = {name: twin(parameter) for name, parameter in parameters.items()}
         seed = resolve_seed(seed)
         filled = {name: e for name, e in entries.items() if e.initializer is not None}
-        followed = follow(model, filled, seed)
+        followed = follow(named_modules(model), filled, seed)
         fill_parameters(entries, drawn, seed, followed.parameters)
         initializers = {name: entry.initializer for name, entry in entries.items()}
         lent = {**drawn, **followed.buffers}

@@ -23,7 +23,7 @@ from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Given, Graph, Op
 from isoinit._reading.torch import as_arguments, explained, named_parameters
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.names import named_buffers
+from isoinit._reading.torch.names import named_buffers, named_modules
 from isoinit._reading.torch.rng import seed_generators
 from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit._writing.apply import fill_parameters
@@ -214,7 +214,7 @@ def _typed(
 def _fill(model: nn.Module, entries: Mapping[str, Entry], drawn: dict[str, torch.Tensor]) -> None:
     """Fill parameters, with what only the model knows of them and of the buffers beside."""
     filled = {name: entry for name, entry in entries.items() if entry.initializer is not None}
-    followed = follow(model, filled, SEED)
+    followed = follow(named_modules(model), filled, SEED)
     fill_parameters(filled, {name: drawn[name] for name in filled}, SEED, followed.parameters)
     for name, buffer in followed.buffers.items():
         if name in drawn:

@@ -12,6 +12,7 @@ from torch import nn
 
 from isoinit._drawing.streams import Stream
 from isoinit._reading.graph import Array, Chart, Graph
+from isoinit._reading.torch.names import named_modules
 from isoinit._reading.torch.parametrizations import Computed, computed_weights
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.replica import Replica
@@ -26,7 +27,7 @@ def read_charts(model: nn.Module) -> tuple[list[tuple[Computed, Chart]], dict[st
     """Return the weights of a model that can be assigned; and why others cannot, by parameter."""
     charts: list[tuple[Computed, Chart]] = []
     refused: dict[str, str] = {}
-    for computed in computed_weights(model):
+    for computed in computed_weights(named_modules(model)):
         if any(p.is_complex() for p in computed.parameters.values()):
             why = f"{computed.kinds} computes with complex numbers, which are not assigned"
             refused.update(dict.fromkeys(computed.parameters, why))
@@ -61,7 +62,7 @@ def weights_made(
     """
     carriers = {chart.parameters: chart.carrier for chart in graph.charts.values()}
     found = {}
-    for computed in computed_weights(model):
+    for computed in computed_weights(named_modules(model)):
         if (carrier := carriers.get(tuple(computed.originals.values()))) is not None:
             held = {name: values(parameter) for name, parameter in computed.parameters.items()}
             found[carrier] = Replica(computed, held).made()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from isoinit._drawing.spans import Span
 from isoinit._reading.torch.fakes import is_fake
+
+OWN = (nn.Parameter, torch.Tensor)  # not a subclass, whose memory may hold anything
 
 
 def spans_of(tensor: torch.Tensor) -> tuple[Span, ...]:
@@ -22,6 +24,40 @@ def spans_of(tensor: torch.Tensor) -> tuple[Span, ...]:
     """
     with torch._C.DisableTorchFunction():  # a mode may run what it has postponed when it is asked
         return tuple(_span(part) for part in _parts(tensor))
+
+
+def address_of(tensor: torch.Tensor) -> int | None:
+    """Return the address of a plain tensor; None of any other.
+
+    Its memory is the processor's, and holds its values in order and nothing else.
+    """
+    if (
+        type(tensor) in OWN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not (tensor.is_complex() and tensor.is_conj())
+    ):
+        return tensor.data_ptr()
+    return None
+
+
+def addresses_of(tensors: Iterable[torch.Tensor]) -> list[int | None]:
+    """Return `address_of` each of several tensors."""
+    with torch._C.DisableTorchFunction():
+        return list(map(address_of, tensors))
+
+
+def lie_apart(tensors: Iterable[torch.Tensor], addresses: Sequence[int | None]) -> bool:
+    """Return whether tensors are plain, and no two have a byte in common: most are, and it is fast."""
+    if None in addresses:
+        return False
+    starts = np.array(addresses, np.uint64)
+    stops = starts + np.array([tensor.nbytes for tensor in tensors], np.uint64)
+    order = np.lexsort((stops, starts))
+    return bool((stops[order][:-1] <= starts[order][1:]).all())
 
 
 def is_one_memory(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -40,12 +76,20 @@ def place_of(tensor: torch.Tensor) -> int:
 
     Others may have it too: it is what can be told fast.
     """
-    if type(tensor) in (nn.Parameter, torch.Tensor):
-        with torch._C.DisableTorchFunction():
-            if tensor.layout is torch.strided and not tensor.is_nested:
-                if (address := tensor.data_ptr()) or not tensor.is_meta:
-                    return address
-                return int(tensor.untyped_storage()._cdata)
+    return places_of([tensor])[0]
+
+
+def places_of(tensors: Iterable[torch.Tensor]) -> list[int]:
+    """Return `place_of` each of several tensors."""
+    with torch._C.DisableTorchFunction():  # entering it takes longer than all else here
+        return [_place(tensor) for tensor in tensors]
+
+
+def _place(tensor: torch.Tensor) -> int:
+    if type(tensor) in OWN and tensor.layout is torch.strided and not tensor.is_nested:
+        if (address := tensor.data_ptr()) or not tensor.is_meta:
+            return address
+        return int(tensor.untyped_storage()._cdata)
     spans = spans_of(tensor)
     return hash(spans[:1]) if spans else 0
 
@@ -62,7 +106,7 @@ def meetings(
         tensors: by name.
         written: those that are written: pairs of others do not matter. By default all.
     """
-    if _lie_apart(tensors.values()):
+    if lie_apart(tensors.values(), addresses_of(tensors.values())):
         return
     spaces: dict[Hashable, list[tuple[Span, str]]] = {}
     for name, tensor in tensors.items():
@@ -77,21 +121,6 @@ def meetings(
                 if matters and name != before and span.meets(other):
                     yield before, name
             near.append((span, name))
-
-
-def _lie_apart(tensors: Iterable[torch.Tensor]) -> bool:
-    """Return whether tensors are plain, and no two have a byte in common: most are, and it is fast."""
-    ranges = []
-    with torch._C.DisableTorchFunction():
-        for tensor in tensors:
-            plain = type(tensor) in (nn.Parameter, torch.Tensor) and tensor.is_cpu
-            dense = plain and tensor.layout is torch.strided and not tensor.is_nested
-            if not (dense and tensor.is_contiguous()):
-                return False
-            start = tensor.data_ptr()
-            ranges.append((start, start + tensor.nbytes))
-    ranges.sort()
-    return all(one[1] <= other[0] for one, other in pairwise(ranges))
 
 
 def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -7,19 +7,20 @@ must not change its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from isoinit._reading.torch.memory import is_one_memory, place_of
+from isoinit._reading.torch.memory import is_one_memory, places_of
 from isoinit.errors import ArgumentError
 
 T = TypeVar("T", bound=torch.Tensor)
 V = TypeVar("V")
+Modules: TypeAlias = "Sequence[tuple[str, nn.Module]]"  # what `named_modules` gives
 
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
 WRAPPERS = {
@@ -101,14 +102,19 @@ def named_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
         Parameters by name, in the order of `model.named_parameters()`, and for each further name
         of a tied parameter the name that it goes by.
     """
-    found = list(_parameters(model))
-    firsts = _same(parameter for _, parameter in found)
+    return parameters_of(named_modules(model))
+
+
+def parameters_of(modules: Modules) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+    """Return the same as `named_parameters`, of a model whose modules are known."""
+    found = each_parameter(modules)
+    firsts = _same([parameter for _, parameter in found])
     return _once((name, firsts[id(parameter)]) for name, parameter in found)
 
 
 def first_objects(model: nn.Module) -> dict[int, nn.Parameter]:
     """The parameters of a model by identity, for each the first that has the same memory."""
-    return _same(parameter for _, parameter in _parameters(model))
+    return _same([parameter for _, parameter in each_parameter(named_modules(model))])
 
 
 def names_by_id(model: nn.Module) -> dict[int, str]:
@@ -117,26 +123,36 @@ def names_by_id(model: nn.Module) -> dict[int, str]:
     return {key: names[id(first)] for key, first in first_objects(model).items()}
 
 
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    for prefix, module in named_modules(model):
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                yield prefix + name, parameter
+def each_parameter(modules: Modules) -> list[tuple[str, nn.Parameter]]:
+    """Return every parameter under each of its names."""
+    return [
+        (prefix + name, parameter)
+        for prefix, module in modules
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    ]
 
 
 def named_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Every buffer once, those too that are not saved, as `named_parameters` does parameters."""
+    return buffers_of(named_modules(model))
+
+
+def buffers_of(modules: Modules) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the same as `named_buffers`, of a model whose modules are known."""
     return _once(
         (prefix + name, buffer)
-        for prefix, module in named_modules(model)
+        for prefix, module in modules
         for name, buffer in module._buffers.items()
         if buffer is not None
     )
 
 
-def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Every module under each of its names, parents first, with what stands before its tensors."""
-    return _walk(model, "", set())
+    found = [("", model)]
+    _walk(model, "", set(), found)
+    return found
 
 
 def _once(found: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]:
@@ -154,25 +170,31 @@ def _once(found: Iterable[tuple[str, T]]) -> tuple[dict[str, T], dict[str, str]]
 
 def _same(found: Iterable[torch.Tensor]) -> dict[int, Any]:
     """Return for each tensor, by identity, the first over the very same memory: mostly itself."""
+    tensors = {id(tensor): tensor for tensor in found}
+    places = places_of(tensors.values())
     firsts: dict[int, torch.Tensor] = {}
-    places: dict[int, list[torch.Tensor]] = {}
-    for tensor in found:
-        if id(tensor) not in firsts:
-            there = places.setdefault(place, []) if (place := place_of(tensor)) else []
-            first = next((other for other in there if is_one_memory(other, tensor)), tensor)
-            firsts[id(tensor)] = first
-            if first is tensor:
-                there.append(tensor)
+    met: dict[int, list[torch.Tensor]] = {}
+    for place, (key, tensor) in zip(places, tensors.items(), strict=True):
+        there = met.setdefault(place, []) if place else []
+        firsts[key] = next((other for other in there if is_one_memory(other, tensor)), tensor)
+        if firsts[key] is tensor:
+            there.append(tensor)
     return firsts
 
 
-def _walk(module: nn.Module, prefix: str, path: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    yield prefix, module
+def _walk(
+    module: nn.Module, prefix: str, path: set[int], found: list[tuple[str, nn.Module]]
+) -> None:
+    """Add what lies in a module to what was found; `path` is what the module lies in."""
     hidden = wrapped_child(module)
     for name, child in module._modules.items():
-        if child is not None and id(child) not in path:  # a module may lie within itself
+        if child is None or id(child) in path:  # a module may lie within itself
+            continue
+        inside = prefix if name == hidden else f"{prefix}{name}."
+        found.append((inside, child))
+        if child._modules:
             path.add(id(child))
-            yield from _walk(child, prefix if name == hidden else f"{prefix}{name}.", path)
+            _walk(child, inside, path, found)
             path.remove(id(child))
 
 

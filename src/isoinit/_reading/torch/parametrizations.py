@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from isoinit._reading.torch.names import named_buffers, named_modules, names_by_id
+from isoinit._reading.torch.names import Modules, named_buffers, names_by_id
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,25 @@ class Computed:
         return ", ".join(type(part).__name__ for part in parts)
 
 
-def computed_weights(model: nn.Module) -> list[Computed]:
+def computed_weights(modules: Modules) -> list[Computed]:
     """Return the weights of a model that `right_inverse` may assign, each once.
+
+    The model is given as `named_modules` of it.
 
     Every parametrization in the list must have one. Spectral normalization by the old hook has
     none, and means the identity, as the new one does.
     """
-    modules = [
+    computing = [
         (prefix, module)
-        for prefix, module in named_modules(model)
-        if isinstance(module, ParametrizationList) or _old_hooks(module)
+        for prefix, module in modules
+        if isinstance(module, ParametrizationList)
+        or (module._forward_pre_hooks and _old_hooks(module))
     ]
-    if not modules:
+    if not computing:
         return []
-    names = names_by_id(model)
+    names = names_by_id(modules[0][1])
     found: dict[tuple[int, int], Computed] = {}
-    for prefix, module in modules:
+    for prefix, module in computing:
         if isinstance(module, ParametrizationList):
             found.setdefault((id(module), 0), _by_list(module, prefix, names))
         for hook in _old_hooks(module):
