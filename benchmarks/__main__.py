@@ -49,6 +49,7 @@ TOPICS: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "jax_streams": ("Numbers made inside jax.jit", (2,)),
     "page": ("The page of a large model", (None,)),
     "import_time": ("Importing", (None,)),
+    "fresh_process": ("At the beginning of a process", (2,)),
     "gpu": ("Filling one tensor on a GPU", (None,)),
 }
 # What `make bench-quick` runs: the rows that a user waits for, in under two minutes.

@@ -334,7 +334,7 @@ def test_explain(status, capsys):
 
 
 def test_the_command_line_starts_without_a_framework():
-    heavy = ["torch", "jax", "numba"]
+    heavy = ["torch", "jax", "numba", "numpy"]
     code = f"import sys, isoinit.cli; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -1,7 +1,7 @@
 """The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
 
 Exit status: 0 healthy or equal, 1 unhealthy or different; `run` has those of errors. Each command
-imports what it runs, so that help, completion and the rule book need no framework.
+imports what it runs: help needs none of it, and the rule book no framework.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 import isoinit
-from isoinit._planning import rules as rule_book
-from isoinit._showing.progress import bytes_shown
 from isoinit.cli import widths
 from isoinit.cli.options import (
     Github,
@@ -57,6 +54,8 @@ def demo(
     ] = Path("isoinit-demo.png"),
 ) -> None:
     """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
+    from rich.console import Console
+
     from isoinit import demo as demonstration
 
     outcome = demonstration.run(seed, picture, Console(quiet=as_json))
@@ -127,6 +126,8 @@ def explain(
 @app.command()
 def rules(as_json: Json = False) -> None:
     """Print the rule book: every rule with its condition, formula, reason and paper."""
+    from isoinit._planning import rules as rule_book
+
     print(rule_book.to_json() if as_json else rule_book.to_markdown())
 
 
@@ -255,6 +256,7 @@ def init(
 
     Run it again to go on after a stop; run it under torchrun to share the work.
     """
+    from isoinit._showing.progress import bytes_shown
     from isoinit._system.processes import joined, rank_and_size, together
 
     with joined():

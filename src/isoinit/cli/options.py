@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from isoinit._showing.findings import Verdict
-from isoinit._showing.page import Shown, refuse_place
 from isoinit.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from isoinit._showing.findings import Verdict
+    from isoinit._showing.page import Shown
 
 
 def place(path: Path | None) -> Path | None:
@@ -18,6 +20,8 @@ def place(path: Path | None) -> Path | None:
     Raises:
         ArgumentError: where it may not.
     """
+    from isoinit._showing.page import refuse_place
+
     if path is not None:
         refuse_place(path)
     return path
