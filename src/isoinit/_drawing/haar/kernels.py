@@ -3,11 +3,13 @@
 # Numba has no types, and its signatures are fixed.
 """The matrices of `isoinit._drawing.haar.reflectors`, with the same bits, compiled by Numba.
 
-All matrices are kept in panels, 16 columns wide and as tall as the sums are long: ``(panels, terms,
-16)``. A tile of a product is then the sum over two panels read from top to bottom, and if the product
-is a panel too, its 16 × 16 elements lie side by side. The transpose of V is stored as well, because
-VᵀV sums over its rows and V·X over its columns. What is zero for sure is left out of all sums, which
-changes no bit. `threads` calls the kernels.
+All matrices are kept in panels, 16 columns wide and as tall as the sums are long, one behind another in
+flat memory. A tile of a product is then the sum over two panels read from top to bottom, and if the
+product is a panel too, its 16 × 16 elements lie side by side. The transpose of V is stored as well,
+because VᵀV sums over its rows and V·X over its columns. What is zero for sure is neither stored nor
+summed, which changes no bit: a panel of a triangle begins or ends at its diagonal. Beside each matrix
+go the places `…_at` of its panels: term t of panel p begins at `at[p] + 16 t`. `threads` calls the
+kernels.
 """
 
 from __future__ import annotations
@@ -112,13 +114,11 @@ def _fma(builder, a, b, c):
 
 
 @njit
-def _add(out, row, column, a, i, b, j, first, last):
-    """Add the terms `first` to `last`, of one run, of panels `i` and `j` to tile (row, column)."""
+def _add(out, at, a, left, b, right, first, last):
+    """Add the terms `first` to `last`, of one run, of the panels at `left` and `right` to a tile."""
     widest_vectors()
     if first < last:
-        at = (column * out.shape[1] + row * TILE) * TILE
-        left, right = i * a.shape[1] + first, j * b.shape[1] + first
-        _add_tile(out, at, a, left * TILE, b, right * TILE, last - first)
+        _add_tile(out, at, a, left + first * TILE, b, right + first * TILE, last - first)
 
 
 @njit
@@ -129,9 +129,9 @@ def _copy(to, values):
 
 
 @njit
-def _squares(x):
+def _squares(x, lanes):
     widest_vectors()
-    lanes = np.zeros(TILE)
+    lanes[:] = 0
     whole = x.size // TILE * TILE
     for start in range(0, whole, TILE):
         part = x[start : start + TILE]
@@ -148,57 +148,58 @@ def _squares(x):
 
 
 @kernel
-def reflect(normals, v, vt, signs, halves, first, last):
+def reflect(normals, v, v_at, vt, vt_at, signs, halves, first, last):
     """Make panels `first` to `last` of V, and those rows of all panels of its transpose."""
     widest_vectors()
     k, n = normals.shape
-    x = np.empty((TILE, vt.shape[0] * TILE), v.dtype)
+    x, lanes = np.empty((TILE, vt_at.size * TILE), v.dtype), np.empty(TILE)
     for panel in range(first, last):
         top = panel * TILE
-        x[:] = 0
+        x[:, top:] = 0
         for j in range(top, min(top + TILE, k)):
             row = x[j - top, j:n]
             _copy(row, normals[j, j:])
-            length, leading = np.sqrt(_squares(row)), np.float64(row[0])
+            length, leading = np.sqrt(_squares(row, lanes)), np.float64(row[0])
             signs[j] = -1 if leading < 0 else 1
             scale = x.dtype.type(1 / np.sqrt(length * (length + abs(leading))))
             row[0] += signs[j] * x.dtype.type(length)
             for i in range(row.size):
                 row[i] *= scale
-            halves[j] = 0.5 * _squares(row)
-        for start in range(top, n, 256):  # as much as stays in the first-level cache
-            stop = min(start + 256, n)
+            halves[j] = 0.5 * _squares(row, lanes)
+        at = v_at[panel]
+        for i in range(top, n):
             for j in range(TILE):
-                to, row = v[panel, start:stop, j], x[j, start:stop]
-                _copy(to, row)
-        for other in range(panel, len(vt)):
+                v[at + i * TILE + j] = x[j, i]
+        for other in range(panel, vt_at.size):
             for j in range(TILE):
-                _copy(vt[other, top + j], x[j, other * TILE : other * TILE + TILE])
+                at = vt_at[other] + (top + j) * TILE
+                _copy(vt[at : at + TILE], x[j, other * TILE : other * TILE + TILE])
 
 
 @kernel
-def multiply_gram(v, gram, rows, stop_rows, columns, stop_columns):
+def multiply_gram(v, v_at, n, gram, gram_at, rows, stop_rows, columns, stop_columns):
     """Make the tiles of -S below the diagonal, transposed, and those of S on it, within bounds."""
-    n = v.shape[1]
     for p in range(columns, stop_columns):
-        gram[p, max(rows, p) * TILE : stop_rows * TILE] = 0
+        top = gram_at[p]
+        gram[top + max(rows, p) * TILE * TILE : top + stop_rows * TILE * TILE] = 0
     for start in range(rows * TILE // RUN * RUN, n, RUN):
         for p in range(columns, stop_columns):
             for q in range(max(rows, p), stop_rows):
-                _add(gram, q, p, v, q, v, p, max(start, q * TILE), min(start + RUN, n))
+                at, begin = gram_at[p] + q * TILE * TILE, max(start, q * TILE)
+                _add(gram, at, v, v_at[q], v, v_at[p], begin, min(start + RUN, n))
     for p in range(columns, stop_columns):
-        below = gram[p, max(rows, p + 1) * TILE : stop_rows * TILE]
-        for i in range(len(below)):
-            for j in range(TILE):
-                below[i, j] = -below[i, j]
+        top = gram_at[p]
+        for i in range(top + max(rows, p + 1) * TILE * TILE, top + stop_rows * TILE * TILE):
+            gram[i] = -gram[i]
 
 
 @kernel
-def invert(gram, halves, inverses):
+def invert(gram, gram_at, halves, inverses):
     """Invert S's tiles on the diagonal, transposed, column by column from the bottom up."""
-    for panel in range(len(gram)):
+    for panel in range(len(inverses)):
         top = panel * TILE
-        upper, inverse = gram[panel, top : top + TILE], inverses[panel]
+        at = gram_at[panel] + top * TILE
+        upper, inverse = gram[at : at + TILE * TILE].reshape(TILE, TILE), inverses[panel]
         inverse[:] = 0
         for column in range(TILE):
             for i in range(column, -1, -1):
@@ -209,48 +210,49 @@ def invert(gram, halves, inverses):
 
 
 @kernel
-def solve(gram, inverses, vt, factors, solved, first, last):
+def solve(gram, gram_at, inverses, vt, vt_at, factors, solved, solved_at, first, last):
     """Make column panels `first` to `last` of S⁻¹Vᵀ, times factors: by runs from the last one up."""
-    in_run = RUN // TILE
-    known = np.empty((1, TILE, TILE), solved.dtype)
+    in_run, size = RUN // TILE, TILE * TILE
+    known, flat = np.empty(size, solved.dtype), inverses.reshape(-1)
     for c in range(first, last):
-        _copy(solved[c, : (c + 1) * TILE].reshape(-1), vt[c, : (c + 1) * TILE].reshape(-1))
+        count = (c + 1) * size
+        _copy(solved[solved_at[c] : solved_at[c] + count], vt[vt_at[c] : vt_at[c] + count])
     for run in range((last - 1) // in_run, -1, -1):
         top, stop = run * in_run, min((run + 1) * in_run, last)
         for later in range(run + 1, (last - 1) // in_run + 1):
             start = later * RUN
             for c in range(max(first, later * in_run), last):
-                end = min(start + RUN, (c + 1) * TILE)
+                end, here = min(start + RUN, (c + 1) * TILE), solved_at[c]
                 for p in range(top, stop):
-                    _add(solved, p, c, gram, p, solved, c, start, end)
+                    _add(solved, here + p * size, gram, gram_at[p], solved, here, start, end)
         for c in range(max(first, top), last):
-            end = min((c + 1) * TILE, (run + 1) * RUN)
+            end, here = min((c + 1) * TILE, (run + 1) * RUN), solved_at[c]
             for p in range(min(stop - 1, c), top - 1, -1):
-                _add(solved, p, c, gram, p, solved, c, (p + 1) * TILE, end)
-                here = solved[c, p * TILE : (p + 1) * TILE]
-                _copy(known.reshape(-1), here.reshape(-1))
-                here[:] = 0
-                _add(solved, p, c, inverses, p, known, 0, 0, TILE)
+                at = here + p * size
+                _add(solved, at, gram, gram_at[p], solved, here, (p + 1) * TILE, end)
+                _copy(known, solved[at : at + size])
+                solved[at : at + size] = 0
+                _add(solved, at, flat, p * size, known, 0, 0, TILE)
     for c in range(first, last):
         for i in range((c + 1) * TILE):
             for j in range(TILE):
-                solved[c, i, j] *= factors[c * TILE + j]
+                solved[solved_at[c] + i * TILE + j] *= factors[c * TILE + j]
 
 
 @kernel
-def multiply(a, b, out, rows, stop_rows, columns, stop_columns):
+def multiply(a, a_at, b, b_at, out, rows, stop_rows, columns, stop_columns):
     """Multiply out a square of ABᵀ; A and B have no terms right of their diagonals."""
-    tile, flat = np.empty((1, TILE, TILE), out.dtype), out.reshape(-1)
+    tile, flat = np.empty(TILE * TILE, out.dtype), out.reshape(-1)
     height, width = out.shape
     for c in range(columns, stop_columns):
         for r in range(rows, stop_rows):
             tile[:] = 0
             end = (min(r, c) + 1) * TILE
             for start in range(0, end, RUN):
-                _add(tile, 0, 0, a, r, b, c, start, min(start + RUN, end))
+                _add(tile, 0, a, a_at[r], b, b_at[c], start, min(start + RUN, end))
             first = c * TILE
             for i in range(min(TILE, height - r * TILE)):
-                at, part = (r * TILE + i) * width + first, tile[0, i]
+                at, part = (r * TILE + i) * width + first, tile[i * TILE : i * TILE + TILE]
                 if first + TILE <= width:
                     to = flat[at : at + TILE]
                     for j in range(TILE):
@@ -261,40 +263,23 @@ def multiply(a, b, out, rows, stop_rows, columns, stop_columns):
 
 
 @kernel
-def rooms(k, n, out):
-    """Give memory for a matrix: V, its transpose, VᵀV, the tiles' inverses, S⁻¹Vᵀ, signs, halves.
-
-    S⁻¹Vᵀ takes the place of V, which is not needed once VᵀV is known, and VᵀV that of the result,
-    where the normal numbers may lie, if it fits: fresh memory is slow.
-    """
-    panels, height = -(-k // TILE), -(-n // TILE)
-    size = panels * TILE
-    memory = np.empty(size * max(n, size), out.dtype)
-    v = memory[: size * n].reshape(panels, n, TILE)
-    solved = memory[: size * size].reshape(panels, size, TILE)
-    vt = np.empty((height, size, TILE), out.dtype)
-    free = out.reshape(-1) if out.size >= size * size else np.empty(size * size, out.dtype)
-    gram = free[: size * size].reshape(panels, size, TILE)
-    inverses = np.empty((panels, TILE, TILE), out.dtype)
-    return v, vt, gram, inverses, solved, np.ones(size, out.dtype), np.ones(size, out.dtype)
-
-
-@kernel
-def make_alone(normals, out, gain, first, last):
-    """Make matrices `first` to `last`, one after another."""
+def make_alone(normals, out, gain, places, memory, first, last):
+    """Make matrices `first` to `last`, one after another; `places` and `memory` are those of `rooms`."""
     _, k, n = normals.shape
-    panels, height = -(-k // TILE), -(-n // TILE)
+    v_at, vt_at, gram_at, solved_at = places
+    v, vt, gram, inverses, signs, halves = memory
+    panels, height = v_at.size, vt_at.size
     for matrix in range(first, last):
         here = out[matrix]
-        v, vt, gram, inverses, solved, signs, halves = rooms(k, n, here)
-        reflect(normals[matrix], v, vt, signs, halves, 0, panels)
-        multiply_gram(v, gram, 0, panels, 0, panels)
-        invert(gram, halves, inverses)
+        signs[:], halves[:] = 1, 1
+        reflect(normals[matrix], v, v_at, vt, vt_at, signs, halves, 0, panels)
+        multiply_gram(v, v_at, n, gram, gram_at, 0, panels, 0, panels)
+        invert(gram, gram_at, halves, inverses)
         factors = signs * gain
-        solve(gram, inverses, vt, factors, solved, 0, panels)
+        solve(gram, gram_at, inverses, vt, vt_at, factors, v, solved_at, 0, panels)
         if out.shape[2] == k:
-            multiply(vt, solved, here, 0, height, 0, panels)
+            multiply(vt, vt_at, v, solved_at, here, 0, height, 0, panels)
         else:
-            multiply(solved, vt, here, 0, panels, 0, height)
+            multiply(v, solved_at, vt, vt_at, here, 0, panels, 0, height)
         for j in range(k):
             here[j, j] -= factors[j]
