@@ -37,9 +37,9 @@ def model_of(size: int, dtype: torch.dtype) -> torch.nn.Module:
     return torch.nn.Sequential(*layers)
 
 
-def plan_of(model: torch.nn.Module) -> isoinit.Plan:
+def plan_of(model: torch.nn.Module, method: str = "xavier") -> isoinit.Plan:
     width = model[0].in_features
-    return isoinit.plan(model, torch.zeros(1, width, dtype=model[0].weight.dtype), method="xavier")
+    return isoinit.plan(model, torch.zeros(1, width, dtype=model[0].weight.dtype), method=method)
 
 
 def plain(folder: Path, size: int) -> None:
@@ -85,12 +85,13 @@ def compare(size: int, dtype: torch.dtype) -> Row:
     return Row(case, "plain writing", median(a for a, _ in pairs), median(b for _, b in pairs))
 
 
-def peak(size: int, dtype: torch.dtype) -> None:
+def peak(size: int, dtype: torch.dtype, method: str = "xavier") -> None:
     """Write in this process, and print how much memory that took beyond what is loaded."""
-    model = model_of(size, dtype)
-    plan = plan_of(model)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model, small = model_of(size, dtype), model_of(2**20, dtype)
+    plan = plan_of(model, method)
     with tempfile.TemporaryDirectory() as home:
+        isoinit.write_checkpoint(plan_of(small, method), small, Path(home) / "small", seed=0)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         isoinit.write_checkpoint(plan, model, Path(home) / "checkpoint", seed=0)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{after / 1e3:.0f} MB at most, {before / 1e3:.0f} MB before the first piece")
@@ -106,6 +107,10 @@ def rows(size: int) -> list[Row]:
         speed = row.peer_s / row.ours_s
         print(f"{row.case}: {speed:.0%} of plain writing; {memory.strip()}", file=sys.stderr)
         found.append(row)
+    matrix = 4096**2 * torch.float32.itemsize
+    command = [sys.executable, "-m", "benchmarks.checkpoint", str(matrix), "float32", "orthogonal"]
+    memory = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(f"an orthogonal matrix of {matrix / 1e6:.0f} MB: {memory.strip()}", file=sys.stderr)
     return found
 
 
@@ -113,6 +118,6 @@ if __name__ == "__main__":
     size, *kind = [*sys.argv[1:], "1GB"] if len(sys.argv) < 2 else sys.argv[1:]
     total = int(size) if size.isdigit() else parse_size(size)
     if kind:
-        peak(total, getattr(torch, kind[0]))
+        peak(total, getattr(torch, kind[0]), *kind[1:])
     else:
         emit(rows(total))

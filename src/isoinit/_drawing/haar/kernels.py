@@ -3,8 +3,8 @@
 # Numba has no types, and its signatures are fixed.
 """The matrices of `isoinit._drawing.haar.reflectors`, with the same bits, compiled by Numba.
 
-All matrices are kept in panels, 16 columns wide and as tall as the sums are long, one behind another in
-flat memory. A tile of a product is then the sum over two panels read from top to bottom, and if the
+All matrices are kept in panels, 16 columns wide and as tall as the sums are long, one behind another
+in flat memory. A tile of a product is then the sum over two panels read from top to bottom, and if the
 product is a panel too, its 16 × 16 elements lie side by side. The transpose of V is stored as well,
 because VᵀV sums over its rows and V·X over its columns. What is zero for sure is neither stored nor
 summed, which changes no bit: a panel of a triangle begins or ends at its diagonal. Beside each matrix
@@ -264,7 +264,7 @@ def multiply(a, a_at, b, b_at, out, rows, stop_rows, columns, stop_columns):
 
 @kernel
 def make_alone(normals, out, gain, places, memory, first, last):
-    """Make matrices `first` to `last`, one after another; `places` and `memory` are those of `rooms`."""
+    """Make matrices `first` to `last`, one after another, with what `threads.rooms` gives."""
     _, k, n = normals.shape
     v_at, vt_at, gram_at, solved_at = places
     v, vt, gram, inverses, signs, halves = memory
