@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
 from isoinit._drawing.streams.philox import Law
-from isoinit._reading.torch.memory import lie_apart
+from isoinit._reading.torch.memory import OWN, lie_apart
 from isoinit._reading.torch.names import Modules, named_modules
 from isoinit._system.alone import alone
 from isoinit._system.processes import Facts, agree
@@ -186,7 +186,8 @@ def _fill(
 def _tell(tensors: list[torch.Tensor]) -> None:
     """Have everyone who keeps account of parameters know that these have values now."""
     # What is sharded was written behind its back too.
-    torch.autograd.graph.increment_version([t for t in tensors if type(t).__name__ == "DTensor"])
+    others = [tensor for tensor in tensors if type(tensor) not in OWN]
+    torch.autograd.graph.increment_version([t for t in others if type(t).__name__ == "DTensor"])
     forget(tensors)
     forget_loaded(tensors)
     count_anew(tensors)
@@ -359,8 +360,9 @@ def _laws(entries: Entries, held: Mapping[str, Held], but: Collection[str]) -> L
     for name, entry in entries.items():
         if (initializer := entry.initializer) is None or name in but:
             continue
+        tensor, part, _ = held[name]
         try:
-            laws[name] = law_for(held[name].place, initializer, entry.layout)
+            laws[name] = law_for(part.memory if part else tensor, initializer, entry.layout)
         except IsoinitError as error:
             raise PlanError(f"nothing was changed: {name!r}: {error}") from None
     return laws

@@ -78,28 +78,29 @@ def fill_tensors(
         seed: what the values follow from.
         filled: called with the names of those that are filled.
     """
-    together: dict[torch.dtype, list[str]] = defaultdict(list)
+    together: dict[torch.dtype, dict[str, int]] = defaultdict(dict)  # the elements of small ones
     for name, law in laws.items():
         entry, (tensor, part, address) = entries[name], held[name]
         plain = law is not None and address is not None and entry.layout.padding is None
-        if plain and tensor.numel() <= _SMALL:
-            together[tensor.dtype].append(name)
+        if plain and (size := tensor.numel()) <= _SMALL:
+            together[tensor.dtype][name] = size
             continue
         assert entry.initializer is not None
         piece = None if part is None else part.piece
         stream = Stream(seed, entry.key)
         fill_tensor(held[name].place, entry.initializer, entry.layout, stream, piece)
         filled([name])
-    for dtype, names in together.items():
-        tensors = [held[name].tensor for name in names]
+    for dtype, sizes in together.items():
+        parts, names = [held[name] for name in sizes], list(sizes)
         jobs = Jobs(
             keys(seed, [entries[name].key for name in names]),
             [law for name in names if (law := laws[name]) is not None],
-            [address for name in names if (address := held[name].address) is not None],
-            [tensor.numel() for tensor in tensors],
+            [part.address for part in parts if part.address is not None],
+            list(sizes.values()),
         )
         fill_together(jobs, ARRAYS[dtype])
-        torch.autograd.graph.increment_version(tensors)  # they were written behind its back
+        # They were written behind autograd's back.
+        torch.autograd.graph.increment_version([part.tensor for part in parts])
         filled(names)
 
 

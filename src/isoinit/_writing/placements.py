@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -110,7 +111,8 @@ def held_in(modules: Modules) -> tuple[dict[str, Held], dict[str, str]]:
     addresses = addresses_of([parameter for _, parameter in found])
     if not wrappers and None not in addresses and len(set(addresses)) == len(addresses):
         names, parameters = zip(*found, strict=True) if found else ((), ())  # in most models
-        parts = map(Held._make, zip(parameters, repeat(None), addresses, strict=False))
+        made = partial(tuple.__new__, Held)  # without a call of Python for each
+        parts = map(made, zip(parameters, repeat(None), addresses, strict=False))
         return dict(zip(names, parts, strict=True)), {}
     flat: dict[str, Held] = {}
     shared: dict[str, str] = {}
