@@ -1,6 +1,5 @@
 """Initial parameters of a tree straight to a file; and what JAX's own checkpoints make of a tree."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from jax import numpy as jnp  # noqa: E402
 from safetensors import numpy as safetensors  # noqa: E402
 
 import isoinit  # noqa: E402
+from compiled import environment  # noqa: E402
 from isoinit._writing.entry import Entry  # noqa: E402
 from isoinit.errors import PlanError  # noqa: E402
 from isoinit.initializers.scale import fans  # noqa: E402
@@ -128,10 +128,9 @@ print("restored")
 
 def test_orbax_saves_and_restores_a_filled_tree_with_its_shardings(tmp_path):
     pytest.importorskip("orbax.checkpoint")
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     run = subprocess.run(
         [sys.executable, "-c", ORBAX, str(tmp_path)],
-        env=os.environ | flags,
+        env=environment(8, quickly=True),
         capture_output=True,
         text=True,
     )

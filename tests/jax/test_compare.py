@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 
@@ -23,6 +22,7 @@ from flax import nnx  # noqa: E402
 
 import isoinit  # noqa: E402
 import isoinit.jax as ij  # noqa: E402
+from compiled import environment  # noqa: E402
 from isoinit._verifying.comparing import METHODS  # noqa: E402
 from isoinit.errors import ArgumentError, Interrupted, PlanError, TraceError  # noqa: E402
 
@@ -358,7 +358,7 @@ except PackageError as error:
 """
     told = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env=environment(2, quickly=True),
         capture_output=True,
         text=True,
     )

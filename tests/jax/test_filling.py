@@ -1,6 +1,5 @@
 """A plan fills trees of JAX arrays: any sharding and any number of processes give the same bits."""
 
-import os
 import re
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from jax.sharding import (  # noqa: E402
 )
 
 import isoinit  # noqa: E402
+from compiled import environment  # noqa: E402
 from isoinit._writing.entry import Entry  # noqa: E402
 from isoinit.errors import ArgumentError, PlanError  # noqa: E402
 from isoinit.initializers.scale import fans  # noqa: E402
@@ -50,11 +50,7 @@ def whole(one, seed):
 def started(script, *arguments, devices):
     return subprocess.Popen(
         [sys.executable, str(HERE / script), *map(str, arguments)],
-        env=os.environ
-        | {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        },
+        env=environment(devices, quickly=True),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -15,6 +15,8 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
+from compiled import USUAL  # noqa: E402
+from isoinit.jax import philox, streams  # noqa: E402
 from isoinit.jax.streams import in_graph, normal, truncated_normal, uniform  # noqa: E402
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -25,6 +27,17 @@ def held(initializer, name, shape, dtype="float32", part=None, seed=0, layout=No
     sizes = shape if part is None else [some.stop - some.start for some in part]
     out = np.empty(sizes, jnp.dtype(dtype))
     return isoinit.fill_slice(out, initializer, name, shape, part or (), seed, layout=layout)
+
+
+@pytest.fixture(scope="module")
+def program():
+    return jax.jit(philox.draw, static_argnums=3, compiler_options=USUAL)
+
+
+@pytest.fixture
+def as_usual(monkeypatch, program):
+    """The functions compile as in a process without the flags of these tests."""
+    monkeypatch.setattr(streams, "_part", program)
 
 
 def differing(found, expected):
@@ -75,17 +88,20 @@ SHORT = [isoinit.Normal(1.0, 0.02), isoinit.Uniform(-0.1, 0.1)]
     [*product(LAWS, ["float32"]), *product(SHORT, [jnp.bfloat16, np.float16])],
     ids=str,
 )
+@pytest.mark.usefixtures("as_usual")
 def test_distributions(initializer, dtype):
     found = drawn(initializer, "w", (70, 500), dtype, seed=3)
     assert differing(found, held(initializer, "w", (70, 500), dtype, seed=3)) == 0
 
 
+@pytest.mark.usefixtures("as_usual")
 @pytest.mark.parametrize("initializer", TAILS + WIDE, ids=str)
 def test_tails_and_sizes_far_from_one(initializer):
     found = drawn(initializer, "w", (70, 500))
     assert differing(found, held(initializer, "w", (70, 500))) == 0
 
 
+@pytest.mark.usefixtures("as_usual")
 def test_half_precision_keeps_its_subnormals():
     """The least normal float16 is 6.1e-5: nearly all of these are smaller."""
     found = normal("w", (70, 500), "float16", std=2e-5)
@@ -98,6 +114,7 @@ def test_a_million_elements():
     assert differing(found, held(initializer, "w", (1_000_003,))) == 0
 
 
+@pytest.mark.slow  # no index is treated otherwise than those of `test_far_inside`
 def test_ten_million_elements():
     found = normal("embedding", (10_000_019,), std=0.02)
     assert differing(found, held(isoinit.Normal(0.0, 0.02), "embedding", (10_000_019,))) == 0
@@ -115,9 +132,10 @@ def test_jit_alone_and_within_a_larger_program():
         return normal("w", (64, 96), mean=1.0, std=0.02)
 
     assert differing(make(), expected) == 0
-    assert differing(jax.jit(make)(), expected) == 0
+    assert differing(jax.jit(make, compiler_options=USUAL)(), expected) == 0
     # What follows is fused with the draw, and must not change it.
-    value, twice = jax.jit(lambda x: (w := make(), 2 * w + x))(3.0)
+    larger = jax.jit(lambda x: (w := make(), 2 * w + x), compiler_options=USUAL)
+    value, twice = larger(3.0)
     assert differing(value, expected) == 0
     assert np.allclose(twice, 2 * expected + 3)
 
@@ -129,7 +147,7 @@ def test_vmap_gives_each_the_same():
 
 def test_constants_are_not_folded_at_compilation():
     """Without arguments, a compiler could draw the numbers itself: slowly, and with the same bits."""
-    text = jax.jit(lambda: uniform("w", (3000, 1000))).lower().compile().as_text()
+    text = jax.jit(lambda: uniform("w", (3000, 1000))).lower().compile(USUAL).as_text()
     assert "iota" in text
 
 
@@ -193,7 +211,8 @@ def test_initializers(initializer):
 def test_initializers_within_jit():
     layout = fans.linear((16, 9))
     makes = [in_graph(isoinit.HeNormal(), layout, "w", 0, dtype) for dtype in DTYPES]
-    for dtype, found in zip(DTYPES, jax.jit(lambda: [make() for make in makes])(), strict=True):
+    together = jax.jit(lambda: [make() for make in makes], compiler_options=USUAL)
+    for dtype, found in zip(DTYPES, together(), strict=True):
         expected = held(isoinit.HeNormal(), "w", (16, 9), dtype, layout=layout)
         assert differing(found, expected) == 0
 

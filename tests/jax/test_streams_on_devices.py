@@ -1,10 +1,11 @@
 """Eight devices make the same numbers, each its own shard; and JAX's x64 mode changes nothing."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+
+from compiled import environment
 
 pytest.importorskip("jax")
 
@@ -134,18 +135,14 @@ print("done")
 
 
 @pytest.mark.parametrize(
-    ("script", "environment"),
+    ("script", "own"),
     [
-        (DEVICES, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}),
-        (WIDE, {"JAX_ENABLE_X64": "1"}),
+        (DEVICES, environment(8, quickly=False)),
+        (WIDE, environment(quickly=False, JAX_ENABLE_X64="1")),
     ],
     ids=["devices", "x64"],
 )
-def test_in_a_process_of_its_own(script, environment):
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
-        capture_output=True,
-        text=True,
-    )
+def test_in_a_process_of_its_own(script, own):
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=own, capture_output=True, text=True)
     assert done.stdout == "done\n", done.stderr[-2000:]

@@ -18,7 +18,6 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import isoinit.jax as ij  # noqa: E402
-from jax_twins.values import QUICKLY  # noqa: E402
 
 NEAR = 1e-9
 STEPS = 6
@@ -124,10 +123,6 @@ def stepped(kind, name, *args, step):
     return adam(*args, step, decoupled=kind != "adam")
 
 
-def quick(function):
-    return jax.jit(function, compiler_options=QUICKLY)
-
-
 def by_hand(kind, table, clip=None):
     """The step of an optimizer with the papers' factors."""
 
@@ -141,7 +136,7 @@ def by_hand(kind, table, clip=None):
         }
         return [{n: one[place] for n, one in found.items()} for place in range(3)]
 
-    return quick(update)
+    return jax.jit(update)
 
 
 def trained(update, gradients, params):
@@ -162,7 +157,7 @@ def by_optax(tx, gradients, params):
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    update, state, losses = quick(update), quick(tx.init)(params), []
+    update, state, losses = jax.jit(update), jax.jit(tx.init)(params), []
     for step in range(1, STEPS + 1):
         value, grads = gradients(params, step)
         params, state = update(grads, state, params)
@@ -190,7 +185,7 @@ def mlp_gradients():
     def loss(params, readout):
         return ((mlp(params, X, readout) - Y) ** 2).mean()
 
-    return quick(jax.value_and_grad(loss))
+    return jax.jit(jax.value_and_grad(loss))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +283,7 @@ def gpt_gradients():
         made, ids = model(words(step), **multipliers), words(step)
         return optax.softmax_cross_entropy_with_integer_labels(made[:, :-1], ids[:, 1:]).mean()
 
-    return quick(jax.value_and_grad(loss)), shapes
+    return jax.jit(jax.value_and_grad(loss)), shapes
 
 
 @pytest.mark.parametrize(

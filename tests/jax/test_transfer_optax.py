@@ -22,7 +22,7 @@ from isoinit import Plan, Transfer  # noqa: E402
 from isoinit.errors import ArgumentError, PlanError  # noqa: E402
 from isoinit.jax.spelling import named_leaves  # noqa: E402
 from jax_twins.sized import X, build, filled, struct  # noqa: E402
-from jax_twins.values import QUICKLY, built_equinox, built_nnx  # noqa: E402
+from jax_twins.values import built_equinox, built_nnx  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def transfer():
 
 
 def moved(tx, params, grads):
-    return jax.jit(tx.update, compiler_options=QUICKLY)(grads, tx.init(params), params)[0]
+    return jax.jit(tx.update)(grads, tx.init(params), params)[0]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

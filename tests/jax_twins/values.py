@@ -16,9 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-# What XLA saves of a run of a tiny model, it spends many times over on compiling.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 def zeros(tree: Any) -> Any:
     """Return a tree with zeros for every abstract array; the rest as it is."""
@@ -103,7 +100,7 @@ def run(arguments: tuple[Any, ...], values: Mapping[str, np.ndarray]) -> np.ndar
         lambda path, leaf: jnp.asarray(values[_spelled(path)], leaf.dtype), held
     )
     apply, inputs = _function(arguments)
-    return np.asarray(jax.jit(apply, compiler_options=QUICKLY)(filled, *inputs))
+    return np.asarray(jax.jit(apply)(filled, *inputs))
 
 
 def _function(arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:

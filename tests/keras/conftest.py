@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from compiled import environment
+
 collect_ignore = ["models.py", "program.py"]  # they run in a process of their own
 HERE = Path(__file__).parent
-# Compile fast rather than well: each shape of a Keras layer is compiled once.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +35,14 @@ def run(backend, folder):
 
 
 def tell(backend, folder):
-    own = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    home = {"KERAS_HOME": str(folder), "XLA_FLAGS": QUICK}
+    own = {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "KERAS_HOME": str(folder)}
     command = [sys.executable, "-W", "ignore", str(HERE / "program.py"), str(folder)]
     done = subprocess.run(
-        command, env={**os.environ, **own, **home}, capture_output=True, text=True, timeout=300
+        command,
+        env=environment(quickly=True, **own),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-4000:]
 
