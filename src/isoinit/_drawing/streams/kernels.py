@@ -351,13 +351,14 @@ def fill_runs(
     widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     values, done, made = np.empty(BLOCK, out.dtype), 0, np.int64(-1)
+    stop = np.int64(BLOCK)  # as a literal it would have `_block` compiled once more
     for run in range(starts.size):
         at, end = starts[run], starts[run] + lengths[run]
         while at < end:
             block, first = at // BLOCK, at % BLOCK
             count = min(BLOCK - first, end - at)
             if block != made:
-                _block(keys, c2, c3, kind, below, above, step, _u64(block), BLOCK, words, deviates)
+                _block(keys, c2, c3, kind, below, above, step, _u64(block), stop, words, deviates)
                 for i in range(BLOCK):
                     values[i] = _value(out, deviates[i], scale, shift, low, high)
                 made = block
