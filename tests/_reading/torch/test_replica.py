@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+from isoinit._reading.torch.names import named_modules
 from isoinit._reading.torch.parametrizations import computed_weights
 from isoinit._reading.torch.replica import Replica
 
@@ -27,7 +28,7 @@ class Averaged(nn.Module):
 
 
 def replica(model, **options):
-    (computed,) = computed_weights(model)
+    (computed,) = computed_weights(named_modules(model))
     return Replica(computed, **options)
 
 
