@@ -258,9 +258,3 @@ def test_nothing_returned():
         traced(model_of(lambda p, x: None, mlp_params(), X))
     with pytest.raises(TraceError, match="TypeError"):
         traced(model_of(lambda p, x: "text", mlp_params(), X))
-
-
-def test_keras_has_a_door_of_its_own():
-    keras = pytest.importorskip("keras")
-    with pytest.raises(ArgumentError, match=r"Dense is a Keras model: isoinit\.keras is for those"):
-        model_of(keras.layers.Dense(2), jnp.ones((1, 3)))

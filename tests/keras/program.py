@@ -8,14 +8,17 @@ import json
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
-from keras import layers
-from models import MODELS, Einsums, floats
+# Keras imports these where they are installed, for a second, and nothing of them is used here.
+sys.modules |= dict.fromkeys(("sklearn", "flax"))
 
-import isoinit
-import isoinit.keras
-from isoinit.keras.declared import declared
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from keras import layers  # noqa: E402
+from models import MODELS, Einsums, floats  # noqa: E402
+
+import isoinit  # noqa: E402
+import isoinit.keras  # noqa: E402
+from isoinit.keras.declared import declared  # noqa: E402
 
 BACKEND = keras.config.backend()
 if BACKEND == "jax":  # compiling Keras's own initializers takes longer than all that is tested
@@ -282,6 +285,20 @@ def refused():
     return ""
 
 
+def door():
+    """What the door of the backend's own models says of one of Keras."""
+    try:
+        if BACKEND == "torch":
+            isoinit.plan(small())
+        else:
+            from isoinit import jax
+
+            jax.plan(small(), floats(8, 6))
+    except isoinit.errors.ArgumentError as error:
+        return str(error)
+    return ""
+
+
 def whole(folder):
     other = "torch" if BACKEND == "jax" else "jax"
     done = (folder / f"mlp {other}.json").exists()
@@ -293,6 +310,7 @@ def whole(folder):
         "asked": asked(),
         "errors": errors(),
         "nothing written": nothing_written(),
+        "door": door(),
         "loaded": [name for name in ("jax", "torch", "tensorflow") if name in sys.modules],
     }
 
