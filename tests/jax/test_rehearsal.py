@@ -16,7 +16,7 @@ DEVICE = jax.devices("cpu")[0]
 
 
 def test_a_processor_is_exact():
-    """In bfloat16; in float32 the function's own example, in float64 `test_streams_on_devices`."""
+    """In bfloat16; in float32 the function's own example, in float64 `test_streams_in_x64`."""
     assert rehearsal.exact_on(DEVICE, jnp.bfloat16)
 
 

@@ -1,4 +1,4 @@
-"""Eight devices make the same numbers, each its own shard; and JAX's x64 mode changes nothing."""
+"""Eight devices make the same numbers, each its own shard."""
 
 import subprocess
 import sys
@@ -102,47 +102,12 @@ assert filled(sharding=sharding)[1] == {"w", "half", "turned", "wave"}
 print("done")
 """
 
-WIDE = """
-import sys
-import jax, jax.numpy as jnp, numpy as np
-import isoinit
-from isoinit.initializers.scale import fans
-from isoinit.jax.rehearsal import exact_on
-from isoinit.jax.streams import in_graph, normal
 
-assert not {"torch", "numba", "flax"} & set(sys.modules)
-
-assert jnp.zeros(1).dtype == "float64"
-assert exact_on(jax.devices()[0], "float64")
-for dtype in ("float32", "float64"):
-    for start in (0, np.int64(3), jnp.int64(3)):
-        found = normal("w", (1000, 9), dtype, mean=0.1, std=0.3, start=(start, 0), sizes=(500, 9))
-        first = int(start)
-        expected = np.empty((500, 9), dtype)
-        part = slice(first, first + 500)
-        isoinit.fill_slice(expected, isoinit.Normal(0.1, 0.3), "w", (1000, 9), (part,))
-        assert found.dtype == dtype and np.asarray(found).tobytes() == expected.tobytes()
-expected = np.empty(1000)
-isoinit.fill_slice(expected, isoinit.Normal(std=1e-300), "w", (1000,), ())
-assert np.asarray(normal("w", (1000,), "float64", std=1e-300)).tobytes() == expected.tobytes()
-initializer, layout = isoinit.TruncatedNormal(0.1, 1e-9, -5.0, 5.0), fans.vector((1000,))
-isoinit.fill_slice(expected, initializer, "w", (1000,), (), 2)
-found = in_graph(initializer, layout, "w", 2, "float64")()
-assert np.asarray(found).tobytes() == expected.tobytes()
-assert "torch" not in sys.modules
-print("done")
-"""
-
-
-@pytest.mark.parametrize(
-    ("script", "own"),
-    [
-        (DEVICES, environment(8, quickly=False)),
-        (WIDE, environment(quickly=False, JAX_ENABLE_X64="1")),
-    ],
-    ids=["devices", "x64"],
-)
-def test_in_a_process_of_its_own(script, own):
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=own, capture_output=True, text=True)
+def test_eight_devices():
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        env=environment(8, quickly=False),
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == "done\n", done.stderr[-2000:]
