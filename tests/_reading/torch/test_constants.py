@@ -49,7 +49,7 @@ def known(make, *, fake):
     else:
         with FakeTensorMode(allow_non_fake_inputs=True), recorder:
             made = make(torch.empty(2, 3))
-    return recorder._constant(made)
+    return recorder.known.constant(made)
 
 
 @pytest.mark.parametrize("fake", [True, False])
@@ -135,4 +135,4 @@ def test_a_buffer_that_is_moved_is_known_as_it_stands_then():
         recorder.mark_constant(fake, holder.table)
         with recorder:
             part = fake.t()[1]
-    np.testing.assert_array_equal(recorder._constant(part).sampled, [1.0, 4.0])
+    np.testing.assert_array_equal(recorder.known.constant(part).sampled, [1.0, 4.0])

@@ -239,12 +239,12 @@ class _Run:
         call = self.recorder.call
 
         def is_weight(tensor: Any) -> bool:
-            return isinstance(tensor, torch.Tensor) and name in self.recorder.names(tensor)
+            return isinstance(tensor, torch.Tensor) and name in self.recorder.known.names(tensor)
 
         others = [
             t
             for t in tensors_in((call.args, call.kwargs))
-            if not is_weight(t) and self.recorder.value(t) not in op.inputs
+            if not is_weight(t) and self.recorder.known.value(t) not in op.inputs
         ]
         if not any(bool(t.any()) for t in others):
             return None

@@ -65,11 +65,12 @@ def in_steps(
         kwargs: its other arguments.
         weight: how a tensor is made of parameters; None for others. A layer's product is read whole.
     """
-    steps = STEPS.get(name)
+    if (steps := STEPS.get(name)) is None:
+        return None
     named = [kwargs[key] for key in OPERANDS.get(name, ()) if key in kwargs]
     args = (*args, *named)
     kwargs = {key: value for key, value in kwargs.items() if key not in OPERANDS.get(name, ())}
-    if steps is None or "out" in kwargs or not kwargs.keys() <= {"value", "beta", "alpha"}:
+    if "out" in kwargs or not kwargs.keys() <= {"value", "beta", "alpha"}:
         return None
     if steps is _chain:
         return (lambda run: _chain(run, args[0])) if len(args) == 1 else None

@@ -59,6 +59,12 @@ def parameter(tensor: torch.Tensor, name: str, shapes: dict[str, tuple[int, ...]
     return Weight(tensor, (name,), shapes, exact=True, view=in_order(tensor), node=node)
 
 
+def stood_for(tensor: torch.Tensor, name: str, shapes: Mapping[str, tuple[int, ...]]) -> Weight:
+    """Return what is known of a weight that a parameter stands for, of whatever shape it is."""
+    node = parameter_node(name, tensor.shape)
+    return Weight(tensor, (name,), {**shapes, name: tuple(tensor.shape)}, exact=True, node=node)
+
+
 def derived(
     name: str,
     call: Recorded,

@@ -90,7 +90,11 @@ def called(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
     """Return what a call gives.
 
     Of fake tensors `grouped_mm` has a kernel for bfloat16 alone: the shapes are the same.
+
+    Raises:
+        RuntimeError: for a product of two dtypes; whatever the function raises.
     """
+    refuse_mixed_types(name, args, kwargs)
     if name != "grouped_mm" or not args or not isinstance(args[0], FakeTensor):
         return func(*args, **kwargs)
     halves = [a.bfloat16() if is_float(a) else a for a in args]

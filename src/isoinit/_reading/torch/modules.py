@@ -62,7 +62,7 @@ def _inputs(
     layer: nn.Module, last: torch.Tensor | None, recorder: Recorder
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield what a layer may take: what comes before it, or inputs that stand for that."""
-    value = None if last is None else recorder.value(last)
+    value = None if last is None else recorder.known.value(last)
     with torch.device("cpu"):
         example = _example(layer)
         inputs = _as_long(layer) if example is None else example

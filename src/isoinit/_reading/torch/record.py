@@ -14,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 from isoinit._reading.generated import with_modulated
 from isoinit._reading.graph import Chart, Detail, Given, Graph, Kind, Length, Op, Use
 from isoinit._reading.slopes import with_slopes
-from isoinit._reading.torch.by_identity import ByIdentity
 from isoinit._reading.torch.calls import (
     GATHERS,
     LIKE,
@@ -30,18 +29,18 @@ from isoinit._reading.torch.calls import (
 from isoinit._reading.torch.composites import in_steps
 from isoinit._reading.torch.constants import Constant, constant, goes_by_signal
 from isoinit._reading.torch.contractions import Contractions
-from isoinit._reading.torch.derived import Known, derived, normed_by_length, parameter
+from isoinit._reading.torch.derived import Known, derived, normed_by_length, parameter, stood_for
 from isoinit._reading.torch.details import detail
 from isoinit._reading.torch.dispatched import Dispatched, Told, in_words
-from isoinit._reading.torch.fakes import refuse_endless, refuse_mixed_types
-from isoinit._reading.torch.forms import Forms
-from isoinit._reading.torch.made import AFFINE, parameter_node
+from isoinit._reading.torch.fakes import refuse_endless
+from isoinit._reading.torch.forms import Forms, Signature, signature
+from isoinit._reading.torch.made import AFFINE
 from isoinit._reading.torch.moments import moments_of
-from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.readers.call import Call, Weight
-from isoinit._reading.torch.readers.norms import STARTING_SLOPE
 from isoinit._reading.torch.readers.table import READERS
+from isoinit._reading.torch.repeats import Met, Repeats
 from isoinit._reading.torch.replay import Played, Recorded, replay_of
+from isoinit._reading.torch.tensors import Tensors
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
@@ -50,7 +49,7 @@ from isoinit.initializers.scale import fans
 
 Observer = Callable[[Op, tuple[torch.Tensor, ...]], None]
 # The signals that a call reads, and what is made of parameters.
-Read = tuple[list[int], list[Weight]]
+Read = tuple[list[int], Sequence[Weight]]
 
 NO_DETAIL, NO_REPLAY = Detail(), Played(None)
 
@@ -79,12 +78,9 @@ class Recorder(TorchFunctionMode):
         self._shapes, self._aliases, self._observe = shapes, aliases, observe
         self._before_write = before_write
         self._missed = self._fake = self._below = False
-        self._count = self._calls = self._depth = 0
-        self._sizes: dict[int, tuple[int, ...]] = {}
-        self._values: ByIdentity[int] = ByIdentity()
-        self._weights: ByIdentity[Weight] = ByIdentity()
-        self._constants: ByIdentity[Constant] = ByIdentity()
-        self._sharers, self._undecided, self._forms = Sharers(), Undecided(), Forms()
+        self._calls = self._depth = 0
+        self.known, self._forms, self._repeats = Tensors(), Forms(), Repeats()
+        self._sharers, self._undecided = Sharers(), Undecided()
         self._given, self._contractions = dict[int, Given](), Contractions()
         self._data: set[int] = set()  # what is made of the example's masks and tokens alone
         self._lengths, self._charts = dict[str, Length](), dict[str, Chart]()
@@ -96,35 +92,69 @@ class Recorder(TorchFunctionMode):
         name = function_name(func)
         self._calls += 1
         refuse_endless(self._calls)
-        if (steps := in_steps(func, name, args, kwargs, self._weight)) is not None:
+        if (steps := in_steps(func, name, args, kwargs, self.known.weight)) is not None:
             return steps(lambda f, *a, **k: self.__torch_function__(f, (), a, k))
-        refuse_mixed_types(name, args, kwargs)
         written = list(written_by(func, args, kwargs))
         if self._before_write is not None:
             for tensor in written:
                 self._before_write(tensor)
         self._depth += 1
         try:
-            result = self._forms.made(func, name, args, kwargs, seen=bool(written) or self._below)
-            self._made(func, in_words(func, name, args, kwargs), result)
+            signed = None if written or self._below else signature(func, args, kwargs)
+            result = self._forms.made(func, name, args, kwargs, signed)
+            self._made(func, in_words(func, name, args, kwargs), result, signed)
             for tensor in written:
                 self._write_through(tensor)
         finally:
             self._depth -= 1
         return result
 
-    def _made(self, func: Any, call: Told, result: Any) -> None:
+    def _made(self, func: Any, call: Told, result: Any, signed: Signature | None = None) -> None:
         """Record a call and what it made."""
         made = [call.args[0]] if call.name == "setitem" else list(tensors_in(result))
-        if made:
-            check_signals()  # not where grad mode or the like is switched: it would stay so
-            note = self._note_constants if call.name in SHAPE_ONLY else self._note
-            note(func, *call, made)
+        if not made:
+            return
+        check_signals()  # not where grad mode or the like is switched: it would stay so
+        if call.name in SHAPE_ONLY:
+            self._note_constants(func, *call, made)
+            return
+        signed = None if self._undecided.any else signed
+        met = signed and self._repeats.met(call.name, signed, self.known.met, self._data)
+        if met is None:
+            self._note(func, *call, made)
+        elif met.of_constants:
+            self._note_same(met, func, call, made)
+        else:
+            self._note_again(met, func, call, made)
+
+    def _note_again(self, met: Met, func: Any, call: Told, made: list[torch.Tensor]) -> None:
+        """Record a call of the signal, by one of the same signature where there was one."""
+        at, count = len(self.ops), self.known.count
+        op = self._repeats.operation(met, at, range(count, count + len(made)))
+        if op is None:
+            self._note(func, *call, made)
+            if (len(self.ops), self.known.count) == (at + 1, count + len(made)):
+                self._repeats.remember(met, self.ops[-1])
+            return
+        self.ops.append(op)
+        for tensor in made:
+            self.known.new(tensor)
+        values = [value for value in met.values[: 1 if call.name in LIKE else None] if value >= 0]
+        self._recorded(op, Recorded(func, call.args, call.kwargs), made, (values, met.weights))
+
+    def _note_same(self, met: Met, func: Any, call: Told, made: list[torch.Tensor]) -> None:
+        """Record a call of constants; the same one gives the same."""
+        if (known := self._repeats.constants(met)) is None:
+            self._note(func, *call, made)
+            self._repeats.remember_constants(met, [self.known.constants.get(t) for t in made])
+        for tensor, same in zip(made, known or (), strict=known is not None):
+            self.known.constants[tensor] = same
+            self._sharers.note(tensor, call.args[0] if call.args else None)
 
     def mark_parameter(self, tensor: torch.Tensor, name: str) -> None:
         """Say that the forward will meet this tensor as the parameter of this name, tied or not."""
         name = self._aliases.get(name, name)
-        self._weights[tensor] = parameter(tensor, name, self._shapes)
+        self.known.weights[tensor] = parameter(tensor, name, self._shapes)
 
     def mark_chart(self, tensor: torch.Tensor, chart: Chart) -> None:
         """Say that a tensor is a weight that its carrier stands for."""
@@ -133,15 +163,15 @@ class Recorder(TorchFunctionMode):
 
     def mark_value(self, tensor: torch.Tensor, value: int | None = None) -> None:
         """Say that a tensor is part of the example, or holds the value of that number."""
-        self._values[tensor] = self._new_value(tensor) if value is None else value
+        self.known.values[tensor] = self.known.new(tensor) if value is None else value
 
     def mark_constant(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """Say that a tensor is a buffer, or stands for this real one."""
-        self._constants[tensor] = Constant(real)
+        self.known.constants[tensor] = Constant(real)
 
     def mark_given(self, tensor: torch.Tensor, given: Given | None) -> None:
         """Say that a tensor is part of the example, of these moments where they are known."""
-        value = self._new_value(tensor)
+        value = self.known.new(tensor)
         if given is not None:
             self._given[value] = given
         if not (tensor.is_floating_point() or tensor.is_complex()):
@@ -165,7 +195,7 @@ class Recorder(TorchFunctionMode):
         """
         for tensor in tensors_in((args, kwargs)):
             self._fake = isinstance(tensor, FakeTensor)
-            if self.value(tensor) is None:
+            if self.known.value(tensor) is None:
                 self.mark_given(tensor, moments_of(tensor))
         self._below = below
         deeper = Dispatched(self._made, lambda: self._depth > 0) if below else nullcontext()
@@ -175,12 +205,12 @@ class Recorder(TorchFunctionMode):
     def graph(self, result: Any, how: str) -> Graph:
         """Everything recorded, as a graph whose outputs are the tensors in `result`."""
         tensors = list(tensors_in(result))
-        self.stated["returned"] = frozenset(name for t in tensors for name in self.names(t))
+        self.stated["returned"] = frozenset(name for t in tensors for name in self.known.names(t))
         self._as_signals(tensors)
         for tensor in tensors:
             self._miss(tensor)
-        found = tuple(v for t in tensors if (v := self.value(t)) is not None)
-        facts = self._sizes, self._shapes, found, how, self._aliases, self._given, self._missed
+        found = tuple(v for t in tensors if (v := self.known.value(t)) is not None)
+        facts = self.known.sizes, self._shapes, found, how, self._aliases, self._given, self._missed
         ops = self._contractions.as_maps(self.ops)
         graph = Graph(ops, *facts, self._lengths, self._charts, **self.stated)
         return with_slopes(with_modulated(graph, self._contractions.scales()))
@@ -189,15 +219,15 @@ class Recorder(TorchFunctionMode):
         self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any], made: list[Any]
     ) -> None:
         tensors = list(tensors_in((args[:1], {}) if name in LIKE else (args, kwargs)))
-        values = [value for t in tensors if (value := self.value(t)) is not None]
-        weights = [weight for t in tensors if (weight := self._weight(t)) is not None]
+        values = [value for t in tensors if (value := self.known.value(t)) is not None]
+        weights = [weight for t in tensors if (weight := self.known.weight(t)) is not None]
         if len(values) + len(weights) < len(tensors):
             for tensor in tensors:
                 self._miss(tensor)
         if not values and not weights:
             self._note_constants(func, name, args, kwargs, made)
             return
-        if not values and self._undecided.begins(name, tensors, weights, made, self._constant):
+        if not values and self._undecided.begins(name, tensors, weights, made, self.known.constant):
             self._derive(name, Recorded(func, args, kwargs), weights, made)
             self._undecided.add(made[0], func, Told(name, args, kwargs))
             return
@@ -209,47 +239,54 @@ class Recorder(TorchFunctionMode):
     def _note_op(self, told: Told, func: Any, made: list[Any], read: Read) -> None:
         (name, args, kwargs), (values, weights) = told, read
         recorded = Recorded(func, args, kwargs)
-        if selects_by_mask(name, args) and self.value(args[0]) is not None:
+        if selects_by_mask(name, args) and self.known.value(args[0]) is not None:
             name = "masked_select"
-        by_signal = goes_by_signal(name, args, kwargs, self._constant, self.value, self._data)
+        by_signal = goes_by_signal(
+            name, args, kwargs, self.known.constant, self.known.value, self._data
+        )
         moved = rearranges(name, args, made[0], by_signal=by_signal)
         played = NO_REPLAY
         call = Call(
-            name, args, kwargs, self._weight, self._value_of, self._producer, self._source_of
+            name, args, kwargs, self.known.weight, self._value_of, self._producer, self._source_of
         )
         reader = READERS.get(name) if values or name not in (*AFFINE, "prelu") else None
         if reader is not None and (steps := reader(call)):
             for step in steps[:-1]:  # a composite, such as attention with its projections
-                self._add(step.name, step.kind, step.inputs, [self._number()], step.uses)
+                self._add(step.name, step.kind, step.inputs, [self.known.number()], step.uses)
             last = steps[-1]
             inputs = last.inputs if len(steps) == 1 else self.ops[-1].outputs
-        elif not values or (name in GATHERS and self._weight(call.get(0, "input"))):
+        elif not values or (name in GATHERS and self.known.weight(call.get(0, "input"))):
             self._derive(name, recorded, weights, made)
             return
         else:
             last = call.generic("move" if moved else "other")
             inputs = last.inputs
             if not weights and last.kind != "move":
-                played = replay_of(recorded, self.value, self._constant, made, inputs)
+                played = replay_of(recorded, self.known.value, self.known.constant, made, inputs)
         if last.uses and all(use.slot == "slope" for use in last.uses):
-            played = replay_of(recorded, self.value, self._at_start, made, inputs)
-        outputs = [self._new_value(tensor) for tensor in made]
-        for tensor in made if moved else ():
-            self._sharers.note(tensor, args[0] if args else None)
-        known = detail(func, name, args, kwargs, made, moved=moved, known=self._constant)
-        if set(values) <= self._data and not weights:
-            self._data.update(outputs)
+            played = replay_of(recorded, self.known.value, self.known.at_start, made, inputs)
+        outputs = [self.known.new(tensor) for tensor in made]
+        known = detail(func, name, args, kwargs, made, moved=moved, known=self.known.constant)
         op = self._add(last.name, last.kind, inputs, outputs, last.uses, played, known)
-        self._contractions.note(op, weights, self._sizes, self._producer)
+        self._recorded(op, recorded, made, read)
+
+    def _recorded(self, op: Op, call: Recorded, made: list[Any], read: Read) -> None:
+        """Take down what follows from an operation of a call."""
+        values, weights = read
+        for tensor in made if op.kind == "move" else ():
+            self._sharers.note(tensor, call.args[0] if call.args else None)
+        if not weights and self._data.issuperset(values):
+            self._data.update(op.outputs)
+        self._contractions.note(op, weights, self.known.sizes, self._producer)
         if self._observe is not None:
-            self.call = recorded
+            self.call = call
             self._observe(op, tuple(made))
 
     def _as_signals(self, tensors: Iterable[torch.Tensor]) -> bool:
         """Take what may be a weight or a signal for a signal; return whether any of them is such."""
         taken = self._undecided.as_signals(tensors)
         for function, told, tensor in taken:
-            self._weights.forget(tensor)
+            self.known.weights.forget(tensor)
             self._note(function, *told, [tensor])
         return bool(taken)
 
@@ -276,72 +313,53 @@ class Recorder(TorchFunctionMode):
         """Constants that a call made, of other constants or of nothing but shapes."""
         call = (func, args, kwargs)
         given = tensors_in((args, kwargs))
-        foreign = self._below and not self._fake and not all(map(self._is_known, given))
+        hidden = self._below and not self._fake
+        foreign = hidden and any(self.known.met(tensor) is None for tensor in given)
         if foreign or brings_in(args, kwargs):
             return  # where it comes from is not shown: it may be made of the signal
         for tensor in made:
-            known = constant(call, name, tensor, self._constant, moved=name in MOVES)
+            known = constant(call, name, tensor, self.known.constant, moved=name in MOVES)
             if known is None:
-                self._constants.forget(tensor)
+                self.known.constants.forget(tensor)
             else:
-                self._constants[tensor] = known
+                self.known.constants[tensor] = known
             self._sharers.note(tensor, args[0] if args else None)
 
     def _write_through(self, tensor: torch.Tensor) -> None:
         """Give what was written into a tensor to those that share its memory."""
-        value = self.value(tensor)
+        value = self.known.value(tensor)
         for other in self._sharers.of(tensor):
-            before = self.value(other)
-            if self._weight(other) is not None:
+            before = self.known.value(other)
+            if self.known.weight(other) is not None:
                 continue
             if value is None:
-                self._constants.forget(other)
+                self.known.constants.forget(other)
                 continue
             if other.numel() <= tensor.numel():
                 name = "view" if other.numel() == tensor.numel() else "getitem"
-                op = self._add(name, "move", [value], [self._new_value(other)], ())
+                op = self._add(name, "move", [value], [self.known.new(other)], ())
             else:
                 inputs = [value] if before is None else [before, value]
                 lost = Played(None, reason="has a part that was written in place")
-                op = self._add("written", "other", inputs, [self._new_value(other)], (), lost)
+                op = self._add("written", "other", inputs, [self.known.new(other)], (), lost)
             if self._observe is not None:
                 self._observe(op, (other,))
 
     def _derive(
-        self, name: str, call: Recorded, weights: list[Weight], made: Sequence[torch.Tensor]
+        self, name: str, call: Recorded, weights: Sequence[Weight], made: Sequence[torch.Tensor]
     ) -> None:
         """A tensor made of parameters alone."""
-        normed = normed_by_length(call, self._weight) if name == "weight_norm" else None
+        normed = normed_by_length(call, self.known.weight) if name == "weight_norm" else None
         if normed is not None and self._lengths.setdefault(normed[0], normed[1]) == normed[1]:
             self._mark_weight(made[0], normed[1].of)
             return
-        known = Known(self._weight, self._constant, self._shapes)
+        known = Known(self.known.weight, self.known.constant, self._shapes)
         for weight in derived(name, call, weights, made, known):
-            self._weights[weight.tensor] = weight
+            self.known.weights[weight.tensor] = weight
 
     def _mark_weight(self, tensor: torch.Tensor, name: str) -> None:
         """Say that a tensor is the weight that this parameter stands for, of whatever shape."""
-        shapes = {**self._shapes, name: tuple(tensor.shape)}
-        node = parameter_node(name, tensor.shape)
-        self._weights[tensor] = Weight(tensor, (name,), shapes, exact=True, node=node)
-
-    def _number(self) -> int:
-        self._count += 1
-        return self._count - 1
-
-    def _new_value(self, tensor: torch.Tensor) -> int:
-        value = self._values[tensor] = self._number()
-        self._sizes[value] = shape_of(tensor)
-        return value
-
-    def value(self, tensor: Any) -> int | None:
-        """The number of the value that a tensor holds; None for constants and parameters."""
-        return self._values.get(tensor) if isinstance(tensor, torch.Tensor) else None
-
-    def names(self, tensor: torch.Tensor) -> tuple[str, ...]:
-        """The parameters that a tensor is, or was made of without the signal; empty for others."""
-        weight = self._weight(tensor)
-        return weight.names if weight else ()
+        self.known.weights[tensor] = stood_for(tensor, name, self._shapes)
 
     def _miss(self, tensor: torch.Tensor) -> None:
         """Take down that a tensor was made by code that Python shows nothing of, such as a script.
@@ -351,33 +369,16 @@ class Recorder(TorchFunctionMode):
         """
         whole = self._below and not self._fake
         if not (self._missed or whole) and isinstance(tensor, FakeTensor) == self._fake:
-            self._missed = not self._is_known(tensor)
-
-    def _is_known(self, tensor: torch.Tensor) -> bool:
-        return any(tensor in kind for kind in (self._values, self._weights, self._constants))
-
-    def _constant(self, tensor: Any) -> Constant | None:
-        plain = isinstance(tensor, torch.Tensor)
-        if not plain or tensor in self._values or tensor in self._weights:
-            return None
-        return self._constants.get(tensor) or Constant(tensor)
-
-    def _at_start(self, tensor: Any) -> Constant | None:
-        return self._constant(tensor) if self._weight(tensor) is None else Constant(STARTING_SLOPE)
-
-    def _weight(self, tensor: Any) -> Weight | None:
-        if not isinstance(tensor, torch.Tensor) or tensor in self._values:
-            return None
-        return self._weights.get(tensor)
+            self._missed = self.known.met(tensor) is None
 
     def _value_of(self, tensor: Any) -> int | None:
         """The number of a tensor; a parameter that is used as a signal becomes a value."""
         self._as_signals(tensors_in(tensor))
-        weight = self._weight(tensor)
+        weight = self.known.weight(tensor)
         if weight is None:
-            return self.value(tensor)
+            return self.known.value(tensor)
         uses = weight.uses("token", fans.vector)
-        value = self._new_value(tensor)
+        value = self.known.new(tensor)
         self._add("parameter", "lookup", [], [value], uses)
         return value
 
@@ -387,11 +388,11 @@ class Recorder(TorchFunctionMode):
         Its values must be known, and not all zero: a state that starts at zero is no signal yet.
         """
         value = self._value_of(tensor)
-        held = self._constants.get(tensor) if value is None and is_float(tensor) else None
+        held = self.known.constants.get(tensor) if value is None and is_float(tensor) else None
         mean, second = (held and held.moments) or (0.0, 0.0)
         if second == 0:
             return value
-        value = self._new_value(tensor)
+        value = self.known.new(tensor)
         self._given[value] = Given(mean, second, mean**2, second, fixed=True)
         return value
 

@@ -28,12 +28,16 @@ SCALED = frozenset("mul div neg".split())
 
 
 class Undecided:
-    """The tensors made of constants and one parameter that were not used yet."""
+    """The tensors made of constants and one parameter that were not used yet.
+
+    Attributes:
+        any: whether there has been one.
+    """
 
     def __init__(self) -> None:
         self._calls: ByIdentity[list[tuple[Any, Told]]] = ByIdentity()
         self._signals: ByIdentity[bool] = ByIdentity()
-        self._any = False
+        self.any = False
 
     def begins(
         self,
@@ -66,7 +70,7 @@ class Undecided:
     def add(self, tensor: torch.Tensor, function: Any, told: Told) -> None:
         """Remember how a tensor was made; what works in place or changes nothing gives it again."""
         self._calls[tensor] = [*(self._calls.get(tensor) or ()), (function, told)]
-        self._any = True
+        self.any = True
 
     def as_signals(
         self, tensors: Iterable[torch.Tensor]
@@ -75,7 +79,7 @@ class Undecided:
 
         Each comes after what it was made of.
         """
-        return [*self._taken(tensors)] if self._any else ()
+        return [*self._taken(tensors)] if self.any else ()
 
     def _taken(self, tensors: Iterable[torch.Tensor]) -> Iterator[tuple[Any, Told, torch.Tensor]]:
         for tensor in tensors:

@@ -79,7 +79,9 @@ def read_outputs(model: nn.Module, batch: Any) -> dict[str, Output]:
         except Exception as failure:
             raise explained(failure, "on the batch", model, batch) from failure
         graph = recorder.graph(result, "real")
-        returned = [(recorder.value(t), _kept(t)) for t in tensors_in(result) if _is_measured(t)]
+        returned = [
+            (recorder.known.value(t), _kept(t)) for t in tensors_in(result) if _is_measured(t)
+        ]
     found = [*_with_returned(graph, watcher.seen, returned)]
     return {output.name: output for output in _named(graph, found)}
 

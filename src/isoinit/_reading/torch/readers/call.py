@@ -64,6 +64,12 @@ class Weight:
         return self.kept is None and self.tensor.numel() == math.prod(shape)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is one parameter as that is stored, of which its form and its name tell all."""
+        plain = self.exact and not self.through and self.kept is None and self.view is None
+        return plain and self.tensor.shape == self.shapes[self.names[0]]
+
+    @property
     def single(self) -> bool:
         """Whether it was made of one parameter, by elementwise steps and rearrangements alone."""
         return self.exact or self.function is not None

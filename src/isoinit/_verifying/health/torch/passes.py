@@ -99,7 +99,7 @@ def run_passes(
             number
             for tensor in tensors_in(output)
             if value is None or tensor is target[0] or id(tensor) in losses.read
-            if (number := recorder.value(tensor)) is not None
+            if (number := recorder.known.value(tensor)) is not None
         )
         made = [t.detach() for t in tensors_in(output)]
         finite = all(map(is_finite, made))
