@@ -17,6 +17,7 @@ from isoinit._planning.rules.keep import TRAINED
 from isoinit._planning.starving import fed_again
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
+from isoinit._system.collecting import uncollected
 from isoinit.errors import TraceError
 
 RolesOf = Callable[[Graph], dict[str, Role]]
@@ -74,6 +75,7 @@ def _chosen(runs: Runs, graph: Graph, roles_of: RolesOf, method: str) -> Decided
     return _measured(runs, decided, moments, method)
 
 
+@uncollected()
 def chosen_for(
     graph: Graph, roles: dict[str, Role], method: str = "auto"
 ) -> tuple[dict[str, Role], dict[str, Choice], Moments]:

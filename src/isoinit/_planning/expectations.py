@@ -13,6 +13,7 @@ from isoinit._planning.propagation.backward import propagate_back
 from isoinit._planning.propagation.context import Context
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph, Op, Use
+from isoinit._system.collecting import uncollected
 from isoinit.initializers import Initializer
 
 
@@ -32,6 +33,7 @@ class Expected:
     warnings: tuple[str, ...] = ()
 
 
+@uncollected()
 def expected(graph: Graph, choices: dict[str, Choice], moments: Moments | None = None) -> Expected:
     """Return what is expected of each layer's output; what cannot be worked out is missing.
 

@@ -51,7 +51,9 @@ def generators(graph: Graph) -> list[Generator]:
     """
     straight, bent, single = (dict[int, Generator]() for _ in range(3))
     for op in reversed(graph.ops):
-        sides = [] if makes_scores(graph, op, FAR_SCORES) else list(factors(graph, op))
+        sides = list(factors(graph, op))
+        if sides and makes_scores(graph, op, FAR_SCORES):
+            continue
         for factor, other in zip(sides, sides[::-1], strict=True):
             for maker, made in reached(graph, factor):
                 if generates(graph, maker, made):

@@ -157,6 +157,10 @@ class _Way:
         made = {value: found[value] for value in op.outputs}
         if op.index in self.graph.elementwise or _is_stack(made):
             return made
+        rows = all(array.size == len(GRID) for array in made.values())
+        if op.single and rows and not stacked and not self.graph.widens(op):
+            self.graph.elementwise.add(op.index)
+            return made
         ops, given = (chain, {self.start: GRID}) if stacked else ((op,), inputs)
         made = {value: _on_grid(self.graph, ops, value, given) for value in made}
         if not stacked:
@@ -245,18 +249,18 @@ def _feed(graph: Graph, value: int) -> Feed:
     order = sorted(sources, key=lambda at: (made[at], at))
     found = tuple(sources[at] for at in order)
     ops = tuple(steps[index] for index in sorted(steps))
-    rng = np.random.default_rng(0)
-    given = {source.value: rng.permutation(GRID) for source in found}
+    values = [source.value for source in found]
     if not found or _parts_meet(graph, ops):
         return Feed(value, found, ops, None, "parts of one signal meet" if found else "constants")
     if not all(_is_known(graph, op) for op in ops):
+        rng = np.random.default_rng(0)
         try:
-            _on_grid(graph, ops, value, given)
+            _on_grid(graph, ops, value, {at: rng.permutation(GRID) for at in values})
         except ReplayError as error:
             return Feed(value, found, ops, None, str(error))
 
     def function(*arrays: Array) -> Array:
-        return _run(ops, dict(zip(given, arrays, strict=True)), value)
+        return _run(ops, dict(zip(values, arrays, strict=True)), value)
 
     return Feed(value, found, ops, function)
 

@@ -16,6 +16,7 @@ from isoinit._reading.recurrent import Looped, read_loops
 from isoinit._reading.scores import scale_of_output
 from isoinit._reading.subgraphs import Motif, read_subgraphs
 from isoinit._reading.values import Values
+from isoinit._system.collecting import uncollected
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
@@ -173,6 +174,7 @@ class Role:
         return f"{words}, tied to {self.tied}" if self.tied else words
 
 
+@uncollected()
 def read_roles(graph: Graph, fallback: Callable[[], Graph]) -> dict[str, Role]:
     """The role of every parameter, in the order of the model.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from isoinit._planning.effective import Moments, moments_for, moments_of
+from isoinit._planning.propagation.draws import Draws
 from isoinit._planning.propagation.samples import Segments, Signal
 from isoinit._reading.graph import Graph, Op, Use
 from isoinit.initializers import Initializer
@@ -36,7 +35,7 @@ class Context:
     signals: dict[int, Signal] = field(default_factory=dict)
     segments: dict[int, Segments] = field(default_factory=dict)
     of_example: set[int] = field(default_factory=set)
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    rng: Draws = field(default_factory=Draws)
 
     def ask(self, op: Op, fed: Signal | None) -> dict[str, Initializer | None]:
         """Return what an operation's parameters are filled with, by slot."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, Signal, gaussian
+from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, Signal, gaussian, replace
 from isoinit._reading.graph import Op
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from isoinit._planning.propagation.samples import (
     gaussian,
     part,
     put_right,
+    replace,
 )
 from isoinit._reading.graph import LAYERS, SUMS, Array, Op, ReplayError, elementwise, run_ops
 from isoinit._reading.scores import makes_scores
@@ -92,8 +92,12 @@ def _replayed(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal:
     def function(rows: Sequence[Array]) -> Array:
         return run_ops((op,), dict(zip(op.inputs, rows, strict=True)))[op.outputs[0]]
 
-    if op.index in context.graph.elementwise:
-        return _signal(function([signal.flat for signal in inputs]), inputs[0])
+    if op.single or op.index in context.graph.elementwise:
+        row = function([signal.flat for signal in inputs])
+        if row.size != inputs[0].rows.size:
+            raise ReplayError(f"{op.name} is no function of single elements")
+        context.graph.elementwise.add(op.index)
+        return _signal(row, inputs[0])
     found = _tried(function, inputs)
     context.graph.elementwise.add(op.index)
     return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import HERE, NEARBY, SAMPLES, Signal, gaussian
+from isoinit._planning.propagation.draws import Draws
+from isoinit._planning.propagation.samples import HERE, NEARBY, SAMPLES, Signal, gaussian, replace
 from isoinit._reading.graph import Array, Op, Use
 from isoinit.initializers import GateBias, Initializer
 
@@ -43,7 +44,7 @@ def settled(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None
 
 
 def state(
-    rng: np.random.Generator,
+    rng: Draws,
     name: str,
     inner: Array,
     outer: float,
@@ -87,7 +88,7 @@ class _Layer:
         hidden, before, cell: the state, that of the step before, and the cell of an LSTM.
     """
 
-    rng: np.random.Generator
+    rng: Draws
     inner: Array
     outer: float
     last: dict[str, Array]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from isoinit._planning.propagation.draws import SAMPLES as SAMPLES
+from isoinit._planning.propagation.draws import Draws
 from isoinit._reading.graph import Array
 
-SAMPLES = 4096
 # Correlations below this are what independent samples show by chance (five standard errors).
 CHANCE = 5 / math.sqrt(SAMPLES)
 SAME = 1e-6  # of a signal's size: places that differ by less are alike
 FEW = 8  # samples that must not make up a second moment between them
 HERE, NEARBY, ACROSS = range(3)
+
+
+# What is known of the samples alone: it stays where the rows do.
+OF_ROWS = ("mean", "second", "makers", "_products")
 
 
 @dataclass(frozen=True)
@@ -89,18 +96,15 @@ class Signal:
     @property
     def products(self) -> Array:
         """The mean products of the rows, (3, 3)."""
+        return np.array(self._products)
+
+    @cached_property
+    def _products(self) -> list[list[float]]:
         here, near, far = self.rows
-        between = here @ near, here @ far, near @ far  # a third of the time of `rows @ rows.T`
-        return (
-            np.array(
-                [
-                    [here @ here, between[0], between[1]],
-                    [between[0], near @ near, between[2]],
-                    [between[1], between[2], far @ far],
-                ]
-            )
-            / SAMPLES
-        )
+        # A third of the time of `rows @ rows.T`.
+        pairs = (here, here), (near, near), (far, far), (here, near), (here, far), (near, far)
+        own, its, other, aside, across, apart = (float(a @ b) / SAMPLES for a, b in pairs)
+        return [[own, aside, across], [aside, its, apart], [across, apart, other]]
 
 
 @dataclass(frozen=True)
@@ -127,26 +131,39 @@ class Segments:
         return None
 
 
-def gaussian(
-    rng: np.random.Generator, products: Array, units: frozenset[int] = frozenset()
-) -> Signal:
+def replace(signal: Signal, **changes: Any) -> Signal:
+    """Return a signal with other fields: `dataclasses.replace`, which takes ten times as long.
+
+    What was computed of the rows is not computed again where these stay.
+    """
+    before = vars(signal)
+    made = Signal(**({name: before[name] for name in FIELDS} | changes))
+    if made.rows is signal.rows:
+        vars(made).update({name: before[name] for name in OF_ROWS if name in before})
+    return made
+
+
+FIELDS = tuple(Signal.__dataclass_fields__)
+
+
+def gaussian(rng: Draws, products: Array, units: frozenset[int] = frozenset()) -> Signal:
     """Return Gaussian samples with these mean products of rows, each row of the first one's size."""
     order = rng.permutation(SAMPLES)
-    sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
-    products = products * np.outer(*[sizes[HERE] / np.where(sizes > 0, sizes, 1.0)] * 2)
-    return Signal(_root(products) @ normals().take(order, axis=1), units)
+    given: list[list[float]] = products.tolist()
+    sizes = [math.sqrt(max(given[i][i], 0.0)) for i in range(3)]
+    to = [sizes[HERE] / size if size > 0 else sizes[HERE] for size in sizes]
+    alike = [[given[i][j] * (to[i] * to[j]) for j in range(3)] for i in range(3)]
+    return Signal(np.array(_root(alike)) @ normals().take(order, axis=1), units)
 
 
-def mirrored(rng: np.random.Generator, products: Array, units: frozenset[int]) -> Signal:
+def mirrored(rng: Draws, products: Array, units: frozenset[int]) -> Signal:
     """Return Gaussian samples of which the second half is the first with the other sign."""
     rows = gaussian(rng, products).rows[:, : SAMPLES // 2]
     rows = rows * np.sqrt(np.diag(products) / np.maximum(np.square(rows).mean(1), 1e-300))[:, None]
     return Signal(np.concatenate([rows, -rows], 1), units)
 
 
-def of_moments(
-    rng: np.random.Generator, like: Signal, second: float, near: float, far: float
-) -> Signal:
+def of_moments(rng: Draws, like: Signal, second: float, near: float, far: float) -> Signal:
     """Return samples of these moments, Gaussian about the mean of another signal."""
     mean = like.mean
     signal = gaussian(rng, products_of(second, near, far) - mean**2, like.units)
@@ -184,14 +201,13 @@ def independent(left: Signal, right: Signal) -> bool:
 def mixed(rows: Array, wanted: Array) -> Array:
     """Return rows that are mixed a little, so as to have these mean products."""
     found = Signal(rows, frozenset()).products
-    was, is_ = _root(found), _root(wanted)
-    if min(*np.diag(was), *np.diag(is_)) > SAME * math.sqrt(found[HERE, HERE]):
+    was, is_ = np.array(_root(found.tolist())), np.array(_root(wanted.tolist()))
+    first = float(found[HERE, HERE])
+    if min(*np.diag(was), *np.diag(is_)) > SAME * math.sqrt(first):
         together: Array = is_ @ np.linalg.inv(was) @ rows
         return together
-    second = wanted[HERE, HERE]  # places or examples are all alike
-    return (
-        rows * math.sqrt(second / found[HERE, HERE]) if min(second, found[HERE, HERE]) > 0 else rows
-    )
+    second = float(wanted[HERE, HERE])  # places or examples are all alike
+    return rows * math.sqrt(second / first) if min(second, first) > 0 else rows
 
 
 def _correlation(a: Array, b: Array) -> float:
@@ -223,20 +239,23 @@ def elsewhere(signal: Signal, index: int) -> Signal:
     return replace(signal, rows=np.where(kept, signal.rows, other))
 
 
-def _root(products: Array) -> Array:
+def _root(products: Sequence[Sequence[float]]) -> list[list[float]]:
     """Return the lower triangular L with L·Lᵀ nearest to what may not be positive definite."""
-    root = np.zeros((3, 3))
-    for i in range(3):
+    root = [[0.0, 0.0, 0.0] for _ in range(3)]
+    for i, row in enumerate(root):
         for j in range(i + 1):
-            rest = products[i, j] - root[i, :j] @ root[j, :j]
+            other = root[j]
+            rest = products[i][j]
+            for k in range(j):
+                rest -= row[k] * other[k]
             if i == j:
-                root[i, i] = math.sqrt(max(rest, 0.0))
+                row[i] = math.sqrt(max(rest, 0.0))
             else:
-                root[i, j] = rest / root[j, j] if root[j, j] > 0 else 0.0
-        norm = math.sqrt(max(products[i, i], 0.0))
-        length = float(np.linalg.norm(root[i]))
+                row[j] = rest / other[j] if other[j] > 0 else 0.0
+        norm = math.sqrt(max(products[i][i], 0.0))
+        length = math.sqrt(sum(number * number for number in row))
         if length > norm > 0:
-            root[i] *= norm / length
+            root[i] = [number * (norm / length) for number in row]
     return root
 
 

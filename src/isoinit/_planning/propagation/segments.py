@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 from isoinit._planning.propagation import places, pointwise
 from isoinit._planning.propagation.context import Context
-from isoinit._planning.propagation.samples import Segments, Signal, independent, mixed, part
+from isoinit._planning.propagation.samples import (
+    Segments,
+    Signal,
+    independent,
+    mixed,
+    part,
+    replace,
+)
 from isoinit._reading.graph import Op
 from isoinit.initializers import GateBias
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from isoinit._planning.propagation import (
     attention,
@@ -40,7 +39,7 @@ from isoinit._planning.propagation.moments import (
     units_of,
 )
 from isoinit._planning.propagation.order import in_order
-from isoinit._planning.propagation.samples import SAMPLES, Signal
+from isoinit._planning.propagation.samples import SAMPLES, Signal, replace
 from isoinit._reading.graph import SUMS, Given, Graph, Op
 from isoinit._reading.scores import makes_scores
 

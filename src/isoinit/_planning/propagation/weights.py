@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from isoinit._planning.propagation.samples import (
     Signal,
     gaussian,
     mirrored,
+    replace,
 )
 from isoinit._reading.few_inputs import features
 from isoinit._reading.graph import Array, Op

@@ -16,6 +16,7 @@ from torch import nn
 from isoinit._reading.torch.isolate import untouched
 from isoinit._reading.torch.names import named_parameters, unwrap
 from isoinit._reading.torch.rng import seed_generators
+from isoinit._system.collecting import uncollected
 from isoinit._writing.deferred import RANDOM, deferred, is_deferring
 from isoinit._writing.own_init import (
     CONSTRUCTORS,
@@ -75,6 +76,7 @@ def unseen(model: nn.Module) -> tuple[str, ...]:
     )
 
 
+@uncollected()
 def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
     """Run a model's own initialization on memory of its own; the model is left as it was.
 

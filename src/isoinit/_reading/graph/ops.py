@@ -204,6 +204,7 @@ class Op:
         pull: the exact gradient of `replay`; a jump has none. None where there is no replay.
         chance: what chance does to the second moment of every element, beyond `replay`, which is what
             it does on average: 2 where each element is kept and doubled in half of the calls.
+        single: whether `replay` is known to be a function of single elements; others are tried.
     """
 
     index: int
@@ -219,6 +220,7 @@ class Op:
     unplayed: str = field(default="", compare=False)
     pull: Pull | None = field(default=None, compare=False)
     chance: float = field(default=1.0, compare=False)
+    single: bool = field(default=False, compare=False)
 
     def play(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Return the outputs from arrays in place of the inputs.

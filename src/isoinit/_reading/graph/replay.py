@@ -10,7 +10,8 @@ An array of several axes has the axes of the signal itself; `stack` makes such a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from isoinit._reading.graph.ops import Array, Op, Pull, ReplayError
 CHOSEN = 243
 # Half of them are from the smallest eighth: among large ones a softmax picks single elements.
 SMALLEST = 8
+FEW = 512  # numbers of a row whose choice is kept
 
 
 def run_ops(
@@ -115,6 +117,18 @@ def elementwise(
 
 def _choice(row: Array) -> npt.NDArray[np.intp]:
     """Return the places of random elements of a row: first of small ones, then of any."""
+    if len(row) > FEW:
+        return _chosen(row)
+    return _chosen_of_few(row.tobytes(), row.dtype)
+
+
+@lru_cache(maxsize=64)
+def _chosen_of_few(held: bytes, dtype: np.dtype[Any]) -> npt.NDArray[np.intp]:
+    """Return the same for a short row, which is the same grid again and again."""
+    return _chosen(np.frombuffer(held, dtype))
+
+
+def _chosen(row: Array) -> npt.NDArray[np.intp]:
     some, rest = _places(len(row))
     small = np.argpartition(np.abs(row[some]), CHOSEN // 2)[: CHOSEN // 2]
     return np.concatenate([some[small], rest])

@@ -77,6 +77,19 @@ def draws(name: str) -> bool:
     return False
 
 
+@cache
+def is_pointwise(func: Any) -> bool:
+    """Return whether a function is one of single elements, by torch's own word."""
+    packet = getattr(torch.ops.aten, function_name(func), None) if resolve_name(func) else None
+    names = packet.overloads() if packet is not None else ()
+    known = [getattr(packet, name) for name in names if not name.endswith("out")]
+    taking = [
+        form for form in known if [str(a.type) for a in form._schema.arguments[:1]] == ["Tensor"]
+    ]
+    tags = [set(form.tags) for form in taking]
+    return bool(tags) and all(torch.Tag.pointwise in its and SEEDED not in its for its in tags)
+
+
 def brings_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Return whether a call makes a tensor of a NumPy array."""
     return any(isinstance(arg, np.ndarray) for arg in (*args, *kwargs.values()))
@@ -86,14 +99,15 @@ def written_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ite
     """Yield the tensors that a call writes into."""
     if kwargs.get("out") is not None:
         yield from tensors_in(kwargs["out"])
-    if args and (_is_writer(func) or kwargs.get("inplace")):
+    if args and (is_writer(func) or kwargs.get("inplace")):
         yield from tensors_in(args[0])
     if kwargs.get("max_norm") is not None:  # an embedding that clips the rows it reads
         yield from tensors_in((args, kwargs))
 
 
 @cache
-def _is_writer(func: Any) -> bool:
+def is_writer(func: Any) -> bool:
+    """Return whether a function writes into its first argument, by its name."""
     name = getattr(func, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
     return name in WRITERS or (in_place and name not in ("requires_grad_", "detach_"))

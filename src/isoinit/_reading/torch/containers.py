@@ -53,8 +53,8 @@ class Container:
 
     def __init__(self, held: Any) -> None:
         self.held = held
-        self.before = self._copy()  # what brings it back
         self.listed = self._list()  # what it held, to be compared by identity
+        self.before = self._copy() if self.listed else ()  # what brings it back
 
     def places(self) -> list[tuple[Place, Any]]:
         """Return the places at which another value may be put, and the values there now."""
@@ -102,7 +102,9 @@ class _Ordered(Container):
         return self.places()
 
     def _list(self) -> list[Any]:
-        return [part for pair in self.places() for part in pair]
+        if not dict.__len__(self.held):  # as most of a module's: its hooks
+            return []
+        return [*OrderedDict.keys(self.held), *OrderedDict.values(self.held)]
 
     def _write(self) -> None:
         OrderedDict.clear(self.held)
@@ -245,6 +247,7 @@ def containers(values: Iterable[Any]) -> list[Container]:
     """
     found: list[Container] = []
     seen: dict[int, Any] = {}  # kept, so that no other gets the number
+    bases: dict[int, Any] = {}  # by identity: not every class can be hashed
     waiting = [(value, 0) for value in values]
     while waiting:
         value, depth = waiting.pop()
@@ -252,7 +255,9 @@ def containers(values: Iterable[Any]) -> list[Container]:
         if id(kind) in SKIPPED or id(value) in seen:
             continue
         seen[id(value)] = value
-        base = _kind_of(kind)
+        if id(kind) not in bases:
+            bases[id(kind)] = _kind_of(kind)
+        base = bases[id(kind)]
         inner: list[Any] = []
         if base is not None:
             found.append(KINDS[base](value))
@@ -261,7 +266,7 @@ def containers(values: Iterable[Any]) -> list[Container]:
             inner = list((tuple if issubclass(kind, tuple) else frozenset).__iter__(value))
         elif kind is MappingProxyType:
             inner = [d for d in gc.get_referents(value) if not _is_of_class(d)]
-        waiting += [(part, depth) for part in inner]
+        waiting += [(part, depth) for part in inner if id(type(part)) not in SKIPPED]
         user = kind is not base if base is not None else depth < DEEPEST and is_plain(value)
         if not user:
             continue

@@ -189,7 +189,7 @@ def _lend(
     lent: dict[int, Any],
 ) -> None:
     """Replace the tensors of a container, those that others share too by the same."""
-    for place, value in container.places():
+    for place, value in container.places() if container.listed else ():
         if (other := _swapped(value, replace, lent)) is not value:
             container.put(place, other)
 

@@ -300,8 +300,8 @@ class Recorder(TorchFunctionMode):
         played: Played = NO_REPLAY,
         told: Detail = NO_DETAIL,
     ) -> Op:
-        replay, mixed, unplayed, rank, pull, chance = played
-        facts = replay, told, rank, mixed, unplayed, pull, chance
+        replay, mixed, unplayed, rank, pull, chance, single = played
+        facts = replay, told, rank, mixed, unplayed, pull, chance, single
         at = len(self.ops)
         op = Op(at, name, kind, tuple(inputs), tuple(outputs), tuple(uses), *facts)
         self.ops.append(op)

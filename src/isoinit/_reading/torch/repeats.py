@@ -117,7 +117,7 @@ class Repeats:
             _of(use, met.weights[place].names[0])
             for use, place in zip(op.uses, known.uses, strict=True)
         )
-        facts = op.replay, op.detail, op.rank, op.mixed, op.unplayed, op.pull, op.chance
+        facts = op.replay, op.detail, op.rank, op.mixed, op.unplayed, op.pull, op.chance, op.single
         return Op(index, op.name, op.kind, inputs, tuple(outputs), uses, *facts)
 
     def remember(self, met: Met, op: Op) -> None:

@@ -22,7 +22,7 @@ from isoinit._reading.graph import (
     elementwise,
     first_line,
 )
-from isoinit._reading.torch.calls import CASTS, function_name, mask_of
+from isoinit._reading.torch.calls import CASTS, function_name, is_pointwise, is_writer, mask_of
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.placeholders import Input, Number, Table, plain_data
 from isoinit._reading.torch.real import on_real_memory
@@ -57,6 +57,7 @@ class Played(NamedTuple):
         rank: the number of axes of the input that has most.
         pull: the gradient of the replay.
         chance: what chance does to the second moment of every element: see `Op`.
+        single: whether the replay is known to be a function of single elements.
     """
 
     replay: Replay | None
@@ -65,6 +66,7 @@ class Played(NamedTuple):
     rank: int = 1
     pull: Pull | None = None
     chance: float = 1.0
+    single: bool = False
 
 
 def replay_of(
@@ -103,7 +105,7 @@ def replay_of(
     if rows:
         why = "reads a constant tensor of several values"
         return Played(None, Mixed(replay, tuple(rows), replay.pull), why, rank)
-    return Played(replay, rank=rank, pull=replay.pull)
+    return Played(replay, rank=rank, pull=replay.pull, single=is_pointwise(function))
 
 
 class _Holder:
@@ -246,13 +248,29 @@ class _Replayed:
         return [array.copy() for array in found]
 
     def _made(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        if self._pure:
+            with unset_fake_temporarily():
+                given = [torch.from_numpy(_plain_array(array)) for array in arrays]
+                (result,) = self._run(given)
+                if any(result.data_ptr() == tensor.data_ptr() for tensor in given):
+                    result = result.clone()
+                return self._real([_double(result).numpy()])
         with on_real_memory(draws=not self.sober):
             made = self._run([torch.from_numpy(array.copy()) for array in arrays])  # maybe in place
             found = [_double(tensor).numpy() for tensor in made]
         self.sober = True
-        if len(found) != self.outputs or any(np.iscomplexobj(array) for array in found):
+        return self._real(found)
+
+    def _real(self, found: list[Array]) -> list[Array]:
+        if len(found) != self.outputs or any(array.dtype.kind == "c" for array in found):
             raise ReplayError("does not give as many real tensors as it did")
         return found
+
+    @cached_property
+    def _pure(self) -> bool:
+        """Whether it gives one new array: of single elements, by no chance, and written in none."""
+        function, _, kwargs = self.template
+        return is_pointwise(function) and not (is_writer(function) or kwargs.get("inplace"))
 
     def pull(self, arrays: Sequence[Array], gradient: Array) -> Sequence[Array]:
         """Return the gradient by each array, given that by the one output: torch's, by autograd.
@@ -325,6 +343,11 @@ def _given(tensors: Sequence[torch.Tensor], leaf: Any) -> Any:
     if leaf.like is not None:
         return leaf.value.expand(tensors[leaf.like].shape).clone()
     return leaf.value.reshape(1) if leaf.axes else leaf.value
+
+
+def _plain_array(array: Array) -> Array:
+    """Return an array that torch can read where it lies, or a copy."""
+    return array if array.flags.c_contiguous and array.flags.writeable else array.copy()
 
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:

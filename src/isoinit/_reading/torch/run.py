@@ -23,6 +23,7 @@ from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.names import named_modules, named_parameters, unwrap
 from isoinit._reading.torch.record import Observer, Recorder
 from isoinit._reading.torch.trees import map_tensors, tensors_in
+from isoinit._system.collecting import uncollected
 from isoinit.errors import ArgumentError, TraceError
 
 
@@ -215,6 +216,7 @@ def _mark_gathered(model: nn.Module, recorder: Recorder) -> None:
         module.register_forward_pre_hook(mark)
 
 
+@uncollected()
 def _run_fake(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], below: bool
 ) -> Graph:

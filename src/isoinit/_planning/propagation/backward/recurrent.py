@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoinit._planning.propagation.backward.gradient import Backward, Gradient, unknown
+from isoinit._planning.propagation.draws import Draws
 from isoinit._planning.propagation.recurrent import LONGEST, state
 from isoinit._planning.propagation.samples import Signal
 from isoinit._reading.graph import Array, Op
@@ -81,7 +82,7 @@ def _layers(
     back: Backward, op: Op, signal: Signal
 ) -> list[tuple[float, float, float, _Slopes]] | None:
     """Return of each layer its units, what its weights do to a mean square, and its slopes."""
-    fill, rng = back.context.fill, np.random.default_rng(0)
+    fill, rng = back.context.fill, Draws()
     uses = {slot: [use for use in op.uses if use.slot == slot] for slot in SLOTS}
     biases = (fill(op, use, None) for use in uses["input bias"])
     forget = next((bias.val for bias in biases if isinstance(bias, GateBias)), 0.0)
