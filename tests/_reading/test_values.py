@@ -84,6 +84,14 @@ def test_what_is_meant_is_said(name):
     assert said in found.said
 
 
+@pytest.mark.parametrize("shape", [(7,), (9,), (1, 8), (8, 1)])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_few_random_numbers_may_come_in_order(shape, turn):
+    """Of a million vectors of seven, 400 do."""
+    drawn = np.sort(np.random.default_rng(0).uniform(-0.3, 0.3, math.prod(shape)))[::turn]
+    assert look(drawn.reshape(shape)).kind in ("random", "few")
+
+
 @pytest.mark.parametrize("value", [-2.0, 0.1, 1e-6, 20.0])
 def test_a_constant_is_the_number_that_was_written(value):
     found = look(torch.full((3, 4), value).numpy())

@@ -21,6 +21,7 @@ Kind = Literal["constant", "random", "few", "structured", "unwritten"]
 SAMPLE = 1 << 11  # elements that are looked at
 CORNER = 64  # elements along each axis of those whose neighbours are looked at
 FEW = 8  # elements, below which a random fill cannot be told from anything else
+ORDERED = 10  # numbers: of random ones 2/10! are in order by chance, less than one in a million
 UNROUND = 4  # digits, beyond which a number is no one's choice
 LARGEST_LOG = 50.0  # of numbers whose logarithms a constructor may give
 SHOWN = 4  # numbers that are named one by one
@@ -179,11 +180,11 @@ def _in_order(some: Array, values: Array) -> str:
             return f"the numbers {ends} in equal ratios"
         if float(np.ptp(some)) < LARGEST_LOG and _has_equal_steps(np.exp(some - some.min())):
             return f"the logarithms of numbers in equal steps, {ends}"
-        if some.size >= FEW - 1:
+        if some.size >= ORDERED:
             return f"the numbers {ends} in order"
     rows = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, -1)
     for table, axis in ((rows, "each row"), (rows.T, "each column")):
-        if table.shape[1] < FEW - 1 or values.ndim < 2:
+        if table.shape[1] < (FEW - 1 if len(table) > 1 else ORDERED) or values.ndim < 2:
             continue
         ups = np.diff(np.asarray(table[:CORNER, : SAMPLE // CORNER], np.float64), axis=1)
         if (ups > 0).all() or (ups < 0).all():
