@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from isoinit._reading.graph import ReplayError
+from isoinit._reading.torch.calls import is_pointwise
 from isoinit._reading.torch.replay import Recorded, composed, replay_of
 
 X, Y = torch.randn(3), torch.randn(3)
@@ -118,3 +119,50 @@ def test_functions_of_parameters_are_composed_while_they_are_elementwise():
     np.testing.assert_allclose(both(ROW), np.exp(-ROW))
     assert composed(both, played(torch.softmax, X, 0).replay) is None
     assert composed(both, None) is None
+
+
+POINTWISE = [torch.add, torch.Tensor.mul, torch.Tensor.__sub__, F.silu, F.relu, torch.pow]
+OTHERS = [torch.softmax, torch.cumsum, torch.Tensor.max, torch.matmul, torch.rand_like, F.dropout]
+
+
+@pytest.mark.parametrize("function", POINTWISE)
+def test_torch_says_what_is_a_function_of_single_elements(function):
+    assert is_pointwise(function)
+
+
+@pytest.mark.parametrize("function", OTHERS)
+def test_what_torch_does_not_say_so_of_is_tried(function):
+    assert not is_pointwise(function)
+
+
+def test_a_function_of_that_name_that_is_not_torchs_is_tried():
+    def silu(x):
+        return x.cumsum(0)
+
+    assert not is_pointwise(silu)
+
+
+@pytest.mark.parametrize("name", ["exp_", "relu_"])
+def test_what_works_in_place_leaves_the_arrays_as_they_are(name):
+    given = np.linspace(-1, 1, 1000)
+    before = given.copy()
+    function = getattr(torch.Tensor, name)
+    played = replay_of(Recorded(function, (torch.empty(4),), {}), lambda _: 0)
+    (made,) = played.replay([given])
+    np.testing.assert_array_equal(given, before)
+    np.testing.assert_allclose(made, np.exp(before) if name == "exp_" else np.maximum(before, 0))
+
+
+def test_arrays_that_are_read_only_or_lie_otherwise_are_copied():
+    played = replay_of(Recorded(torch.mul, (torch.empty(4), 2.0), {}), lambda _: 0)
+    given = np.linspace(-1, 1, 2000)
+    given.setflags(write=False)
+    np.testing.assert_array_equal(played.replay([given])[0], 2 * given)
+    np.testing.assert_array_equal(played.replay([given[::-2]])[0], 2 * given[::-2])
+
+
+def test_what_gives_its_argument_itself_gives_a_new_array():
+    played = replay_of(Recorded(torch.positive, (torch.empty(4),), {}), lambda _: 0)
+    given = np.linspace(-1, 1, 1000)
+    (made,) = played.replay([given])
+    assert not np.shares_memory(made, given)

@@ -45,7 +45,7 @@ def weighted(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | Non
     mirror = getattr(weight, "mirror", "")
     if mirror in ("in", "both"):
         half = fed.rows[:, : SAMPLES // 2] - fed.rows[:, SAMPLES // 2 :]
-        products = half @ half.T / SAMPLES
+        products = Signal(half, fed.units).products
     else:
         products = products + (moments.along - 1) * fed.mean**2
     products = products * terms * moments.second
