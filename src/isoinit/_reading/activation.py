@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,19 @@ def _known() -> tuple[list[str], Array]:
     return list(ACTIVATIONS), np.stack([known(GRID, 1.0) for known in ACTIVATIONS.values()])
 
 
+@lru_cache(maxsize=1024)  # layers share few functions
+def _named(held: bytes, dtype: np.dtype[Any]) -> tuple[str, float] | None:
+    """Return the known name of a function of these values on the grid, and a leaky ReLU's slope."""
+    values, negative = np.frombuffer(held, dtype), GRID < 0
+    if np.allclose(values[~negative], GRID[~negative], rtol=1e-6, atol=1e-6):
+        slope = float(f"{values[0] / GRID[0]:.9g}")  # 0.2, not 0.19999999999999998
+        if np.allclose(values[negative], slope * GRID[negative], rtol=1e-6, atol=1e-6):
+            return ("leaky_relu", slope) if abs(slope) > 1e-9 else ("relu", 0.0)
+    names, known = _known()
+    alike = (np.abs(values - known) <= 1e-6 + 1e-5 * np.abs(known)).all(1)
+    return (names[int(alike.argmax())], 0.0) if alike.any() else None
+
+
 def identify(names: Sequence[str], function: Callable[[Array], Array]) -> Activation | None:
     """Name a function by its values, so that a ReLU spelled `clamp(min=0)` is a ReLU.
 
@@ -66,16 +80,8 @@ def identify(names: Sequence[str], function: Callable[[Array], Array]) -> Activa
     if not names:
         return None
     values = function(GRID)
-    negative = GRID < 0
-    if np.allclose(values[~negative], GRID[~negative], rtol=1e-6, atol=1e-6):
-        slope = float(f"{values[0] / GRID[0]:.9g}")  # 0.2, not 0.19999999999999998
-        if np.allclose(values[negative], slope * GRID[negative], rtol=1e-6, atol=1e-6):
-            name = "leaky_relu" if abs(slope) > 1e-9 else "relu"
-            return Activation(name, slope if name == "leaky_relu" else 0.0, function)
-    names_known, known = _known()
-    alike = (np.abs(values - known) <= 1e-6 + 1e-5 * np.abs(known)).all(1)
-    if alike.any():
-        return Activation(names_known[int(alike.argmax())], function=function)
+    if (found := _named(values.tobytes(), values.dtype)) is not None:
+        return Activation(*found, function)
     measured = Activation("·".join(dict.fromkeys(names)), function=function)
     try:
         _ = measured.gain

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
@@ -292,6 +292,12 @@ def _source_kind(graph: Graph, op: Op | None) -> SourceKind | None:
 
 def is_affine(values: Array) -> bool:
     """Whether values on `GRID` lie on one line: a scaling or a sign is no activation."""
+    return _is_affine(values.tobytes(), values.dtype, values.shape)
+
+
+@lru_cache(maxsize=1024)  # layers share few functions
+def _is_affine(held: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    values = np.frombuffer(held, dtype).reshape(shape)
     return bool(np.allclose(values, line_through(values), rtol=1e-6, atol=1e-6))
 
 
