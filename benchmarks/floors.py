@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from benchmarks.timing import Row
 
-# By topic and the beginning of a row's case: what was reached on two quiet cores, less a tenth or so.
+# By topic and the beginning of "case, peer": what was reached on two quiet cores, less a tenth or so.
 FLOORS: dict[str, dict[str, float]] = {
     "normal": {"Normal 4096², float32": 5.5, "Normal 4096², bfloat16": 7.5},
     "uniform": {"Uniform 4096², float32": 5.5, "Uniform 4096², bfloat16": 8.5},
@@ -24,8 +24,8 @@ FLOORS: dict[str, dict[str, float]] = {
     "blt": {"BltModel": 20},
     "whole_model": {"23 M GPT-2, plan and apply": 0.27, "101 M MLP, apply": 5},
     "reading_depth": {"4 layers": 6.5, "16 layers": 3.7, "50 layers": 3.7, "100 layers": 3.7},
-    "checking": {"": 0.5},
-    "variational": {"1024² layer, batch 64, forward and backward, local noise": 1},
+    "checking": {"": 0.45},
+    "variational": {"1024² layer, batch 64, forward and backward, local noise, torchbnn": 0.9},
     "sparse_training": {"10 % kept, batch 64": 3, "10 % kept, batch 1, inference": 2.7},
     "import_time": {"import isoinit": 40},
 }
@@ -33,8 +33,10 @@ FLOORS: dict[str, dict[str, float]] = {
 
 def floor_of(topic: str, row: Row) -> float | None:
     """Return the floor of a row's ratio; None where it has none."""
-    floors = FLOORS.get(topic, {})
-    return next((least for start, least in floors.items() if row.case.startswith(start)), None)
+    its = f"{row.case}, {row.peer}"
+    return next(
+        (least for start, least in FLOORS.get(topic, {}).items() if its.startswith(start)), None
+    )
 
 
 def fallen(topic: str, rows: Iterable[Row]) -> list[str]:

@@ -22,7 +22,7 @@ def test_each_floor_is_that_of_a_topic_and_of_a_row():
     for topic, its in floors.FLOORS.items():
         assert topic in program.TOPICS
         newest = [each[-1] for label, each in known.items() if label.split(",")[0] == topic]
-        cases = [row.case for run in newest for row in run.rows]
+        cases = [f"{row.case}, {row.peer}" for run in newest for row in run.rows]
         for start in its:
             assert any(case.startswith(start) for case in cases), (topic, start)
 
