@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit.variational import convert, layers
+from isoinit.variational import convert
 
 CASES = {
     "linear": (lambda: nn.Linear(6, 5), (3, 6)),
@@ -98,36 +98,6 @@ def test_an_input_of_zero_has_finite_gradients():
     layer = convert(nn.Linear(4, 3), noise="local", seed=0)
     layer(torch.zeros(2, 4)).square().sum().backward()
     assert all(p.grad.isfinite().all() for p in layer.parameters())
-
-
-@pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 3, 6)])
-def test_the_spread_of_a_linear_layer_has_its_own_derivatives(shape):
-    """Against finite differences, twice; forward derivatives and batches go another way."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-    log_std = (torch.randn(4, 6, generator=generator, dtype=torch.float64) - 1).requires_grad_()
-    assert torch.autograd.gradcheck(layers._Spread.apply, (x, log_std))
-    assert torch.autograd.gradgradcheck(layers._Spread.apply, (x, log_std))
-    frozen = x.detach()
-    layers._Spread.apply(frozen, log_std).sum().backward()
-    whole = layers._std(nn.functional.linear, frozen, log_std).sum()
-    assert torch.allclose(log_std.grad, torch.autograd.grad(whole, log_std)[0])
-
-
-def test_local_noise_under_forward_derivatives_and_batches_of_models():
-    layer = convert(nn.Linear(4, 3), noise="local", seed=0)
-    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
-
-    def seeded(x):
-        torch.manual_seed(0)
-        return layer(x)
-
-    step, moved = 1e-3, torch.ones_like(x)
-    _, slope = torch.func.jvp(seeded, (x,), (moved,))
-    with torch.no_grad():
-        by_hand = (seeded(x + step * moved) - seeded(x - step * moved)) / (2 * step)
-    assert torch.allclose(slope, by_hand, atol=1e-3)
-    assert torch.func.vmap(layer, randomness="different")(x[None]).shape == (1, 2, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

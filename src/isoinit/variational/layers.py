@@ -22,7 +22,6 @@ from torch import nn
 from isoinit.variational.gaussian import GaussianWeight, distribution_of
 from isoinit.variational.noise import new_index, normals
 
-LEAST = 1e-12  # the least variance: it keeps the root's slope finite where the input is zero
 EXACT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -67,65 +66,15 @@ def _local(
     bias: torch.Tensor | None,
 ) -> torch.Tensor:
     shared = product(x, mean, bias)
-    if product is F.linear and _is_plain(x, gaussian.log_std, shared):
-        spread: Any = _Spread
-        std = spread.apply(x, gaussian.log_std)
-    elif shared.dtype == torch.float16:  # squares of usual spreads are below its smallest number
+    if shared.dtype == torch.float16:  # squares of usual spreads are below its smallest number
         with torch.autocast(x.device.type, enabled=False):
-            std = _std(product, x.float(), gaussian.log_std.float()).to(shared.dtype)
+            variance = product(x.float().square(), (2 * gaussian.log_std.float()).exp(), None)
     else:
-        std = _std(product, x, gaussian.log_std).to(shared.dtype)
+        variance = product(x.square(), (2 * gaussian.log_std).exp(), None)
+    # The least variance keeps the root's slope finite where the input is zero.
+    std = variance.clamp_min(1e-12).sqrt().to(shared.dtype)
     noise = normals(new_index(), shared.shape, gaussian.name, shared.dtype, shared.device)
     return torch.addcmul(shared, std, noise)
-
-
-def _std(product: _Product, x: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:
-    """The standard deviation of the output: the root of the variance x²(σ²)ᵀ."""
-    variance = product(x.square(), (2 * log_std).exp(), None)
-    return variance.clamp_min(LEAST).sqrt()
-
-
-def _is_plain(x: torch.Tensor, log_std: torch.Tensor, shared: torch.Tensor) -> bool:
-    """Whether nothing but a first derivative by the backward pass may be asked for: see `_Spread`."""
-    transformed = (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch.is_autocast_enabled(x.device.type)
-        or torch.autograd.forward_ad._current_level >= 0
-    )
-    alike = x.dtype == log_std.dtype == shared.dtype != torch.float16
-    return alike and not transformed and x.layout is torch.strided and type(x) is torch.Tensor
-
-
-class _Spread(torch.autograd.Function):
-    """`_std` of a linear layer, with a backward pass that writes to fresh memory but once a weight.
-
-    Both gradients hold a factor of two, of the square and of exp(2·log_std), which the root's slope
-    takes back. At the size of a weight there is left a product and one multiplication in its place.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:
-        squares, variances = x.square(), log_std.mul(2).exp_()
-        std = F.linear(squares, variances).clamp_min_(LEAST).sqrt_()
-        ctx.save_for_backward(x, log_std, squares, variances, std)
-        return std
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, log_std, squares, variances, std = ctx.saved_tensors
-        of_x, of_log_std = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # of a second derivative
-            std = _std(cast("_Product", F.linear), x, log_std)
-            wanted = [t for t, of in ((x, of_x), (log_std, of_log_std)) if of]
-            found = iter(torch.autograd.grad(std, wanted, gradient, create_graph=True))
-            return tuple(next(found) if of else None for of in (of_x, of_log_std))
-        slope = torch.where(std > LEAST**0.5, gradient / std, 0.0)
-        rows = slope.reshape(-1, slope.shape[-1])
-        return (
-            (slope @ variances).mul_(x) if of_x else None,
-            (rows.T @ squares.reshape(-1, x.shape[-1])).mul_(variances) if of_log_std else None,
-        )
 
 
 def _signs(
