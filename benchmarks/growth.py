@@ -47,9 +47,11 @@ def plain(layers: int) -> nn.Module:
     return nn.Sequential(*[m for _ in range(layers) for m in (nn.Linear(8, 8), nn.Tanh())])
 
 
-def line(what: str, unit: str, cases: Sequence[tuple[int, Callable[[], object]]]) -> list[Row]:
+def line(
+    what: str, unit: str, cases: Sequence[tuple[int, Callable[[], object]]], repeats: int = REPEATS
+) -> list[Row]:
     """Return a row for each case but the smallest, beside that."""
-    taken = [(n, min(timed_first(call) for _ in range(REPEATS))) for n, call in cases]
+    taken = [(n, min(timed_first(call) for _ in range(repeats))) for n, call in cases]
     (least, base), *larger = taken
     return [
         Row(
@@ -79,7 +81,7 @@ def operations() -> list[Row]:
 def depths(verb: Callable[..., object], build: Callable[[int], nn.Module], kind: str) -> list[Row]:
     x = torch.randn(16, 8)
     what = f"{verb.__name__} of {kind}"
-    return line(what, "layers", [(n, partial(verb, build(n), x)) for n in DEPTHS])
+    return line(what, "layers", [(n, partial(verb, build(n), x)) for n in DEPTHS], repeats=1)
 
 
 def parameters() -> list[Row]:

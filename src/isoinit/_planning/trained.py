@@ -89,13 +89,18 @@ def _sample(parameter: torch.Tensor) -> Array:
     """Return the start of a tensor and of its second half: of a matrix a part of both axes."""
     flat = parameter.detach()
     flat = flat.reshape(len(flat), -1) if flat.dim() > 1 else flat.reshape(1, -1)
-    for axis, size in enumerate(flat.shape):
-        if size > 2 * SIDE:
-            places = torch.arange(SIDE, device=flat.device)
-            flat = flat.index_select(axis, torch.cat([places, places + size // 2]))
+    flat = torch.cat([torch.cat(_parts(rows, 1), 1) for rows in _parts(flat, 0)])
     if flat.is_complex():
         flat = torch.view_as_real(flat.resolve_conj()).flatten(1)
     return np.asarray(flat.to("cpu", torch.float64).resolve_neg().numpy(), np.float64)
+
+
+def _parts(matrix: torch.Tensor, axis: int) -> list[torch.Tensor]:
+    """Return what is looked at along an axis, as views: nothing else is copied."""
+    size = matrix.shape[axis]
+    if size <= 2 * SIDE:
+        return [matrix]
+    return [matrix.narrow(axis, start, SIDE) for start in (0, size // 2)]
 
 
 def _is_spread(values: Array) -> bool:
@@ -157,13 +162,15 @@ def _evened(values: Array) -> Array:
 def _stands_out(values: Array) -> bool:
     """Return whether the largest singular value of an evened matrix exceeds that of draws."""
     one, two = math.sqrt(max(values.shape) - 1), math.sqrt(min(values.shape))
-    top = float(np.linalg.norm(values, 2)) ** 2
+    rows = values if values.shape[0] <= values.shape[1] else values.T
+    top = float(np.linalg.eigvalsh(rows @ rows.T)[-1])  # a third of the time of singular values
     unit = (one + two) * float((1 / one + 1 / two) ** (1 / 3))
     return top - (one + two) ** 2 > SPIKE * unit
 
 
 def _kurtosis(values: Array) -> float:
-    return float(np.power(values, 4).mean() / np.square(values).mean() ** 2)
+    squares = np.square(values)
+    return float(np.square(squares).mean() / squares.mean() ** 2)
 
 
 def _is_heavy(values: Array) -> bool:
