@@ -63,18 +63,18 @@ def main(words: list[str]) -> None:
     wanted = [word for word in words if word != "--quick"] or (QUICK if quick else [*TOPICS])
     if unknown := set(wanted) - set(TOPICS):
         sys.exit(f"no topic {', '.join(sorted(unknown))}; expected some of {', '.join(TOPICS)}")
-    found, low = [], []
+    low = []
     for topic in wanted:
         title, counts = TOPICS[topic]
         for threads in counts:
             before = runs.load()
             rows = run(topic, threads, quick=quick)
-            found.append(runs.now(label(topic, threads), rows, before))
-            low += fallen(topic, rows)
             show(titled(title, threads), topic, rows)
+            low += fallen(topic, rows)
+            if not quick:
+                runs.record([runs.now(label(topic, threads), rows, before)])
     if quick:
         sys.exit("\n".join(["Below half of their floors:", *low]) if low else 0)
-    runs.record(found)
     (FOLDER / "results.md").write_text(page(titles(), runs.recorded()), encoding="utf-8")
 
 

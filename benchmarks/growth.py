@@ -111,7 +111,7 @@ def ranks() -> list[Row]:
     cases = []
     for count in RANKS:
         piece = Piece.whole(shape).shard(0, parts=count, index=0)
-        target = np.empty(piece.held, np.float32)
+        target = np.empty(math.prod(piece.held), np.float32)
         stream = Stream(0, "weight")
         cases.append((count, partial(initializer.fill_piece, target, stream, layout, piece)))
     return line("one rank's part of 8192² normals", "ranks", cases)
