@@ -132,7 +132,7 @@ def show(title: str, topic: str, rows: list[Row]) -> None:
             "" if ratio is None else f"{ratio:.2f}",
             "" if least is None else f"{least:.3g}",
         )
-        table.add_row(row.case, f"{1e3 * ours:.3g}", row.peer, *numbers)
+        table.add_row(f"{row.case} {row.note}".rstrip(), f"{1e3 * ours:.3g}", row.peer, *numbers)
     Console().print(table)
 
 

@@ -61,7 +61,8 @@ def line(topic: str, row: Row, others: Sequence[Run]) -> str:
     before = ", ".join(map(told, same))
     floor = "" if least is None else f"{least:.3g}"
     its = f"**{ratio}**" if low else ratio
-    return "| " + " | ".join((row.case, ours, row.peer, peer, its, before, floor)) + " |"
+    case = f"{row.case}: {row.note}" if row.note else row.case
+    return "| " + " | ".join((case, ours, row.peer, peer, its, before, floor)) + " |"
 
 
 def told(row: Row) -> str:

@@ -11,12 +11,13 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: times in seconds; None for a peer that cannot do it."""
+    """One comparison: times in seconds; None for a peer that cannot do it; what else was found."""
 
     case: str
     peer: str
     ours_s: float
     peer_s: float | None
+    note: str = ""
 
     @property
     def ratio(self) -> float | None:
