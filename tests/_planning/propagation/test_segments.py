@@ -49,8 +49,8 @@ class Written(nn.Module):
 
     def __init__(self, inputs=24, width=32, *, early=False):
         super().__init__()
-        self.kernel = nn.Parameter(torch.empty(inputs, 4 * width))
-        self.recurrent = nn.Parameter(torch.empty(width, 4 * width))
+        self.kernel = nn.Parameter(torch.randn(inputs, 4 * width))
+        self.recurrent = nn.Parameter(torch.randn(width, 4 * width))
         self.bias = nn.Parameter(torch.zeros(4 * width))
         self.last, self.width, self.early = nn.Linear(width, 5), width, early
 
