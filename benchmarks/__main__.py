@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import runs
-from benchmarks.floors import fallen, floor_of
-from benchmarks.report import page
+from benchmarks.floors import fallen
+from benchmarks.report import cells, page
 from benchmarks.timing import Row
 
 FOLDER = Path(__file__).parent
@@ -124,15 +124,7 @@ def show(title: str, topic: str, rows: list[Row]) -> None:
     heads = ("case", "isoinit, ms", "peer", "peer, ms", "peer / isoinit", "floor")
     table = Table(*heads, title=title)
     for row in rows:
-        ours, peer, ratio = row.ours_s, row.peer_s, row.ratio
-        least = floor_of(topic, row)
-        told = "refuses" if peer is None else f"{1e3 * peer:.3g}"
-        numbers = (
-            told,
-            "" if ratio is None else f"{ratio:.2f}",
-            "" if least is None else f"{least:.3g}",
-        )
-        table.add_row(f"{row.case} {row.note}".rstrip(), f"{1e3 * ours:.3g}", row.peer, *numbers)
+        table.add_row(*cells(topic, row))
     Console().print(table)
 
 

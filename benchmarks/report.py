@@ -49,20 +49,25 @@ def facts(run: Run) -> str:
 
 
 def line(topic: str, row: Row, others: Sequence[Run]) -> str:
-    ours, peer = (
-        f"{1e3 * s:.3g}" if s is not None else "refuses" for s in (row.ours_s, row.peer_s)
-    )
+    case, ours, peer_name, peer, ratio, floor = cells(topic, row)
     least = floor_of(topic, row)
-    low = least is not None and row.ratio is not None and row.ratio < least
-    ratio = told(row)
+    if least is not None and row.ratio is not None and row.ratio < least:
+        ratio = f"**{ratio}**"
     same = [
         old for run in others for old in run.rows if (old.case, old.peer) == (row.case, row.peer)
     ]
     before = ", ".join(map(told, same))
-    floor = "" if least is None else f"{least:.3g}"
-    its = f"**{ratio}**" if low else ratio
+    return "| " + " | ".join((case, ours, peer_name, peer, ratio, before, floor)) + " |"
+
+
+def cells(topic: str, row: Row) -> tuple[str, str, str, str, str, str]:
+    """Return the case, our milliseconds, the peer, its own, the ratio and its floor, as text."""
     case = f"{row.case}: {row.note}" if row.note else row.case
-    return "| " + " | ".join((case, ours, row.peer, peer, its, before, floor)) + " |"
+    ours, peer = (
+        f"{1e3 * s:.3g}" if s is not None else "refuses" for s in (row.ours_s, row.peer_s)
+    )
+    least = floor_of(topic, row)
+    return case, ours, row.peer, peer, told(row), "" if least is None else f"{least:.3g}"
 
 
 def told(row: Row) -> str:

@@ -27,7 +27,7 @@ class Run:
         topic: its name, and the number of threads where that is set.
         date: the day, in UTC.
         commit: what ran; "+" behind it where files differed from it.
-        machine: the processor and its cores, or the card's name.
+        machine: the processor and its cores.
         packages: versions.
         load: the load average over one minute before and after.
         rows: what was measured.
@@ -60,11 +60,11 @@ def record(runs: Iterable[Run], file: Path = FILE) -> None:
             lines.write(json.dumps(asdict(run), ensure_ascii=False) + "\n")
 
 
-def now(topic: str, rows: Iterable[Row], before: float, card: str = "") -> Run:
+def now(topic: str, rows: Iterable[Row], before: float) -> Run:
     """Return a run that has just ended."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     date = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    where = card or f"{processor()}, {os.cpu_count()} cores"
+    where = f"{processor()}, {os.cpu_count()} cores"
     return Run(topic, date, commit(), where, packages, (before, load()), tuple(rows))
 
 

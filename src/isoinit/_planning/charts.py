@@ -235,12 +235,9 @@ def stored(graph: Graph, name: str, layout: Layout) -> Layout:
 def in_step(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Return entries in which what follows from another entry's initializer follows from it again."""
     found = dict(entries)
-    kinds: dict[type, bool] = {}  # asked for every entry: those that differ are few
-    for entry in entries.values():
-        kind = type(entry.initializer)
-        if kind not in kinds:
-            kinds[kind] = issubclass(kind, FOLLOWING)
-    for name in [e.name for e in entries.values() if e.copies or kinds[type(e.initializer)]]:
+    kinds = {type(entry.initializer) for entry in entries.values()}  # few: entries are many
+    linked = {kind for kind in kinds if issubclass(kind, FOLLOWING)}
+    for name in [e.name for e in entries.values() if e.copies or type(e.initializer) in linked]:
         found[name] = entry = followed(name, found)
         made = entry.initializer
         of = found.get(made.of) if isinstance(made, Norms) else None
