@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -139,6 +140,19 @@ def _required(module: nn.Module, name: str) -> int:
     """How many arguments a method of a module's class must be given; -1 if there is none."""
     if not callable(getattr(type(module), name, None)):  # a wrapper would answer for what it wraps
         return -1
-    parameters = inspect.signature(getattr(module, name)).parameters.values()
+    method = getattr(module, name)
+    if isinstance(method, MethodType) and isinstance(method.__func__, FunctionType):
+        return _required_of(method.__func__)
+    return _count(method)
+
+
+@functools.lru_cache(maxsize=256)  # a model has hundreds of layers of a few classes
+def _required_of(function: FunctionType) -> int:
+    return _count(MethodType(function, object()))
+
+
+def _count(method: Callable[..., Any]) -> int:
+    """How many arguments a call must give."""
+    parameters = inspect.signature(method).parameters.values()
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return sum(p.default is p.empty and p.kind not in free for p in parameters)

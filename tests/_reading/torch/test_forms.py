@@ -37,6 +37,7 @@ CALLS = [
     (F.layer_norm, lambda w, t, v, m: ((w, (8,), v, v), {})),
     (F.gelu, lambda w, t, v, m: ((t,), {"approximate": "tanh"})),
     (F.scaled_dot_product_attention, lambda w, t, v, m: ((w, w, w), {})),
+    (F.dropout, lambda w, t, v, m: ((t,), {"p": 0.1})),
 ]
 
 
@@ -48,6 +49,7 @@ VIEWS = [
     (torch.Tensor.__getitem__, lambda w, t, v, m: ((w, (..., slice(2, None))), {})),
     (torch.Tensor.__getitem__, lambda w, t, v, m: ((t, (slice(None), None, 1)), {})),
     (torch.Tensor.contiguous, lambda w, t, v, m: ((w,), {})),  # itself
+    (F.dropout, lambda w, t, v, m: ((w, 0.1, False), {})),
     (torch.Tensor.contiguous, lambda w, t, v, m: ((t,), {})),
     (torch.Tensor.to, lambda w, t, v, m: ((w, torch.float64), {})),
     (torch.Tensor.expand, lambda w, t, v, m: ((v, 3, -1), {})),
@@ -165,6 +167,20 @@ def test_other_arguments_give_another_form():
         assert made(torch.mul, wide, 2.0).dtype == torch.float32
         assert made(torch.mul, wide, row.double()).dtype == torch.float64
         assert made(torch.mul, turned, 2).stride() == torch.mul(turned, 2).stride()
+
+
+def test_a_constant_takes_part_as_a_form_beside_others_and_as_its_values_alone():
+    mode, forms = FakeTensorMode(allow_non_fake_inputs=True), Forms()
+    wide = tensors(mode)[0]
+    with torch.no_grad(), mode:
+        for _ in range(2):  # as caches of keys begin
+            empty = torch.tensor([])
+            assert empty.constant is not None
+            assert call(forms, torch.cat, ([empty, wide], -2), {}).shape == (4, 6, 8)
+            assert signature(torch.mul, (torch.tensor(2.0), wide), {}) is not None
+        for number in (2.0, 3.0):
+            made = call(forms, torch.mul, (torch.tensor(number), 2), {})
+            assert made.item() == 2 * number
 
 
 def test_on_the_meta_device_too():

@@ -20,7 +20,7 @@ from isoinit._reading.torch.fakes import called
 PURE = frozenset(
     """linear matmul mm bmm addmm baddbmm add sub mul div neg pow sqrt rsqrt exp log tanh sigmoid relu
     gelu silu softmax layer_norm rms_norm mean cat sin cos erf conv1d conv2d conv3d
-    scaled_dot_product_attention batch_norm group_norm embedding sum abs where max_pool2d
+    scaled_dot_product_attention batch_norm group_norm embedding dropout sum abs where max_pool2d
     adaptive_avg_pool2d avg_pool2d leaky_relu elu softplus hardtanh hardswish hardsigmoid
     view reshape flatten unflatten transpose permute t T mT swapaxes movedim squeeze unsqueeze
     expand expand_as contiguous clone detach to type_as float double half bfloat16 view_as reshape_as
@@ -103,15 +103,18 @@ class Forms:
 def signature(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Signature | None:
     """Return the signature of a call; None where other tensors or data take part, or other modes.
 
-    Gradients, autocast and modes of the caller's may change what a function gives.
+    Gradients, autocast and modes of the caller's may change what a function gives. So may the values
+    of tensors whose values fake ones know, where all tensors of a call are such.
     """
-    tensors: list[torch.Tensor] = []
+    tensors: list[Any] = []
     try:
         given = tuple(_key(arg, tensors) for arg in args)
         named = tuple((name, _key(arg, tensors)) for name, arg in kwargs.items())
     except TypeError:
         return None
-    if not tensors or torch.is_grad_enabled() or _is_cast(tensors[-1]):
+    if all(tensor.constant is not None for tensor in tensors):
+        return None
+    if torch.is_grad_enabled() or _is_cast(tensors[-1]):
         return None
     # Of the modes this one is left by now, and that of fake tensors is on.
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack() != 1:
@@ -127,7 +130,7 @@ def _key(value: Any, tensors: list[torch.Tensor]) -> Hashable:
     """
     kind = type(value)
     if kind is FakeTensor:
-        strange = value.constant is not None or value.is_conj() or value.is_neg()
+        strange = value.is_conj() or value.is_neg()
         if strange or value.layout is not torch.strided or value.is_nested or value.is_quantized:
             raise TypeError("no plain fake tensor")
         tensors.append(value)
