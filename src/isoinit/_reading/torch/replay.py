@@ -25,7 +25,7 @@ from isoinit._reading.graph import (
 from isoinit._reading.torch.calls import CASTS, function_name, is_pointwise, is_writer, mask_of
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.placeholders import Input, Number, Table, plain_data
-from isoinit._reading.torch.real import on_real_memory
+from isoinit._reading.torch.real import on_real_memory, one_thread
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 
 # Functions of single elements that look each one up in a row of numbers, and where that stands.
@@ -249,13 +249,13 @@ class _Replayed:
 
     def _made(self, arrays: Sequence[Array]) -> Sequence[Array]:
         if self._pure:
-            with unset_fake_temporarily():
+            with unset_fake_temporarily(), one_thread():
                 given = [torch.from_numpy(_plain_array(array)) for array in arrays]
                 (result,) = self._run(given)
                 if any(result.data_ptr() == tensor.data_ptr() for tensor in given):
                     result = result.clone()
                 return self._real([_double(result).numpy()])
-        with on_real_memory(draws=not self.sober):
+        with on_real_memory(draws=not self.sober), one_thread():
             made = self._run([torch.from_numpy(array.copy()) for array in arrays])  # maybe in place
             found = [_double(tensor).numpy() for tensor in made]
         self.sober = True
@@ -280,7 +280,12 @@ class _Replayed:
         if self._sign is not None:
             return [gradient, self._sign * gradient]
         # What draws random numbers was refused when it was called.
-        with unset_fake_temporarily(), torch.inference_mode(False), torch.enable_grad():
+        with (
+            unset_fake_temporarily(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            one_thread(),
+        ):
             given = [torch.from_numpy(array) for array in arrays]
             leaves = [t.requires_grad_() if t.is_floating_point() else t for t in given]
             made = self._run([leaf.clone() for leaf in leaves])  # the call may be in place
