@@ -3,6 +3,7 @@
 import copy
 import functools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
 import isoinit
-from isoinit._planning.trained import looks_trained
+from isoinit._planning.trained import SPIKE, _stands_out, looks_trained
 from isoinit._reading.roles import Role
 from isoinit.errors import IsoinitWarning
 from isoinit.initializers.scale.fans import vector
@@ -231,3 +232,18 @@ class TestNew:
     def test_of_transformers(self, kind, config):
         config.num_hidden_layers, config.vocab_size = 2, 50
         assert warnings_of(kind(config), {"input_ids": IDS[:2]}) == []
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (128, 128), (128, 40)])
+def test_a_direction_stands_out_where_the_largest_eigenvalue_exceeds_that_of_draws(shape):
+    rng = np.random.default_rng(0)
+    told = set()
+    for strength in np.linspace(0, 6, 25):
+        left, right = (rng.normal(size=n) / np.sqrt(n) for n in shape)
+        values = rng.normal(size=shape) + strength * max(shape) ** 0.5 * np.outer(left, right)
+        size = np.sqrt(max(shape) - 1) + np.sqrt(min(shape))
+        unit = size * (1 / np.sqrt(max(shape) - 1) + 1 / np.sqrt(min(shape))) ** (1 / 3)
+        above = np.linalg.svd(values, compute_uv=False)[0] ** 2 > size**2 + SPIKE * unit
+        assert _stands_out(values) == above
+        told.add(bool(above))
+    assert told == {True, False}
