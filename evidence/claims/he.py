@@ -14,7 +14,7 @@ import isoinit
 
 CHANNELS, CONVOLUTIONS = 24, 27
 DEEP, SHALLOW = 30, 10
-STEPS, BATCH, SEEDS, OTHER = 160, 64, range(3), 100
+STEPS, BATCH, SEEDS, OTHER = 160, 64, range(1000, 1010), 2000
 RATES = (0.003, 0.01, 0.03, 0.1)
 METHODS = {"Xavier": isoinit.XavierNormal(), "He": isoinit.HeNormal()}
 CHANCE = 2.303  # ln 10
@@ -94,12 +94,13 @@ def run() -> tuple[list[Found], str]:
     ]
     draw(curves)
     said = ", ".join(f"{m} at {d} layers {rate:g}" for (d, m), rate in rates.items())
+    learned = sum(end(losses) < CHANCE / 2 for losses in curves[DEEP, "He"])
     return found, (
-        f"Learning rates found: {said}. This does not hold for every network: with 16 channels and "
-        f"borders that wrap around, two of three seeds stayed at chance for {STEPS} steps under He "
-        "too. That network was tried after this one and given up, so read the result here as one "
-        "setting that converges. The likely reason is chance: the narrower a deep network, the more "
-        "its starting loss differs from seed to seed, and those that start far above chance stall."
+        f"Learning rates found: {said}. Of {len(SEEDS)} seeds {learned} of the deep network converged "
+        f"under He within {STEPS} steps. This does not hold for every network: with 16 channels and "
+        "borders that wrap around, two of three other seeds stayed at chance. The likely reason is "
+        "chance: the narrower a deep network, the more its starting loss differs from seed to seed, "
+        "and those that start far above chance stall. The setting was fixed before these seeds ran."
     )
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # evidence is no part of the package
 
 from evidence.claims import __main__ as page  # noqa: E402
 from evidence.claims import claim as frame  # noqa: E402
+from evidence.claims import modes  # noqa: E402
 from evidence.claims.claim import Claim, Found, markdown  # noqa: E402
 from evidence.claims.theory import (  # noqa: E402
     FUNCTIONS,
@@ -145,3 +147,25 @@ def test_scatter_of_a_layer():
     f = np.tanh(np.random.default_rng(0).standard_normal(10**5)) ** 2
     assert scatter("tanh") == pytest.approx(f.var() / f.mean() ** 2, rel=0.03)
     assert math.isclose(scatter("tanh", 1e-8), 2, rel_tol=1e-4)
+
+
+def test_the_learning_time_of_one_mode_is_that_of_its_closed_form():
+    """One matrix: 1 - s shrinks as exp(-ct). Two: the logistic equation (Saxe et al. 2014, eq. 7)."""
+    aim, left = 0.5, modes.LEFT**0.5
+    sigma = torch.tensor([[aim, 0.0]], dtype=torch.float64)
+    one = math.log((1 - aim) / (left * aim)) / modes.SCALED
+    assert abs(modes.predicted(sigma, 1) - one) <= modes.FINE
+    end = aim * (1 + left)
+    two = math.log(end * (1 - aim) / (end - aim)) / aim / modes.SCALED
+    assert abs(modes.predicted(sigma, 2) - two) <= modes.FINE
+
+
+def test_decoupled_modes_begin_at_one_and_learn_as_predicted():
+    sigma = torch.diag(torch.tensor([0.9, 0.6], dtype=torch.float64))
+    sigma = torch.nn.functional.pad(sigma, (0, 3))
+    weights = modes.decoupled(sigma, 4)
+    product = torch.linalg.multi_dot(weights[::-1])
+    assert torch.allclose(product, torch.eye(2, 5, dtype=torch.float64), atol=1e-12)
+    for weight in weights[:-1]:
+        assert torch.allclose(weight @ weight.T, torch.eye(5, dtype=torch.float64), atol=1e-12)
+    assert abs(modes.measured(sigma, 4) / modes.predicted(sigma, 4) - 1) < 0.03
