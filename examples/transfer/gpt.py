@@ -1,5 +1,5 @@
 # gpt.py
-"""A small GPT as people write it: nothing in it knows of isoinit."""
+"""A small GPT in ordinary PyTorch, without any code for isoinit."""
 
 from torch import nn
 from torch.nn import functional

@@ -22,7 +22,7 @@ def main(steps=10):
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     mesh = init_device_mesh(device.type, (ranks,))
 
-    t = isoinit.Transfer(isoinit.Plan.load("plan.json"))  # the base is not needed any more
+    t = isoinit.Transfer(isoinit.Plan.load("plan.json"))  # the small model is no longer needed
     with torch.device("meta"):  # no memory yet, whatever the size
         model = GPT(width=128, depth=4)
     for block in model.blocks:
