@@ -32,7 +32,7 @@ PLAIN = {
     r"\bfeeds\b": "its input",
     r"\bdrown(?:s|ed)?\b": "is much larger than",
     r"\banew\b": "again, new",
-    r"\b(?:goes|go|going|went) on\b(?! to)": "continue",
+    r"(?<!where to )\b(?:goes|go|going|went) on\b(?! to)": "continue",
     r"\bstands? (?:beside|beneath|there)\b": "say where it is",
     r"\bsome \d": "about",
     r"\b(?:is|are) told\b": "is reported",

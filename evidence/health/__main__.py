@@ -27,24 +27,30 @@ def document(outcomes: list[Outcome], held: set[str]) -> str:
     lines = [
         "# Faults found",
         "",
-        "Written by `make health`. Standard models with their own recipe were checked as they are,",
-        "and broken in ten ways ([the models](../evidence/health/models.py),",
-        "[the faults](../evidence/health/faults.py)). E: an error names the layer that was broken;",
-        "W: a warning does, which the unbroken model does not get; **missed**: no finding does; n/a:",
-        "the model has no place for this fault. The last two columns count findings on the unbroken",
-        "model.",
+        "Written by `make health`. Does `isoinit.check` find faults, and is it silent otherwise?",
+        "Standard models with their own initialization were checked as they are, and then broken",
+        "in ten ways ([the models](../evidence/health/models.py), [the",
+        "faults](../evidence/health/faults.py)).",
         "",
-        "The first run, before any threshold was set by one, found 176 of 195 faults in the first",
-        "twenty models and 93 of 99 in the other ten, with no error on an unbroken model in either.",
-        "What the first twenty showed was mended: weights of recurrent layers were not looked at,",
-        "a cut named all that lies before it, and a lone weight could hide behind its plan. A fault",
-        "that never took effect (a module that is not called) became n/a. Nothing was changed for the",
-        "other ten.",
+        "- E: an error names the broken layer.",
+        "- W: a warning names the broken layer, and the unbroken model does not get this warning.",
+        "- **missed**: no finding names the broken layer.",
+        "- n/a: the model has no place for this fault.",
+        "",
+        "The last two columns count the findings on the unbroken model.",
+        "",
+        "The thresholds of the check were set with the first twenty models only. Before that, the",
+        "first run found 176 of 195 faults in these twenty, and 93 of 99 in the other ten. No",
+        "unbroken model had an error. The first twenty showed three defects, which were fixed:",
+        "weights of recurrent layers were not checked; a broken connection was reported for all",
+        "layers before it; and a weight that is the only one of its kind could be missed. A fault",
+        "without any effect (in a module that is not called) became n/a. Nothing was changed for",
+        "the other ten models.",
         "",
     ]
     for title, names in (
-        ("Twenty models that were there when thresholds were set", False),
-        ("Ten models that were not", True),
+        ("Twenty models that the thresholds were set with", False),
+        ("Ten models that were held out", True),
     ):
         chosen = [o for o in outcomes if (o.name in held) == names]
         if chosen:
@@ -74,7 +80,7 @@ def _totals(outcomes: list[Outcome]) -> list[str]:
     return [
         f"Found: {hits} of {len(verdicts)} ({hits / len(verdicts):.1%}), {errors} of them as errors. "
         f"Unbroken models with an error: {alarms} of {len(outcomes)}.",
-        *(["", "What the unbroken models are told:", "", *said] if said else []),
+        *(["", "Findings on unbroken models:", "", *said] if said else []),
     ]
 
 

@@ -109,12 +109,18 @@ def compare(name: str) -> list[Row]:
 
 HEAD = """# What plans expect, and what is measured
 
-Written by `python -m evidence.signal`. A plan works out, before anything is drawn, the root mean
-square of every layer's output (`Entry.expected`), and of the loss's gradient by that output
-(`Entry.expected_gradient`, relative to noise of size one at the model's outputs). Here each model was
-planned once, applied under {seeds} seeds (models below {small:,} parameters under {many}, since few
-units scatter), and measured by `isoinit.check` on the same batch, in training mode, with that noise as
-the loss. A signal agrees within 20 %, a gradient within 25 %.
+Written by `python -m evidence.signal`. Before anything is drawn, a plan computes two sizes for
+every layer:
+
+- the expected root mean square of the layer's output (`Entry.expected`),
+- the expected root mean square of the loss's gradient with respect to this output
+  (`Entry.expected_gradient`), relative to noise of size one at the model's outputs.
+
+This page compares them with measurements. Each model was planned once and applied with {seeds}
+seeds. Models below {small:,} parameters were applied with {many} seeds, because layers of few
+units vary more. `isoinit.check` measured each on the same batch, in training mode, with the noise
+as the loss. A signal agrees if measured and expected differ by at most 20 %, a gradient if they
+differ by at most 25 %.
 
 **{signal}. {gradient}.**
 
@@ -123,24 +129,24 @@ the loss. A signal agrees within 20 %, a gradient within 25 %.
 """
 
 REASONS = """
-## Signals that do not
+## Signals that do not agree
 
-A dash: the plan does not know, because an operation on the way is not followed (a scan, a
-scatter, a parametrized weight, a parameter that is left as it was). Behind the next norm layer it
-knows again. The others are averages over places whose neighbours are more alike than places far
-apart (pooled convolutions, mixed tokens), and a flow of few units, whose exponentials a few large
-values decide.
+A dash means that the plan does not know the size, because it can't follow an operation before
+this layer (a scan, a scatter, a parametrized weight, a parameter that is left as it was). After
+the next norm layer, it knows the size again. Other layers average over positions whose neighbours
+are more correlated than distant positions (pooled convolutions, mixed tokens). In a flow with few
+units, a few large exponentials determine the size.
 
 | model | layer | expected | measured |
 |---|---|---|---|
 """
 
 BACK = """
-## Gradients that do not
+## Gradients that do not agree
 
-A dash: gradients come back on several paths, and one of them is not followed. Behind it nothing is
-known up to the input, since a norm layer does not give a gradient a known size. Zero against zero,
-such as before a zero last norm, counts as agreement.
+A dash means that gradients come back on several paths, and the plan can't follow one of them.
+From there back to the input, all gradients are unknown, because a norm layer does not give the
+gradient a known size. Two zeros, such as before a last norm scale of zero, count as agreement.
 
 | model | layer | expected | measured |
 |---|---|---|---|

@@ -125,13 +125,21 @@ def measure(name: str, seed: int) -> tuple[float, float, float]:
 
 HEAD = """# Deep plain networks from a plan
 
-Written by `python -m evidence.signal.deep`. Networks without norm layers and skips, straight from
-`isoinit.plan(model, batch).apply(model, seed)`: the standard deviation of every pre-activation (of a
-recurrent layer: of each gate at each step), and the ratio of the largest to the smallest norm of a
-weight's gradient, under a mean-square loss on the output. The worst over {seeds} seeds. Perceptrons
-are 256 wide, convolutional networks have 64 channels on 16×16 pixels (the ratio is over the 30
-convolutions; the head on 16,384 features has a larger gradient by its size), recurrent layers 128
-units and a head at every step. "Made" is sin(x) + 0.3 x, "Bump" is exp(-x²).
+Written by `python -m evidence.signal.deep`. Does a plan keep signal and gradient in deep networks
+without norm layers and skip connections? Each network is initialized by
+`isoinit.plan(model, batch).apply(model, seed)` and measured. The table has
+
+- the smallest and the largest standard deviation of a pre-activation (in a recurrent layer: of
+  each gate at each step),
+- the largest norm of a weight's gradient divided by the smallest, for a mean-square loss on the
+  output.
+
+Both are the worst of {seeds} seeds. Ideal values are equal standard deviations and a ratio of 1.
+
+Perceptrons are 256 wide. Convolutional networks have 64 channels on 16×16 pixels; their ratio is
+over the 30 convolutions, because the head reads 16,384 features and so has a larger gradient.
+Recurrent layers have 128 units and a head at every step. "Made" is sin(x) + 0.3 x, "Bump" is
+exp(-x²).
 
 | network | pre-activations | largest/smallest gradient norm |
 |---|---|---|

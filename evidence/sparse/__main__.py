@@ -17,11 +17,13 @@ DOCS = Path(__file__).parents[2] / "docs" / "sparse.md"
 TOPICS = {"signal": signal, "digits": digits, "width": width}
 HEAD = """# Networks with sparse weights, measured
 
-Written by `python -m evidence.sparse`. The settings of training were chosen on validation data split
-off the training data (`--sweep`), never on test data. Both sides of a comparison ran in the same run,
-on the same processors; memory is the most that was resident in a process of its own, over what was
-before the network was built. Times of single layers are in
-[the benchmarks](../benchmarks/results.md).
+Written by `python -m evidence.sparse`. This page measures signal, accuracy, time and memory of sparse
+networks, compared with dense networks and with other libraries.
+
+The training settings were chosen on validation data, which were split from the training data
+(`--sweep`), and never on test data. Both sides of a comparison ran in the same run on the same
+processors. Memory is the maximum resident memory of a separate process, minus the memory before
+the network was built. [The benchmarks](../benchmarks/results.md) have times of single layers.
 """
 
 

@@ -30,7 +30,7 @@ PATTERNS = {
     "fixed": {},
     "random": {"pattern": "random"},
     "blocks of 32": {"pattern": "block32"},
-    "fixed, spread by erk": {"spread": "erk"},
+    "fixed, erk budget": {"spread": "erk"},
 }
 # Chosen by --sweep, each method at its width.
 SETTINGS = {
@@ -123,12 +123,13 @@ def wide() -> list[str]:
         rows.append(f"| {label} | {cells(found)} | {size:.0f} | {SETTINGS[name, WIDE]} |")
         print(rows[-1], flush=True)
     return [
-        f"Networks 64-{WIDE}-{WIDE}-10. The two wide layers are sparse; units of the first keep at",
-        f"least {networks.LEAST * networks.PIXELS:g} pixels. Means of {len(SEEDS)} seeds, each with",
-        "its own test digits, ± the standard deviation over seeds. The memory is that of building and",
-        "of one epoch. All of the training is to be told from the time of an epoch and their number.",
+        f"Networks 64-{WIDE}-{WIDE}-10 on handwritten digits. The two wide layers are sparse. Each",
+        f"unit of the first keeps at least {networks.LEAST * networks.PIXELS:g} pixels. The table",
+        f"has means of {len(SEEDS)} seeds, each with its own test digits, ± the standard deviation",
+        "over seeds. Memory is for building and one epoch. The total training time is the time of",
+        "an epoch times their number.",
         "",
-        "| network | accuracy, % | seconds an epoch | MiB | setting |",
+        "| network | accuracy, % | seconds per epoch | MiB | setting |",
         "|---|---:|---:|---:|---|",
         *rows,
         "",
@@ -147,7 +148,7 @@ def by_density() -> list[str]:
         f"By density, networks 64-{NARROW}-{NARROW}-10. Dense: {SETTINGS['dense', NARROW]}.",
         f"Sparse, at all densities: {SETTINGS['isoinit', NARROW]}.",
         "",
-        "| kept, % | accuracy, % | seconds an epoch |",
+        "| kept, % | accuracy, % | seconds per epoch |",
         "|---:|---:|---:|",
         *rows,
         "",
@@ -164,10 +165,11 @@ def by_pattern() -> list[str]:
         rows.append(f"| {name} | {kept} | {cells(found)} |")
         print(rows[-1], flush=True)
     return [
-        f"By pattern at {100 * DENSITY:g} %, with what the first and the second layer keep. Of the",
-        f"first, blocks cannot keep less than {32 / networks.PIXELS:.0%}.",
+        f'By pattern, with {100 * DENSITY:g} % of the weights kept. The column "kept" is for the',
+        f"first and the second layer. Blocks can't keep less than {32 / networks.PIXELS:.0%} of the",
+        "first layer.",
         "",
-        "| pattern | kept | accuracy, % | seconds an epoch |",
+        "| pattern | kept | accuracy, % | seconds per epoch |",
         "|---|---|---:|---:|",
         *rows,
         "",
@@ -182,10 +184,10 @@ def others() -> list[str]:
         rows.append(f"| {name} | {cells(found)} | {SETTINGS[name, NARROW]} |")
         print(rows[-1], flush=True)
     return [
-        f"Peers at {100 * DENSITY:g} %: a random mask on torch's own start, and RigL, which moves",
-        "weights during training.",
+        f"Other libraries, with {100 * DENSITY:g} % of the weights kept: a random mask on torch's",
+        "default weights, and RigL, which moves weights during training.",
         "",
-        "| library | accuracy, % | seconds an epoch | setting |",
+        "| library | accuracy, % | seconds per epoch | setting |",
         "|---|---:|---:|---|",
         *rows,
         "",

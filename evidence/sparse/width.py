@@ -61,11 +61,11 @@ def report() -> list[str]:
     return [
         "## The widest network within 2 GiB",
         "",
-        f"64-n-n-10 with fused Adam at batch {BATCH}, {STEPS} steps, building among them. With "
-        f"{100 * DENSITY:g} % of the",
-        f"middle layer kept, the widest network is {times:.1f} times as wide as the widest dense one.",
+        f"Networks 64-n-n-10 with fused Adam at batch {BATCH}, from building to the end",
+        f"of {STEPS} steps. If {100 * DENSITY:g} % of the middle layer is kept, the widest network",
+        f"is {times:.1f} times as wide as the widest dense network.",
         "",
-        "| network | width | MiB at most |",
+        "| network | width | maximum memory, MiB |",
         "|---|---:|---:|",
         *rows,
         "",

@@ -141,14 +141,17 @@ def train(case: Case, seed: int, steps: int, *, planned: bool) -> float:
 
 HEAD = """# Training from a plan and from the library's own recipe
 
-Written by `python -m evidence.training`. Small models of `transformers`, {steps} steps of AdamW (1e-3,
-clipped at norm 1), the same model, data and order for both; {seeds} seeds, which change the
-initial parameters and the order of the data. GPT-2 and Llama (4 layers, 128 wide) learn the
-characters of this repository's documents, ViT (4 layers, 128 wide) and ResNet (9 bottleneck blocks)
-handwritten digits of 8×8 pixels. The loss is the mean of the last tenth of the steps: mean over
-seeds, and its range.
+Written by `python -m evidence.training`. Does a model of `transformers` train better from a plan
+than from the library's own initialization? Each small model is trained from both, with the same
+data in the same order: {steps} steps of AdamW with a learning rate of 1e-3 and gradients clipped
+at norm 1. There are {seeds} seeds, which change the initial parameters and the order of the data.
 
-| model | the library's own recipe | isoinit's plan | plan at or below, by seed |
+GPT-2 and Llama (4 layers, 128 wide) learn the characters of this repository's documents. ViT (4
+layers, 128 wide) and ResNet (9 bottleneck blocks) learn handwritten digits of 8×8 pixels. The
+table has the training loss, averaged over the last tenth of the steps: its mean over seeds, and
+in brackets its range. Lower is better.
+
+| model | the library's own recipe | isoinit's plan | seeds for which the plan is not worse |
 |---|---|---|---|
 """
 

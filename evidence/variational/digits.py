@@ -118,7 +118,7 @@ def _ensemble(members: int) -> Callable[[Data, int], Callable[[torch.Tensor], to
 
 METHODS = {
     "isoinit, for calibration": _variational(CALIBRATED),
-    "isoinit, for noticing": _variational(WARY),
+    "isoinit, for detection": _variational(WARY),
     "isoinit, its defaults": _variational(Setting()),
     "isoinit, temperature 1, prior by fan-in": _variational(
         Setting(temperature=1.0, relative=True)
@@ -136,13 +136,14 @@ def report() -> list[str]:
         "## Digits",
         "",
         f"Means of {len(SEEDS)} seeds, each with its own test digits, ± the standard deviation over",
-        "seeds. The last column is how well the entropy of the prediction tells digits turned by 90°",
-        "from digits: the area under the curve.",
+        "seeds. The last column measures how well the entropy of the prediction distinguishes digits",
+        "that are rotated by 90° from other digits. It is the area under the ROC curve (AUROC): 1 is",
+        "perfect, and 0.5 is chance level.",
         "",
         f"- For calibration: {CALIBRATED}.",
-        f"- For noticing: {WARY}.",
+        f"- For detection of other inputs: {WARY}.",
         "",
-        "| method | accuracy, % | loss, nats | calibration error, % | AUROC, turned |",
+        "| method | accuracy, % | loss, nats | calibration error, % | AUROC, rotated |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, train in METHODS.items():

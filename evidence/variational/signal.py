@@ -89,17 +89,18 @@ def report() -> list[str]:
     return [
         "## The signal before training",
         "",
-        "The root mean square of the output of sampled ReLU networks, divided by that of plain ones",
-        f"from the same plan: {within} of {len(rows) * len(SCALES)} are within {LOW} and {HIGH}. The"
-        " largest networks",
-        "are single draws, whose numbers vary more; 50 layers of width 4096 were not run.",
+        "The table has the root mean square of the output of sampled ReLU networks, divided by that",
+        "of plain networks from the same",
+        f"plan. {within} of {len(rows) * len(SCALES)} are within {LOW} and {HIGH}. The largest",
+        "networks are single samples, so their numbers vary more. 50 layers of width 4096 were not",
+        "run.",
         "",
         "| width | layers | " + " | ".join(f"scale {scale}" for scale in SCALES) + " |",
         "|---:|---:|" + "---:|" * len(SCALES),
         *rows,
         "",
-        "Unit inputs leave a network of 3 layers and width 4096 in other libraries with a standard",
-        f"deviation of: {named}.",
+        "In other libraries, the output of a network of 3 layers and width 4096 has this standard",
+        f"deviation, for inputs of unit size: {named}.",
         "",
     ]
 

@@ -116,9 +116,9 @@ def report() -> list[str]:
     lines = [
         "## Regression",
         "",
-        f"Means of {SPLITS} splits ± the standard error. Root mean square error (lower is better) and"
-        " test log-likelihood",
-        "(higher is better), in the units of the target.",
+        f"Means of {SPLITS} splits ± the standard error. The error is the root mean square error, in",
+        "the units of the target (lower is better). The test log-likelihood is better if it is",
+        "higher.",
         "",
         "| set | isoinit, error | log-likelihood | bayesian-torch, error | log-likelihood "
         "| MC dropout, published |",
