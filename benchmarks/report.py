@@ -9,15 +9,15 @@ from benchmarks.runs import Run
 from benchmarks.timing import Row
 
 PREFACE = (
-    "Written by `python -m benchmarks`, from `benchmarks/runs.jsonl`, where each run of a topic is",
-    "one line. Both sides ran in one process in turns (imports: in processes of their own); times are",
-    "medians (of a first call: that call). Nothing was done to quiet the machine, whose load averages",
-    "are given: read the ratios and not the times. Above 1 isoinit takes less time; differences of a",
-    "tenth mean nothing. *Before* are the ratios of the two runs before, the newest first. *Floor* is",
-    "what a ratio should not fall below: one that lies below it is in **bold**. Matrix products",
-    "(Orthogonal) on all cores wait for the slowest thread: with another process beside them both",
-    "sides were seen to take ten times as long. One forward, `import torch` and `Tensor.fill_` are",
-    "yardsticks and not rivals.",
+    "Written by `python -m benchmarks`, from `benchmarks/runs.jsonl`, which has one line for each",
+    "run of a topic. isoinit and the peer ran in turns in one process (imports: in separate",
+    "processes). Times are medians, except for a first call. The machine was not idle, and its load",
+    "averages are given: compare ratios, not times. If a ratio is above 1, isoinit takes less time.",
+    "Differences of a tenth mean nothing. *Before* has the ratios of the two earlier runs, the",
+    "newest first. *Floor* is the lowest ratio that we accept. A ratio below its floor is in",
+    "**bold**. Matrix products (Orthogonal) on all cores wait for the slowest thread: with another",
+    "process on the machine, both sides sometimes took ten times as long. One forward, `import",
+    "torch` and `Tensor.fill_` are references, not competitors.",
 )
 HEAD = "| case | isoinit, ms | peer | peer, ms | peer / isoinit | before | floor |"
 SHOWN = 2  # runs before the newest

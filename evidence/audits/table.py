@@ -10,25 +10,28 @@ from evidence.audits.verdicts import VERDICTS
 
 HEAD = """# Audits of `transformers`
 
-What `isoinit.audit` finds in a small model of each family of `transformers` {version}. Made by
-`python -m evidence.audits`; the column "by hand" is from `evidence/audits/verdicts.py`. Do not edit.
+Does the initialization of each model in `transformers` {version} write every tensor? This page
+shows what `isoinit.audit` finds in a small model of each family. It is made by `python -m
+evidence.audits`; the column "by hand" is from `evidence/audits/verdicts.py`. Do not edit.
 
 ## How to read it
 
-Each model is built on the meta device, given poisoned memory by `to_empty`, and initialized by its own
-`init_weights`. `from_pretrained` does the same with every tensor that a checkpoint lacks, and with
-every buffer that none holds (`_move_missing_keys_from_meta_to_device` and
-`_initialize_missing_keys` in `modeling_utils.py`). So "never written" is garbage
+Each model is built on the meta device, gets memory with marked bytes from `to_empty`, and is
+initialized by its own `init_weights`. `from_pretrained` does the same for every tensor that a
+checkpoint lacks, and for every buffer that no checkpoint holds
+(`_move_missing_keys_from_meta_to_device` and `_initialize_missing_keys` in `modeling_utils.py`). So a
+tensor that is "never written" holds uninitialized memory:
 
-- of a buffer that is not saved: after any `from_pretrained`;
-- of a parameter or another buffer: in a checkpoint that lacks it (a new head, another base model), and
-  for whoever builds on the meta device and calls `init_weights` to train from scratch.
+- a buffer that is not saved: after every `from_pretrained`;
+- a parameter or another buffer: after loading a checkpoint that lacks it (a new head, another base
+  model), and if you build on the meta device and call `init_weights` to train from scratch.
 
-A model loaded from a whole checkpoint is not touched by the second kind. To see that this is so, each
-family with such a finding is loaded by `from_pretrained` from its own values without those that are
-named, while `torch.empty` gives NaN: the column "loaded" says how many of the names are NaN then.
-"By hand" is the verdict of one who read the model's source, with the line; a finding is called a fault
-only there. "Latent" is a fault that the published configurations do not reach.
+Loading a complete checkpoint is not affected by the second kind. To confirm the findings, each such
+family is loaded by `from_pretrained` from its own values without the named tensors, while
+`torch.empty` gives NaN. The column "loaded" has the number of named tensors that are NaN then.
+
+"By hand" is a verdict from reading the model's source, with the line. Only there a finding is called
+a fault. A "latent" fault does not occur in the published configurations.
 """
 
 

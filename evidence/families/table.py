@@ -7,9 +7,10 @@ from typing import Any
 
 HEAD = """# Architecture families of `transformers`
 
-What isoinit reads of a small model of each family, in evaluation mode, on one example. Made by
-`python -m evidence.families`; do not edit. A family counts if its model runs an ordinary forward on
-real tensors: those that do not are listed below, with the reason.
+Can isoinit read the models of `transformers`? This page shows what it reads of a small model of each
+family, in evaluation mode, on one example. It is made by `python -m evidence.families`; do not edit.
+A family counts if its model can run an ordinary forward on real tensors. The other families are
+listed at the end, with the reason.
 """
 
 

@@ -165,10 +165,13 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 
 HEAD = """
-Written by `python -m evidence.jax.peers`: anyinit {version}, which reads Flax Linen alone. First
-come the kinds of models that its own tests and examples have, written anew, and a deep one. Told are
-the sizes of layers' outputs, largest over smallest, the same of the gradients there, and what
-`isoinit.jax.check` finds.
+Written by `python -m evidence.jax.peers`. It compares with anyinit {version}, which reads only
+Flax Linen in JAX. The first rows are models like those in the tests and examples of anyinit, and
+a deep one. Each cell has two ratios and a verdict:
+
+- the largest size of a layer's output divided by the smallest,
+- the same ratio for the gradients there,
+- what `isoinit.jax.check` finds.
 
 | model | {starts} |
 |---|{line}

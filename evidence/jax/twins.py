@@ -97,24 +97,28 @@ def measured(twin: Twin) -> dict[str, tuple[float | None, float]]:
 
 HEAD = """# Models written in torch and in JAX
 
-Written by `python -m evidence.jax.twins`. Each model of `tests/jax_twins` is written twice, and
-proved to be one function of the same parameters. *Alike*: role, initializer, gain and standard
-deviation (0.1 %) are those of the torch twin. *Expected*: so is the size of the signal behind it
-(2 %). *Measured*: the JAX model was filled by its plan under {seeds} seeds; a layer agrees if the
-root mean square of its output is within 20 % of what the plan expects.
+Written by `python -m evidence.jax.twins`. Does a model get the same plan in JAX as in torch? Each
+model of `tests/jax_twins` is written in both. A test shows that both compute the same function of
+the same parameters.
 
-**{planned} of {parameters} parameters are planned alike ({planned_share:.1%}), {expected} in what is
-expected, too ({expected_share:.1%}). {agreeing} of {layers} layers are measured as expected
-({agreeing_share:.1%}).**
+- *Alike*: parameters whose role, initializer, gain and standard deviation are the same as in torch
+  (to 0.1 %).
+- *Expected*: the expected size of the layer's output is also the same (to 2 %).
+- *Measured*: the JAX model was filled by its plan with {seeds} seeds. A layer agrees if the root mean
+  square of its output is within 20 % of what the plan expects.
+
+**{planned} of {parameters} parameters are planned alike ({planned_share:.1%}). For {expected} of them
+the expected size is also the same ({expected_share:.1%}). {agreeing} of {layers} layers have the
+expected size when measured ({agreeing_share:.1%}).**
 
 | model | library | parameters | alike | expected | layers | measured | measured/expected |
 |---|---|---|---|---|---|---|---|
 """
 
 APART = """
-## Layers that are measured otherwise
+## Layers whose measured size differs
 
-A dash: the plan does not know what to expect.
+A dash means that the plan does not know the expected size.
 
 | model | layer | expected | measured |
 |---|---|---|---|

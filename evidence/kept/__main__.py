@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "kept.md"
 HEAD = """# What plans keep
 
-What the plans of known models keep of the values that the constructors gave, and why. Made by
-`python -m evidence.kept`; do not edit. A star in a name stands for all layers that agree. A frozen
-parameter is kept whatever it holds; "own" are values that stand for something: neither a random fill
-nor what is neutral for the parameter's role. [How a plan tells](decisions/kept.md).
+A plan keeps some values that a constructor gave. This page lists them for known models, with the
+reason. It is made by `python -m evidence.kept`; do not edit. A star in a name stands for all layers
+with the same result. A frozen parameter is always kept. "Own" values have a meaning: they are not
+random, and not neutral for the parameter's role. [How a plan decides](decisions/kept.md).
 """
 
 

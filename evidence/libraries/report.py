@@ -15,18 +15,19 @@ FAILED = ("own_error", "plan_error", "planned_error")
 
 HEAD = """# Whole libraries, checked and planned
 
-What `isoinit.check` and `isoinit.plan` say of the models of public libraries. Made by
-`make libraries`; do not edit. Each model is checked as its library initializes it, planned,
-initialized by the plan and checked again: in training mode, on a few random inputs of the right kind,
-with one thread. Each of these steps may take {limit} seconds of processor time. A model whose own
-forward fails on these inputs is listed at the end and not counted.
+Do `isoinit.check` and `isoinit.plan` work on the models of public libraries? This page is made by
+`make libraries`; do not edit. Each model is checked as its library initializes it, then planned,
+initialized by the plan and checked again. This is done in training mode, on a few random inputs, with
+one thread. Each step may take {limit} seconds of processor time. A model whose own forward fails on
+these inputs is listed at the end and not counted.
 
-These libraries' models are known to train, so an error of a check may be a false one. To judge it
-without opinion, a model with an error is trained from there: {steps} steps of AdamW on the same inputs
-toward fixed noise of unit size (a flow: on its likelihood), at two learning rates, without weight
-decay. "Trains" says that the loss fell below {fall:.0%} of its start at one of them, and at least
-{most:.0%} of the parameters with a gradient moved. "Moved" is that share, the smaller of the two.
-Each error was then looked at by hand ([verdicts](../evidence/libraries/verdicts.py)).
+The models of these libraries are known to train, so an error of a check may be a false alarm. To
+decide this, each model with an error is trained: {steps} steps of AdamW on the same inputs toward
+fixed noise of unit size (a flow: on its likelihood), at two learning rates, without weight decay.
+"Trains" means that at one of them the loss fell below {fall:.0%} of its initial value, and at
+least {most:.0%} of the parameters with a gradient changed. "Moved" is this percentage, the
+smaller of the two. Then we read the code of each model with an error
+([verdicts](../evidence/libraries/verdicts.py)).
 """
 
 

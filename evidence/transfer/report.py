@@ -27,33 +27,34 @@ Checked = Mapping[str, Mapping[str, Slopes]]
 
 HEAD = """# Tune small, train large: what was measured
 
-Written by `make transfer` (`python -m evidence.transfer`). What is run stands in
-`evidence/transfer/settings.py`, and stood there before the first run. Every verdict below is computed
-from the numbers.
+Written by `make transfer` (`python -m evidence.transfer`). The settings in
+`evidence/transfer/settings.py` were fixed before the first run. Every verdict below is computed from
+the numbers.
 
 `isoinit.transfer` promises that the best learning rate of a small model is close to that of a larger
-one. It does not promise a lower loss than a rate tuned at the large size would give.
+one. It does not promise a lower loss than a learning rate that is tuned at the large size.
 
 These schemes are compared:
 
-- **{own}**: the model as its constructor leaves it.
+- **{own}**: the model with the values of its constructor.
 - **{plan}**: the initial parameters of `isoinit.plan`.
 - **{transfer}**: the initial parameters and the optimizer's groups of `isoinit.transfer` from the
-  smallest size. At the smallest size that is the plan itself, and one run counts for both.
-- **{scaled}**: the same with `recipe="own"`, on one model, to see what flat
-  coordinates prove.
+  smallest size. At the smallest size this equals the plan, and one run counts for both.
+- **{scaled}**: the same with `recipe="own"`, on one model, to see what equal
+  changes at all widths prove.
 
-All runs took {minutes:.0f} minutes of one core.
+All runs took {minutes:.0f} minutes on one core.
 """
 
 CHECK_HEAD = """
 ## Do layers change alike at all widths?
 
-By `isoinit.coordinates`, over {seeds} seeds: slopes of log2 of the root mean square change of an
-output, by log2 of the width, of kinds of layers (those whose names differ in numbers alone). A slope
-of 0 means that layers of all widths change at the same pace. A model is even if all slopes at step
-{last} lie within ±{even}. Attention scores and the model's output may fall, but not rise; they are
-orange in the picture.
+`isoinit.coordinates` measures how much the output of each kind of layer changes in training
+(layers whose names differ only in numbers are of one kind). The table has the slope of log2 of
+the root mean square change over log2 of the width, over {seeds} seeds. A slope of 0 means that
+layers change by the same amount at all widths. A model is even if all slopes at step {last} lie
+within ±{even}. Attention scores and the model's output may fall, but not rise; they are orange in
+the picture.
 
 """
 
@@ -63,9 +64,10 @@ SWEEP_HEAD = """
 {words}.
 
 {By} {sizes}, {fixed} {other}; {optimizer}, {steps} steps, {seeds} seeds: means and standard errors.
-Rates are powers of two, and the best rate is the vertex of a parabola through the lowest loss and its
-two neighbours. The last two columns are for whoever tunes at {by} {base} and keeps that rate. The
-error of a loss is mostly that of the data, which are the same in all rows; costs are of pairs.
+Learning rates are powers of two. The best rate is the vertex of a parabola through the lowest loss
+and its two neighbours. The last two columns show the loss at the rate that is best at {by} {base}, and
+how much higher this loss is. The error of a loss comes mostly from the data, which are the same in
+all rows, so the error of a cost is computed from pairs.
 
 {said}
 
@@ -74,11 +76,11 @@ error of a loss is mostly that of the data, which are the same in all rows; cost
 LIMITS = """
 ## What these runs do not show
 
-- Runs are short: they say what holds in about the first hundred steps. Rates that are best for long
-  runs may lie elsewhere, and may move otherwise.
-- There is no weight decay. `decay=` is derived and tested for exactness, and is not tried here.
-- Models are small, and tasks easy.
-- A grid of factors of two tells best rates apart by about a factor of {near:g}.
+- Runs are short: they show about the first hundred steps. The best rates of long runs may be other
+  rates, and may change differently with the size.
+- There is no weight decay. `decay=` is derived and tested for exactness, but not tried here.
+- Models are small, and tasks are easy.
+- A grid of factors of two can distinguish best rates that differ by about a factor of {near:g}.
 """
 
 

@@ -234,7 +234,7 @@ def test_a_page_and_its_pictures_are_the_same_again(tmp_path, monkeypatch):
     assert "Nothing of the kind was found in these runs." in page
     assert "Kosson" in page
     assert f"| {TITLES[TRANSFER]} | 256 | -7.40 ± 0.00 |" in page
-    assert "2 minutes of one core" in page
+    assert "2 minutes on one core" in page
     draw_sweep("width", SWEEPS["width"], GOOD)
     draw_checks({"MLP": CHECKED_GOOD})
     assert {path.name for path in tmp_path.iterdir()} == {
