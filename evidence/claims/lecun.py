@@ -137,9 +137,9 @@ def run() -> tuple[list[Found], str]:
     draw(kept)
     said = ", ".join(f"{name.split()[1]} {rate:g}" for name, rate in rates.items())
     return found, (
-        "The paper's theorem is about the mean over weights. In a network of finite width the mean "
-        "square of an example wanders by chance, and is drawn back by a fifth at each layer. Learning "
-        f"rates, of {', '.join(f'{rate:g}' for rate in RATES)}: {said}."
+        "The paper's theorem is about the mean over random weights. In a network of finite width, the "
+        "mean square of an example also changes at random. Each layer reduces its distance from one "
+        f"by a fifth. Learning rates, chosen from {', '.join(f'{rate:g}' for rate in RATES)}: {said}."
     )
 
 
@@ -172,13 +172,14 @@ def draw(kept: dict) -> None:
 CLAIM = Claim(
     "lecun",
     "LeCun: SELU normalizes itself",
-    "With SELU and LeCun's initialization, activations keep mean zero and variance one through a "
-    "hundred layers, and are drawn there from elsewhere; under He they do not, nor does ReLU "
-    "under LeCun.",
+    "With SELU and LeCun's initialization, activations keep mean zero and variance one through "
+    "a hundred layers. From other values they move to mean zero and variance one. With SELU and"
+    " He's initialization they do not, and with ReLU and LeCun's initialization they do not.",
     "Klambauer et al. 2017, eq. 4 and 5, theorem 1; LeCun et al. 1998, section 4.6",
-    f"{DEPTH} layers, {WIDTH} wide, {EXAMPLES} examples; lines at the right are the paper's map, dots "
-    f"measured. A network of {HIDDEN + 2} layers, {NARROW} wide, on digits: Adam at the best of "
-    f"{len(RATES)} learning rates under a seed of its own, then {len(SEEDS)} seeds.",
+    f"{DEPTH} layers, {WIDTH} wide, {EXAMPLES} examples. On the right, lines are the paper's map"
+    f" and dots are measured. A network of {HIDDEN + 2} layers, {NARROW} wide, on digits: Adam "
+    f"at the best of {len(RATES)} learning rates (chosen with a separate seed), then "
+    f"{len(SEEDS)} seeds.",
     run,
 )
 

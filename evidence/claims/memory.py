@@ -206,8 +206,8 @@ def run() -> tuple[list[Found], str]:
     draw(curves, back)
     said = ", ".join(f"{method} {rate:g}" for method, rate in rates.items())
     return found + more, (
-        f"Learning rates found under a seed of its own: {said}. A Gaussian recurrent matrix of "
-        "variance 1/n stands in the picture: its gradient neither dies at once nor stays."
+        f"Learning rates, chosen with a separate seed: {said}. The picture also has a Gaussian "
+        "recurrent matrix of variance 1/n: its gradient vanishes slowly."
     )
 
 
@@ -237,12 +237,14 @@ def draw(curves: dict[str, list[list[float]]], back: dict[str, list[float]]) -> 
 CLAIM = Claim(
     "memory",
     "Memory: orthogonal and identity recurrent weights",
-    "A gradient comes back through hundreds of steps where recurrent weights are orthogonal or the "
-    "identity and forget gates are open, and vanishes otherwise; so long tasks are learned or not.",
+    "If recurrent weights are orthogonal or the identity, or forget gates are open, the "
+    "gradient comes back through hundreds of steps. Otherwise it vanishes. This decides whether"
+    " a network learns long tasks.",
     "Le, Jaitly & Hinton 2015; Saxe et al. 2014; Jozefowicz et al. 2015",
-    f"The adding task over {LENGTH} steps, {UNITS} units, {TRAINED} steps of Adam clipped at norm 1, "
-    f"the better of {len(RATES)} learning rates, {len(SEEDS)} seeds. Gradients over {STEPS} steps of "
-    "untrained networks on small inputs, in double precision.",
+    f"The adding task over {LENGTH} time steps, with {UNITS} units: {TRAINED} steps of Adam with"
+    f" gradients clipped at norm 1, the better of {len(RATES)} learning rates, {len(SEEDS)} "
+    f"seeds. Gradients over {STEPS} time steps are those of untrained networks on small inputs, "
+    "in double precision.",
     run,
 )
 

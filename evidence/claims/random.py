@@ -78,17 +78,17 @@ def run() -> tuple[list[Found], str]:
     draw(curves)
     likely = {n: (np.exp(scatter(n) * DEPTH / WIDTH) - 1) ** 0.5 for n in ("no activation", "ReLU")}
     return found, (
-        "The prediction is the mean over all weights. One network of finite width is off by "
-        "chance: the logarithm of its second moment is about normal, with a variance of (E f⁴/(E "
-        "f²)² - 1)/width a layer, 2/width without activation and 5/width under ReLU (Hanin & "
-        "Rolnick 2018). For one example through these layers that is "
-        f"{likely['no activation']:.0%} and {likely['ReLU']:.0%} of the second moment, and over "
-        f"{SEEDS} seeds {likely['no activation'] / SEEDS**0.5:.1%} and "
-        f"{likely['ReLU'] / SEEDS**0.5:.1%}. {EXAMPLES} examples average it further, but for the "
-        "signal under ReLU, which makes all examples alike with depth. Without activation and "
-        "under ReLU the prediction is exact at any width; under tanh it is the limit of infinite "
-        f"width, and off by something of the order of depth/width, {DEPTH / WIDTH:.0%} here, "
-        "where gradients grow."
+        "The prediction is the mean over all random weights. One network of finite width "
+        "differs from it at random: the logarithm of its second moment is about normal, with a "
+        "variance of (E f⁴/(E f²)² - 1)/width for each layer. This is 2/width without "
+        "activation and 5/width with ReLU (Hanin & Rolnick 2018). For one example through these"
+        f" layers, the standard deviation is {likely['no activation']:.0%} and "
+        f"{likely['ReLU']:.0%} of the second moment. Over {SEEDS} seeds it is "
+        f"{likely['no activation'] / SEEDS**0.5:.1%} and {likely['ReLU'] / SEEDS**0.5:.1%}. The "
+        f"mean over {EXAMPLES} examples reduces it further, except for the signal with ReLU, "
+        "where the examples become the same with depth. Without activation and with ReLU, the "
+        "prediction is exact at any width. With tanh it holds for infinite width. Its error is "
+        f"then of the order of depth/width ({DEPTH / WIDTH:.0%} here) where gradients grow."
     )
 
 
@@ -116,9 +116,9 @@ def draw(curves: dict) -> None:
 CLAIM = Claim(
     "random",
     "Random: too large explodes, too small vanishes",
-    "The variance of the weights and the activation decide by what factor a layer changes the second "
-    "moment of the signal, and of the gradient, so that both explode or vanish with depth as "
-    "predicted.",
+    "The variance of the weights and the activation determine the factor by which each layer "
+    "changes the second moment of the signal and of the gradient. Both explode or vanish with "
+    "depth as predicted.",
     "He et al. 2015, eq. 9 and 13; Poole et al. 2016, eq. 3; Schoenholz et al. 2017, section 4",
     f"Networks of {DEPTH} layers, {WIDTH} wide, {SEEDS} seeds, {EXAMPLES} examples. Lines: closed "
     "forms (for tanh by quadrature). Dots: measured, the mean over seeds.",

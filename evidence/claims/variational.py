@@ -88,11 +88,12 @@ def run() -> tuple[list[Found], str]:
             "parameters, times those of single weights", "2", f"{larger:.2f}", 1.9 < larger < 2.1
         ),
     ], (
-        f"A step of training takes {slower:.1f} times as long on so small a network, where drawing "
-        "weighs most; [the benchmarks](../benchmarks/results.md) have larger ones. The uncertainty "
-        "has a limit: independent weights are as sure between two clusters of data as in them (Foong "
-        "et al. 2019). That, calibration and peers: [networks of distributions, "
-        "measured](variational.md). The setting was chosen on other corruptions than the tested one."
+        f"A training step takes {slower:.1f} times as long in this small network, where drawing random "
+        "numbers costs most; [the benchmarks](../benchmarks/results.md) have larger networks. The "
+        "uncertainty has a limit: independent weights are as sure between two clusters of data as in "
+        "them (Foong et al. 2019). This limit, calibration and other libraries are in [networks of "
+        "distributions, measured](variational.md). The setting was chosen on other corruptions than "
+        "the tested one."
     )
 
 
@@ -115,11 +116,11 @@ def draw(entropies: dict[bool, list[torch.Tensor]]) -> None:
 CLAIM = Claim(
     "variational",
     "Variational: it knows what it does not know",
-    "A network whose weights are distributions is unsure of inputs like none it saw, where a "
-    "deterministic network is sure; it costs twice the parameters and some time.",
+    "A network whose weights are distributions is unsure about inputs unlike its training data,"
+    " where a deterministic network is sure. It needs twice the parameters and more time.",
     "the mission; Blundell et al. 2015",
-    f"Digits, a network {'-'.join(map(str, SIZES))}, three seeds, 60 epochs; digits turned by 90° "
-    "stand for what it never saw.",
+    f"Digits, a network {'-'.join(map(str, SIZES))}, three seeds, 60 epochs. Digits that are "
+    "rotated by 90° are the inputs unlike the training data.",
     run,
 )
 

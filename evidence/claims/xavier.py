@@ -1,4 +1,4 @@
-"""Xavier: under tanh signal and gradient keep their spread over layers; under ReLU they do not."""
+"""Xavier: with tanh signal and gradient keep their size over layers; with ReLU they do not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run() -> tuple[list[Found], str]:
         for what, ratio, should in zip(wholes, ratios, predicted(name), strict=True):
             found.append(
                 Found(
-                    f"tanh, {name}: spread of {what}",
+                    f"tanh, {name}: standard deviation of {what}",
                     f"{should:.3f}, within {TOLERANCE:.0%}",
                     f"{ratio:.3f} ({ratio / should - 1:+.1%})",
                     abs(ratio / should - 1) < TOLERANCE,
@@ -95,7 +95,7 @@ def run() -> tuple[list[Found], str]:
         factor = median(factors)
         found.append(
             Found(
-                f"ReLU, {DEEP} layers, {name}: second moment's factor a layer",
+                f"ReLU, {DEEP} layers, {name}: factor of the second moment in each layer",
                 # n Var(W)/2 (He et al. 2015, eq. 9), in square layers
                 f"{should:g}, within {TOLERANCE:.0%}",
                 f"{factor:.3f}",
@@ -114,9 +114,10 @@ def run() -> tuple[list[Found], str]:
     )
     draw(kept)
     return found, (
-        "Equal over layers is what the paper's formulas say of units that are linear around "
-        "zero. Tanh is not quite, and takes a little of both at each layer, as the prediction "
-        f"has it. Learning rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items())}."
+        "The paper's formulas keep the size of signal and gradient for units that are linear "
+        "around zero. tanh is not exactly linear, so each layer reduces both a little, as "
+        "predicted. Learning rates: "
+        f"{', '.join(f'{name} {rate:g}' for name, rate in rates.items())}."
     )
 
 
@@ -144,13 +145,15 @@ def draw(kept: dict) -> None:
 
 CLAIM = Claim(
     "xavier",
-    "Xavier: the signal keeps its spread under tanh",
-    "Under the normalized initialization activations and gradients of a tanh network keep about the "
-    "same spread at every layer, and under the standard one they shrink; under ReLU it is not enough.",
+    "Xavier: signal and gradient keep their size with tanh",
+    "With the normalized initialization, activations and gradients of a tanh network keep about"
+    " the same standard deviation at every layer. With the standard initialization they shrink."
+    " With ReLU, the normalized initialization is not enough.",
     "Glorot & Bengio 2010, figures 6 and 7, eq. 1, 5, 6 and 16; He et al. 2015, section 2.2",
     f"The paper's network, {LAYERS} hidden layers of {UNITS} tanh units, on {EXAMPLES} digits "
-    f"(the paper's: generated shapes). ReLU networks of {DEEP} layers, {WIDE} wide, Adam at the best "
-    f"of {len(RATES)} learning rates under a seed of its own, then {len(SEEDS)} seeds.",
+    f"(the paper used generated shapes). ReLU networks of {DEEP} layers, {WIDE} wide: Adam at "
+    f"the best of {len(RATES)} learning rates (chosen with a separate seed), then {len(SEEDS)} "
+    "seeds.",
     run,
 )
 

@@ -108,7 +108,7 @@ def alike(what: str, model: nn.Sequential) -> tuple[list[Found], float]:
         ),
         Found(
             f"{what}: logits, beside those of the same network folded into one unit",
-            f"equal, but for rounding: within {ROUNDING:g}",
+            f"equal up to rounding: within {ROUNDING:g}",
             f"off by {off:.1g}",
             off < ROUNDING,
         ),
@@ -159,11 +159,12 @@ def run() -> tuple[list[Found], str]:
     train(model)
     draw({**pictures, "planned, biases 0": model[0].weight.detach()})
     return found, (
-        f"From 0.1, {WIDTH} equal units reach {equal:.1f} %. At zero everywhere nothing but the "
-        "last bias has a gradient: the hidden layer passes nothing forward and the last layer "
-        "nothing back. At the end of a residual branch a zero does no harm: the sum goes on "
-        "around it, and what feeds it differs from unit to unit, so that its gradient is neither "
-        "zero nor the same for all."
+        f"If all weights are 0.1, {WIDTH} equal units reach an accuracy of {equal:.1f} %. If all"
+        " weights are zero, only the last bias has a gradient: the hidden layer passes no "
+        "signal forward, and the last layer passes no gradient back. At the end of a residual "
+        "branch a zero does no harm. The sum passes the signal around the branch, and the "
+        "inputs of the weight differ from unit to unit. So its gradient is neither zero nor the"
+        " same for all units."
     )
 
 
@@ -185,13 +186,14 @@ def draw(weights: dict[str, torch.Tensor]) -> None:
 CLAIM = Claim(
     "zero",
     "Zero: symmetry stays, and biases do no harm",
-    "Units that start with equal weights stay equal through all of training, so that a layer of "
-    "them learns what one unit could; biases may start at zero, since the weights already "
-    "differ, and so may the end of a residual branch.",
+    "Units that start with equal weights stay equal during training, so a layer of such units "
+    "learns no more than one unit. Biases may start at zero, because the weights already "
+    "differ. The end of a residual branch may start at zero too.",
     "Rumelhart, Hinton & Williams 1986; Glorot & Bengio 2010, section 2.3; Goyal et al. 2017, section "
     "5.1; Zhang et al. 2019",
-    f"Digits, one in five held out; a network 64-{WIDTH}-10 with tanh, and one of {BLOCKS} residual "
-    f"branches without norm; {STEPS} steps of Adam, {len(SEEDS)} seeds.",
+    f"Handwritten digits, one in five held out. A network 64-{WIDTH}-10 with tanh, and a network"
+    f" with {BLOCKS} residual branches without norm layers. {STEPS} steps of Adam, {len(SEEDS)} "
+    "seeds.",
     run,
 )
 
