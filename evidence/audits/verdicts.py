@@ -13,7 +13,7 @@ VERDICTS: tuple[tuple[str, str, str, str, str], ...] = (
         r"parametrizations\.weight",
         "fault",
         "`_init_weights` draws into `conv.weight` (wav2vec2 928, hubert 601, encodec 460), which "
-        "under weight norm is computed anew at each use: the draw is lost, also on the "
+        "under weight norm is computed again at each use: the draw is lost, also on the "
         "processor, where the constructor's stays; `original0` and `original1` are never written",
     ),
     (

@@ -70,8 +70,8 @@ def run() -> tuple[list[Found], str]:
             and accuracy(whole) - min(accuracy(levels[level]) for level in LEVELS) < 2,
         ),
     ], (
-        f"In networks of width {NARROW}, sparse products are not much faster, because the networks are "
-        f"small: a dense epoch takes {seconds(whole):.2g} s. More measurements: "
+        f"In networks of width {NARROW}, sparse products are not much faster, because the networks "
+        f"are small: a dense epoch takes {seconds(whole):.2g} s. More measurements: "
         "[sparse networks, measured](sparse.md)."
     )
 

@@ -88,10 +88,10 @@ def run() -> tuple[list[Found], str]:
             "parameters, times those of single weights", "2", f"{larger:.2f}", 1.9 < larger < 2.1
         ),
     ], (
-        f"A training step takes {slower:.1f} times as long in this small network, where drawing random "
-        "numbers costs most; [the benchmarks](../benchmarks/results.md) have larger networks. The "
-        "uncertainty has a limit: independent weights are as sure between two clusters of data as in "
-        "them (Foong et al. 2019). This limit, calibration and other libraries are in [networks of "
+        f"A training step takes {slower:.1f} times as long in this small network, where drawing "
+        "random numbers costs most; [the benchmarks](../benchmarks/results.md) have larger networks. "
+        "The uncertainty has a limit: independent weights are as sure between two clusters of data as "
+        "in them (Foong et al. 2019). This limit, calibration and other libraries are in [networks of "
         "distributions, measured](variational.md). The setting was chosen on other corruptions than "
         "the tested one."
     )

@@ -56,7 +56,7 @@ def document(name: str, rows: Sequence[Mapping[str, Any]], remarks: str) -> str:
     parts += ["### Each model", "", table(rows, judged["training"]), ""]
     errors = _errors(rows)
     if errors:
-        parts += ["Failed (a dash in the table), by their own words:", "", *errors, ""]
+        parts += ["Failed (a dash in the table), with the error:", "", *errors, ""]
     parts += [remarks.strip(), ""] if remarks.strip() else []
     draw(name, judged["training"])
     parts += [f"![The choice of the plan, {TITLES[name]}](pictures/contest-{name}.svg)", ""]
@@ -65,13 +65,14 @@ def document(name: str, rows: Sequence[Mapping[str, Any]], remarks: str) -> str:
 
 def _setting(name: str, models: int) -> str:
     return (
-        f"*Setting.* {models} models and tasks (`evidence/contest/{name}`), {STEPS} steps of AdamW, "
-        f"each contestant at the best of the learning rates {', '.join(f'{r:g}' for r in RATES)} on "
-        f"a seed of its own, then {len(SEEDS)} seeds. Who is {FAR:g} times behind the best on that "
-        "first seed is out of the race, and stands in brackets. Ahead of the plan is who has a lower "
-        f"log loss by Welch's t at {LEVEL:.0%} with Holm's correction over all rivals of a model. The "
-        "protocol stands in `evidence/contest/protocol.py`, and stood there before the first run. "
-        f"`python -m evidence.contest {name}`."
+        f"*Setting.* {models} models and tasks (`evidence/contest/{name}`), {STEPS} steps of AdamW. "
+        "Each initialization uses the best of the learning rates "
+        f"{', '.join(f'{r:g}' for r in RATES)}, chosen with a separate seed, and then {len(SEEDS)} "
+        f"seeds. If its loss with the separate seed is more than {FAR:g} times the best, it is not "
+        "run further, and its result is in brackets. An initialization is ahead of the plan if its "
+        f"log loss is lower by Welch's t-test at {LEVEL:.0%}, with Holm's correction over all "
+        "initializations of a model. The protocol (`evidence/contest/protocol.py`) was fixed before "
+        f"the first run. `python -m evidence.contest {name}`."
     )
 
 
@@ -116,7 +117,7 @@ def table(rows: Sequence[Mapping[str, Any]], judged: Sequence[Judged]) -> str:
         lines.append(f"| {model.name} | {cells} |")
     return "\n".join(
         [
-            "Training loss at the end, less what it cannot fall below: the geometric mean over seeds, "
+            "The final training loss minus its lower bound: the geometric mean over seeds, "
             "the lowest in bold.",
             "",
             *lines,
