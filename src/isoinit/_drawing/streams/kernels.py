@@ -295,88 +295,66 @@ def fill_words(k0, k1, c2, c3, out, start):
         done += count
 
 
-@njit
-def _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates):
-    """The first `stop` deviates of a block."""
-    if kind == FIXED:
-        deviates[:] = _f32(-0.0)
-        return
-    _words(keys, c2, c3, block, words, min(stop, LANE))
-    if kind == UNIFORM:
-        _uniform(words, deviates, stop)
-    elif kind == NORMAL:
-        _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
-    # The smaller of the two probabilities that an element can invert is never below these.
-    elif min(below, above) > _CENTRE_LEAST:
-        _truncated_centre(words, below, above, step, deviates, stop)
-    else:
-        _truncated_whole(words, below, above, step, deviates, stop)
-
-
-@kernel
-def fill_values(k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, start):
-    """Write the values of the elements from `start` on."""
-    widest_vectors()
-    keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
-    values = np.empty(BLOCK, out.dtype)
-    # What is larger than a cache goes past it, so that memory is not read before it is written.
-    whole = out.ctypes.data + np.int64(_u64(-start) % _u64(BLOCK)) * out.itemsize
-    streams = out.size * out.itemsize > _STREAMED and whole % 64 == 0
-    done = 0
-    while done < out.size:
-        element = start + _u64(done)
-        first = np.int64(element % _u64(BLOCK))
-        count = min(BLOCK - first, out.size - done)
-        # A small parameter needs only the beginning of its block; in whole vectors.
-        stop = (first + count + 63) // 64 * 64
-        block = element // _u64(BLOCK)
-        _block(keys, c2, c3, kind, below, above, step, block, stop, words, deviates)
-        for i in range(stop):
-            values[i] = _value(out, deviates[i], scale, shift, low, high)
-        if streams and count == BLOCK:
-            _stream_lines(out, done, values, BLOCK * out.itemsize // 64)
-        else:
-            part, here = values[first : first + count], out[done : done + count]
-            for i in range(count):
-                here[i] = part[i]
-        done += count
-    _fence()
-
-
 @kernel
 def fill_runs(
     k0, k1, c2, c3, kind, scale, shift, low, high, below, above, step, out, starts, lengths
 ):
-    """Write runs of elements, one behind the other; a block that serves several is made once."""
+    """Write runs of elements, one behind the other; a block that serves several is made once.
+
+    It makes its blocks itself: a function that did would count references to the buffers at every
+    call, and each count is an atomic operation, which waits for what is streamed to reach memory.
+    """
     widest_vectors()
     keys, words, deviates = _round_keys(k0, k1), np.empty(BLOCK, _u32), np.empty(BLOCK, _f32)
     values, done, made = np.empty(BLOCK, out.dtype), 0, np.int64(-1)
-    stop = np.int64(BLOCK)  # as a literal it would have `_block` compiled once more
+    # The smaller of the two probabilities that an element can invert is never below these.
+    central = min(below, above) > _CENTRE_LEAST
+    # What is larger than a cache goes past it, so that memory is not read before it is written.
+    large = out.size * out.itemsize > _STREAMED
     for run in range(starts.size):
         at, end = starts[run], starts[run] + lengths[run]
         while at < end:
             block, first = at // BLOCK, at % BLOCK
             count = min(BLOCK - first, end - at)
             if block != made:
-                _block(keys, c2, c3, kind, below, above, step, _u64(block), stop, words, deviates)
-                for i in range(BLOCK):
+                # A small parameter needs only the beginning of its block; in whole vectors.
+                last = run + 1 == starts.size
+                stop = (first + count + 63) // 64 * 64 if last else np.int64(BLOCK)
+                if kind != FIXED:
+                    _words(keys, c2, c3, _u64(block), words, min(stop, LANE))
+                if kind == FIXED:
+                    deviates[:] = _f32(-0.0)
+                elif kind == UNIFORM:
+                    _uniform(words, deviates, stop)
+                elif kind == NORMAL:
+                    _normal(words, deviates, 1 if stop <= 2 * LANE else 2)
+                elif central:
+                    _truncated_centre(words, below, above, step, deviates, stop)
+                else:
+                    _truncated_whole(words, below, above, step, deviates, stop)
+                for i in range(stop):
                     values[i] = _value(out, deviates[i], scale, shift, low, high)
                 made = block
-            part, here = values[first : first + count], out[done : done + count]
-            for i in range(count):
-                here[i] = part[i]
+            if large and count == BLOCK and (out.ctypes.data + done * out.itemsize) % 64 == 0:
+                _stream_lines(out, done, values, BLOCK * out.itemsize // 64)
+            else:
+                part, here = values[first : first + count], out[done : done + count]
+                for i in range(count):
+                    here[i] = part[i]
             at += count
             done += count
+    _fence()
 
 
 @kernel
-def fill_jobs(keys, places, which, kinds, scaling, chances, like, first, last):
+def fill_jobs(keys, addresses, sizes, which, kinds, scaling, chances, like, first, last):
     """Do the jobs `first` to `last`; `like` is an array of their memory's type."""
+    start = np.zeros(1, np.int64)
     for i in range(first, last):
-        k, s, p = keys[i], scaling[which[i]], chances[which[i]]
+        k, s, p, size = keys[i], scaling[which[i]], chances[which[i]], sizes[i : i + 1]
         k0, k1, c2, c3, kind = k[0], k[1], k[2], k[3], kinds[which[i], 0]
-        out = carray(_pointer(places[i, 0]), np.int64(places[i, 1]), like.dtype)
-        fill_values(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, _u64(0))
+        out = carray(_pointer(addresses[i]), size[0], like.dtype)
+        fill_runs(k0, k1, c2, c3, kind, s[0], s[1], s[2], s[3], p[0], p[1], p[2], out, start, size)
 
 
 @kernel

@@ -47,7 +47,8 @@ def _fill_chunk(key: Key, law: Law, out: NDArray[Any], start: int) -> None:
             _fill_chunk(key, law, values, start + at)
             part[:] = values
     else:
-        kernels.fill_values(*counter, *_numbers(law, out.dtype), out, np.uint64(start))
+        run = np.array([start], np.int64), np.array([out.size], np.int64)
+        kernels.fill_runs(*counter, *_numbers(law, out.dtype), out, *run)
 
 
 def fill_runs(
@@ -96,7 +97,7 @@ def fill_together(jobs: Jobs, dtype: np.dtype[Any], threads: int | None = None) 
             _fill_chunk(key, law, out, 0)
         return
     keys = np.frombuffer(b"".join(jobs.keys), "<u4").reshape(-1, 4).astype(np.uint64)
-    places = np.stack([np.array(jobs.addresses, np.uint64), np.array(jobs.sizes, np.uint64)], 1)
+    addresses, sizes = np.array(jobs.addresses, np.uint64), np.array(jobs.sizes, np.int64)
     # Laws are cached, so that most jobs share one, and comparing which is quicker than what.
     ids = list(map(id, jobs.laws))
     laws = dict(zip(ids, jobs.laws, strict=True))
@@ -105,19 +106,20 @@ def fill_together(jobs: Jobs, dtype: np.dtype[Any], threads: int | None = None) 
     kinds, table = (np.array([law[a:b] for law in laws.values()]) for a, b in ((0, 1), (1, 8)))
     scaling = table[:, :4].astype(np.float64 if dtype == np.float64 else np.float32)
     chances = table[:, 4:].astype(np.float32)
-    args = (keys, places, which, kinds, scaling, chances, np.empty(0, dtype))
-    ends = np.cumsum(places[:, 1])
+    args = (keys, addresses, sizes, which, kinds, scaling, chances, np.empty(0, dtype))
+    ends = np.cumsum(sizes)
     threads = threads or available_threads()
-    count = 4 * threads if ends[-1] >= 2 * _CHUNK and not _overlap(places, dtype) else 1
+    count = 4 * threads if ends[-1] >= 2 * _CHUNK and not _overlap(addresses, sizes, dtype) else 1
     cuts = np.searchsorted(ends, np.linspace(0, ends[-1], count + 1)[1:-1])
     chunks = [(*args, a, b) for a, b in pairwise([0, *cuts.tolist(), len(ids)])]
     share(kernels.fill_jobs, chunks, threads)
 
 
-def _overlap(places: NDArray[np.uint64], dtype: np.dtype[Any]) -> bool:
+def _overlap(addresses: NDArray[np.uint64], sizes: NDArray[np.int64], dtype: np.dtype[Any]) -> bool:
     """Return whether any two memories (address, elements) overlap, so that their order matters."""
-    address, size = places[np.argsort(places[:, 0], kind="stable")].T
-    return bool((address[:-1] + size[:-1] * np.uint64(dtype.itemsize) > address[1:]).any())
+    order = np.argsort(addresses, kind="stable")
+    starts, stops = addresses[order], (addresses + (sizes * dtype.itemsize).view(np.uint64))[order]
+    return bool((stops[:-1] > starts[1:]).any())
 
 
 def subsets(words: NDArray[np.uint32], size: int, threads: int | None = None) -> None:
