@@ -9,7 +9,7 @@ from torch import nn
 import isoinit
 from benchmarks.timing import Row, compare, emit
 from isoinit._planning.plan import Plan
-from isoinit._writing.fill import fill_tensors, law_for
+from isoinit._writing.fill import fill_tensors
 from isoinit._writing.placements import held
 
 
@@ -33,17 +33,13 @@ def rows() -> list[Row]:
     layers = model()
     plan, parameters = plan_for(layers), dict(layers.named_parameters())
     parts = {name: held(name, tensor) for name, tensor in parameters.items()}
-    laws = {
-        name: law_for(tensor, plan[name].initializer, plan[name].layout)
-        for name, tensor in parameters.items()
-    }
 
     def loop() -> None:
         for parameter in parameters.values():
             torch.nn.init.normal_(parameter, std=0.02)
 
     def fill() -> None:
-        fill_tensors(laws, plan.entries, parts, 0, lambda _names: None)
+        fill_tensors(plan.entries, parts, 0, lambda _names: None)
 
     peer = "loop of torch.nn.init.normal_"
     return [

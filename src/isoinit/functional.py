@@ -32,7 +32,8 @@ from torch import Generator, Tensor
 
 from isoinit import initializers as methods
 from isoinit._drawing.streams import Stream
-from isoinit._writing.fill import fill_tensor, law_for
+from isoinit._writing.entry import law_for
+from isoinit._writing.fill import array_type, fill_tensor
 from isoinit._writing.refusals import refuse_unfillable
 from isoinit._writing.seeds import draw_seed
 from isoinit._writing.torch_init import asks_first
@@ -316,7 +317,8 @@ def _fill(
 ) -> Tensor:
     layout = layout or fans.of_tensor(tensor.shape)
     if tensor.is_meta:
-        law_for(tensor, initializer, layout)  # refuses what does not fit, as with memory
+        # Refuse what does not fit, as with memory.
+        law_for(initializer, layout, array_type(tensor.dtype))
         return tensor
     fill_tensor(tensor, initializer, layout, stream or Stream(0, "fixed values"))
     return tensor

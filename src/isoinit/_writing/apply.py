@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from isoinit._drawing.streams import Stream, philox
-from isoinit._drawing.streams.philox import Law
 from isoinit._reading.torch.memory import OWN, lie_apart
 from isoinit._reading.torch.names import Modules, named_modules
 from isoinit._system.alone import alone
@@ -22,7 +21,7 @@ from isoinit._system.signals import check_signals
 from isoinit._writing.assigning import Followed, follow, following, refresh
 from isoinit._writing.counted import count_anew
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import fill_tensors, law_for
+from isoinit._writing.fill import fill_tensors
 from isoinit._writing.meta import (
     Buffers,
     Emptied,
@@ -47,7 +46,6 @@ from isoinit._writing.stored import Given, parameters_in, stored
 from isoinit.errors import ArgumentError, Interrupted, IsoinitError, IsoinitWarning, PlanError
 
 Entries = Mapping[str, Entry]
-Laws = Mapping[str, Law | None]
 Filled = Callable[[Sequence[str]], None]
 
 
@@ -57,7 +55,6 @@ class _Prepared:
 
     Attributes:
         chosen: the entries of the parameters that are to be filled, by their names in the model.
-        laws: those of the parameters that need no model to be filled: see `fill.law_for`.
         kept: what parameters on the meta device keep, as their own initialization gives it.
         buffers: the values of buffers without.
         seed: what `followed` was worked out under.
@@ -65,7 +62,6 @@ class _Prepared:
     """
 
     chosen: dict[str, Entry]
-    laws: Laws
     kept: dict[str, nn.Parameter]
     buffers: dict[str, torch.Tensor]
     seed: int
@@ -121,12 +117,16 @@ def apply(
     with alone():
         modules = named_modules(model)
         held, tied = held_in(modules)
+        # Most are plain; the others may be sharded, or without memory.
+        others = {name: part for name, part in held.items() if part.address is None}
+        meta = {name: part.tensor for name, part in others.items() if part.tensor.is_meta}
 
         def prepare() -> tuple[Facts, int, _Prepared]:
             said, offered = offered_seed(seed)
-            wanted = _wanted(plan, held, tied, only_missing, asked)
-            chosen, laws = _chosen(plan, held, wanted)
-            ready = _prepared(plan, modules, chosen, laws, held, buffers, offered)
+            wanted = _wanted(plan, held, meta, tied, only_missing, asked)
+            chosen = _chosen(plan, held, wanted)
+            bare = {name: tensor for name, tensor in meta.items() if name in chosen}
+            ready = _prepared(plan, modules, chosen, held, bare, buffers, offered)
 
             def facts() -> dict[str, str]:
                 left = ", ".join(name for name in held if name not in chosen)
@@ -135,15 +135,15 @@ def apply(
 
             return facts, offered, ready
 
-        used, prepared = agree(prepare, groups_of(modules, held.values()))
+        used, prepared = agree(prepare, groups_of(modules, others.values()))
         # The first rank has worked out the same under this seed, and did not fail.
         ready = prepared.under(used, modules)
-        if _on_meta(held):
+        if meta:
             give_memory(model, [held[name].tensor for name in held if name not in ready.chosen])
             held, _ = held_in(modules)
         restore_buffers(modules, {**ready.buffers, **ready.followed.buffers})
         with _stoppable(len(ready.chosen), used) as filled:
-            _fill(ready.chosen, held, ready.laws, used, ready.values, filled)
+            _fill(ready.chosen, held, used, ready.values, filled)
         refresh(modules)
         parametrize._cache.clear()  # inside `parametrize.cached()` it would hold the weights of before
         return used
@@ -152,7 +152,6 @@ def apply(
 def _fill(
     entries: Entries,
     held: Mapping[str, Held],
-    laws: Laws,
     seed: int,
     values: Mapping[str, torch.Tensor],
     filled: Filled = lambda _names: None,
@@ -162,7 +161,6 @@ def _fill(
     Args:
         entries: of the parameters to fill.
         held: these parameters, and maybe others.
-        laws: those of the parameters that have an initializer and none of the values.
         seed: as for `Plan.apply`.
         values: whole values of parameters that only the model knows; see `assigning.follow`.
         filled: called with the names of parameters as soon as they are filled. What it raises ends
@@ -173,11 +171,14 @@ def _fill(
         _tell([held[name].tensor for name in names])
         filled(names)
 
+    drawn = {}
     for name, entry in entries.items():
-        if entry.initializer is None and name not in values:
+        if entry.initializer is not None and name not in values:
+            drawn[name] = entry
+        elif name not in values:
             run_postponed(held[name].tensor, Stream(seed, entry.key))
             filled([name])
-    fill_tensors(laws, entries, held, seed, note)
+    fill_tensors(drawn, held, seed, note)
     for name, value in values.items():
         write_part(held[name], value)
         note([name])
@@ -231,7 +232,8 @@ def fill_parameters(
     parts = {name: held(name, tensor) for name, tensor in parameters.items()}
     mine = {name: entries[name] for name in parameters}
     with alone():
-        _fill(mine, parts, _laws(mine, parts, values), seed, values)
+        _refuse_undrawable(mine, values)
+        _fill(mine, parts, seed, values)
 
 
 def fill_within(
@@ -253,44 +255,41 @@ def _prepared(
     plan: Planned,
     modules: Modules,
     chosen: dict[str, Entry],
-    laws: Laws,
     held: Mapping[str, Held],
+    meta: Mapping[str, torch.Tensor],
     buffers: Buffers,
     seed: int,
 ) -> _Prepared:
-    """What follows from weights that modules compute, and the values of buffers without."""
-    meta = {name: tensor for name, tensor in _on_meta(held).items() if name in chosen}
+    """What follows from weights that modules compute, and the values of buffers without.
+
+    `meta` are those of the chosen parameters that are on the meta device.
+    """
     kept = _kept(plan, modules[0][1], meta, buffers)
     followed = follow(modules, chosen, seed)
-    tensors = [part.tensor for part in held.values()]
+    tensors = (part.tensor for part in held.values())
     values = buffer_values(modules, tensors, buffers, plan.emptied, followed.buffers)
     if values:  # some of which a weight may depend on
         followed = follow(modules, chosen, seed, values)
-    return _Prepared(chosen, laws, kept, values, seed, followed)
+    return _Prepared(chosen, kept, values, seed, followed)
 
 
 def _wanted(
     plan: Planned,
     held: Mapping[str, Held],
+    meta: Iterable[str],
     tied: Mapping[str, str],
     only_missing: Given | None,
     asked: Callable[[], Collection[str]] | None,
 ) -> Mapping[str, Held]:
     """The parameters that the caller wants to have filled or kept, and that he does not load."""
     there = [] if only_missing is None else parameters_in(stored(only_missing), held, tied)
-    left = {*there, *(name for name in _on_meta(held) if _is_to_come(plan, name))}
+    left = {*there, *(name for name in meta if _is_to_come(plan, name))}
     wanted = {name: part for name, part in held.items() if name not in left} if left else held
     if asked is None:
         return wanted
     names = asked()
     mine = {tied.get(name, name) for name in names}
     return {n: part for n, part in wanted.items() if n in mine or plan.aliases.get(n) in names}
-
-
-def _on_meta(held: Mapping[str, Held]) -> dict[str, torch.Tensor]:
-    """The parameters on the meta device."""
-    others = {name: part.tensor for name, part in held.items() if part.address is None}
-    return {name: tensor for name, tensor in others.items() if tensor.is_meta}
 
 
 def _is_to_come(plan: Planned, name: str) -> bool:
@@ -301,8 +300,8 @@ def _is_to_come(plan: Planned, name: str) -> bool:
 
 def _chosen(
     plan: Planned, held: Mapping[str, Held], wanted: Mapping[str, Held]
-) -> tuple[dict[str, Entry], Laws]:
-    """The parameters that are to be filled, and their laws; what cannot be done is refused."""
+) -> dict[str, Entry]:
+    """The entries of the parameters that are to be filled; what cannot be done is refused."""
     entries, aliases = plan.entries, plan.aliases
     known = entries
     if aliases:
@@ -312,12 +311,12 @@ def _chosen(
     refuse_unready({name: part.tensor for name, part in odd.items()}, now=False)
     refuse_mismatch(entries, odd, aliases, some=True)
     chosen = {name: known[name] for name in wanted}
-    drawn = {name for name, entry in chosen.items() if entry.initializer is not None}
-    refuse_unfillable({n: part.tensor for n, part in odd.items() if n in drawn}, now=False)
-    parts = held.values()
-    if not lie_apart([part.tensor for part in parts], [part.address for part in parts]):
-        refuse_shared({name: part.place for name, part in held.items()}, drawn)
-    laws = _laws(chosen, held, following(chosen))
+    drawn = {
+        n: part for n, part in odd.items() if n in chosen and chosen[n].initializer is not None
+    }
+    refuse_unfillable({name: part.tensor for name, part in drawn.items()}, now=False)
+    _refuse_shared(held, chosen)
+    _refuse_undrawable(chosen, following(chosen))
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
         warnings.warn(
@@ -327,7 +326,7 @@ def _chosen(
             IsoinitWarning,
             stacklevel=5,
         )
-    return chosen, laws
+    return chosen
 
 
 def _kept(
@@ -350,19 +349,23 @@ def _kept(
     return values
 
 
-def _laws(entries: Entries, held: Mapping[str, Held], but: Collection[str]) -> Laws:
-    """What `law_for` gives for the parameters that have an initializer, but for some.
+def _refuse_shared(held: Mapping[str, Held], chosen: Entries) -> None:
+    """Raise `PlanError` for parameters that have memory in common, if one of them is drawn."""
+    addresses = [address for part in held.values() if (address := part.address) is not None]
+    apart = len(addresses) == len(held)
+    if not (apart and lie_apart(addresses, [part.size for part in held.values()])):
+        drawn = {name for name, entry in chosen.items() if entry.initializer is not None}
+        refuse_shared({name: part.place for name, part in held.items()}, drawn)
 
-    Raises:
-        PlanError: if something cannot be: such as bounds between which a type has no value.
+
+def _refuse_undrawable(entries: Entries, but: Collection[str]) -> None:
+    """Raise `PlanError` for what cannot be drawn, such as between bounds where a type has no value.
+
+    `but` are the names of those that are not drawn by themselves.
     """
-    laws: dict[str, Law | None] = {}
     for name, entry in entries.items():
-        if (initializer := entry.initializer) is None or name in but:
-            continue
-        tensor, part, _ = held[name]
-        try:
-            laws[name] = law_for(part.memory if part else tensor, initializer, entry.layout)
-        except IsoinitError as error:
-            raise PlanError(f"nothing was changed: {name!r}: {error}") from None
-    return laws
+        if name not in but:
+            try:
+                _ = entry.law
+            except IsoinitError as error:
+                raise PlanError(f"nothing was changed: {name!r}: {error}") from None

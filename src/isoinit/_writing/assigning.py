@@ -77,9 +77,7 @@ def follow(
 
 def refresh(modules: Modules) -> None:
     """Compute the weights again that torch's old hooks keep from one forward to the next."""
-    for module in {
-        id(module): module for _, module in modules if module._forward_pre_hooks
-    }.values():
+    for module in {id(module): module for _, module in modules.hooked}.values():
         for hook in module._forward_pre_hooks.values():
             if not isinstance(hook, (SpectralNorm, WeightNorm)):
                 continue

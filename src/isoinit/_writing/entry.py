@@ -6,9 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from isoinit._drawing.streams.laws import dtype_named
+from isoinit._drawing.streams.philox import Law
 from isoinit._system.schema import Place, fault, named, read_fields, types_of
 from isoinit._writing.factors import Factors
 from isoinit.errors import ArgumentError
@@ -25,6 +29,27 @@ DTYPE = re.compile(
     r"bool|bfloat16|float(16|32|64)|float[48]_\w+|complex(32|64|128)|bits\w+"
     r"|u?int([1-8]|16|32|64)|q(u?int8|int32)|quint(4x2|2x4)"
 )
+
+
+def law_for(initializer: Initializer, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
+    """Return the law that every element is drawn from by itself; None if they depend on each other.
+
+    None for complex numbers too, of which two are drawn for an element.
+
+    Args:
+        initializer: what draws.
+        layout: what the parameter's axes mean.
+        dtype: the type of the array that stands for the parameter.
+
+    Raises:
+        ArgumentError: if no parameter of this layout and type can be filled so.
+    """
+    if 0 in layout.shape:
+        return None
+    law = None if dtype.kind == "c" else initializer.law(layout, dtype)
+    if law is None:  # what has one has been looked at
+        initializer.require_fit(layout, dtype)
+    return law
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,18 @@ class Entry:
     kept: str = ""
     copies: str = ""
     factors: Factors | None = None
+
+    @cached_property
+    def law(self) -> Law | None:
+        """What `law_for` gives; nothing that it follows from can change. None without an initializer.
+
+        Raises:
+            ArgumentError: as `law_for` does.
+        """
+        dtype = dtype_named(self.dtype)
+        if self.initializer is None or dtype is None:
+            return None
+        return law_for(self.initializer, self.layout, dtype)
 
     @property
     def key(self) -> str:

@@ -21,6 +21,7 @@ import torch
 
 from isoinit._drawing.shard import Piece
 from isoinit._drawing.streams import Stream, laws
+from isoinit._drawing.streams.laws import dtype_named
 from isoinit._drawing.streams.philox import Jobs, Law, key_words
 from isoinit._drawing.streams.stream import fill_together, keys
 from isoinit._reading.torch.memory import OWN
@@ -42,28 +43,10 @@ ARRAYS: dict[torch.dtype, np.dtype[Any]] = {
 }
 _LAUNCHES = 256  # runs that are drawn one by one on a device
 _ROWS = 2**25  # elements that are drawn there to cut a part out of
-_SMALL = 100_000  # elements; above, what a call costs does not show
-
-
-def law_for(tensor: torch.Tensor, initializer: Initializer, layout: Layout) -> Law | None:
-    """The law that every element is drawn from by itself; None if they depend on each other.
-
-    None for complex numbers too, of which two are drawn for an element.
-
-    Raises:
-        ArgumentError: if such a tensor cannot be filled so; nothing is written yet.
-    """
-    if not tensor.numel():
-        return None
-    dtype = ARRAYS[tensor.dtype]
-    law = None if tensor.is_complex() else initializer.law(layout, dtype)
-    if law is None:  # what has one has been looked at
-        initializer.require_fit(layout, dtype)
-    return law
+_SMALL = 400_000  # bytes; above, what a call costs does not show
 
 
 def fill_tensors(
-    laws: Mapping[str, Law | None],
     entries: Mapping[str, Entry],
     held: Mapping[str, Held],
     seed: int,
@@ -72,35 +55,32 @@ def fill_tensors(
     """Fill parameters; many small ones with one call of a kernel, which saves most of its cost.
 
     Args:
-        laws: those of the parameters to fill, by name: see `law_for`.
-        entries: what these get.
-        held: what this process holds of them, of types in `ARRAYS`.
+        entries: of the parameters to fill, by name, all with an initializer.
+        held: what this process holds of them, of the shapes and types that their entries tell.
         seed: what the values follow from.
         filled: called with the names of those that are filled.
     """
-    together: dict[torch.dtype, dict[str, int]] = defaultdict(dict)  # the elements of small ones
-    for name, law in laws.items():
-        entry, (tensor, part, address) = entries[name], held[name]
-        plain = law is not None and address is not None and entry.layout.padding is None
-        if plain and (size := tensor.numel()) <= _SMALL:
-            together[tensor.dtype][name] = size
+    # Small ones by their type, each with all that is needed of it: it is looked at once.
+    together: dict[str, list[tuple[str, str, Law, int, int, torch.Tensor]]] = defaultdict(list)
+    for name, entry in entries.items():
+        law, (tensor, part, address, size) = entry.law, held[name]
+        small = size <= _SMALL and entry.layout.padding is None
+        if law is not None and address is not None and small:
+            together[entry.dtype].append((name, entry.key, law, address, size, tensor))
             continue
         assert entry.initializer is not None
         piece = None if part is None else part.piece
         stream = Stream(seed, entry.key)
         fill_tensor(held[name].place, entry.initializer, entry.layout, stream, piece)
         filled([name])
-    for dtype, sizes in together.items():
-        parts, names = [held[name] for name in sizes], list(sizes)
-        jobs = Jobs(
-            keys(seed, [entries[name].key for name in names]),
-            [law for name in names if (law := laws[name]) is not None],
-            [part.address for part in parts if part.address is not None],
-            list(sizes.values()),
-        )
-        fill_together(jobs, ARRAYS[dtype])
+    for dtype, rows in together.items():
+        array = dtype_named(dtype)
+        assert array is not None, "others have no law"
+        names, keyed, drawn, addresses, sizes, tensors = zip(*rows, strict=True)
+        elements = [size // array.itemsize for size in sizes]
+        fill_together(Jobs(keys(seed, keyed), drawn, addresses, elements), array)
         # They were written behind autograd's back.
-        torch.autograd.graph.increment_version([part.tensor for part in parts])
+        torch.autograd.graph.increment_version(tensors)
         filled(names)
 
 

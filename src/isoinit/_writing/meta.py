@@ -58,7 +58,7 @@ def empty_buffers(model: nn.Module) -> EmptyBuffers:
 
 def buffer_values(
     modules: Modules,
-    parameters: Collection[torch.Tensor],
+    parameters: Iterable[torch.Tensor],
     buffers: Buffers,
     emptied: Emptied,
     known: Collection[str] = (),
@@ -78,7 +78,7 @@ def buffer_values(
     if buffers is False or is_deferring():
         return {}
     _, model = modules[0]
-    modules = [(prefix, module) for prefix, module in modules if module._buffers]
+    modules = Modules(one for one in modules if one[1]._buffers)
     named, _ = buffers_of(modules)
     if callable(buffers):
         return _built(buffers, named)
@@ -179,7 +179,7 @@ def _lost(modules: Modules, emptied: Emptied) -> set[str]:
     return lost
 
 
-def _came_empty(parameters: Collection[torch.Tensor]) -> bool:
+def _came_empty(parameters: Iterable[torch.Tensor]) -> bool:
     """Whether nothing ever wrote into a parameter: they come from `to_empty`, it seems."""
     return not any(p._version or p.is_meta or writes_left(p) for p in parameters)
 

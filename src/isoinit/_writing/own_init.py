@@ -69,7 +69,8 @@ def was_loaded(parameter: torch.Tensor) -> bool:
 def forget_loaded(parameters: Iterable[torch.Tensor]) -> None:
     """Drop the mark of parameters that were loaded, for they have been filled since then."""
     for parameter in parameters:
-        vars(parameter).pop(MARK, None)
+        if marks := parameter.__dict__:  # most have none
+            marks.pop(MARK, None)
 
 
 def is_pretrained(module: nn.Module) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -49,11 +50,13 @@ class Held(NamedTuple):
         tensor: as the model has it: a parameter, plain or sharded.
         part: this process's part; None where it holds all of the tensor.
         address: that of a plain tensor; None of any other: see `memory.address_of`.
+        size: the bytes of a plain tensor.
     """
 
     tensor: torch.Tensor
     part: Part | None = None
     address: int | None = None
+    size: int = 0
 
     @property
     def memory(self) -> torch.Tensor:
@@ -112,7 +115,8 @@ def held_in(modules: Modules) -> tuple[dict[str, Held], dict[str, str]]:
     if not wrappers and None not in addresses and len(set(addresses)) == len(addresses):
         names, parameters = zip(*found, strict=True) if found else ((), ())  # in most models
         made = partial(tuple.__new__, Held)  # without a call of Python for each
-        parts = map(made, zip(parameters, repeat(None), addresses, strict=False))
+        sizes = map(attrgetter("nbytes"), parameters)
+        parts = map(made, zip(parameters, repeat(None), addresses, sizes, strict=False))
         return dict(zip(names, parts, strict=True)), {}
     flat: dict[str, Held] = {}
     shared: dict[str, str] = {}
@@ -138,7 +142,8 @@ def held(name: str, tensor: torch.Tensor) -> Held:
     if is_fake(tensor):
         raise PlanError(f"nothing was changed: parameter {name!r} {FAKE}")
     if type(tensor).__name__ != "DTensor":  # importing the class would be slow
-        return Held(tensor, None, address_of(tensor))
+        address = address_of(tensor)
+        return Held(tensor, None, address, 0 if address is None else tensor.nbytes)
     sharded: Any = tensor
     shape = tuple(tensor.shape)
     mesh = sharded.device_mesh
@@ -198,7 +203,7 @@ def _instances(modules: Modules, name: str) -> list[Any]:
     """Return the modules that are one of torch's wrappers, which are not imported to find out."""
     kinds = {
         kind
-        for kind in {type(module) for _, module in modules}
+        for kind in modules.kinds
         if any(c.__name__ == name and c.__module__.startswith("torch.") for c in kind.__mro__)
     }
     found = {id(module): module for _, module in modules if type(module) in kinds} if kinds else {}

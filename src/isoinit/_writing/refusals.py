@@ -16,8 +16,8 @@ from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.kept import DRAWN, is_computed, why_not_drawn
 from isoinit._reading.torch.memory import OWN
 from isoinit._showing.findings import listed
-from isoinit._writing.entry import Entry
-from isoinit._writing.fill import ARRAYS, array_type, law_for
+from isoinit._writing.entry import Entry, law_for
+from isoinit._writing.fill import ARRAYS, array_type
 from isoinit._writing.placements import Held
 from isoinit._writing.sharing import meets_itself
 from isoinit.errors import IsoinitError, PlanError
@@ -115,11 +115,12 @@ def is_as_planned(part: Held, entry: Entry | None) -> bool:
 
     Nothing here refuses such a one.
     """
+    tensor = part.tensor
     return (
         entry is not None
         and part.address is not None
-        and part.tensor.shape == entry.layout.shape
-        and _NAMES.get(part.tensor.dtype) == entry.dtype
+        and tensor.shape == entry.layout.shape
+        and _NAMES.get(tensor.dtype) == entry.dtype
     )
 
 
@@ -128,10 +129,11 @@ def misfit(tensor: torch.Tensor, initializer: Initializer | None, layout: Layout
     if initializer is None:
         return ""
     try:
+        dtype = array_type(tensor.dtype)
         if isinstance(initializer, Assigned):  # the module was asked already
-            initializer.require_fit(layout, array_type(tensor.dtype))
+            initializer.require_fit(layout, dtype)
         else:
-            law_for(tensor, initializer, layout)
+            law_for(initializer, layout, dtype)
     except IsoinitError as error:
         return str(error)
     return ""

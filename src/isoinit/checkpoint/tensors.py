@@ -19,7 +19,7 @@ from isoinit._reading.torch.memory import is_one_memory, place_of
 from isoinit._reading.torch.names import named_modules, require_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry
-from isoinit._writing.fill import as_array, fill_tensor, law_for
+from isoinit._writing.fill import as_array, fill_tensor
 from isoinit._writing.meta import buffer_values, kept_parameters
 from isoinit._writing.postponed import as_constructed
 from isoinit._writing.refusals import (
@@ -148,7 +148,7 @@ def drawn(entry: Entry, seed: int) -> Stored:
     if dtype not in KINDS:  # a plan may have been read from a file
         raise PlanError(f"nothing was written: {entry.name!r} has type {entry.dtype!r:.40}")
     try:
-        law = law_for(torch.empty(entry.shape, dtype=dtype, device="meta"), initializer, layout)
+        law = entry.law
     except IsoinitError as error:
         raise PlanError(f"nothing was written: {entry.name!r}: {error}") from None
 

@@ -206,15 +206,18 @@ def _name(dtype: np.dtype[Any]) -> str:
     return "bfloat16" if dtype == np.uint16 else str(dtype)
 
 
+_NAMED: Final = {_name(dtype): dtype for dtype in _FORMATS} | {
+    name: np.dtype(name) for name in ("complex64", "complex128")
+}
+
+
 def dtype_named(name: str) -> np.dtype[Any] | None:
     """Return the type of the arrays that stand for parameters of a type; None if it is never drawn.
 
     >>> dtype_named("bfloat16"), dtype_named("complex64"), dtype_named("int8")
     (dtype('uint16'), dtype('complex64'), None)
     """
-    if name in ("complex64", "complex128"):
-        return np.dtype(name)
-    return {_name(dtype): dtype for dtype in _FORMATS}.get(name)
+    return _NAMED.get(name)
 
 
 def dtype_of(out: NDArray[Any]) -> np.dtype[Any]:

@@ -30,7 +30,7 @@ coefficients, without the rounding of the evaluation.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -274,10 +274,10 @@ def bfloat16_bits(values: Floats) -> NDArray[np.uint16]:
 class Jobs(NamedTuple):
     """Whole parameters to fill: of each its key, its law, the address and elements of its memory."""
 
-    keys: list[bytes]
-    laws: list[Law]
-    addresses: list[int]
-    sizes: list[int]
+    keys: Sequence[bytes]
+    laws: Sequence[Law]
+    addresses: Sequence[int]
+    sizes: Sequence[int]
 
 
 def finish(deviates: Floats, law: Law, out: NDArray[Any]) -> None:

@@ -188,8 +188,8 @@ def fill_together(jobs: Jobs, dtype: np.dtype[Any]) -> None:
 
     The memory of two jobs may overlap; the later one wins.
     """
-    drawn = zip(jobs.laws, jobs.sizes, strict=True)
-    work = sum([max(size, 4 * philox.BLOCK) for law, size in drawn if law.kind != FIXED])
+    drawn, least = zip(jobs.laws, jobs.sizes, strict=True), 4 * philox.BLOCK
+    work = sum([size if size > least else least for law, size in drawn if law.kind != FIXED])
     _backend.pick(work).fill_together(jobs, dtype)
 
 

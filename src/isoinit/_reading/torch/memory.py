@@ -38,7 +38,7 @@ def address_of(tensor: torch.Tensor) -> int | None:
         and not tensor.is_nested
         and tensor.is_contiguous()
         and not tensor.is_neg()
-        and not (tensor.is_complex() and tensor.is_conj())
+        and not tensor.is_conj()
     ):
         return tensor.data_ptr()
     return None
@@ -47,15 +47,13 @@ def address_of(tensor: torch.Tensor) -> int | None:
 def addresses_of(tensors: Iterable[torch.Tensor]) -> list[int | None]:
     """Return `address_of` each of several tensors."""
     with torch._C.DisableTorchFunction():
-        return list(map(address_of, tensors))
+        return [address_of(tensor) for tensor in tensors]
 
 
-def lie_apart(tensors: Iterable[torch.Tensor], addresses: Sequence[int | None]) -> bool:
-    """Return whether tensors are plain, and no two have a byte in common: most are, and it is fast."""
-    if None in addresses:
-        return False
+def lie_apart(addresses: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Return whether no two memories (address, bytes) have a byte in common: it is fast."""
     starts = np.array(addresses, np.uint64)
-    stops = starts + np.array([tensor.nbytes for tensor in tensors], np.uint64)
+    stops = starts + np.array(sizes, np.uint64)
     order = np.lexsort((stops, starts))
     return bool((stops[order][:-1] <= starts[order][1:]).all())
 
@@ -106,7 +104,8 @@ def meetings(
         tensors: by name.
         written: those that are written: pairs of others do not matter. By default all.
     """
-    if lie_apart(tensors.values(), addresses_of(tensors.values())):
+    plain = [address for address in addresses_of(tensors.values()) if address is not None]
+    if len(plain) == len(tensors) and lie_apart(plain, [t.nbytes for t in tensors.values()]):
         return
     spaces: dict[Hashable, list[tuple[Span, str]]] = {}
     for name, tensor in tensors.items():

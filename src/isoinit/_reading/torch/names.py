@@ -7,9 +7,9 @@ must not change its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from functools import cache, cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,7 +20,21 @@ from isoinit.errors import ArgumentError
 
 T = TypeVar("T", bound=torch.Tensor)
 V = TypeVar("V")
-Modules: TypeAlias = "Sequence[tuple[str, nn.Module]]"  # what `named_modules` gives
+
+
+class Modules(list[tuple[str, nn.Module]]):
+    """Every module of a model under each of its names, and what is asked of them several times."""
+
+    @cached_property
+    def kinds(self) -> set[type[nn.Module]]:
+        """The classes of the modules: a model has thousands of modules, and few classes."""
+        return {type(module) for _, module in self}
+
+    @cached_property
+    def hooked(self) -> list[tuple[str, nn.Module]]:
+        """The modules that have something called before their forward."""
+        return [one for one in self if one[1]._forward_pre_hooks]
+
 
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
 WRAPPERS = {
@@ -148,9 +162,9 @@ def buffers_of(modules: Modules) -> tuple[dict[str, torch.Tensor], dict[str, str
     )
 
 
-def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def named_modules(model: nn.Module) -> Modules:
     """Every module under each of its names, parents first, with what stands before its tensors."""
-    found = [("", model)]
+    found = Modules([("", model)])
     _walk(model, "", set(), found)
     return found
 

@@ -55,14 +55,14 @@ def computed_weights(modules: Modules) -> list[Computed]:
     Every parametrization in the list must have one. Spectral normalization by the old hook has
     none, and means the identity, as the new one does.
     """
+    hooked = {id(module) for _, module in modules.hooked if _old_hooks(module)}
+    if not hooked and not any(issubclass(kind, ParametrizationList) for kind in modules.kinds):
+        return []  # as in most models
     computing = [
         (prefix, module)
         for prefix, module in modules
-        if isinstance(module, ParametrizationList)
-        or (module._forward_pre_hooks and _old_hooks(module))
+        if isinstance(module, ParametrizationList) or id(module) in hooked
     ]
-    if not computing:
-        return []
     names = names_by_id(modules[0][1])
     found: dict[tuple[int, int], Computed] = {}
     for prefix, module in computing:
