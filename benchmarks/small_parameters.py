@@ -39,7 +39,7 @@ def rows() -> list[Row]:
             torch.nn.init.normal_(parameter, std=0.02)
 
     def fill() -> None:
-        fill_tensors(plan.entries, parts, 0, lambda _names: None)
+        fill_tensors(plan.entries, parts, 0, lambda _names, _tensors: None)
 
     peer = "loop of torch.nn.init.normal_"
     return [

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -234,6 +235,24 @@ def test_what_was_tied_and_is_no_more():
     with pytest.warns(IsoinitWarning, match=r"'head\.weight' was tied to 'table\.weight'"):
         plan.apply(model, seed=0)
     assert torch.equal(model.head.weight, model.table.weight)
+
+
+def test_what_changed_since_an_apply_counts(plan):
+    model = plan.apply(network(), seed=0)
+    plan["0.weight"] = isoinit.Constant(0.25)
+    plan.entries["0.bias"] = replace(plan["0.bias"], initializer=isoinit.Constant(-0.0))
+    plan.entries["1.weight"] = plan["1.weight"].called("1.weight")
+    model[1].weight = nn.Parameter(torch.full((6, 6), 9.0))
+    model[2].weight.data = torch.full((6, 6), 9.0)
+    plan.apply(model, seed=1)
+    assert (model[0].weight == 0.25).all()
+    assert torch.signbit(model[0].bias).all()
+    fresh = isoinit.plan(network(), X).apply(network(), seed=1)
+    for name in ("1.weight", "2.weight", "3.weight"):
+        assert torch.equal(model.get_parameter(name), fresh.get_parameter(name))
+    model[1].double()
+    with pytest.raises(PlanError, match=r"'1\.weight' is float64, the plan expects float32"):
+        plan.apply(model)
 
 
 def test_the_digest_is_of_the_values(plan):

@@ -167,8 +167,8 @@ def _fill(
             the fill.
     """
 
-    def note(names: Sequence[str]) -> None:
-        _tell([held[name].tensor for name in names])
+    def note(names: Sequence[str], tensors: Sequence[torch.Tensor]) -> None:
+        _tell(tensors)
         filled(names)
 
     drawn = {}
@@ -181,10 +181,10 @@ def _fill(
     fill_tensors(drawn, held, seed, note)
     for name, value in values.items():
         write_part(held[name], value)
-        note([name])
+        note([name], [held[name].tensor])
 
 
-def _tell(tensors: list[torch.Tensor]) -> None:
+def _tell(tensors: Sequence[torch.Tensor]) -> None:
     """Have everyone who keeps account of parameters know that these have values now."""
     # What is sharded was written behind its back too.
     others = [tensor for tensor in tensors if type(tensor) not in OWN]
@@ -351,9 +351,8 @@ def _kept(
 
 def _refuse_shared(held: Mapping[str, Held], chosen: Entries) -> None:
     """Raise `PlanError` for parameters that have memory in common, if one of them is drawn."""
-    addresses = [address for part in held.values() if (address := part.address) is not None]
-    apart = len(addresses) == len(held)
-    if not (apart and lie_apart(addresses, [part.size for part in held.values()])):
+    parts = held.values()
+    if not lie_apart([part.address for part in parts], [part.size for part in parts]):
         drawn = {name for name, entry in chosen.items() if entry.initializer is not None}
         refuse_shared({name: part.place for name, part in held.items()}, drawn)
 

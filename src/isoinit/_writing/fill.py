@@ -50,7 +50,7 @@ def fill_tensors(
     entries: Mapping[str, Entry],
     held: Mapping[str, Held],
     seed: int,
-    filled: Callable[[Sequence[str]], None],
+    filled: Callable[[Sequence[str], Sequence[torch.Tensor]], None],
 ) -> None:
     """Fill parameters; many small ones with one call of a kernel, which saves most of its cost.
 
@@ -58,7 +58,7 @@ def fill_tensors(
         entries: of the parameters to fill, by name, all with an initializer.
         held: what this process holds of them, of the shapes and types that their entries tell.
         seed: what the values follow from.
-        filled: called with the names of those that are filled.
+        filled: called with those that are filled: their names, and what a model has under these.
     """
     # Small ones by their type, each with all that is needed of it: it is looked at once.
     together: dict[str, list[tuple[str, str, Law, int, int, torch.Tensor]]] = defaultdict(list)
@@ -72,7 +72,7 @@ def fill_tensors(
         piece = None if part is None else part.piece
         stream = Stream(seed, entry.key)
         fill_tensor(held[name].place, entry.initializer, entry.layout, stream, piece)
-        filled([name])
+        filled([name], [tensor])
     for dtype, rows in together.items():
         array = dtype_named(dtype)
         assert array is not None, "others have no law"
@@ -81,7 +81,7 @@ def fill_tensors(
         fill_together(Jobs(keys(seed, keyed), drawn, addresses, elements), array)
         # They were written behind autograd's back.
         torch.autograd.graph.increment_version(tensors)
-        filled(names)
+        filled(names, tensors)
 
 
 def fill_tensor(

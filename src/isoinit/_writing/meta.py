@@ -78,11 +78,10 @@ def buffer_values(
     if buffers is False or is_deferring():
         return {}
     _, model = modules[0]
-    modules = Modules(one for one in modules if one[1]._buffers)
-    named, _ = buffers_of(modules)
+    named, _ = buffers_of(modules.buffered)
     if callable(buffers):
         return _built(buffers, named)
-    lost = _lost(modules, emptied).difference(known)
+    lost = _lost(modules.buffered, emptied).difference(known)
     if not lost and not (named and _came_empty(parameters)):
         return {}
     own = _own_values(model)
@@ -168,7 +167,7 @@ def _home(tensor: Any, module: nn.Module) -> torch.device:
     return torch.device(tensor.device_mesh.device_type)
 
 
-def _lost(modules: Modules, emptied: Emptied) -> set[str]:
+def _lost(modules: Iterable[tuple[str, nn.Module]], emptied: Emptied) -> set[str]:
     """The buffers without values: those on the meta device, and those that came from there."""
     lost = set()
     for prefix, module in modules:

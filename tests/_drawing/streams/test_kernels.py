@@ -112,6 +112,16 @@ def test_runs_have_the_bits_of_the_whole(dtype, data, runs):
     assert fast.tobytes() == plain.tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_runs_have_the_bits_of_the_whole(dtype):
+    starts, lengths = np.array([5, 2**40 - 1024, 3 * 1024]), np.array([200_000, 100_001, 150_000])
+    fast, plain = np.zeros(lengths.sum(), dtype), np.zeros(lengths.sum(), dtype)
+    law = laws_.uniform(-1.0, 1.0, np.dtype(dtype))
+    threads.fill_runs(KEY, law, fast, starts, lengths, 1)
+    philox.fill_runs(KEY, law, plain, starts, lengths)
+    assert fast.tobytes() == plain.tobytes()
+
+
 def jobs_for(arrays, drawn):
     keys = [Stream(0, f"{i}").key() for i in range(len(arrays))]
     return Jobs(keys, drawn, [a.ctypes.data for a in arrays], [a.size for a in arrays])

@@ -50,8 +50,13 @@ def addresses_of(tensors: Iterable[torch.Tensor]) -> list[int | None]:
         return [address_of(tensor) for tensor in tensors]
 
 
-def lie_apart(addresses: Sequence[int], sizes: Sequence[int]) -> bool:
-    """Return whether no two memories (address, bytes) have a byte in common: it is fast."""
+def lie_apart(addresses: Sequence[int | None], sizes: Sequence[int]) -> bool:
+    """Return whether tensors are plain, and no two have a byte in common: most are, and it is fast.
+
+    Given are what `address_of` gives, and the bytes of plain ones.
+    """
+    if None in addresses:
+        return False
     starts = np.array(addresses, np.uint64)
     stops = starts + np.array(sizes, np.uint64)
     order = np.lexsort((stops, starts))
@@ -104,8 +109,9 @@ def meetings(
         tensors: by name.
         written: those that are written: pairs of others do not matter. By default all.
     """
-    plain = [address for address in addresses_of(tensors.values()) if address is not None]
-    if len(plain) == len(tensors) and lie_apart(plain, [t.nbytes for t in tensors.values()]):
+    addresses = addresses_of(tensors.values())
+    plain = zip(tensors.values(), addresses, strict=True)
+    if lie_apart(addresses, [tensor.nbytes for tensor, at in plain if at is not None]):
         return
     spaces: dict[Hashable, list[tuple[Span, str]]] = {}
     for name, tensor in tensors.items():

@@ -8,7 +8,7 @@ must not change its weights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -23,17 +23,29 @@ V = TypeVar("V")
 
 
 class Modules(list[tuple[str, nn.Module]]):
-    """Every module of a model under each of its names, and what is asked of them several times."""
+    """Every module of a model under each of its names, and what is asked of them again and again.
 
-    @cached_property
-    def kinds(self) -> set[type[nn.Module]]:
-        """The classes of the modules: a model has thousands of modules, and few classes."""
-        return {type(module) for _, module in self}
+    Attributes:
+        kinds: their classes: a model has thousands of modules, and few classes.
+        hooked: those that have something called before their forward.
+        buffered: those that have buffers.
+    """
 
-    @cached_property
-    def hooked(self) -> list[tuple[str, nn.Module]]:
-        """The modules that have something called before their forward."""
-        return [one for one in self if one[1]._forward_pre_hooks]
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: set[type[nn.Module]] = set()
+        self.hooked: list[tuple[str, nn.Module]] = []
+        self.buffered: list[tuple[str, nn.Module]] = []
+
+    def add(self, prefix: str, module: nn.Module) -> None:
+        """Add a module, with what stands before the names of its tensors."""
+        one = prefix, module
+        self.append(one)
+        self.kinds.add(type(module))
+        if module._forward_pre_hooks:
+            self.hooked.append(one)
+        if module._buffers:
+            self.buffered.append(one)
 
 
 # The class of each wrapper, by name (importing them would be slow), and where it keeps the model.
@@ -152,7 +164,9 @@ def named_buffers(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, 
     return buffers_of(named_modules(model))
 
 
-def buffers_of(modules: Modules) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def buffers_of(
+    modules: Iterable[tuple[str, nn.Module]],
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return the same as `named_buffers`, of a model whose modules are known."""
     return _once(
         (prefix + name, buffer)
@@ -164,7 +178,8 @@ def buffers_of(modules: Modules) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 def named_modules(model: nn.Module) -> Modules:
     """Every module under each of its names, parents first, with what stands before its tensors."""
-    found = Modules([("", model)])
+    found = Modules()
+    found.add("", model)
     _walk(model, "", set(), found)
     return found
 
@@ -196,16 +211,14 @@ def _same(found: Iterable[torch.Tensor]) -> dict[int, Any]:
     return firsts
 
 
-def _walk(
-    module: nn.Module, prefix: str, path: set[int], found: list[tuple[str, nn.Module]]
-) -> None:
+def _walk(module: nn.Module, prefix: str, path: set[int], found: Modules) -> None:
     """Add what lies in a module to what was found; `path` is what the module lies in."""
     hidden = wrapped_child(module)
     for name, child in module._modules.items():
         if child is None or id(child) in path:  # a module may lie within itself
             continue
         inside = prefix if name == hidden else f"{prefix}{name}."
-        found.append((inside, child))
+        found.add(inside, child)
         if child._modules:
             path.add(id(child))
             _walk(child, inside, path, found)
