@@ -83,4 +83,9 @@ def stored(tensor: torch.Tensor) -> torch.Tensor | None:
 def is_finite(tensor: torch.Tensor) -> bool:
     """Return whether no number that a tensor holds is a NaN or an infinity."""
     numbers = stored(tensor)
-    return numbers is None or bool(numbers.isfinite().all())
+    if numbers is None or not numbers.numel():
+        return True
+    if numbers.is_complex():
+        return bool(numbers.isfinite().all())
+    ends = torch.aminmax(numbers)  # both are NaN where any is; one pass, with no tensor between
+    return all(math.isfinite(end.item()) for end in ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,10 @@ def relative_step(gradient: float | None, rms: float, lr: float, optimizer: str)
     return lr * step / rms
 
 
+@lru_cache(maxsize=64)  # the layers of a model have few sizes
 def places(total: int) -> npt.NDArray[np.int64]:
     """Return about `ROWS` of more places, in order, spread over all of them."""
     golden = (math.sqrt(5) - 1) / 2  # no period of the batch's axes falls in with its multiples
-    return np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))
+    found = np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))
+    found.flags.writeable = False
+    return found

@@ -109,15 +109,15 @@ def _size(ratio: float) -> str:
 
 def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
     """How far a lone weight is from its plan; None where that or another weight bears it out."""
+    std, others = stds[name], (s for other, s in stds.items() if other != name)
+    if any(max(other / std, std / other) <= ALIKE for other in others):
+        return None  # asked first: a plan takes as long as a good part of a step of training
     planned = facts.choices.std(name)
     if planned <= 0:
         return None
-    ratio = stds[name] / planned
+    ratio = std / planned
     if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1] or (ratio < 1 and _may_be_small(facts, name)):
         return None
-    for other, std in stds.items():
-        if other != name and max(std / stds[name], stds[name] / std) <= ALIKE:
-            return None
     return ratio
 
 

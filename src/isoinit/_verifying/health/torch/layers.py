@@ -80,10 +80,11 @@ def is_zero(tensor: torch.Tensor) -> bool:
     """
     if tensor.layout is not torch.strided or tensor.is_nested:
         return False
-    some = tensor.detach()
-    while some.dim() > 1 and len(some):
-        some = some[len(some) // 2]
-    return tensor.numel() > 0 and not bool(some.any()) and not bool(tensor.detach().any())
+    if not tensor.numel():
+        return False
+    values = tensor.detach()
+    some = values[tuple(size // 2 for size in values.shape[:-1])]
+    return not bool(some.any()) and not bool(values.any())
 
 
 def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
