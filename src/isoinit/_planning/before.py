@@ -112,11 +112,13 @@ def _came_empty(
         return False
     if all(found[name].kind in ("constant", "unwritten") for name in held):
         return True
+    if any(p._version for p in held.values()):
+        return False
     names = {id(p): name for name, p in held.items()}
     layers = [module for module in model.modules() if constructor_of(module)]
     mine = {names[id(p)] for m in layers for p in m._parameters.values() if id(p) in names}
     random = sum(found[name].kind == "random" for name in mine)
-    return not any(p._version for p in held.values()) and 2 * random < len(mine)
+    return 2 * random < len(mine)
 
 
 def _drawn_by_layers(

@@ -79,8 +79,7 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
     if not edges.size or not np.isfinite(edges).all():
         return math.nan, math.nan
     reach = max(abs(edges).max(), -GRID[0])
-    at = np.union1d(np.linspace(-reach, reach, STEPS), edges)
-    at = np.union1d(at, GRID)
+    at = np.unique(np.concatenate([np.linspace(-reach, reach, STEPS), edges, GRID]))
     try:
         values = np.asarray(function(at), np.float64)
     except Exception:  # a function that takes signals of one length alone

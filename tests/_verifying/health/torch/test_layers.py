@@ -88,6 +88,24 @@ def test_columns_that_are_the_same_are_grouped():
     assert [groups[i] for i in (0, 2, 3)] == [-1, -1, -1]
 
 
+def test_columns_that_differ_in_few_rows_are_told_apart():
+    rows = normal(250, 40)
+    rows[:, 7] = rows[:, 3]
+    for at in range(8, 40, 2):  # as column 3, but for one place
+        rows[:, at] = rows[:, 3]
+        rows[at * 5 + 1, at] += 1.0
+    groups = _same_columns(rows).tolist()
+    assert groups[3] == groups[7] >= 0
+    assert [g for i, g in enumerate(groups) if i not in (3, 7)] == [-1] * 38
+
+
+def test_columns_of_one_number_are_one_group_and_others_none():
+    assert len({*_same_columns(torch.full((20, 5), -0.3)).tolist()}) == 1
+    assert _same_columns(normal(20, 5)) is None
+    assert _same_columns(normal(20, 1)) is None
+    assert _same_columns(torch.full((20, 5), math.nan)) is None
+
+
 def test_ranges_of_images_and_rows():
     images = normal(4, 3, 5, 6)
     kept = ranges(images, 1)

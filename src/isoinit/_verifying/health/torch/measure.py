@@ -20,7 +20,30 @@ from isoinit._verifying.health.torch.passes import run_passes
 from isoinit._verifying.losses import Loss
 from isoinit._verifying.sharded import whole
 
+WIDENED = 1 << 22  # numbers at most, of a tensor that is widened into memory that is kept: 32 MB
 CHANNELS_FIRST = ("conv", "batch_norm", "group_norm", "instance_norm")
+
+
+class _Norm:
+    """The norms of many tensors, in double.
+
+    On a processor torch widens all of a tensor to sum it. New memory for each costs more time than
+    the sum, so one is kept.
+    """
+
+    def __init__(self) -> None:
+        self._wide = torch.empty(0, dtype=torch.float64, device="cpu")
+
+    def of(self, values: torch.Tensor) -> float:
+        """Return the norm of real numbers."""
+        count = values.numel()
+        plain = type(values) is torch.Tensor and values.device.type == "cpu"
+        narrow = plain and values.dtype is not torch.float64 and count <= WIDENED
+        if narrow and values.is_contiguous():
+            if len(self._wide) < count:
+                self._wide = torch.empty(count, dtype=torch.float64, device="cpu")
+            values = self._wide[:count].copy_(values.detach().view(-1))
+        return float(torch.linalg.vector_norm(values, dtype=torch.float64).item())
 
 
 class _Watcher:
@@ -40,6 +63,7 @@ class _Watcher:
         self.kept: dict[str, torch.Tensor] = {}
         self._keep, self._among = keep, among
         self._squares: dict[str, float] = {}
+        self._norm = _Norm()
 
     def watch(self, op: Op, made: tuple[torch.Tensor, ...], _recorder: Recorder) -> None:
         """Measure what an operation made, if it is a layer or a norm."""
@@ -64,7 +88,7 @@ class _Watcher:
         if self._keep or self.zeros:
             self.kept[name] = self.kept[name] + gradient if name in self.kept else gradient
         values = in_reals(whole(gradient))
-        size = torch.linalg.vector_norm(values, dtype=torch.float64).item()
+        size = self._norm.of(values)
         self._squares[name] = self._squares.get(name, 0.0) + size * size / max(values.numel(), 1)
 
     def gradients(self, parameters: dict[str, nn.Parameter]) -> dict[str, float | None]:
