@@ -107,6 +107,9 @@ def _some_rows(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     total = math.prod(sizes)
     if total <= ROWS:
         return units.reshape(total, units.shape[-1]).float()
+    if units.is_contiguous():  # one run of memory a row
+        at = torch.tensor(places(total), device=tensor.device)
+        return units.view(total, -1).index_select(0, at).float()
     index = np.unravel_index(places(total), sizes)
     where = [torch.from_numpy(i).to(tensor.device) for i in index]
     return units[tuple(where)].float()
@@ -146,7 +149,8 @@ def _same_columns(rows: torch.Tensor) -> torch.Tensor | None:
     # Neighbours that differ in one of a few rows are not the same: most do, and need no second look.
     few = rows[:: -(-len(rows) // FEW)][:, order]
     at = (few.diff().abs().amax(0) <= limit).nonzero().flatten()
-    at = at[(rows[:, order[at]] - rows[:, order[at + 1]]).abs().amax(0) <= limit]
+    if len(at):
+        at = at[(rows[:, order[at]] - rows[:, order[at + 1]]).abs().amax(0) <= limit]
     if not len(at):
         return None
     near = torch.zeros(count, dtype=torch.bool, device=rows.device)
