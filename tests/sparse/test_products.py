@@ -63,6 +63,12 @@ def test_types(dtype, batch):
     compare(37, 53, batch, dtype)
 
 
+@pytest.mark.parametrize("batch", [1, 64, 130])
+@pytest.mark.parametrize(("rows", "size"), [(30, 2500), (2500, 30), (600, 700)])
+def test_matrices_that_take_several_tiles(rows, size, batch):
+    compare(rows, size, batch, torch.float32)
+
+
 @pytest.mark.parametrize("batch", [1, 64])
 def test_without_numba(monkeypatch, batch):
     monkeypatch.setattr(products, "numba_fault", lambda: "gone")
@@ -80,6 +86,16 @@ def test_the_same_bits_on_any_number_of_threads():
     assert (one == three).all()
     again = [work.correlate(one, x, *places[1:3], threads) for threads in (1, 3)]
     assert (again[0] == again[1]).all()
+
+
+def test_values_in_an_order():
+    columns, starts = pattern(500, 300, 0)
+    rng = np.random.default_rng(0)
+    x, values = (rng.standard_normal(s).astype(np.float32) for s in ((2, 300, 64), len(columns)))
+    order = rng.permutation(len(columns)).astype(np.int32)
+    places = columns.numpy(), starts.numpy(), x, 2
+    in_order = work.multiply(values, *places, order)
+    assert (in_order == work.multiply(values[order], *places)).all()
 
 
 def test_only_what_is_asked_for_is_differentiated():

@@ -24,6 +24,8 @@ from isoinit._drawing.jit import kernel, widest_vectors
 _DOTS = (
     8  # of one row, together: as many as the numbers of a vector, whose sums are then transposed
 )
+_AHEAD = 4  # rows: so far before their turn their next weights are asked for
+_LINES = 3  # of the cache, each of 64 bytes: about as many weights as a row has in a tile
 _INT64, _INT32 = ir.IntType(64), ir.IntType(32)
 
 
@@ -58,21 +60,52 @@ def _everywhere(builder, number, vector):
     return builder.shuffle_vector(single, undefined, first)
 
 
+def _index(builder, number):
+    return number if number.type == _INT64 else builder.sext(number, _INT64)
+
+
 @intrinsic
-def _sum_row(typingctx, values, columns, first, last, limit, x, x_at, y, y_at, fresh, lanes):
+def _prefetch(typingctx, array, at):
+    """Ask for the numbers from ``array[at]`` on, which may lie behind the end: nothing is read.
+
+    A tile leaves and enters each row after some weights. Processors foresee long runs alone, and
+    would wait for the memory at each entry.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        start = builder.bitcast(_address(context, builder, signature.args[0], *arguments), byte)
+        name = "llvm.prefetch.p0i8"
+        ask = builder.module.globals.get(name)
+        if ask is None:
+            kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
+            ask = ir.Function(builder.module, kind, name)
+        to_read, to_keep, data = _INT32(0), _INT32(3), _INT32(1)
+        for line in range(_LINES):
+            builder.call(ask, [builder.gep(start, [_INT64(64 * line)]), to_read, to_keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
+def _sum_row(
+    typingctx, values, order, ordered, columns, first, last, limit, x, x_at, y, y_at, fresh, lanes
+):
     """``y[y_at + l]`` += sum of ``values[k] * x[x_at + columns[k], l]``; from zero if `fresh`.
 
     Over `first` <= k < `last` while columns are below the limit; gives the k at which it stopped.
+    If `ordered`, the values are those at ``order[k]``.
     """
 
     def codegen(context, builder, signature, arguments):
         kinds = signature.args
-        values, columns, first, last, limit, x, x_at, y, y_at, fresh, _ = arguments
-        element, count = context.get_value_type(kinds[5].dtype), kinds[10].count
+        values, order, ordered, columns, first, last, limit, x, x_at, y, y_at, fresh, _ = arguments
+        element, count = context.get_value_type(kinds[7].dtype), kinds[12].count
         vector, align = ir.VectorType(element, count), context.get_abi_sizeof(element)
-        place = _address(context, builder, kinds[7], y, y_at)
+        target = _address(context, builder, kinds[9], y, y_at)
         zero = ir.Constant(vector, None)
-        begin = builder.select(fresh, zero, _load(builder, place, vector, align))
+        begin = builder.select(fresh, zero, _load(builder, target, vector, align))
         before = builder.block
         names = ("ask", "look", "term", "done")
         ask, look, term, done = (builder.append_basic_block(name) for name in names)
@@ -81,13 +114,14 @@ def _sum_row(typingctx, values, columns, first, last, limit, x, x_at, y, y_at, f
         k, total = builder.phi(_INT64), builder.phi(vector)
         builder.cbranch(builder.icmp_signed("<", k, last), look, done)
         builder.position_at_end(look)
-        column = builder.load(_address(context, builder, kinds[1], columns, k))
-        column = column if column.type == _INT64 else builder.sext(column, _INT64)
+        column = _index(builder, builder.load(_address(context, builder, kinds[3], columns, k)))
         builder.cbranch(builder.icmp_signed("<", column, limit), term, done)
         builder.position_at_end(term)
         start = builder.add(x_at, builder.mul(column, _INT64(count)))
-        inputs = _load(builder, _address(context, builder, kinds[5], x, start), vector, align)
-        value = builder.load(_address(context, builder, kinds[0], values, k))
+        inputs = _load(builder, _address(context, builder, kinds[7], x, start), vector, align)
+        place = _index(builder, builder.load(_address(context, builder, kinds[1], order, k)))
+        place = builder.select(ordered, place, k)
+        value = builder.load(_address(context, builder, kinds[0], values, place))
         product = _fma(builder, _everywhere(builder, value, vector), inputs, total)
         for phi, start, following in (
             (k, first, builder.add(k, _INT64(1))),
@@ -97,35 +131,36 @@ def _sum_row(typingctx, values, columns, first, last, limit, x, x_at, y, y_at, f
             phi.add_incoming(following, term)
         builder.branch(ask)
         builder.position_at_end(done)
-        _store(builder, total, place, align)
+        _store(builder, total, target, align)
         return k
 
     at = types.int64
-    given = (values, columns, at, at, at, x, at, y, at, types.boolean, lanes)
+    yes = types.boolean
+    given = (values, order, yes, columns, at, at, at, x, at, y, at, yes, lanes)
     return types.int64(*given), codegen
 
 
 @intrinsic
-def _add_dots(typingctx, g, g_at, columns, first, last, x, x_at, out, out_at, lanes):
+def _add_dots(typingctx, g, g_at, columns, first, last, x, x_at, out, out_at, fresh, lanes):
     """``out[out_at + t]`` += the product of ``g[g_at]`` and ``x[x_at + columns[first + t]]``, t < 8.
 
-    Where there are fewer than eight before `last`, the rest repeat the last one.
+    From zero if `fresh`. Where there are fewer than eight before `last`, the rest repeat the last one.
     """
 
     def codegen(context, builder, signature, arguments):
         kinds = signature.args
-        g, g_at, columns, first, last, x, x_at, out, out_at, _ = arguments
-        element, count = context.get_value_type(kinds[5].dtype), kinds[9].count
+        g, g_at, columns, first, last, x, x_at, out, out_at, fresh, _ = arguments
+        element, count = context.get_value_type(kinds[5].dtype), kinds[10].count
         vector, align = ir.VectorType(element, _DOTS), context.get_abi_sizeof(element)
         end = builder.sub(last, _INT64(1))
         starts = []
         for t in range(_DOTS):
             k = builder.add(first, _INT64(t))
             k = builder.select(builder.icmp_signed("<", k, end), k, end)
-            column = builder.load(_address(context, builder, kinds[2], columns, k))
-            column = column if column.type == _INT64 else builder.sext(column, _INT64)
+            column = _index(builder, builder.load(_address(context, builder, kinds[2], columns, k)))
             starts.append(builder.add(x_at, builder.mul(column, _INT64(count))))
-        sums = [ir.Constant(vector, None)] * _DOTS
+        zero = ir.Constant(vector, None)
+        sums = [zero] * _DOTS
         for lane in range(0, count, _DOTS):
             here = _INT64(lane)
             left = _address(context, builder, kinds[0], g, builder.add(g_at, here))
@@ -143,16 +178,23 @@ def _add_dots(typingctx, g, g_at, columns, first, last, x, x_at, out, out_at, la
                 for a, b in zip(sums[::2], sums[1::2], strict=True)
             ]
         place = _address(context, builder, kinds[7], out, out_at)
-        _store(builder, builder.fadd(_load(builder, place, vector, align), sums[0]), place, align)
+        before = builder.select(fresh, zero, _load(builder, place, vector, align))
+        _store(builder, builder.fadd(before, sums[0]), place, align)
         return context.get_dummy_value()
 
     at = types.int64
-    return types.void(g, at, columns, at, at, x, at, out, at, lanes), codegen
+    return types.void(g, at, columns, at, at, x, at, out, at, types.boolean, lanes), codegen
 
 
 @kernel
-def multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, first, last, lanes):
-    """Rows `first` to `last` of W·x for all panels, `tile` columns at a time."""
+def multiply_rows(
+    values, order, ordered, columns, starts, x, y, panels, size, rows, tile, first, last, lanes
+):
+    """Rows `first` to `last` of W·x for all panels, `tile` columns at a time.
+
+    The weights are ``values[order]`` if `ordered`. The order is an array in any case, so that one
+    compiled form serves both.
+    """
     widest_vectors()
     wide = len(lanes)
     reached = np.empty(last - first, np.int64)
@@ -161,81 +203,101 @@ def multiply_rows(values, columns, starts, x, y, panels, size, rows, tile, first
         for row in range(first, last):
             reached[row - first] = starts[row]
         for left in range(0, size, tile):
+            limit, fresh = left + tile, left == 0
             for row in range(first, last):
+                ahead = reached[min(row + _AHEAD, last - 1) - first]
+                _prefetch(columns, ahead)
+                if ordered:
+                    _prefetch(order, ahead)
+                else:
+                    _prefetch(values, ahead)
                 y_at = (panel * rows + row) * wide
                 k, stop = reached[row - first], np.int64(starts[row + 1])
                 reached[row - first] = _sum_row(
-                    values, columns, k, stop, left + tile, x, x_at, y, y_at, left == 0, lanes
+                    values, order, ordered, columns, k, stop, limit, x, x_at, y, y_at, fresh, lanes
                 )
 
 
 @kernel
-def correlate_rows(g, x, columns, starts, out, panels, size, rows, first, last, lanes):
-    """What each kept weight of rows `first` to `last` contributes: g·x summed over examples."""
+def correlate_rows(g, x, columns, starts, out, panels, size, rows, tile, first, last, lanes):
+    """What each kept weight of rows `first` to `last` contributes: g·x summed over examples.
+
+    By tiles as `multiply_rows`, but by eights: those that begin in a tile may end behind it.
+    """
     widest_vectors()
     wide = len(lanes)
     few = np.empty(_DOTS, out.dtype)
+    reached = np.empty(last - first, np.int64)
     for panel in range(panels):
+        fresh = panel == 0
         x_at = panel * size * wide
         for row in range(first, last):
-            g_at = (panel * rows + row) * wide
-            k, stop = np.int64(starts[row]), np.int64(starts[row + 1])
-            while k + _DOTS <= stop:
-                _add_dots(g, g_at, columns, k, stop, x, x_at, out, k, lanes)
-                k += _DOTS
-            if k < stop:
-                few[:] = 0
-                _add_dots(g, g_at, columns, k, stop, x, x_at, few, np.int64(0), lanes)
-                for t in range(stop - k):
-                    out[k + t] += few[t]
+            reached[row - first] = starts[row]
+        for left in range(0, size, tile):
+            for row in range(first, last):
+                ahead = reached[min(row + _AHEAD, last - 1) - first]
+                _prefetch(columns, ahead)
+                g_at = (panel * rows + row) * wide
+                k, stop = reached[row - first], np.int64(starts[row + 1])
+                while k + _DOTS <= stop and columns[k] < left + tile:
+                    _add_dots(g, g_at, columns, k, stop, x, x_at, out, k, fresh, lanes)
+                    k += _DOTS
+                if k < stop < k + _DOTS:
+                    _add_dots(g, g_at, columns, k, stop, x, x_at, few, np.int64(0), True, lanes)
+                    for t in range(stop - k):
+                        out[k + t] = few[t] if fresh else out[k + t] + few[t]
+                    k = stop
+                reached[row - first] = k
 
 
 @intrinsic
 def _add_eights(typingctx, values, columns, first, eights, x):
     """The sum of ``values[k] * x[columns[k]]`` over `eights` runs of eight from k = `first` on.
 
-    Eight sums at a time, since each alone would wait for itself. Columns are read some at once and
-    taken apart by shifts: what limits this is how many loads a processor begins in a cycle.
+    What limits this is how many loads a processor begins in a cycle. Values are loaded by vectors,
+    columns some at once and taken apart by shifts, inputs one by one into the lanes of a vector (the
+    instruction that gathers them is slower). Two vectors have their own sums, so that none waits.
     """
 
     def codegen(context, builder, signature, arguments):
         kinds = signature.args
         values, columns, first, eights, x = arguments
         element, number = (context.get_value_type(kinds[i].dtype) for i in (4, 1))
-        together = 64 // number.width
+        align = context.get_abi_sizeof(element)
+        count = 16 // align  # inserting goes by halves of a wider vector, which are then joined
+        vector, together = ir.VectorType(element, count), 64 // number.width
         before = builder.block
         ask, term, done = (builder.append_basic_block(name) for name in ("ask", "term", "done"))
         builder.branch(ask)
         builder.position_at_end(ask)
         run = builder.phi(_INT64)
-        sums = [builder.phi(element) for _ in range(_DOTS)]
+        sums = [builder.phi(vector) for _ in range(_DOTS // count)]
         builder.cbranch(builder.icmp_signed("<", run, eights), term, done)
         builder.position_at_end(term)
         k = builder.add(first, builder.mul(run, _INT64(_DOTS)))
-        new = []
-        for t, total in enumerate(sums):
+        inputs = [ir.Constant(vector, ir.Undefined)] * len(sums)
+        for t in range(_DOTS):
             if t % together == 0:
                 at = _address(context, builder, kinds[1], columns, builder.add(k, _INT64(t)))
                 packed = _load(builder, at, _INT64, number.width // 8)
             shift = _INT64(number.width * (t % together))
             column = builder.and_(builder.lshr(packed, shift), _INT64(2**number.width - 1))
-            value = _address(context, builder, kinds[0], values, builder.add(k, _INT64(t)))
-            inputs = _address(context, builder, kinds[4], x, column)
-            new.append(_fma(builder, builder.load(value), builder.load(inputs), total))
-        for phi, start, following in (
-            (run, _INT64(0), builder.add(run, _INT64(1))),
-            *(
-                (total, ir.Constant(element, 0.0), value)
-                for total, value in zip(sums, new, strict=True)
-            ),
-        ):
-            phi.add_incoming(start, before)
-            phi.add_incoming(following, term)
+            one = builder.load(_address(context, builder, kinds[4], x, column))
+            n, lane = divmod(t, count)
+            inputs[n] = builder.insert_element(inputs[n], one, _INT32(lane))
+        run.add_incoming(_INT64(0), before)
+        run.add_incoming(builder.add(run, _INT64(1)), term)
+        for n, total in enumerate(sums):
+            at = builder.add(k, _INT64(n * count))
+            kept = _load(builder, _address(context, builder, kinds[0], values, at), vector, align)
+            total.add_incoming(ir.Constant(vector, None), before)
+            total.add_incoming(_fma(builder, kept, inputs[n], total), term)
         builder.branch(ask)
         builder.position_at_end(done)
-        while len(sums) > 1:
-            sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
-        return sums[0]
+        lanes = [builder.extract_element(v, _INT32(n)) for n in range(count) for v in sums]
+        while len(lanes) > 1:
+            lanes = [builder.fadd(a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+        return lanes[0]
 
     return x.dtype(values, columns, types.int64, types.int64, x), codegen
 
@@ -253,39 +315,30 @@ def multiply_one(values, columns, starts, x, y, first, last):
 
 
 @kernel
-def pack_rows(x, out, first, last, wide):
-    """Panels `first` to `last` of a batch (examples, features); missing examples are zero."""
-    examples, size = x.shape
+def pack_rows(x, out, panel, first, last):
+    """Features `first` to `last` of a panel, of a batch (examples, features); none is zero."""
+    examples, wide = len(x), out.shape[2]
     side = 16  # squares of numbers that stay in the cache while they are turned
-    for panel in range(first, last):
-        for left in range(0, size, side):
-            right = min(left + side, size)
-            for lane in range(wide):
-                example = panel * wide + lane
-                if example < examples:
-                    for j in range(left, right):
-                        out[panel, j, lane] = x[example, j]
-                else:
-                    for j in range(left, right):
-                        out[panel, j, lane] = 0
-
-
-@kernel
-def unpack_rows(x, out, first, last, wide):
-    """The reverse of `pack_rows`."""
-    examples, size = out.shape
-    side = 16
-    for panel in range(first, last):
-        for left in range(0, size, side):
-            right = min(left + side, size)
-            for lane in range(min(wide, examples - panel * wide)):
-                example = panel * wide + lane
+    for left in range(first, last, side):
+        right = min(left + side, last)
+        for lane in range(wide):
+            example = panel * wide + lane
+            if example < examples:
                 for j in range(left, right):
-                    out[example, j] = x[panel, j, lane]
+                    out[panel, j, lane] = x[example, j]
+            else:
+                for j in range(left, right):
+                    out[panel, j, lane] = 0
 
 
 @kernel
-def gather(values, order, out, first, last):
-    """Elements `first` to `last` of ``values[order]``."""
-    for k in range(np.uint64(first), np.uint64(last)):
-        out[k] = values[order[k]]
+def unpack_rows(x, out, panel, first, last):
+    """The reverse of `pack_rows`."""
+    examples, wide = len(out), x.shape[2]
+    side = 16
+    for left in range(first, last, side):
+        right = min(left + side, last)
+        for lane in range(min(wide, examples - panel * wide)):
+            example = panel * wide + lane
+            for j in range(left, right):
+                out[example, j] = x[panel, j, lane]

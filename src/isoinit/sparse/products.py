@@ -230,10 +230,7 @@ def _backward_by_kernels(
     to_batch, to_values = x.new_empty(0), values.new_empty(0)
     if wanted[0]:
         part = np.empty(tuple(x.shape), gradient.dtype)
-        by_columns = work.gather(kept, order, threads)
-        turned = work.multiply(by_columns, rows, begins, packed, threads)
-        del by_columns  # as large as the weights, and the other gradient needs memory
-        work.unpack(turned, part, threads)
+        work.unpack(work.multiply(kept, rows, begins, packed, threads, order), part, threads)
         to_batch = torch.from_numpy(part).to(x.dtype)
     if wanted[1]:
         inputs = work.pack(_arrays(x)[0], lanes, threads)

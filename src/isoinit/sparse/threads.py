@@ -12,6 +12,7 @@ from isoinit._drawing.jit import share
 from isoinit.sparse import kernels
 
 _CACHE, _AT_LEAST = 2**16, 24  # bytes of a panel, and weights of a row, that are worked on together
+_FEATURES = 1024  # of a panel that one thread turns at a time: some 50 µs
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -29,16 +30,14 @@ def lanes_for(examples: int) -> int:
 
 def pack(x: NDArray[Any], lanes: int, threads: int) -> NDArray[Any]:
     """Return a batch (examples, features) in panels."""
-    panels = -(-len(x) // lanes)
-    out = _aligned((panels, x.shape[1], lanes), x.dtype)
-    share(kernels.pack_rows, [(x, out, p, p + 1, lanes) for p in range(panels)], threads)
+    out = _aligned((-(-len(x) // lanes), x.shape[1], lanes), x.dtype)
+    share(kernels.pack_rows, [(x, out, *piece) for piece in _pieces(out)], threads)
     return out
 
 
 def unpack(x: NDArray[Any], out: NDArray[Any], threads: int) -> None:
     """Write panels back into a batch."""
-    lanes = x.shape[2]
-    share(kernels.unpack_rows, [(x, out, p, p + 1, lanes) for p in range(len(x))], threads)
+    share(kernels.unpack_rows, [(x, out, *piece) for piece in _pieces(x)], threads)
 
 
 def multiply(
@@ -47,16 +46,22 @@ def multiply(
     starts: NDArray[Any],
     x: NDArray[Any],
     threads: int,
+    order: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return W·x: from panels (panels, size, lanes) to panels (panels, rows, lanes)."""
+    """Return W·x: from panels (panels, size, lanes) to panels (panels, rows, lanes).
+
+    With an order the weights are ``values[order]``, which are then not copied out: within a tile they
+    are neighbours in memory, and over the whole matrix they are not.
+    """
     panels, size, lanes = x.shape
     rows = len(starts) - 1
     y = _aligned((panels, rows, lanes), x.dtype)
     flat, out, tag, tile = x.reshape(-1), y.reshape(-1), (0,) * lanes, _tile(x, starts)
+    places = (columns, False) if order is None else (order, True)
     share(
         kernels.multiply_rows,
         [
-            (values, columns, starts, flat, out, panels, size, rows, tile, a, b, tag)
+            (values, *places, columns, starts, flat, out, panels, size, rows, tile, a, b, tag)
             for a, b in _runs(starts, threads)
         ],
         threads,
@@ -73,12 +78,12 @@ def correlate(
 ) -> NDArray[Any]:
     """Return the gradient of each kept weight, from panels of an output's gradient and an input."""
     panels, size, lanes = x.shape
-    out = np.zeros(len(columns), x.dtype)
-    flat_g, flat_x, tag = g.reshape(-1), x.reshape(-1), (0,) * lanes
+    out = np.empty(len(columns), x.dtype) if panels else np.zeros(len(columns), x.dtype)
+    flat_g, flat_x, tag, tile = g.reshape(-1), x.reshape(-1), (0,) * lanes, _tile(x, starts)
     share(
         kernels.correlate_rows,
         [
-            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], a, b, tag)
+            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], tile, a, b, tag)
             for a, b in _runs(starts, threads)
         ],
         threads,
@@ -100,17 +105,6 @@ def multiply_one(
     return y
 
 
-def gather(values: NDArray[Any], order: NDArray[Any], threads: int) -> NDArray[Any]:
-    """Return ``values[order]``."""
-    out = np.empty(len(order), values.dtype)
-    step = max(2**16, -(-len(order) // (4 * threads)))
-    edges = [*range(0, len(order), step), len(order)]
-    share(
-        kernels.gather, [(values, _unsigned(order), out, a, b) for a, b in pairwise(edges)], threads
-    )
-    return out
-
-
 def _unsigned(numbers: NDArray[Any]) -> NDArray[Any]:
     return numbers.view(numbers.dtype.str.replace("i", "u"))
 
@@ -123,6 +117,16 @@ def _tile(x: NDArray[Any], starts: NDArray[Any]) -> int:
     cached: int = _CACHE // (x.shape[2] * x.itemsize)
     a_row = float(starts[-1]) / max(len(starts) - 1, 1)
     return max(cached, int(_AT_LEAST * x.shape[1] / max(a_row, 1)), 1)
+
+
+def _pieces(panels: NDArray[Any]) -> list[tuple[int, int, int]]:
+    """Return the panel and the features of pieces that are worth a thread's while."""
+    number, size, _ = panels.shape
+    return [
+        (panel, left, min(left + _FEATURES, size))
+        for panel in range(number)
+        for left in range(0, size, _FEATURES)
+    ]
 
 
 def _runs(starts: NDArray[Any], threads: int) -> list[tuple[int, int]]:
