@@ -27,13 +27,14 @@ def compare(rows, size, batch, dtype, seed=0, threads=1):
     columns, starts = pattern(rows, size, seed)
     values = torch.randn(len(columns), dtype=torch.float64).to(dtype).requires_grad_()
     x = torch.randn(batch, size, dtype=torch.float64).to(dtype).requires_grad_()
+    bias = torch.randn(rows, dtype=torch.float64).to(dtype).requires_grad_()
     g = torch.randn(batch, rows, dtype=torch.float64).to(dtype)
     torch.set_num_threads(threads)
     places = [columns, starts, *transpose(columns, starts, size)]
-    y = sparse_linear(x, values, places)
-    found = [y, *torch.autograd.grad(y, (x, values), g)]
-    wide = [t.detach().double().requires_grad_() for t in (x, values)]
-    expected = wide[0] @ dense(wide[1], columns, starts, size).T
+    y = sparse_linear(x, values, places, bias)
+    found = [y, *torch.autograd.grad(y, (x, values, bias), g)]
+    wide = [t.detach().double().requires_grad_() for t in (x, values, bias)]
+    expected = wide[0] @ dense(wide[1], columns, starts, size).T + wide[2]
     expected = [expected, *torch.autograd.grad(expected, wide, g.double())]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == dtype
@@ -103,15 +104,20 @@ def test_only_what_is_asked_for_is_differentiated():
     places = [columns, starts, *transpose(columns, starts, 6)]
     values = torch.randn(len(columns))
     x = torch.randn(4, 6, requires_grad=True)
-    sparse_linear(x, values, places).sum().backward()
+    sparse_linear(x, values, places, None).sum().backward()
     assert x.grad is not None
     kept = values.clone().requires_grad_()
-    sparse_linear(x.detach(), kept, places).sum().backward()
+    sparse_linear(x.detach(), kept, places, None).sum().backward()
     assert kept.grad is not None
+    bias = torch.zeros(8, requires_grad=True)
+    sparse_linear(x.detach(), values, places, bias).sum().backward()
+    assert (bias.grad == 4).all()
 
 
-def test_the_operation_is_registered_as_it_must_be():
+@pytest.mark.parametrize("bias", [None, torch.zeros(8, requires_grad=True)])
+def test_the_operation_is_registered_as_it_must_be(bias):
     columns, starts = pattern(8, 6, 0)
     places = [columns, starts, *transpose(columns, starts, 6)]
     values = torch.randn(len(columns), requires_grad=True)
-    torch.library.opcheck(sparse_linear, (torch.randn(4, 6, requires_grad=True), values, places))
+    x = torch.randn(4, 6, requires_grad=True)
+    torch.library.opcheck(sparse_linear, (x, values, places, bias))

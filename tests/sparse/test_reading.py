@@ -19,9 +19,9 @@ def converted():
 def test_the_chain_is_read():
     model, x = converted()
     assert isoinit.read(model, x).chain() == [
-        ("0.values", "input", "relu → 2.values"),
-        ("2.values", "relu(0.values)", "tanh → 4.values"),
-        ("4.values", "tanh(2.values)", "output"),
+        ("0", "input", "relu → 2"),
+        ("2", "relu(0)", "tanh → 4"),
+        ("4", "tanh(2)", "output"),
     ]
 
 

@@ -153,9 +153,9 @@ class SparseLinear(_Stored):
         """(..., in_features) to (..., out_features)."""
         batch, p = x.reshape(-1, self.in_features), cast("Any", self.places)
         places = [p.columns, p.starts, p.rows, p.order, p.begins]
-        y: torch.Tensor = sparse_linear(batch, self.values, places)
-        y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias.to(y.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        y: torch.Tensor = sparse_linear(batch, self.values, places, bias)
+        return y.reshape(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """What printing the model shows."""

@@ -43,23 +43,35 @@ def transpose(columns: torch.Tensor, starts: torch.Tensor, size: int) -> Transpo
 
 @torch.library.custom_op("isoinit::sparse_linear", mutates_args=())
 def sparse_linear(
-    x: torch.Tensor, values: torch.Tensor, places: Sequence[torch.Tensor]
+    x: torch.Tensor,
+    values: torch.Tensor,
+    places: Sequence[torch.Tensor],
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """x·Wᵀ for a batch (examples, inputs): (examples, outputs), of the type of `x`.
+    """x·Wᵀ + b for a batch (examples, inputs): (examples, outputs), of the type of `x`.
+
+    The bias belongs to the operation, because torch would add it by threads of its own, which then
+    wait awake for milliseconds and take the processors from those of the kernels.
 
     Args:
         x: the batch.
         values: the kept weights, row by row.
         places: the column of each, where each row begins, and the same by columns: see `Transposed`.
+        bias: of each output, of the type of `x`, or None.
     """
     columns, starts, *_, begins = places
     if _by_kernels(x):
-        return _forward(x, values, columns, starts)
-    return x @ dense(values, columns, starts, len(begins) - 1).to(x.dtype).T
+        return _forward(x, values, columns, starts, bias)
+    return F.linear(x, dense(values, columns, starts, len(begins) - 1).to(x.dtype), bias)
 
 
 @sparse_linear.register_fake
-def _(x: torch.Tensor, _: torch.Tensor, places: Sequence[torch.Tensor]) -> torch.Tensor:
+def _(
+    x: torch.Tensor,
+    _: torch.Tensor,
+    places: Sequence[torch.Tensor],
+    __: torch.Tensor | None,
+) -> torch.Tensor:
     return x.new_empty(x.shape[0], places[1].shape[0] - 1)
 
 
@@ -70,46 +82,49 @@ def _backward(
     values: torch.Tensor,
     places: Sequence[torch.Tensor],
     wanted: Sequence[bool],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients to the batch and to the values; an empty one where it is not wanted."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients to the batch, the values and the bias; an empty one where it is not wanted."""
     columns, starts, *_, begins = places
     if _by_kernels(x):
         return _backward_by_kernels(g, x, values, places, wanted)
-    to_batch, to_values = x.new_empty(0), values.new_empty(0)
+    to_batch, to_values, to_bias = x.new_empty(0), values.new_empty(0), g.new_empty(0)
     if wanted[0]:
         to_batch = g @ dense(values, columns, starts, len(begins) - 1).to(g.dtype)
     if wanted[1]:
         whole = g.T @ x
         to_values = whole[row_of(starts, len(columns)), columns.long()].to(values.dtype)
-    return to_batch, to_values
+    if wanted[2]:
+        to_bias = g.sum(0)
+    return to_batch, to_values, to_bias
 
 
 @_backward.register_fake
 def _(
-    _: torch.Tensor,
+    g: torch.Tensor,
     x: torch.Tensor,
     values: torch.Tensor,
-    __: Sequence[torch.Tensor],
+    _: Sequence[torch.Tensor],
     wanted: Sequence[bool],
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    shapes = (x, x.shape), (values, values.shape), (g, g.shape[1:])
     whole = [
-        torch.empty_like(t) if want else t.new_empty(0)
-        for t, want in zip((x, values), wanted, strict=True)
+        t.new_empty(shape if want else 0) for (t, shape), want in zip(shapes, wanted, strict=True)
     ]
-    return whole[0], whole[1]
+    return whole[0], whole[1], whole[2]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
-    x, values, places = inputs
+    x, values, places, _ = inputs
     ctx.save_for_backward(x, values, *places)
 
 
 def _differentiate(ctx: Any, g: torch.Tensor) -> tuple[Any, ...]:
     x, values, *places = ctx.saved_tensors
-    wanted = list(ctx.needs_input_grad[:2])
+    to_x, to_values, _, to_bias = ctx.needs_input_grad
+    wanted = [to_x, to_values, to_bias]
     parts = _backward(g, x, values, places, wanted)
     found = [part if want else None for part, want in zip(parts, wanted, strict=True)]
-    return *found, [None] * len(places)
+    return *found[:2], [None] * len(places), found[2]
 
 
 sparse_linear.register_autograd(_differentiate, setup_context=_setup)
@@ -199,7 +214,11 @@ def _arrays(*tensors: torch.Tensor) -> list[Any]:
 
 
 def _forward(
-    x: torch.Tensor, values: torch.Tensor, columns: torch.Tensor, starts: torch.Tensor
+    x: torch.Tensor,
+    values: torch.Tensor,
+    columns: torch.Tensor,
+    starts: torch.Tensor,
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
     from isoinit.sparse import threads as work  # loading Numba is slow
 
@@ -211,6 +230,8 @@ def _forward(
     elif len(batch):
         packed = work.pack(batch, work.lanes_for(len(batch)), threads)
         work.unpack(work.multiply(kept, places, begins, packed, threads), y, threads)
+    if bias is not None:
+        y += _arrays(bias)[0]
     return torch.from_numpy(y).to(x.dtype)
 
 
@@ -220,14 +241,14 @@ def _backward_by_kernels(
     values: torch.Tensor,
     places: Sequence[torch.Tensor],
     wanted: Sequence[bool],
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     from isoinit.sparse import threads as work
 
     threads = torch.get_num_threads()
     gradient, kept, columns, starts, rows, order, begins = _arrays(g, values.to(_wide(x)), *places)
     lanes = work.lanes_for(len(gradient))
     packed = work.pack(gradient, lanes, threads)
-    to_batch, to_values = x.new_empty(0), values.new_empty(0)
+    to_batch, to_values, to_bias = x.new_empty(0), values.new_empty(0), g.new_empty(0)
     if wanted[0]:
         part = np.empty(tuple(x.shape), gradient.dtype)
         work.unpack(work.multiply(kept, rows, begins, packed, threads, order), part, threads)
@@ -236,7 +257,9 @@ def _backward_by_kernels(
         inputs = work.pack(_arrays(x)[0], lanes, threads)
         found = work.correlate(packed, inputs, columns, starts, threads)
         to_values = torch.from_numpy(found).to(values.dtype)
-    return to_batch, to_values
+    if wanted[2]:  # over panels, because numpy adds up one axis after the other
+        to_bias = torch.from_numpy(packed.sum(2).sum(0)).to(g.dtype)
+    return to_batch, to_values, to_bias
 
 
 def _wide(x: torch.Tensor) -> torch.dtype:

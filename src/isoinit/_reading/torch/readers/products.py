@@ -25,13 +25,14 @@ def linear(call: Call) -> list[Step]:
 
 
 def sparse_linear(call: Call) -> list[Step]:
-    """Read `sparse_linear(x, values, [columns, starts, ..., begins])`, by rows and by columns."""
+    """Read `sparse_linear(x, values, [columns, starts, ..., begins], b)`, by rows and by columns."""
     weight = call.weight(call.get(1, "values"))
     if weight is None:
         return []
     places = call.get(2, "places")
     whole = fans.linear((len(places[1]) - 1, len(places[-1]) - 1))
     uses = weight.uses("weight", lambda shape: fans.kept(shape, whole))
+    uses += call.vector_uses(call.get(3, "bias"), "bias")
     return [Step("sparse_linear", "map", call.values(call.get(0, "x")), tuple(uses))]
 
 
