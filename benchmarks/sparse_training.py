@@ -1,4 +1,4 @@
-"""A layer that stores its kept weights alone, beside a dense one: training steps and inference.
+"""A layer of 4096² that stores its kept weights alone, beside a dense one: training and inference.
 
 A step is a forward, a backward to the weights and to the input, and fused Adam, on both sides.
 """
@@ -82,7 +82,7 @@ def inference(layer: nn.Module) -> Callable[[], None]:
 
 
 def name(density: float, batch: int, kind: str = "") -> str:
-    return f"{WIDTH}² layer, {100 * density:g} % kept, batch {batch}{kind}, training step"
+    return f"{100 * density:g} % kept, batch {batch}{kind}"
 
 
 def training(dense: nn.Linear) -> list[Row]:
@@ -120,7 +120,7 @@ def bfloat16() -> Row:
 def forwards(dense: nn.Linear) -> list[Row]:
     """Inference of one example, which is a reading of all weights."""
     layer = ours()
-    case = f"{WIDTH}² layer, {100 * DENSITY:g} % kept, batch 1, inference"
+    case = name(DENSITY, 1, ", inference")
     return [
         compare(case, inference(layer), DENSE, inference(dense), 25),
         compare(case, inference(layer), "torch.sparse.mm of CSR", inference(Csr(layer)), 25),
