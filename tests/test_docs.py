@@ -139,6 +139,20 @@ def test_the_page_of_rules_is_the_rule_book():
     assert f"\n\n{rules.to_markdown()}\n\n" in page
 
 
+def test_each_figure_beside_other_libraries_stands_on_a_page_that_its_row_links():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Beside other libraries")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!\|).*$", table, re.MULTILINE)
+    figures = 0
+    for row in rows:
+        links = [name for name in LINK.findall(row) if not name.startswith("http")]
+        pages = [(ROOT / name.partition("#")[0]).read_text(encoding="utf-8") for name in links]
+        for figure in re.findall(r"\b\d+\.\d+\b|\b\d{3,}\b", re.sub(r"\([^)]*\)", "", row)):
+            assert any(figure in page for page in pages), (figure, row)
+            figures += 1
+    assert figures > 8
+
+
 def test_the_architecture_is_one_page():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert len(text.split()) < 1200
