@@ -21,8 +21,7 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
         where: names of layers or parameters. What a plan keeps or cannot follow is named, if no plan
             changes anything else.
     """
-    names = [n for x in where for n in (f"{x}.weight", x) if n in facts.weights]
-    names = list(dict.fromkeys(n for n in names if n in facts.trained))
+    names = _trained(facts, where)
     if not_applied := apply_plan(facts, names):
         return not_applied
     changed = _off(facts, facts.choices, names)
@@ -32,6 +31,23 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
     if len(changed) == 1:
         return f"{facts.words.only.format(changed[0])}; {to}"
     return f"{_count(changed)} off: {facts.words.init}; {to}"
+
+
+def shrink(facts: Facts, where: Iterable[str]) -> str:
+    """Return what to do about the weights of some layers that are larger than a plan makes them.
+
+    Empty if none is: an overflow is then not the weights' doing, and no plan would mend it.
+    """
+    names = _trained(facts, where)
+    planned = {name: facts.choices.std(name) for name in names}
+    large = [n for n, std in planned.items() if std and facts.weights[n].std > OFF * std]
+    return mend(facts, large) if large else ""
+
+
+def _trained(facts: Facts, where: Iterable[str]) -> list[str]:
+    """The trained parameters that some names of layers or parameters stand for."""
+    names = [n for x in where for n in (f"{x}.weight", x) if n in facts.weights]
+    return list(dict.fromkeys(n for n in names if n in facts.trained))
 
 
 def apply_plan(facts: Facts, names: Iterable[str]) -> str:

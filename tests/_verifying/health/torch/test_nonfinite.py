@@ -77,3 +77,41 @@ def test_a_loss_that_is_nan():
     health = isoinit.check(Net(torch.relu), normal(16, 8), loss=lambda y: (y - y).mean() / 0)
     assert {"loss not finite"} <= {f.name for f in health.findings}
     assert not health.ok
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda h: torch.log(torch.relu(h)),
+        lambda h: h / (h - h),
+        lambda h: (0 * h).sqrt(),
+        lambda h: h.masked_fill(torch.ones(8, dtype=torch.bool), -math.inf).softmax(-1),
+    ],
+)
+def test_no_plan_is_promised_where_other_weights_would_not_help(middle):
+    """Both layers are a third of what a plan makes them, and that is not why."""
+    model, batch = Net(middle), normal(16, 8)
+    assert "isoinit.init" not in str(found(model, batch))
+    isoinit.init(model, batch, seed=0)
+    assert "isoinit.init" not in str(found(model, batch))
+
+
+def test_weights_so_large_that_numbers_overflow_are_named_from_the_first():
+    """What is advised mends it: no weight of the chain is left as large as it was."""
+    layers = [layer for _ in range(12) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    model, batch = nn.Sequential(*layers).half(), normal(8, 64).half()
+    for weight in model.parameters():
+        nn.init.normal_(weight, std=2.0)
+    finding = found(model, batch)
+    assert "in the forward pass" in finding.sentence
+    assert "weights are off: isoinit.init(model, batch)" in str(finding)
+    isoinit.init(model, batch, seed=0)
+    assert "not finite" not in {f.name for f in isoinit.check(model, batch).findings}
+
+
+def test_a_parameter_that_holds_nan_is_to_be_filled():
+    model, batch = Net(torch.relu), normal(16, 8)
+    model.b.weight.data.fill_(math.nan)
+    findings = [f for f in isoinit.check(model, batch).findings if f.name == "not finite"]
+    assert len(findings) == 2
+    assert all("fill them" in str(f) and "only=" not in str(f) for f in findings)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.health.facts import Facts
-from isoinit._verifying.health.remedy import mend
+from isoinit._verifying.health.records import Trouble
+from isoinit._verifying.health.remedy import shrink
 
 # No initializer draws beyond it, and no training starts from it; memory that nothing has written
 # holds numbers of any size.
@@ -92,9 +93,24 @@ def trouble(facts: Facts) -> Iterator[Finding]:
         math.nan,
         math.inf,
         "a value that is not finite makes every later one so",
-        "look at what this operation is given; " + mend(facts, [near]),
+        _what_to_do(facts, found, holding),
         made,
     )
+
+
+def _what_to_do(facts: Facts, found: Trouble, holding: list[str]) -> str:
+    """What to do about the operation that made the first NaN or infinity.
+
+    Smaller weights mend an overflow alone: log(0), 0/0 and a softmax of nothing stay what they are.
+    """
+    if holding:
+        return _fill(facts)
+    look = "look at what this operation is given"
+    if found.backward or found.what != "infinity":
+        return look
+    layers = [layer.name for layer in facts.measured.layers]
+    before = layers[: layers.index(found.near) + 1] if found.near in layers else []
+    return "; ".join(part for part in (look, shrink(facts, before)) if part)
 
 
 def loss_not_finite(facts: Facts) -> Iterator[Finding]:
