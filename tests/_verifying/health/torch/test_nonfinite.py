@@ -1,6 +1,7 @@
 """The operation that first made a NaN or an infinity."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -51,6 +52,21 @@ def test_a_mask_of_minus_infinity_is_no_trouble():
         return scores.softmax(-1)
 
     assert "not finite" not in {f.name for f in isoinit.check(Net(masked), normal(16, 8)).findings}
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda h: torch.log(torch.relu(h)),
+        lambda h: h / (h - h),
+        lambda h: torch.exp(1e4 * h.abs()),
+    ],
+)
+def test_numpy_warns_of_nothing(middle):
+    """Values that are not finite are what is looked for; the findings tell them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found(Net(middle), normal(16, 8))
 
 
 def test_a_row_that_is_masked_whole():
