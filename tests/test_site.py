@@ -103,3 +103,73 @@ def test_the_reference_shows_every_public_name(site, module):
     pages = {"functional", "sparse", "variational"}  # of their own
     for name in set(module.__all__) - pages:
         assert f'id="{module.__name__}.{name}"' in shown, name
+
+
+# What people look up, and the page that answers.
+LOOKED_UP = {
+    "LoRA": "adapters",
+    "adapters": "adapters",
+    "muP": "transfer",
+    "fine-tune": "fine-tune",
+    "new head": "fine-tune",
+    "pretrained": "fine-tune",
+    "resize embeddings": "resize-embeddings",
+    "W&B": "wandb",
+    "wandb": "wandb",
+    "Weights & Biases": "wandb",
+    "torchtitan": "torchtitan",
+    "FSDP2": "torchtitan",
+    "CI": "ci",
+    "NaN": "nan",
+    "loss NaN step 1": "nan",
+    "deep network does not train": "deep-network",
+    "same weights 1 and 8 GPUs": "same-weights",
+    "GAN": "gan",
+    "GANs": "gan",
+    "DCGAN": "gan",
+    "RL": "rl",
+    "policy": "rl",
+    "SIREN": "siren",
+    "PINN": "siren",
+    "PINNs": "siren",
+    "GNN": "graph-networks",
+    "graph network": "graph-networks",
+    "diffusion": "diffusion",
+    "DiT": "diffusion",
+    "U-Net": "diffusion",
+    "MoE": "mixture-of-experts",
+    "mixture of experts": "mixture-of-experts",
+    "state space": "state-space",
+    "Mamba": "state-space",
+}
+
+
+@pytest.fixture(scope="module")
+def index(site):
+    """What the site's search looks into: for each part of a page its address, title and words."""
+    made = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    separator = re.compile(made["config"]["separator"])
+
+    def words(text):
+        return [word for word in separator.split(text.lower()) if word]
+
+    plain = re.compile("<[^>]+>")
+    parts = [(d["location"], d["title"], plain.sub(" ", d["text"])) for d in made["docs"]]
+    return words, [(at, words(title), words(text)) for at, title, text in parts]
+
+
+@pytest.mark.parametrize("query", LOOKED_UP)
+def test_the_search_finds_what_is_looked_up(index, query):
+    """The page stands first. As in the search, a word of a title counts a thousand times as much."""
+    words, parts = index
+
+    def score(title, text):
+        held = [
+            (any(w.startswith(word) for w in title), any(w.startswith(word) for w in text))
+            for word in words(query)
+        ]
+        return sum(1000 * in_title + in_text for in_title, in_text in held)
+
+    best = max(score(title, text) for _, title, text in parts)
+    first = {at.partition("#")[0] for at, title, text in parts if score(title, text) == best > 0}
+    assert f"how-to/{LOOKED_UP[query]}.html" in first, first
