@@ -97,7 +97,6 @@ src/isoinit/_verifying/health/steps.py
 src/isoinit/_verifying/health/torch/layers.py
 src/isoinit/_verifying/health/torch/passes.py
 src/isoinit/_verifying/health/torch/units.py
-src/isoinit/_writing/apply.py
 src/isoinit/_writing/fill.py
 src/isoinit/_writing/fingerprint.py
 src/isoinit/_writing/placements.py

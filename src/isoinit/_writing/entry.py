@@ -32,7 +32,7 @@ DTYPE = re.compile(
 
 
 def law_for(initializer: Initializer, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
-    """Return the law that every element is drawn from by itself; None if they depend on each other.
+    """Return what every element is drawn from by itself; None if they depend on each other.
 
     None for complex numbers too, of which two are drawn for an element.
 

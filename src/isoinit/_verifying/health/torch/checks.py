@@ -90,8 +90,7 @@ def check(
         4.1588...
     """
     batch, loss = inputs_and_loss(batch, loss)
-    # What is not finite is what the findings tell: it needs no warning of NumPy's.
-    with alone(), np.errstate(all="ignore"):
+    with alone(), np.errstate(all="ignore"):  # findings tell what is not finite
         parameters, _ = require_parameters(model, "check")
         _refuse_unready(parameters, lr, optimizer)
         measured = measure(model, parameters, batch, loss)
