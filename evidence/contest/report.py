@@ -83,7 +83,7 @@ def summary(judged: Sequence[Judged]) -> str:
     alone = [m.name for m in judged if m.best == PLAN]
     text = (
         f"The plan is first or within noise on **{first} of {len(judged)}** models "
-        f"({first / len(judged):.0%}; asked: {FLOOR:.0%}), and has the lowest mean on {len(alone)}."
+        f"({first / len(judged):.0%}; aim: {FLOOR:.0%}), and has the lowest mean on {len(alone)}."
     )
     if behind:
         said = "; ".join(
