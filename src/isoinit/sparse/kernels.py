@@ -219,35 +219,24 @@ def multiply_rows(
 
 
 @kernel
-def correlate_rows(g, x, columns, starts, out, panels, size, rows, tile, first, last, lanes):
-    """What each kept weight of rows `first` to `last` contributes: g·x summed over examples.
-
-    By tiles as `multiply_rows`, but by eights: those that begin in a tile may end behind it.
-    """
+def correlate_rows(g, x, columns, starts, out, panels, size, rows, first, last, lanes):
+    """What each kept weight of rows `first` to `last` contributes: g·x summed over examples."""
     widest_vectors()
     wide = len(lanes)
     few = np.empty(_DOTS, out.dtype)
-    reached = np.empty(last - first, np.int64)
     for panel in range(panels):
         fresh = panel == 0
         x_at = panel * size * wide
         for row in range(first, last):
-            reached[row - first] = starts[row]
-        for left in range(0, size, tile):
-            for row in range(first, last):
-                ahead = reached[min(row + _AHEAD, last - 1) - first]
-                _prefetch(columns, ahead)
-                g_at = (panel * rows + row) * wide
-                k, stop = reached[row - first], np.int64(starts[row + 1])
-                while k + _DOTS <= stop and columns[k] < left + tile:
-                    _add_dots(g, g_at, columns, k, stop, x, x_at, out, k, fresh, lanes)
-                    k += _DOTS
-                if k < stop < k + _DOTS:
-                    _add_dots(g, g_at, columns, k, stop, x, x_at, few, np.int64(0), True, lanes)
-                    for t in range(stop - k):
-                        out[k + t] = few[t] if fresh else out[k + t] + few[t]
-                    k = stop
-                reached[row - first] = k
+            g_at = (panel * rows + row) * wide
+            k, stop = np.int64(starts[row]), np.int64(starts[row + 1])
+            while k + _DOTS <= stop:
+                _add_dots(g, g_at, columns, k, stop, x, x_at, out, k, fresh, lanes)
+                k += _DOTS
+            if k < stop:
+                _add_dots(g, g_at, columns, k, stop, x, x_at, few, np.int64(0), True, lanes)
+                for t in range(stop - k):
+                    out[k + t] = few[t] if fresh else out[k + t] + few[t]
 
 
 @intrinsic

@@ -79,11 +79,11 @@ def correlate(
     """Return the gradient of each kept weight, from panels of an output's gradient and an input."""
     panels, size, lanes = x.shape
     out = np.empty(len(columns), x.dtype) if panels else np.zeros(len(columns), x.dtype)
-    flat_g, flat_x, tag, tile = g.reshape(-1), x.reshape(-1), (0,) * lanes, _tile(x, starts)
+    flat_g, flat_x, tag = g.reshape(-1), x.reshape(-1), (0,) * lanes
     share(
         kernels.correlate_rows,
         [
-            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], tile, a, b, tag)
+            (flat_g, flat_x, columns, starts, out, panels, size, g.shape[1], a, b, tag)
             for a, b in _runs(starts, threads)
         ],
         threads,
