@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -65,6 +65,11 @@ health: $(VENV)/dev.stamp
 # The printed tables of GPT-2 small as pictures, docs/pictures/*-gpt2.svg.
 tables: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.tables
+
+# A minute: the pictures of the tutorial, from its own code, and the tree of docs/methods/index.md.
+pictures: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.tutorial
+	$(BIN)/python -m evidence.tree
 
 # Half an hour: what training says of each rule; writes its section of docs/rules.md. Started again after a
 # break, it goes on where it stopped: remove .contest to begin anew, as after a change of a rule.
