@@ -12,6 +12,7 @@ from isoinit._verifying.health.remedy import apply_plan
 
 FAR = 5.0
 OFF = 2.0  # a factor that no usual noise of a batch and of the weights makes
+RARE = 3.09  # standard deviations: one normal draw in a thousand lies beyond, on either side
 BY_ITSELF = (trend.signal, trend.distinction, trend.gradient, training.dead, training.saturated)
 
 
@@ -21,21 +22,18 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
     What was expected is evidence, not law: a model is at fault where the measured signal is bad by
     itself, too. Else it is the reading of the model that may be.
     """
-    off: dict[str, float] = {}
+    sizes: dict[str, tuple[float, int]] = {}
     for layer in facts.measured.layers:
         if layer.expected and math.isfinite(layer.rms) and layer.rms > 0:
-            off.setdefault(layer.name, layer.rms / layer.expected)
-    off = {name: ratio for name, ratio in off.items() if max(ratio, 1 / ratio) > OFF}
+            sizes.setdefault(layer.name, (layer.rms / layer.expected, layer.units))
+    off = {name: ratio for name, (ratio, _) in sizes.items() if max(ratio, 1 / ratio) > OFF}
+    told = {n: ratio for n, ratio in off.items() if not by_chance(ratio, sizes[n][1])}
     if not off:
         return
     found = (f for finder in BY_ITSELF for f in finder(facts) if f.severity == "error")
     bad = {name for finding in found for name in finding.where}
-    for severity, limit in (("error", FAR), ("remark", OFF)):
-        far = {
-            name: ratio
-            for name, ratio in off.items()
-            if severity == "remark" or (name in bad and max(ratio, 1 / ratio) > limit)
-        }
+    faults = {n: ratio for n, ratio in off.items() if n in bad and max(ratio, 1 / ratio) > FAR}
+    for severity, limit, far in (("error", FAR, faults), ("remark", OFF, told)):
         if far:
             name = max(far, key=lambda n: abs(math.log(far[n])))
             yield Finding(
@@ -52,3 +50,15 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
                 + ("" if len(far) == 1 else " at most" if far[name] > 1 else " at least"),
             )
             return
+
+
+def by_chance(ratio: float, units: int) -> bool:
+    """Return whether a size may differ that much from its mean, for so few units.
+
+    Of examples that are all alike, each unit gives one number: a normal draw. Their mean square is
+    that of `units` draws, χ²/units. One in a thousand lies beyond either limit (Wilson & Hilferty
+    1931): with 16 units a factor of 2, while one unit is often near zero.
+    """
+    spread = math.sqrt(2 / (9 * max(units, 1)))
+    low, high = 1 - spread**2 - RARE * spread, 1 - spread**2 + RARE * spread
+    return math.pow(max(low, 0.0), 1.5) <= ratio <= math.pow(high, 1.5)
