@@ -37,11 +37,11 @@ def pages() -> dict[str, Page]:
     methods = [f"method {i}" for i in range(METHODS)]
     several = [chart(title, names, methods) for title in ("Forward", "Backward", "Training")]
     return {
-        "plan": Page("Plan", "", charts=one, tables=[parameters(REASON)]),
+        "plan": Page("Plan", charts=one, tables=[parameters(REASON)]),
         "check": Page("Check", "healthy", charts=one, tables=[parameters("", histograms=True)]),
         "comparison": Page("Comparison", "complete", charts=several, methods=methods),
         "all of it": Page(
-            "All", "", charts=several, tables=[parameters(REASON, histograms=True)], methods=methods
+            "All", charts=several, tables=[parameters(REASON, histograms=True)], methods=methods
         ),
     }
 

@@ -2,7 +2,18 @@
 
 import math
 
-from isoinit._showing.page import Chart, Curve, Histogram, Page, Remark, Table
+from isoinit._showing.page import (
+    Chart,
+    Curve,
+    Density,
+    Histogram,
+    Page,
+    Remark,
+    Table,
+    alike,
+    by_kind,
+    folds,
+)
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -21,8 +32,8 @@ def compared():
         "plan": [1.0, 0.9, 1.1, 1.0],
         "<i>he</i>": [1.0, 1e3, "inf", None, math.nan],
     }
-    curves = [Curve(m, values[m]) for m in methods]
-    losses = [Curve(m, [2.0, 1.0], [1.5, 0.5], [2.5, 1.5]) for m in methods]
+    curves = [Curve("", values[m], group=m) for m in methods]
+    losses = [Curve("", [2.0, 1.0], [1.5, 0.5], [2.5, 1.5], group=m) for m in methods]
     rows = [
         (name, i, (None, 2.5, -1e-9, math.inf, 10.0)[i], "long " * 100, methods[i % 3])
         for i, name in enumerate(HOSTILE)
@@ -30,29 +41,68 @@ def compared():
     return Page(
         HOSTILE[0],
         "unhealthy",
+        False,
         [("task", HOSTILE[1])],
         [
             Remark("error", "it vanishes", "use a plan", HOSTILE[2], HOSTILE[1:2], "default"),
             Remark("warning", "it grows", method="<i>he</i>"),
             *[Remark("note", f"of all {i}") for i in range(8)],
         ],
-        [
+        charts=[
             Chart("Forward", "layer", "size", curves, HOSTILE),
-            Chart("Training", "step", "loss", losses, log=False),
+            Chart("Training", "step", "loss", losses, log=False, band="range"),
             Chart("Nothing", "layer", "size", [Curve("plan", [None, 0.0])]),
         ],
-        [
+        tables=[
             Table(
                 "Parameters",
                 ("parameter", "index", "size", "reason", "method"),
                 rows,
                 ("method",),
                 [Histogram(-1.0, 1.0, [1, 2, 3, 4]), None, None, None, None],
+                details=("reason",),
             ),
             Table("Of default", ("name",), [("a",)], method="default"),
         ],
-        methods,
-        ["noted"],
+        methods=methods,
+        notes=["noted"],
+    )
+
+
+def folded():
+    """Twelve blocks of three layers, a head, and the same of another group; a row a layer."""
+    names = [f"h.{i}.{part}" for i in range(12) for part in ("attn", "mlp", "norm")] + ["head"]
+    kinds = alike(names, [""] * len(names))
+    sizes = [[1.0, 0.1, 0.01][i % 3] * 1.01**i for i in range(len(names))]
+    expected = by_kind(kinds, [1.1 * size for size in sizes], "expected")
+    measured = by_kind(kinds, sizes, "measured")
+    reason = "because of something that takes many words to tell, " * 6
+    rows = [
+        (n, s, reason, "ok" if i % 5 else "error")
+        for i, (n, s) in enumerate(zip(names, sizes, strict=True))
+    ]
+    density = Density(0.0, 0.5, "normal", "planned: std 0.5")
+    histograms = [Histogram(-1.0, 1.0, [1, 5, 9, 5, 1], density) for _ in names]
+    columns = ("layer", "rms", "reason", "verdict")
+    return Page(
+        "Folded",
+        "unhealthy",
+        False,
+        [("layers", "37")],
+        [Remark("error", "it is small", where=names[:1])],
+        charts=[Chart("Signal", "layer", "rms", [*expected, *measured], names)],
+        tables=[
+            Table(
+                "Layers",
+                columns,
+                rows,
+                ("verdict",),
+                histograms,
+                folds=folds(kinds, rows),
+                details=("reason",),
+                main=("rms", "verdict"),
+            )
+        ],
     )
 
 
@@ -61,7 +111,8 @@ def large():
     methods = [f"method {i}" for i in range(12)]
     names = [f"model.layers.{i}.mlp.down_proj" for i in range(1000)]
     curves = [
-        Curve(m, [math.exp(-i * (1 + j) / 400) for i in range(1000)]) for j, m in enumerate(methods)
+        Curve("", [math.exp(-i * (1 + j) / 400) for i in range(1000)], group=m)
+        for j, m in enumerate(methods)
     ]
     rows = [
         (

@@ -382,8 +382,9 @@ def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert set(table.filters) <= set(table.columns)
     signal, gradient = page.charts
-    assert list(signal.names) == list(gradient.names) == ["0.weight", "2.weight"]
+    assert list(signal.names) == list(gradient.names) == ["0", "2"]
     assert gradient.curves[0].values[-1] == 1
+    assert signal.curves[0].points  # of each kind there is one
     assert ("elements", "90") in page.facts
     assert plan.to_html(tmp_path / "a.html") == (tmp_path / "a.html").read_text(encoding="utf-8")
     assert plan._repr_html_().startswith("<iframe")

@@ -7,9 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from isoinit._planning import shown
+from isoinit._planning.pages import READ, plan_page, sizes
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted, rough
 from isoinit._system.packages import needs
+from isoinit._version import __version__
 from isoinit._writing.entry import Entry
 from isoinit.errors import ArgumentError
 
@@ -24,6 +26,12 @@ class Readable(Tabled, Shown):
     aliases: dict[str, str]
     method: str
     how: str
+    seed: int | None
+
+    @property
+    def digest(self) -> str:
+        """A hash of what decides the values."""
+        raise NotImplementedError
 
     @property
     def warnings(self) -> list[str]:
@@ -135,7 +143,21 @@ class Readable(Tabled, Shown):
         return shown.explained(self[name])
 
     def _page(self) -> Page:
-        return shown.page(self.entries, self.method, self.how, self.warnings)
+        return plan_page(self.entries, self._facts(), self.warnings)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What the head of the page tells."""
+        layers = sum(entry.layout.is_map for entry in self)
+        seed = [] if self.seed is None else [("seed", str(self.seed))]
+        return [
+            ("layers", f"{layers:,}"),
+            *sizes(self),
+            ("method", self.method),
+            ("read from", READ[self.how]),
+            *seed,
+            ("digest", self.digest),
+            ("isoinit", __version__),
+        ]
 
     def __repr__(self) -> str:
         rules = len({entry.rule for entry in self if entry.rule})

@@ -11,7 +11,6 @@ from typing import TypeAlias
 from isoinit._planning.rules import RULES
 from isoinit._showing.findings import listed
 from isoinit._showing.folding import headed, kinds, spread, together
-from isoinit._showing.page import Chart, Curve, Page, Remark, Table
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed
 from isoinit._writing.entry import Entry
@@ -20,12 +19,6 @@ from isoinit.errors import escaped
 Beside: TypeAlias = "dict[str, dict[str, float | None]]"
 
 ROWS = 24  # of a folded table: more do not fit a screen
-READ = {  # what `how` says, in words
-    "fake": "its own forward, on fake tensors",
-    "real": "its own forward, on the example",
-    "structure": "its modules",
-    "jaxpr": "its jaxpr",
-}
 
 
 def table(
@@ -58,9 +51,9 @@ def table(
         ]
         reasons = [f"{number} {reason}" for reason, number in numbers.items()]
         return render(title, columns, rows, [*reasons, *notes], warnings)
-    found = kinds(entries.values(), lambda e: e.name, lambda e: (e.shape, *_kind(e)))
+    found = kinds(entries.values(), lambda e: e.name, lambda e: (e.shape, *kind_of(e)))
     if len(found) > ROWS:  # then shapes fold, too
-        found = kinds(entries.values(), lambda e: e.name, _kind)
+        found = kinds(entries.values(), lambda e: e.name, kind_of)
     wide = headed([(k.name, len(k.items), _row(k.items, beside, numbers)) for k in found])
     # The role, which stands beside the reason, too, is the first to go in a narrow terminal.
     narrower = [_without(gone, columns, wide) for gone in (("role",), ("role", "shape"))]
@@ -79,7 +72,7 @@ def _without(
     return [columns[i] for i in left], [tuple(row[i] for i in left) for row in rows]
 
 
-def _kind(entry: Entry) -> tuple[object, ...]:
+def kind_of(entry: Entry) -> tuple[object, ...]:
     """What agrees in one row."""
     return (
         len(entry.shape),
@@ -111,41 +104,6 @@ def _stds(alike: Sequence[Entry], beside: Beside) -> Iterator[str]:
     yield spread([entry.std for entry in alike], middle=False, digits=3)
     for stds in beside.values():
         yield spread([stds.get(entry.name) for entry in alike], middle=False)
-
-
-def page(entries: Mapping[str, Entry], method: str, how: str, warnings: Sequence[str]) -> Page:
-    """Return a plan as the facts of an HTML page."""
-    filters = ("initializer", "role", "rule", "dtype")
-    columns = (
-        "parameter, shape, initializer, std, role, expected, expected gradient, reason, source"
-    )
-    columns += ", rule, dtype"
-    rows = [
-        (
-            *(e.name, *cells(e), e.std, e.role, e.expected, e.expected_gradient),
-            *(e.reason, e.source, e.rule, e.dtype),
-        )
-        for e in entries.values()
-    ]
-    layers = [entry for entry in entries.values() if entry.expected is not None]
-    names = [entry.name for entry in layers]
-    signal = Curve("expected", [entry.expected for entry in layers])
-    gradient = Curve("expected", [entry.expected_gradient for entry in layers])
-    charts = [
-        Chart("Signal expected", "layer", "rms of the output", [signal], names),
-        Chart("Gradient expected", "layer", "rms, 1 at the model's output", [gradient], names),
-    ]
-    return Page(
-        f"Plan of {len(entries)} parameters",
-        facts=[
-            ("method", method),
-            ("read from", READ[how]),
-            ("elements", f"{sum(math.prod(e.shape) for e in entries.values()):,}"),
-        ],
-        remarks=[Remark("warning", warning) for warning in warnings],
-        charts=charts if layers else [],
-        tables=[Table("Parameters", columns.split(", "), rows, filters)],
-    )
 
 
 def explained(entry: Entry) -> str:

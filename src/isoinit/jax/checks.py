@@ -19,7 +19,7 @@ from isoinit._system.alone import alone
 from isoinit._verifying.health.arrays.weights import equal_groups, measure_weights
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.judge import judge
-from isoinit._verifying.health.planned import Planned, tell_expected, worked_out
+from isoinit._verifying.health.planned import Planned, tell_expected, with_planned, worked_out
 from isoinit._verifying.health.results import Health, refuse_optimizer
 from isoinit._verifying.health.table import kinds_of
 from isoinit._verifying.health.words import JAX
@@ -169,7 +169,7 @@ class Checking:
         return Health(
             errors_first([*judge(facts), *_doubtful(measuring, came)]),
             measured.layers,
-            list(weights.values()),
+            with_planned(weights, facts.given),
             measured.loss,
             measured.chance,
             (),

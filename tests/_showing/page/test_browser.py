@@ -6,7 +6,7 @@ import pytest
 
 from browser import eventually, opened
 from isoinit._showing.page import Page, framed, save
-from pages import HOSTILE, compared, large
+from pages import HOSTILE, compared, folded, large
 
 BACKGROUND, WHITE = "getComputedStyle(document.body).backgroundColor", "rgb(255, 255, 255)"
 PHONE = {"width": 360, "height": 740}
@@ -19,7 +19,8 @@ def file(tmp_path_factory):
 
 def names(page, table="Parameters"):
     """The first cells of a table's rows."""
-    return page.locator(f"section:has(> h2:text-is('{table}')) td.name").all_text_contents()
+    cells = page.locator(f"section:has(> h2:text-is('{table}')) td.name > div > span")
+    return [text.removesuffix(" error") for text in cells.all_text_contents() if text]
 
 
 def hover(page, chart, share):
@@ -75,7 +76,7 @@ def test_search_filter_and_sort(browser, file):
         assert names(page) == [HOSTILE[1]]
         assert page.locator("output").first.inner_text() == "1 of 5"
         search.fill("nowhere")
-        assert page.get_by_text("No row matches.").is_visible()
+        assert page.get_by_text("No row matches.").first.is_visible()
         search.fill("")
         page.get_by_label("Filter by method").select_option("")
         header = page.get_by_role("columnheader", name="size")
@@ -115,11 +116,80 @@ def test_a_row_opens_with_its_histogram_by_keyboard_and_mouse(browser, file):
         assert picture.locator("rect").count() == 4
         page.keyboard.press("Enter")
         assert picture.count() == 0
-        cell = page.locator("tr.openable .clamp").nth(1)
-        height = cell.bounding_box()["height"]
-        cell.click()
-        assert cell.bounding_box()["height"] > height
+        assert page.get_by_text("long long").count() == 0
+        page.locator("tr.openable").nth(1).click()
+        told = page.get_by_text("long long")
+        table = page.locator("#tables table").first
+        assert told.inner_text() == ("long " * 100).strip()  # whole, over the whole width
+        assert told.bounding_box()["width"] > 0.8 * table.bounding_box()["width"]
         assert picture.count() == 0  # that row has none
+
+
+@pytest.fixture(scope="module")
+def folds_file(tmp_path_factory):
+    return save(folded(), tmp_path_factory.mktemp("page") / "folded.html")
+
+
+def test_kinds_are_one_row_until_they_are_opened(browser, folds_file):
+    kinds = [f"h.0…11.{part} ×12" for part in ("attn", "mlp", "norm")]
+    with opened(browser, folds_file) as page:
+        assert names(page, "Layers") == [*kinds, "head"]
+        cells = page.locator("tr.fold").first.locator("td").all_text_contents()
+        assert cells[1:] == ["1…1.39", "error, ok"]
+        button = page.get_by_label("Rows of h.0…11.mlp")
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.get_attribute("aria-expanded") == "true"
+        assert names(page, "Layers")[2:5] == ["h.0.mlp", "h.1.mlp", "h.2.mlp"]
+        assert page.locator("tr.about").inner_text().count("because of something") == 6
+        page.keyboard.press("Enter")  # the focus has stayed
+        assert names(page, "Layers") == [*kinds, "head"]
+        page.get_by_label("Search Layers").fill("h.3.")
+        assert names(page, "Layers")[1::2] == ["h.3.attn", "h.3.mlp", "h.3.norm"]
+        assert names(page, "Layers")[0] == "h.0…11.attn 1 of 12"
+        page.get_by_label("Search Layers").fill("")
+        page.get_by_label("Filter by verdict").select_option("error")
+        assert page.locator("output").inner_text() == "8 of 37"
+        assert page.locator("tr.member").count() == 8
+
+
+def test_a_histogram_shows_what_was_planned(browser, folds_file):
+    with opened(browser, folds_file) as page:
+        page.get_by_label("Details of head").click()
+        picture = page.get_by_role("img", name="Histogram of head")
+        assert picture.get_attribute("aria-label").endswith("planned: std 0.5")
+        assert picture.locator("polyline").count() == 1
+        marks = [line.bounding_box()["x"] for line in picture.locator("line.std").all()]
+        box, most = picture.bounding_box(), 1.5  # three standard deviations fit in
+        places = [box["x"] + box["width"] * (x + most) / (2 * most) for x in (-0.5, 0.5)]
+        assert marks == pytest.approx(places, abs=2)
+
+
+def test_a_legend_names_each_line_and_hides_it(browser, folds_file):
+    with opened(browser, folds_file) as page:
+        legend = page.get_by_role("list", name="Legend of Signal").get_by_role("button")
+        said = ["attn", "mlp", "norm", "single layers", "expected", "measured"]
+        assert legend.all_text_contents() == said
+        before = painted(page, 0)
+        told = hover(page, 0, 0.5)
+        assert re.search(r"h\.\d+\.\w+", told)
+        assert "expected" in told
+        assert "measured" in told
+        legend.nth(0).click()
+        eventually(page, lambda: painted(page, 0) != before)
+        assert legend.nth(0).get_attribute("aria-pressed") == "false"
+        assert ".attn" not in hover(page, 0, 0.5)
+        page.mouse.move(0, 0)
+        legend.nth(0).focus()
+        page.keyboard.press("Enter")
+        eventually(page, lambda: painted(page, 0) == before)
+
+
+def test_a_phone_shows_name_figure_and_verdict_first(browser, folds_file):
+    with opened(browser, folds_file, viewport=PHONE, has_touch=True) as page:
+        heads = page.locator("#tables th:visible").all_text_contents()
+        assert heads == ["layer", "rms", "verdict"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_dark_and_light(browser, file):
@@ -145,7 +215,7 @@ def test_print_shows_the_facts_and_no_controls(browser, file):
         pdf = page.pdf()
         assert pdf.count(b"/Type /Page\n") > 1
         page.emulate_media(media="print")
-        assert page.locator("button:visible, input:visible, select:visible").count() == 5 + 1
+        assert page.locator("button:visible, input:visible, select:visible").count() == 4 + 1 + 1
         assert page.locator("#remarks li:visible").count() == 10  # none is folded away
         assert page.evaluate(BACKGROUND) == WHITE
 
@@ -168,13 +238,11 @@ def test_nothing_to_show(browser, tmp_path):
         assert page.locator("fieldset").count() == 0
 
 
-def test_a_large_page_makes_few_rows_until_one_scrolls(browser, tmp_path):
+def test_a_large_page_makes_few_rows_until_one_asks_for_more(browser, tmp_path):
     with opened(browser, save(large(), tmp_path / "page.html")) as page:
         rows = page.locator("tr[data-row]")
         assert rows.count() == 100
-        assert page.get_by_text("9,900 more rows").is_visible()
-        page.locator("#tables .scroll").evaluate("box => box.scrollTo(0, box.scrollHeight)")
-        page.get_by_text("9,700 more rows").wait_for()
+        page.get_by_role("button", name="Show 200 of 9,900 more").click()
         assert rows.count() == 300
         page.get_by_label("Search Parameters").fill("layers.999.part_9")
         assert rows.count() == 1

@@ -58,7 +58,7 @@ def test_the_file_is_well_formed():
 
 
 def test_the_policy_lets_run_what_stands_in_the_file_and_nothing_else():
-    page = Strict(render(Page("A", "")))
+    page = Strict(render(Page("A")))
     (policy,) = [a["content"] for _, a in page.kinds if a.get("http-equiv")]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     hashes = [
@@ -75,19 +75,19 @@ def test_the_policy_lets_run_what_stands_in_the_file_and_nothing_else():
     "name", ["</script><script>alert(1)</script>", "<!--", "&lt;", "\u2028\u2029", "\"'\\"]
 )
 def test_names_stay_in_the_data(name):
-    text = render(Page(name, "", tables=[Table(name, (name,), [(name,)])]))
+    text = render(Page(name, tables=[Table(name, (name,), [(name,)])]))
     assert not set("<>&\u2028\u2029") & set(raw(text))
     assert data(text)["tables"][0]["rows"] == [[escaped(name)]]
 
 
 def test_numbers_are_short_and_may_be_no_numbers():
     curve = Curve("a", [1 / 3, None, math.nan, math.inf, -math.inf, 0.0, 12345678.9])
-    (chart,) = data(render(Page("A", "", charts=[Chart("c", "x", "y", [curve])])))["charts"]
+    (chart,) = data(render(Page("A", charts=[Chart("c", "x", "y", [curve])])))["charts"]
     assert chart["curves"][0]["values"] == [0.3333, None, "nan", "inf", "-inf", 0.0, 12350000.0]
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
-    page = Page("A", "")
+    page = Page("A")
     assert save(page, tmp_path / "a.html") == tmp_path / "a.html"
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == render(page)
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
@@ -98,7 +98,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_frame_holds_the_page_and_lets_it_do_nothing_but_run():
-    text = render(Page("It's <A>", "", remarks=[Remark("note", "a \"b\" & 'c'")]))
+    text = render(Page("It's <A>", remarks=[Remark("note", "a \"b\" & 'c'")]))
     (frame,) = Strict(framed(text)).kinds
     assert frame[0] == "iframe"
     assert frame[1]["sandbox"] == "allow-scripts"
@@ -107,7 +107,7 @@ def test_a_frame_holds_the_page_and_lets_it_do_nothing_but_run():
 
 
 def test_the_licence_goes_along():
-    assert "Copyright (c) 2022 Leon Sorokin" in render(Page("A", ""))
+    assert "Copyright (c) 2022 Leon Sorokin" in render(Page("A"))
 
 
 def test_ten_thousand_parameters_of_a_thousand_layers_are_small():

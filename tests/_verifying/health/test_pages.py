@@ -20,19 +20,30 @@ def batch():
     return torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
 
 
+def drawn(chart, group):
+    """What a chart shows of each layer."""
+    curves = [curve for curve in chart.curves if curve.group == group]
+    return {chart.names[i]: v for c in curves for i, v in zip(c.at, c.values, strict=True)}
+
+
 def test_what_was_measured_is_drawn_and_listed(model, batch):
     health = isoinit.check(model, batch)
     page = health._page()
     assert page.verdict == ("healthy" if health.ok else "unhealthy")
     assert [remark.sentence for remark in page.remarks] == [f.sentence for f in health.findings]
     assert [remark.where for remark in page.remarks] == [f.where for f in health.findings]
-    forward, backward, alike = page.charts
-    assert forward.curves[0].values == health.forward
-    assert backward.curves[0].values == health.backward
-    assert list(forward.names) == [layer.name for layer in health.layers]
-    assert not alike.log
+    names = [layer.name for layer in health.layers]
+    signal, gradient, apart, together = page.charts
+    assert drawn(signal, "") == dict(
+        zip(names, [layer.rms for layer in health.layers], strict=True)
+    )
+    assert drawn(gradient, "") == dict(zip(names, health.backward, strict=True))
+    assert drawn(apart, "") == dict(zip(names, health.forward, strict=True))
+    assert list(signal.names) == names
+    assert [curve.name for curve in signal.curves] == ["0…14"]  # one line, for they are of one kind
+    assert not together.log
     layers, weights = page.tables
-    assert [row[0] for row in layers.rows] == list(forward.names)
+    assert [row[0] for row in layers.rows] == names
     assert [row[0] for row in weights.rows] == [name for name, _ in model.named_parameters()]
     assert all(weights.histograms)
     assert "expected" not in layers.columns  # no plan, no learning rate
@@ -41,10 +52,37 @@ def test_what_was_measured_is_drawn_and_listed(model, batch):
 
 def test_what_a_plan_expects_and_the_first_step_are_shown_where_they_are_known(model, batch):
     plan = isoinit.plan(model, batch)
-    page = isoinit.check(model, batch, plan=plan, lr=1e-3)._page()
-    assert [curve.name for curve in page.charts[0].curves][-1] == "expected rms"
-    assert "expected" in page.tables[0].columns
-    assert "first step" in page.tables[1].columns
+    health = isoinit.check(model, batch, plan=plan, lr=1e-3)
+    page = health._page()
+    expected = {entry.name.removesuffix(".weight"): entry.expected for entry in plan}
+    measured = {layer.name: layer.rms for layer in health.layers}
+    assert drawn(page.charts[0], "expected") == {name: expected[name] for name in measured}
+    assert drawn(page.charts[0], "measured") == measured
+    layers, weights = page.tables
+    assert "expected" in layers.columns
+    assert "first step" in weights.columns
+    place = weights.columns.index("planned std")
+    assert [row[place] for row in weights.rows] == [entry.std for entry in plan]
+    forms = {bins.planned.form for bins in weights.histograms}
+    assert forms == {"normal", ""} or forms == {""}  # of orthogonal weights only the std is known
+
+
+def test_what_the_plan_draws_independently_has_a_density(batch):
+    model = nn.Linear(16, 16)
+    plan = isoinit.plan(model, batch, overrides={"weight": isoinit.Uniform(-0.3, 0.3)})
+    plan.apply(model, seed=0)
+    page = isoinit.check(model, batch, plan=plan)._page()
+    density = page.tables[1].histograms[0].planned
+    assert (density.form, density.mean) == ("uniform", 0)
+    assert density.std == pytest.approx(0.3 / 3**0.5)
+
+
+def test_the_verdict_of_a_row_is_that_of_the_worst_finding_about_it(model, batch):
+    health = isoinit.check(model, batch)
+    named = {name for finding in health.findings for name in finding.where}
+    layers, _ = health._page().tables
+    for row in layers.rows:
+        assert (row[-1] == "ok") == (row[0] not in named)
 
 
 def test_files_and_notebooks(model, batch, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from isoinit._showing.findings import Finding
+from isoinit._showing.page.figure import Figure
 
 Cell = str | float | int | None
 Sizes = Sequence[float | None]
@@ -16,15 +17,22 @@ class Curve:
     """One line of a chart.
 
     Attributes:
-        name: what it is; that of the method, where methods are compared.
+        name: what it is: a kind of layer, a loss. Charts give one name one colour.
         values: from left to right; a gap where there is none.
         low, high: the edges of a band around it, if it has one.
+        at: the place of each value on the axis, from 0; without, one after the other.
+        group: what it is one of several of: a method, "measured" beside "expected". Where a group is
+            no method, those before the last are drawn as a wide pale line.
+        points: whether to draw points alone, since a line between them would mean nothing.
     """
 
     name: str
     values: Sizes
     low: Sizes = ()
     high: Sizes = ()
+    at: Sequence[int] = ()
+    group: str = ""
+    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Chart:
         curves: drawn in this order.
         names: what each point is called, such as a layer; without, its number from 1.
         log: whether sizes are drawn on a log scale, where zero is a gap.
+        band: what the bands mean, in words.
     """
 
     title: str
@@ -45,15 +54,55 @@ class Chart:
     curves: Sequence[Curve]
     names: Sequence[str] = ()
     log: bool = True
+    band: str = ""
+
+
+@dataclass(frozen=True)
+class Density:
+    """What values were meant to be drawn from.
+
+    Attributes:
+        mean, std: of one value.
+        form: "normal" or "uniform" for a curve; "" where only the standard deviation is marked.
+        label: in words.
+    """
+
+    mean: float
+    std: float
+    form: str
+    label: str
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values fall into bins of one width, from `low` to `high`."""
+    """How often values fall into bins of one width, from `low` to `high`.
+
+    Attributes:
+        low, high: the ends.
+        counts: of each bin.
+        planned: what the values were meant to be drawn from, where that is known.
+    """
 
     low: float
     high: float
     counts: Sequence[int]
+    planned: Density | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of one kind, shown as one row until it is opened.
+
+    Attributes:
+        name: that of all of them: `h.0…11.attn.c_attn`.
+        rows: their numbers.
+        cells: what the one row shows behind the name; the least and the largest of numbers that
+            differ.
+    """
+
+    name: str
+    rows: Sequence[int]
+    cells: Sequence[Cell | tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -65,8 +114,11 @@ class Table:
         columns: their names; one called "method" ties its rows to the page's methods.
         rows: cells, the first of which is the row's name.
         filters: the columns with a box to choose one value from.
-        histograms: one a row, or None; shown on demand.
+        histograms: one a row, or None; shown in the opened row.
         method: the method that all of it is about, where methods are compared.
+        folds: rows of one kind, of two rows or more; others stand alone.
+        details: the columns that stand in an opened row alone: long texts.
+        main: the columns that a narrow screen shows beside the name.
     """
 
     title: str
@@ -75,6 +127,9 @@ class Table:
     filters: Sequence[str] = ()
     histograms: Sequence[Histogram | None] = ()
     method: str = ""
+    folds: Sequence[Fold] = ()
+    details: Sequence[str] = ()
+    main: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +141,7 @@ class Remark:
         sentence: what was found, in words.
         advice: what to do.
         source: why it matters.
-        where: the names that it is about; charts mark the points that are called so.
+        where: the names that it is about; charts and tables mark what is called so.
         method: the method that it is about, where methods are compared.
     """
 
@@ -110,8 +165,10 @@ class Page:
     Attributes:
         title: what it is about.
         verdict: a word, such as "healthy"; empty for none.
+        good: whether the verdict is one to be glad of.
         facts: names and values, shown at the top.
         remarks: what was found.
+        figure: the model as a graph, where it is known.
         charts, tables: in this order.
         methods: those that are compared: each has a switch that hides what is its own everywhere.
         notes: sentences at the end.
@@ -119,8 +176,10 @@ class Page:
 
     title: str
     verdict: str = ""
+    good: bool = True
     facts: Sequence[tuple[str, str]] = ()
     remarks: Sequence[Remark] = ()
+    figure: Figure | None = None
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     methods: Sequence[str] = ()

@@ -20,6 +20,7 @@ from isoinit.errors import ArgumentError, escaped
 
 HERE = Path(__file__).parent
 HEIGHT = 640  # of a notebook's frame, in pixels
+PARTS = "base head scale chart histogram table figure main".split()  # of the script, in order
 DIGITS = 4  # of a number; the file is smaller by half, and no eye sees more
 # In a script element these would end it or begin another, whatever stands around them.
 ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -33,7 +34,7 @@ def render(page: Page) -> str:
     policy in its head lets run what stands in the file and forbids everything that is elsewhere.
     """
     styles = _read("vendor/uPlot.min.css") + _read("page.css")
-    scripts = [_read("vendor/uPlot.iife.min.js"), _read("page.js")]
+    scripts = [_read("vendor/uPlot.iife.min.js"), _script()]
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -120,6 +121,13 @@ def _hash(text: str) -> str:
     """What a policy calls an element by that holds this text (CSP level 2)."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@cache
+def _script() -> str:
+    """The page's own script: its parts in one scope."""
+    parts = "\n".join(_read(f"parts/{name}.js") for name in PARTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 @cache

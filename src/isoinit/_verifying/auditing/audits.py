@@ -11,7 +11,7 @@ from torch import nn
 
 from isoinit._reading.torch.rng import generators_kept
 from isoinit._showing.findings import Finding, Verdict, errors_first
-from isoinit._showing.page import Page, Shown, Table, remarks
+from isoinit._showing.page import Page, Shown, Table, alike, folds, remarks
 from isoinit._showing.table import fold, render
 from isoinit._system.processes import gathered
 from isoinit._verifying.auditing.compare import missing
@@ -27,6 +27,7 @@ from isoinit._verifying.auditing.poisoned import (
     without_values,
 )
 from isoinit._verifying.auditing.ranks import Parts, compare_ranks
+from isoinit._version import __version__
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.seeds import resolve_seed
 from isoinit.errors import ArgumentError, PlanError, escaped
@@ -88,9 +89,23 @@ class Audit(Shown, Verdict):
         return Page(
             f"Audit of {self.model}",
             "nothing forgotten" if self.ok else "forgotten",
-            [("initialized by", self.initialization), *((k, str(n)) for k, n in kinds.items())],
+            self.ok,
+            [
+                ("initialized by", self.initialization),
+                *((k, str(n)) for k, n in kinds.items()),
+                ("isoinit", __version__),
+            ],
             remarks(self.findings),
-            tables=[Table("Tensors", columns, rows, ("kind", "dtype", "found"))],
+            tables=[
+                Table(
+                    "Tensors",
+                    columns,
+                    rows,
+                    ("kind", "dtype", "found"),
+                    folds=folds(alike([row[0] for row in rows], [row[1:] for row in rows]), rows),
+                    main=("found",),
+                )
+            ],
         )
 
     def __str__(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from isoinit._showing.page import Chart, Curve, Page, Remark, Table, remarks
+from isoinit._showing.page import Chart, Curve, Page, Remark, Table, alike, by_kind, remarks
 from isoinit._verifying.comparing.results import Compared
+from isoinit._version import __version__
 
+ORDER = "layer, in order of execution"
 COLUMNS = (
     "method",
     "check",
@@ -33,34 +35,47 @@ def comparison_page(
         complete: whether all trainings ran.
     """
     checked = [(c, c.health) for c in methods if c.health is not None]
-    names = max(([layer.name for layer in h.layers] for _, h in checked), key=len, default=[])
-    forward = [Curve(c.method, h.forward) for c, h in checked]
-    backward = [Curve(c.method, h.backward) for c, h in checked]
+    longest = max((h for _, h in checked), key=lambda h: len(h.layers), default=None)
+    layers = [] if longest is None else [layer.name for layer in longest.layers]
+    like = {} if longest is None else longest.kinds
+    kinds = alike(layers, [like.get(name, "") for name in layers])
+    forward = [x for c, h in checked for x in by_kind(kinds, _padded(h.forward, layers), c.method)]
+    backward = [
+        x for c, h in checked for x in by_kind(kinds, _padded(h.backward, layers), c.method)
+    ]
     losses = [_curve(c) for c in methods if c.runs]
     charts = [
-        Chart("Forward", "layer", "differences between examples", forward, names),
-        Chart("Backward", "layer", "rms of gradients", backward, names),
+        Chart("Forward", ORDER, "std over examples", forward, layers),
+        Chart("Backward", ORDER, "rms of the gradient", backward, layers),
     ]
     if losses:
-        charts.append(Chart("Training", "step", "loss: median over seeds, and range", losses))
+        band = "lowest to highest of the seeds"
+        charts.append(Chart("Training", "step", "loss, median of the seeds", losses, band=band))
     return Page(
         f"Initializations of {model} compared",
         "complete" if complete else "interrupted",
-        facts,
+        complete,
+        [*facts, ("isoinit", __version__)],
         [remark for c in methods for remark in _remarks(c)],
-        charts,
-        [Table("Methods", COLUMNS, [_row(c) for c in methods])],
-        [c.method for c in methods],
+        charts=charts,
+        tables=[Table("Methods", COLUMNS, [_row(c) for c in methods], main=("check", COLUMNS[3]))],
+        methods=[c.method for c in methods],
     )
+
+
+def _padded(values: Sequence[float | None], names: Sequence[str]) -> list[float | None]:
+    """One value for each name; a method whose check broke off has fewer."""
+    return [*values, *[None] * (len(names) - len(values))]
 
 
 def _curve(compared: Compared) -> Curve:
     curve = compared.curve()
     return Curve(
-        compared.method,
+        "",
         [spread.median for spread in curve],
         [spread.low for spread in curve],
         [spread.high for spread in curve],
+        group=compared.method,
     )
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 from isoinit._showing.findings import Verdict
-from isoinit._showing.page import Chart, Curve, Page, Table, remarks
+from isoinit._showing.folding import Kind as Folded
+from isoinit._showing.page import Chart, Curve, Page, Table, folds, remarks
 from isoinit._verifying.coordinates.moves import BOUNDED, Kind
 from isoinit._verifying.coordinates.table import NO_PROOF
+from isoinit._version import __version__
 
 
 def coordinates_page(
@@ -40,10 +42,11 @@ def coordinates_page(
     return Page(
         title,
         "even" if verdict.ok else "uneven",
-        facts,
+        verdict.ok,
+        [*facts, ("isoinit", __version__)],
         remarks(verdict.findings),
-        charts,
-        [_table(kinds, widths, steps)],
+        charts=charts,
+        tables=[_table(kinds, widths, steps)],
         notes=[NO_PROOF],
     )
 
@@ -54,7 +57,14 @@ def _chart(title: str, kinds: Sequence[Kind], widths: Sequence[int], step: int) 
         Curve(kind.name, kind.by_width(step), kind.range_at(step, min), kind.range_at(step, max))
         for kind in kinds
     ]
-    return Chart(title, "width", "rms of the change", curves, [str(width) for width in widths])
+    return Chart(
+        title,
+        "width",
+        "rms of the change",
+        curves,
+        [str(width) for width in widths],
+        band="lowest to highest of its layers and seeds",
+    )
 
 
 def _table(kinds: Sequence[Kind], widths: Sequence[int], steps: int) -> Table:
@@ -71,7 +81,16 @@ def _table(kinds: Sequence[Kind], widths: Sequence[int], steps: int) -> Table:
         for kind in kinds
         for layer in kind.layers
     ]
-    return Table("Layers", columns, rows, ("kind",))
+    places = iter(range(len(rows)))
+    groups = [Folded(k.name, [next(places) for _ in k.layers]) for k in kinds]
+    return Table(
+        "Layers",
+        columns,
+        rows,
+        ("kind",),
+        folds=folds(groups, rows),
+        main=(f"slope, step {steps}",),
+    )
 
 
 def _known(value: float) -> float | None:

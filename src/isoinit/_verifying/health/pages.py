@@ -1,11 +1,20 @@
-"""A check as a page: curves through depth, every layer, every parameter."""
+"""A check as a page: lines through depth, every layer, every parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from isoinit._showing.findings import Verdict
-from isoinit._showing.page import Chart, Curve, Page, Table, remarks
+from isoinit._showing.findings import SEVERITIES, Verdict
+from isoinit._showing.page import (
+    Chart,
+    Density,
+    Page,
+    Table,
+    alike,
+    by_kind,
+    folds,
+    remarks,
+)
 from isoinit._verifying.health.records import (
     LayerHealth,
     WeightHealth,
@@ -13,18 +22,21 @@ from isoinit._verifying.health.records import (
     forward_signal,
     known,
 )
+from isoinit._version import __version__
 
 Row = tuple[str | float | None, ...]
-LAYER = "output rms, expected, spread, alike, rank, dead, saturated, gradient rms".split(", ")
-WEIGHT = "mean, std, largest, rank, twins, gradient rms, first step".split(", ")
+LAYER = "output rms, expected, std over examples, alike, rank, dead, saturated, gradient rms"
+WEIGHT = "mean, std, planned std, largest, rank, twins, gradient rms, first step"
+ORDER = "layer, in order of execution"
+EXPECTED, MEASURED = "expected", "measured"
 
 
 def health_page(
     verdict: Verdict,
     layers: Sequence[LayerHealth],
     weights: Sequence[WeightHealth],
-    loss: float | None,
-    chance: float | None,
+    like: Mapping[str, str],
+    facts: Sequence[tuple[str, str]],
 ) -> Page:
     """Return what a check measured and found, as a page.
 
@@ -32,73 +44,105 @@ def health_page(
         verdict: the findings.
         layers: in the order in which they ran.
         weights: every parameter.
-        loss: the loss at the start, if there was one.
-        chance: that of a model that knows nothing, if it is known.
+        like: of which kind each layer is, by name.
+        facts: names and values for its head.
     """
-    facts = [("layers", str(len(layers))), ("parameters", f"{len(weights):,}")]
-    if loss is not None:
-        level = "" if chance is None else f" (chance: {chance:.4g})"
-        facts.append(("loss", f"{loss:.4g}{level}"))
+    severities = _severities(verdict)
     return Page(
         f"Check: the signal through {len(layers)} layers",
         "healthy" if verdict.ok else "unhealthy",
-        facts,
+        verdict.ok,
+        [
+            ("layers", str(len(layers))),
+            ("parameters", f"{len(weights):,}"),
+            *facts,
+            ("isoinit", __version__),
+        ],
         remarks(verdict.findings),
-        _charts(layers) if layers else [],
-        [_layer_table(layers), _weight_table(weights)],
+        charts=_charts(layers, like),
+        tables=[_layer_table(layers, like, severities), _weight_table(weights, like, severities)],
     )
 
 
-def _charts(layers: Sequence[LayerHealth]) -> list[Chart]:
+def _severities(verdict: Verdict) -> dict[str, str]:
+    """The severity of the worst finding about each name."""
+    found: dict[str, str] = {}
+    for severity in reversed(SEVERITIES):
+        for finding in verdict.findings:
+            if finding.severity == severity:
+                found.update(dict.fromkeys(finding.where, severity))
+    return found
+
+
+def _charts(layers: Sequence[LayerHealth], like: Mapping[str, str]) -> list[Chart]:
     """The signal by depth, forward and backward, and how much alike examples become."""
     names = [layer.name for layer in layers]
-    outputs = [
-        Curve("differences between examples", forward_signal(layers)),
-        Curve("output rms", [layer.rms for layer in layers]),
-    ]
-    if any(layer.expected is not None for layer in layers):
-        outputs.append(Curve("expected rms", [layer.expected for layer in layers]))
-    gradients = [Curve("gradient", backward_signal(layers))]
+    groups = alike(names, [like.get(name, "") for name in names])
+    expected = by_kind(groups, [layer.expected for layer in layers], EXPECTED)
+    measured = [known(layer.rms) for layer in layers]
+    outputs = [*expected, *by_kind(groups, measured, MEASURED if expected else "")]
+    apart, back = forward_signal(layers), backward_signal(layers)
+    correlation = [known(layer.correlation) for layer in layers]
     charts = [
-        Chart("Forward", "layer", "size of outputs", outputs, names),
-        Chart("Backward", "layer", "rms of gradients", gradients, names),
+        Chart("Signal", ORDER, "rms of the output", outputs, names),
+        Chart("Gradient", ORDER, "rms of the gradient", by_kind(groups, back), names),
+        Chart("Examples apart", ORDER, "std over examples", by_kind(groups, apart), names),
     ]
-    alike = Curve("alike", [layer.correlation for layer in layers])
-    if any(known(x) is not None for x in alike.values):
-        what = "correlation of two examples"
-        charts.append(Chart("Examples alike", "layer", what, [alike], names, log=False))
-    return charts
+    if any(value is not None for value in correlation):
+        curves = by_kind(groups, correlation)
+        charts.append(
+            Chart("Examples alike", ORDER, "correlation of two", curves, names, log=False)
+        )
+    return charts if layers else []
 
 
-def _layer_table(layers: Sequence[LayerHealth]) -> Table:
+def _layer_table(
+    layers: Sequence[LayerHealth], like: Mapping[str, str], severities: Mapping[str, str]
+) -> Table:
     """Every layer, in the order in which they ran."""
-    rows = [
+    rows: list[Row] = [
         (
-            x.name,
-            x.rms,
-            x.expected,
-            x.spread,
-            x.correlation,
-            x.rank,
-            x.dead,
-            x.saturated,
-            x.gradient,
+            *(x.name, x.rms, x.expected, x.spread, x.correlation),
+            *(x.rank, x.dead, x.saturated, x.gradient),
+            severities.get(x.name, severities.get(f"{x.name}.weight", "ok")),
         )
         for x in layers
     ]
-    return Table("Layers", *_measured(("layer", *LAYER), rows))
+    columns, rows = _measured(("layer", *LAYER.split(", "), "verdict"), rows)
+    kinds = alike([x.name for x in layers], [like.get(x.name, "") for x in layers])
+    main = ("output rms", "verdict")
+    return Table("Layers", columns, rows, ("verdict",), folds=folds(kinds, rows), main=main)
 
 
-def _weight_table(weights: Sequence[WeightHealth]) -> Table:
+def _weight_table(
+    weights: Sequence[WeightHealth], like: Mapping[str, str], severities: Mapping[str, str]
+) -> Table:
     """Every parameter, with the histogram of its values."""
-    rows = [
-        (x.name, x.mean, x.std, x.largest, x.rank, x.twins, x.gradient, x.update) for x in weights
+    rows: list[Row] = [
+        (
+            *(x.name, x.mean, x.std, planned.std if (planned := _planned(x)) else None),
+            *(x.largest, x.rank, x.twins, x.gradient, x.update),
+            severities.get(x.name, severities.get(x.name.removesuffix(".weight"), "ok")),
+        )
+        for x in weights
     ]
+    columns, rows = _measured(("parameter", *WEIGHT.split(", "), "verdict"), rows)
+    kinds = alike(
+        [x.name for x in weights], [like.get(x.name.removesuffix(".weight"), "") for x in weights]
+    )
     return Table(
         "Parameters",
-        *_measured(("parameter", *WEIGHT), rows),
-        histograms=[weight.histogram for weight in weights],
+        columns,
+        rows,
+        ("verdict",),
+        [weight.histogram for weight in weights],
+        folds=folds(kinds, rows),
+        main=("std", "verdict"),
     )
+
+
+def _planned(weight: WeightHealth) -> Density | None:
+    return None if weight.histogram is None else weight.histogram.planned
 
 
 def _measured(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:

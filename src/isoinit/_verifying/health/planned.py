@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from isoinit._drawing.streams.philox import NORMAL, UNIFORM
 from isoinit._planning.decide import chosen_for
 from isoinit._planning.measured import readers
 from isoinit._planning.plan import Plan
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
-from isoinit._verifying.health.records import LayerHealth
+from isoinit._showing.page import Density
+from isoinit._verifying.health.records import LayerHealth, WeightHealth
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer
+
+FORMS = {NORMAL: "normal", UNIFORM: "uniform"}  # of which the density is drawn
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,36 @@ def tell_expected(
     for layer in layers:
         names = [parent(name) for name in (f"{layer.name}.weight", layer.name)]
         layer.expected = next((plan[name].expected for name in names if name in plan), None)
+
+
+def with_planned(
+    weights: Mapping[str, WeightHealth], planned: Planned | None
+) -> list[WeightHealth]:
+    """Return parameters, what a plan draws them from beside the histograms of their values."""
+    if planned is None:
+        return list(weights.values())
+    found = []
+    for weight in weights.values():
+        density = _density(planned, weight.name)
+        if weight.histogram is not None and density is not None:
+            weight = replace(weight, histogram=replace(weight.histogram, planned=density))
+        found.append(weight)
+    return found
+
+
+def _density(planned: Planned, name: str) -> Density | None:
+    """What a plan draws a parameter from."""
+    initializer = planned.of(name)
+    if initializer is None:
+        return None
+    layout = planned.roles[name].layout
+    try:
+        mean, std = initializer.mean_for(layout), initializer.std_for(layout)
+        law = initializer.law(layout, np.dtype(np.float64))
+    except IsoinitError:  # what only the model knows
+        return None
+    form = "" if law is None else FORMS.get(law.kind, "")
+    return Density(mean, std, form, f"planned: {initializer}, std {std:.3g}")
 
 
 def worked_out(graph: Graph, roles: dict[str, Role]) -> Planned:

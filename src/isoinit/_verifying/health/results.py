@@ -71,7 +71,11 @@ class Health(Tabled, Shown, Verdict):
         )
 
     def _page(self) -> Page:
-        return health_page(self, self.layers, self.weights, self.loss, self.chance)
+        facts = []
+        if self.loss is not None:
+            level = "" if self.chance is None else f" (chance: {self.chance:.4g})"
+            facts.append(("loss", f"{self.loss:.4g}{level}"))
+        return health_page(self, self.layers, self.weights, self.kinds, facts)
 
     def log(self, writer: Any, step: int = 0) -> None:
         """Write the check to TensorBoard: findings as text, and curves through depth.

@@ -19,7 +19,13 @@ from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.alone import alone
 from isoinit._verifying.health.facts import Facts
 from isoinit._verifying.health.judge import judge
-from isoinit._verifying.health.planned import Planned, given, tell_expected, worked_out
+from isoinit._verifying.health.planned import (
+    Planned,
+    given,
+    tell_expected,
+    with_planned,
+    worked_out,
+)
 from isoinit._verifying.health.results import Health, refuse_optimizer
 from isoinit._verifying.health.table import kinds_of
 from isoinit._verifying.health.torch.ahead import look_ahead
@@ -123,7 +129,7 @@ def check(
         return Health(
             found,
             measured.layers,
-            list(weights.values()),
+            with_planned(weights, facts.given),
             measured.loss,
             measured.chance,
             spectrum,
