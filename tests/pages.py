@@ -3,12 +3,17 @@
 import math
 
 from isoinit._showing.page import (
+    Block,
+    Box,
+    Branch,
     Chart,
     Curve,
     Density,
+    Figure,
     Histogram,
     Page,
     Remark,
+    Row,
     Table,
     alike,
     by_kind,
@@ -69,6 +74,19 @@ def compared():
     )
 
 
+def drawn_block(names):
+    """Twelve blocks of a branch: a norm, and behind it two layers side by side."""
+    several = {part: [n for n in names if n.endswith(part)] for part in ("attn", "mlp", "norm")}
+    kinds = {"attn": "layer", "mlp": "layer", "norm": "norm"}
+    boxes = {
+        part: Box(f"h.0…11.{part}", part, kinds[part], [("rms", (0.1, 10.0))], [1.0] * len(of))
+        for part, of in several.items()
+    }
+    return Block(
+        "h.0…11", 12, [Branch("", [Row([boxes["norm"]]), Row([boxes["attn"], boxes["mlp"]])])]
+    )
+
+
 def folded():
     """Twelve blocks of three layers, a head, and the same of another group; a row a layer."""
     names = [f"h.{i}.{part}" for i in range(12) for part in ("attn", "mlp", "norm")] + ["head"]
@@ -84,12 +102,14 @@ def folded():
     density = Density(0.0, 0.5, "normal", "planned: std 0.5")
     histograms = [Histogram(-1.0, 1.0, [1, 5, 9, 5, 1], density) for _ in names]
     columns = ("layer", "rms", "reason", "verdict")
+    head = Row([Box("head", "head", "layer", [("rms", 1.0)], [None])])
     return Page(
         "Folded",
         "unhealthy",
         False,
         [("layers", "37")],
         [Remark("error", "it is small", where=names[:1])],
+        figure=Figure("The model", "Coloured by size", [drawn_block(names), head]),
         charts=[Chart("Signal", "layer", "rms", [*expected, *measured], names)],
         tables=[
             Table(

@@ -390,6 +390,30 @@ def test_the_page_shows_every_parameter_and_what_is_expected(tmp_path):
     assert plan._repr_html_().startswith("<iframe")
 
 
+def test_two_plans_are_shown_as_one(tmp_path):
+    model, batch = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(4, 8)
+    plan = isoinit.plan(model, batch)
+    other = isoinit.plan(model, batch, overrides={"2.weight": isoinit.Normal(std=0.5)})
+    found = plan.diff(other)
+    page = found._page()
+    (table,) = page.tables
+    first, *others = table.rows
+    std = table.columns.index("std before")
+    assert first[:2] == ("2.weight", "changed")
+    assert first[std : std + 2] == (plan["2.weight"].std, 0.5)
+    assert {row[1] for row in others} == {"same"}
+    assert {curve.group for chart in page.charts for curve in chart.curves} == {"before", "after"}
+    assert found.to_html(tmp_path / "a.html").startswith("<!doctype html>")
+
+
+def test_an_entry_has_a_form_for_notebooks():
+    entry = isoinit.plan(nn.Linear(4, 4), torch.randn(2, 4))["weight"]
+    text = entry._repr_html_()
+    assert text.startswith("<table>")
+    assert entry.reason in text
+    assert str(entry.initializer) in text
+
+
 def test_the_page_of_a_plan_warns_as_the_plan_does():
     plan = isoinit.plan(nn.Linear(4, 4), torch.randn(2, 4))
     plan.notes = ("something is amiss",)

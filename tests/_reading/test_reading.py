@@ -385,3 +385,13 @@ def test_as_json_every_use_of_every_parameter_is_told():
     assert data["layers"][2]["fed_by"][0]["sources"][0]["op"] == data["layers"][1]["op"]
     assert data["aliases"] == {"head.weight": "embed.weight"}
     assert data["joins"] == data["unused"] == []
+
+
+def test_a_reading_is_shown_in_notebooks():
+    config = GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=99, **ENDS)
+    reading = read(GPT2LMHeadModel(config), IDS)
+    page = reading._page()
+    assert page.title == "Graph of GPT2LMHeadModel"
+    assert [row[0] for row in page.tables[0].rows] == [layer.name for layer in reading.layers]
+    assert page.figure is not None
+    assert reading._repr_html_().startswith("<iframe")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from isoinit._showing.page import Page, Shown, overlaid
 from isoinit._showing.table import fold, render
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale.fans import Layout
@@ -52,11 +53,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Differences:
+class Differences(Shown):
     """What two plans give differently; empty, and so false, if they give the same.
 
     Plans without differences fill a model with the same bits. Iterate over it for one `Difference`
-    after the other; printing it shows a table.
+    after the other; printing it shows a table. `to_html` draws both plans on the same charts.
+
+    Attributes:
+        rows: the differences.
+        plans: both plans, as they can be shown.
 
     Example:
         >>> import isoinit, torch
@@ -69,7 +74,13 @@ class Differences:
         False
     """
 
-    rows: tuple[Difference, ...] = ()
+    rows: tuple[Difference, ...]
+    plans: tuple[Shown, Shown] = field(repr=False, compare=False)
+
+    def _page(self) -> Page:
+        before, after = self.plans
+        changed = {row.name for row in self}
+        return overlaid("Two plans compared", before._page(), after._page(), changed)
 
     def __iter__(self) -> Iterator[Difference]:
         return iter(self.rows)
@@ -96,10 +107,11 @@ class Differences:
         return json.dumps({"format": FORMAT, "version": VERSION, "differences": rows}, indent=1)
 
 
-def compare(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> Differences:
-    """Compare the entries of two plans, in the order of the first, then of the second.
+def compare(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> tuple[Difference, ...]:
+    """Return what the entries of two plans say differently, in the order of the first plan.
 
-    Reasons and sources are left out: they tell why, and change no number.
+    What only the second one has comes last. Reasons and sources are left out: they tell why, and
+    change no number.
     """
     rows = []
     for name, entry in before.items():
@@ -114,7 +126,7 @@ def compare(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> Diff
             if one != two:
                 rows.append(Difference(name, what, one, two))
     rows += [Difference(n, "parameter", None, e) for n, e in after.items() if n not in before]
-    return Differences(tuple(rows))
+    return tuple(rows)
 
 
 def _plain(fact: Any) -> Any:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from isoinit._planning.shown import cells, kind_of
-from isoinit._showing.page import Chart, Page, Remark, Table, alike, by_kind, folds
+from isoinit._reading.figures import figure
+from isoinit._reading.outline import Outline
+from isoinit._showing.page import Chart, Figure, Page, Remark, Table, alike, by_kind, folds
 from isoinit._showing.terminal import counted, rough
 from isoinit._writing.entry import Entry
 
@@ -19,22 +21,27 @@ READ = {  # what `how` says, in words
 }
 COLUMNS = ("parameter", "shape", "initializer", "std", "role", "expected rms", "expected gradient")
 DETAILS = ("reason", "source", "is fed", "feeds", "rule", "dtype")
+CAPTION = "Coloured by rms: the size expected of each layer's output"
 ORDER = "layer, in order of execution"
 
 
 def plan_page(
-    entries: Mapping[str, Entry], facts: Sequence[tuple[str, str]], warnings: Sequence[str]
+    entries: Mapping[str, Entry],
+    outline: Outline | None,
+    facts: Sequence[tuple[str, str]],
+    warnings: Sequence[str],
 ) -> Page:
     """Return a plan as the facts of an HTML page.
 
     Args:
         entries: the plan's.
+        outline: of the model; None where it is not known.
         facts: names and values for its head.
         warnings: what is doubtful.
     """
     about = {e.warning: e.name for e in entries.values() if e.warning}
     return Page(
-        f"Plan of {len(entries)} parameters",
+        f"Plan of {outline.model if outline else counted(len(entries), 'parameter')}",
         counted(len(warnings), "warning") if warnings else "no warnings",
         not warnings,
         facts,
@@ -42,6 +49,7 @@ def plan_page(
             Remark("warning", said, where=[about[said]] if said in about else [])
             for said in warnings
         ],
+        figure=_figure(entries, outline) if outline else None,
         charts=_charts(entries),
         tables=[_table(list(entries.values()))],
     )
@@ -62,6 +70,14 @@ def _bits(dtype: str) -> int:
     """How many bits an element of a type takes, by the name of the type."""
     found = re.search(r"\d+", dtype)
     return int(found[0]) if found else 8  # bool
+
+
+def _figure(entries: Mapping[str, Entry], outline: Outline) -> Figure:
+    """The model, coloured by the signal that is expected."""
+    weights = {name.removesuffix(".weight"): entry for name, entry in entries.items()}
+    expected = {name: entry.expected for name, entry in weights.items()}
+    stds = {name: entry.std for name, entry in weights.items() if entry.layout.is_map}
+    return figure(outline, CAPTION, expected, {"std": stds, "rms": expected})
 
 
 def _charts(entries: Mapping[str, Entry]) -> list[Chart]:
@@ -96,4 +112,5 @@ def _table(entries: Sequence[Entry]) -> Table:
         folds=folds(alike([e.name for e in entries], list(map(kind_of, entries))), rows),
         details=DETAILS,
         main=("std",),
+        compared=("initializer", "std", "expected rms"),
     )

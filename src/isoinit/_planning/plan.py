@@ -13,6 +13,7 @@ from isoinit._planning import saved
 from isoinit._planning.differences import Differences, compare
 from isoinit._planning.overrides import overridden
 from isoinit._planning.printing import Readable
+from isoinit._reading.outline import Outline
 from isoinit._system.files import read_text, whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
@@ -48,6 +49,8 @@ class Plan(Readable):
         seed: what `apply` last filled a model under; None before that. It is saved, not compared.
         transfer: what the factors of its entries were worked out for, if `isoinit.transfer` made it;
             `isoinit.Transfer(plan)` makes groups for the optimizer of them. None in any other plan.
+        outline: the model's class and how its layers follow each other, for the page to draw; None in
+            a plan that was loaded, for it is neither saved nor compared.
 
     Example:
         >>> import isoinit, torch
@@ -67,6 +70,7 @@ class Plan(Readable):
     emptied: Mapping[Any, set[str]] = field(default_factory=dict, repr=False, compare=False)
     seed: int | None = field(default=None, repr=False, compare=False)
     transfer: Setting | None = None
+    outline: Outline | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -345,7 +349,7 @@ class Plan(Readable):
             raise ArgumentError(
                 f"other is a {type(other).__name__}; expected a Plan, such as Plan.load reads"
             )
-        return compare(self.entries, other.entries)
+        return Differences(compare(self.entries, other.entries), (self, other))
 
     def to_json(self) -> str:
         """Return the plan as JSON that a person can read and diff."""

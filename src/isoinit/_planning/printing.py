@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from isoinit._planning import shown
 from isoinit._planning.pages import READ, plan_page, sizes
+from isoinit._reading.outline import Outline
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted, rough
 from isoinit._system.packages import needs
@@ -27,6 +28,7 @@ class Readable(Tabled, Shown):
     method: str
     how: str
     seed: int | None
+    outline: Outline | None
 
     @property
     def digest(self) -> str:
@@ -143,7 +145,7 @@ class Readable(Tabled, Shown):
         return shown.explained(self[name])
 
     def _page(self) -> Page:
-        return plan_page(self.entries, self._facts(), self.warnings)
+        return plan_page(self.entries, self.outline, self._facts(), self.warnings)
 
     def _facts(self) -> list[tuple[str, str]]:
         """What the head of the page tells."""

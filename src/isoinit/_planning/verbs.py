@@ -17,6 +17,7 @@ from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._planning.rules import kept, left
 from isoinit._reading.graph import Graph
+from isoinit._reading.outline import outline
 from isoinit._reading.reading import Reading
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.values import Values
@@ -133,7 +134,7 @@ def planned(
         from isoinit._planning.asked import drawn_over, nothing_planned
         from isoinit._planning.before import refuse_keep
         from isoinit._planning.recipes import refuse_recipe
-        from isoinit._reading.torch import require_parameters
+        from isoinit._reading.torch import require_parameters, unwrap
         from isoinit._writing.meta import empty_buffers
         from isoinit._writing.refusals import refuse_unready
         from isoinit._writing.stored import stored
@@ -161,9 +162,9 @@ def planned(
         if keep != "nothing" and only is None and there is None:
             notes += drawn_over(decided.roles, entries, parameters)
         chosen = Plan(entries, aliases, recipe or method, decided.graph.how, notes, emptied)
-        walked = decided.expected
-        if overrides is not None:
-            walked = override(chosen, TorchRuns(model, batch), decided, overrides)
+        chosen.outline = outline(decided.graph, type(unwrap(model)).__name__)
+        runs, walked = TorchRuns(model, batch), decided.expected
+        walked = walked if overrides is None else override(chosen, runs, decided, overrides)
         if not decided.doubts:  # they say the same
             chosen.notes += walked.warnings
         return chosen, decided, batch

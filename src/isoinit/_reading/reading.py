@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import takewhile
 from typing import Any
 
 from isoinit._reading.activation import GRID, Activation
-from isoinit._reading.graph import LAYERS, PRODUCTS, Graph, Op
+from isoinit._reading.graph import PRODUCTS, Graph, Op
+from isoinit._reading.layers import is_layer, layer_name
+from isoinit._reading.outline import outline
+from isoinit._reading.pages import reading_page
 from isoinit._reading.pointwise import (
     Feed,
     Source,
@@ -19,6 +21,7 @@ from isoinit._reading.pointwise import (
     following,
     is_affine,
 )
+from isoinit._showing.page import Page, Shown
 from isoinit._showing.table import fold, render
 
 FORMAT, VERSION = "isoinit graph", 1
@@ -56,7 +59,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Shown):
     """What was read of a model; printing it shows the chain of its layers.
 
     Attributes:
@@ -76,7 +79,7 @@ class Reading:
         A bias that is added by itself, or the scale of a norm that is spelled out in steps, belongs
         to the layer before it.
         """
-        return tuple(self._layer(op) for op in self.graph.ops if self._is_layer(op))
+        return tuple(self._layer(op) for op in self.graph.ops if is_layer(self.graph, op))
 
     @property
     def unused(self) -> list[str]:
@@ -87,9 +90,24 @@ class Reading:
         """Each layer with what feeds it and where it goes, as text."""
         return [(layer.name, ", ".join(layer.fed_by), layer.goes_to) for layer in self.layers]
 
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [(x.name, x.operation, ", ".join(x.fed_by), x.goes_to) for x in self.layers]
+
+    def _page(self) -> Page:
+        graph = self.graph
+        streams = ", ".join(map(str, graph.branches.values())) or "no residual sums"
+        facts = [
+            ("layers", f"{len(self.layers):,}"),
+            ("parameters", f"{len(graph.shapes):,}"),
+            ("operations", f"{len(graph.ops):,}"),
+            ("read from", HOW[graph.how]),
+            ("branches of each residual stream", streams),
+        ]
+        drawn = outline(graph, self.name)
+        return reading_page(drawn, self._rows(), facts, self.warnings)
+
     def __str__(self) -> str:
-        rows = [(layer.name, layer.operation, ", ".join(layer.fed_by), layer.goes_to)
-                for layer in self.layers]  # fmt: skip
+        rows = self._rows()
         graph = self.graph
         counts = [str(n) for n in graph.branches.values()]
         notes = [
@@ -144,13 +162,8 @@ class Reading:
             "elementwise": feed.function is not None,
         }
 
-    def _is_layer(self, op: Op) -> bool:
-        return (
-            op.kind in LAYERS or op.index in self.graph.norms or bool(op.uses and not op.is_neutral)
-        )
-
     def _layer(self, op: Op) -> Layer:
-        name = self._name(op)
+        name = layer_name(self.graph, op)
         normed = self.graph.norms.get(op.index)
         inputs = op.inputs if normed is None else (normed,)
         feeds = tuple(feeding(self.graph, value) for value in dict.fromkeys(inputs))
@@ -162,27 +175,6 @@ class Reading:
             op,
             feeds,
         )
-
-    def _name(self, op: Op) -> str:
-        """The module that holds all parameters of an operation, or the one parameter's name."""
-        names = [use.parameter for use in op.uses] or self._scales_after(op)
-        if not names:
-            return f"({op.name})"
-        parts = [name.split(".") for name in names]
-        if len(parts) == 1:
-            return names[0].removesuffix(".weight")
-        alike = takewhile(lambda c: len(set(c)) == 1, zip(*parts, strict=False))
-        return ".".join(column[0] for column in alike) or names[0]
-
-    def _scales_after(self, op: Op) -> list[str]:
-        """The scale and shift that stand right behind a norm spelled out in steps."""
-        waiting, found = list(op.outputs), []
-        while waiting:
-            for reader in self.graph.consumers.get(waiting.pop(), []):
-                if reader.is_neutral or (reader.kind == "move" and len(reader.inputs) == 1):
-                    found += [use.parameter for use in reader.uses]
-                    waiting += reader.outputs
-        return found
 
     def _goes_to(self, op: Op, name: str) -> str:
         join = self.graph.ending.get(op.index)
@@ -203,8 +195,8 @@ class Reading:
             op = waiting.pop(0)
             if op.index in self.graph.joins:
                 return " → ".join([*mixed, self._stream(self.graph.joins[op.index].stream)])
-            if self._is_layer(op):
-                return " → ".join([*mixed, _relative(self._name(op), name)])
+            if is_layer(self.graph, op):
+                return " → ".join([*mixed, _relative(layer_name(self.graph, op), name)])
             multiplied |= op.name in PRODUCTS and len(op.inputs) > 1
             if op.name == "scaled_dot_product_attention" or (op.name == "softmax" and multiplied):
                 return "attention"
@@ -224,7 +216,7 @@ class Reading:
             return "input"
         if source.kind == "residual":
             return self._stream(self.graph.joins[source.op.index].stream)
-        return _relative(self._name(source.op), name)
+        return _relative(layer_name(self.graph, source.op), name)
 
     def _text(self, feed: Feed, name: str, depth: int = 0) -> str:
         """A feed as an expression: `silu(gate_proj) · up_proj`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from isoinit._drawing.streams.laws import dtype_named
 from isoinit._drawing.streams.philox import Law
+from isoinit._showing.page import definitions
 from isoinit._system.schema import Place, fault, named, read_fields, types_of
 from isoinit._writing.factors import Factors
 from isoinit.errors import ArgumentError
@@ -170,6 +171,27 @@ class Entry:
             return None
         bias = dict(self.numbers).get("σ_b²", 0.0)
         return math.sqrt(max(self.target**2 - bias, 0.0)) or None
+
+    def _repr_html_(self) -> str:
+        """The entry as a table, as notebooks show it."""
+        numbers = {
+            "standard deviation": self.std,
+            "output rms expected": self.expected,
+            "gradient rms expected": self.expected_gradient,
+        }
+        rows = [
+            ("role", self.role),
+            ("shape", "×".join(map(str, self.shape)) or "scalar"),
+            ("dtype", self.dtype),
+            ("initializer", str(self.initializer or ("kept" if self.kept else "left as it was"))),
+            *((name, f"{number:.4g}") for name, number in numbers.items() if number is not None),
+            ("reason", self.reason),
+            ("source", self.source),
+            ("is fed", self.fed),
+            ("feeds", self.feeds),
+            ("rule", self.rule),
+        ]
+        return definitions(self.name, rows)
 
     def called(self, name: str) -> Entry:
         """Return the same entry for another parameter; ten times as fast as `dataclasses.replace`."""

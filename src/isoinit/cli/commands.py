@@ -95,18 +95,20 @@ def plan(
 
 
 @app.command()
-def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
+def diff(before: PlanFile, after: PlanFile, html: Html = None, as_json: Json = False) -> None:
     """Show what two saved plans give differently. Exits with 1 if they differ."""
     found = isoinit.Plan.load(before).diff(isoinit.Plan.load(after))
+    write_page(found, html)
     print(found.to_json() if as_json else found)
     raise typer.Exit(1 if found else 0)
 
 
 @app.command()
-def graph(target: Target, seed: Seed = 0, as_json: Json = False) -> None:
+def graph(target: Target, seed: Seed = 0, html: Html = None, as_json: Json = False) -> None:
     """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     found = isoinit.read(model, batch)
+    write_page(found, html)
     print(found.to_json() if as_json else found)
 
 

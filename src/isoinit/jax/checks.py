@@ -13,6 +13,7 @@ import numpy as np
 
 from isoinit._planning.plan import Plan
 from isoinit._reading.jax import Traced
+from isoinit._reading.outline import outline
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import Finding, errors_first, listed
 from isoinit._system.alone import alone
@@ -174,6 +175,7 @@ class Checking:
             measured.chance,
             (),
             kinds_of(roles),
+            outline(read.graph, self.model.name, read.parent),
         )
 
 

@@ -15,6 +15,7 @@ from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant, unusual
 from isoinit._reading.graph import Graph
 from isoinit._reading.jax import Traced, trace
+from isoinit._reading.outline import outline
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.values import Values
 from isoinit._system.alone import alone
@@ -106,6 +107,7 @@ def planned(
         method,
         graph.how,
         notes,
+        outline=outline(graph, model.name, read.parent),
     )
     if overrides is not None:
         chosen.override(overrides)

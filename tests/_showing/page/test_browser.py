@@ -185,6 +185,48 @@ def test_a_legend_names_each_line_and_hides_it(browser, folds_file):
         eventually(page, lambda: painted(page, 0) == before)
 
 
+def test_the_model_is_drawn_and_a_box_finds_its_row(browser, folds_file):
+    with opened(browser, folds_file) as page:
+        graph = page.get_by_role("group", name="The model")
+        boxes = graph.get_by_role("button")
+        said = [
+            label.partition(",")[0]
+            for label in [b.get_attribute("aria-label") for b in boxes.all()]
+        ]
+        assert said == ["h.0…11.norm", "h.0…11.attn", "h.0…11.mlp", "head"]
+        assert graph.get_by_text("× 12").is_visible()
+        assert graph.locator("circle.sum").count() == 1
+        attn, mlp, norm = (boxes.nth(i).bounding_box() for i in (1, 2, 0))
+        assert attn["y"] == mlp["y"] > norm["y"] + norm["height"]
+        fill = boxes.nth(3).locator("rect").first.evaluate("rect => getComputedStyle(rect).fill")
+        assert "unknown" in fill
+        assert page.get_by_text("not known").is_visible()
+        page.get_by_label("Search Layers").fill("nothing")
+        boxes.nth(2).click()
+        button = page.get_by_label("Rows of h.0…11.mlp")
+        assert button.get_attribute("aria-expanded") == "true"
+        assert button.evaluate("button => button === document.activeElement")
+        boxes.nth(3).focus()
+        page.keyboard.press("Enter")
+        assert page.get_by_role("img", name="Histogram of head").is_visible()
+
+
+def test_colours_of_the_model_follow_the_theme(browser, folds_file):
+    cell = "document.querySelector('.box.layer rect')"
+    with opened(browser, folds_file) as page:
+        light = page.evaluate(f"getComputedStyle({cell}).fill")
+        page.get_by_role("button", name="Dark colours").click()
+        assert page.evaluate(f"getComputedStyle({cell}).fill") != light
+
+
+def test_in_a_frame_the_table_comes_first(browser, folds_file, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html>{framed(folds_file.read_text(encoding='utf-8'))}")
+    with opened(browser, path) as page:
+        box = page.frame_locator("iframe").locator("#tables tbody tr").nth(3).bounding_box()
+        assert box["y"] + box["height"] < 640
+
+
 def test_a_phone_shows_name_figure_and_verdict_first(browser, folds_file):
     with opened(browser, folds_file, viewport=PHONE, has_touch=True) as page:
         heads = page.locator("#tables th:visible").all_text_contents()

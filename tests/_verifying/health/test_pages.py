@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import isoinit
+from isoinit.errors import ArgumentError
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,28 @@ def test_files_and_notebooks(model, batch, tmp_path):
     assert (tmp_path / "health.html").read_text(encoding="utf-8") == text == health.to_html()
     assert health._repr_html_().startswith("<iframe sandbox")
     assert "histogram" not in json.loads(health.to_json())["weights"][0]
+
+
+def test_two_checks_are_shown_as_one(batch, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(*[x for _ in range(20) for x in (nn.Linear(16, 16), nn.ReLU())])
+    before = isoinit.check(model, batch)
+    isoinit.init(model, batch, seed=0)
+    after = isoinit.check(model, batch)
+    found = before.diff(after)
+    page = found._page()
+    assert page.verdict == "unhealthy → healthy"
+    assert drawn(page.charts[0], "before") == {x.name: x.rms for x in before.layers}
+    assert drawn(page.charts[0], "after") == {x.name: x.rms for x in after.layers}
+    layers, _ = page.tables
+    assert layers.columns[2:4] == ("output rms before", "output rms after")
+    assert {finding.name for finding in found.gone} == {f.name for f in before.findings}
+    assert found.new == []
+    data = json.loads(found.to_json())
+    assert data["ok"] == {"before": False, "after": True}
+    assert data["layers"]["after"]["0"]["rms"] == after.layers[0].rms
+    assert str(found).startswith("unhealthy before, healthy after")
+    text = found.to_html(tmp_path / "both.html")
+    assert (tmp_path / "both.html").read_text(encoding="utf-8") == text
+    with pytest.raises(ArgumentError, match="other is a dict"):
+        before.diff({})

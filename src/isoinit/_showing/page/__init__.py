@@ -1,11 +1,12 @@
 """One HTML file that shows facts: charts by depth, tables to search, findings; no network.
 
 `figure` and `facts` (what a page shows, as plain data) ← `along` (layers by kind, for charts and
-tables), `html` (facts into the file) ← `shown` (the mixin of what can be shown). Import all of them
-from here. The script of the page lies in `parts/`, one file a subject.
+tables), `overlay` (two pages as one), `html` (facts into the file) ← `shown` (the mixin of what can be
+shown); `static` is for a few facts without a script. Import all of them from here. The script of the
+page lies in `parts/`, one file a subject.
 """
 
-from isoinit._showing.page.along import alike, by_kind, folds
+from isoinit._showing.page.along import alike, by_kind, folds, in_one
 from isoinit._showing.page.facts import (
     Chart,
     Curve,
@@ -19,7 +20,9 @@ from isoinit._showing.page.facts import (
 )
 from isoinit._showing.page.figure import Block, Box, Branch, Figure, Row
 from isoinit._showing.page.html import framed, refuse_place, render, save
+from isoinit._showing.page.overlay import overlaid
 from isoinit._showing.page.shown import Shown
+from isoinit._showing.page.static import definitions
 
 __all__ = [
     "Block",
@@ -38,8 +41,11 @@ __all__ = [
     "Table",
     "alike",
     "by_kind",
+    "definitions",
     "folds",
     "framed",
+    "in_one",
+    "overlaid",
     "refuse_place",
     "remarks",
     "render",

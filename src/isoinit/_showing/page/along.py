@@ -45,25 +45,28 @@ def folds(groups: Sequence[Kind[int]], rows: Sequence[Sequence[Cell]]) -> list[F
         Fold(
             k.name,
             k.items,
-            [_one(cells) for cells in list(zip(*[rows[i] for i in k.items], strict=True))[1:]],
+            [in_one(cells) for cells in list(zip(*[rows[i] for i in k.items], strict=True))[1:]],
         )
         for k in groups
         if len(k.items) > 1
     ]
 
 
-def _one(cells: Sequence[Cell]) -> Cell | tuple[float, float]:
-    """One cell for several."""
+def in_one(cells: Sequence[Cell]) -> Cell | tuple[float, float]:
+    """Return one cell for several: the least and the largest of numbers, texts together."""
     found = list(dict.fromkeys(cell for cell in cells if cell is not None))
     if len(found) < 2:
         return found[0] if found else None
     if all(isinstance(cell, float | int) for cell in found):
-        numbers = [float(cell) for cell in found]
-        finite = [number for number in numbers if math.isfinite(number)]
-        return (min(finite), max(finite)) if len(finite) == len(numbers) else str(max(numbers))
+        return _ranged([float(cell) for cell in found])
     texts = list(map(str, found))
     if len(heads := {text.partition("(")[0] for text in texts}) == 1:
         return heads.pop()  # of initializers whose options differ
     if len({re.sub(r"\d+", "#", text) for text in texts}) == 1:
         return together(texts)
     return ", ".join(texts[:SHOWN]) + ", …" * (len(texts) > SHOWN)
+
+
+def _ranged(values: Sequence[float]) -> float | tuple[float, float]:
+    """The least and the largest of numbers that differ; NaN where one is no number."""
+    return math.nan if any(map(math.isnan, values)) else (min(values), max(values))

@@ -119,6 +119,7 @@ class Table:
         folds: rows of one kind, of two rows or more; others stand alone.
         details: the columns that stand in an opened row alone: long texts.
         main: the columns that a narrow screen shows beside the name.
+        compared: the columns that stand side by side where two tables are put together.
     """
 
     title: str
@@ -130,6 +131,7 @@ class Table:
     folds: Sequence[Fold] = ()
     details: Sequence[str] = ()
     main: Sequence[str] = ()
+    compared: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ class Box:
         name: that of all of them.
         label: the end of it, to be written in the box.
         kind: "norm" for a norm layer, "layer" for any other.
-        lines: what else is written in the box.
+        told: what is written in the box, by name; the least and the largest of numbers that differ.
         sizes: of each of them, from the first block to the last: what it is coloured by; None where
-            that is not known.
+            that is not known. Empty where nothing is coloured.
     """
 
     name: str
     label: str
     kind: str
-    lines: Sequence[str]
+    told: Sequence[tuple[str, str | float | tuple[float, float]]]
     sizes: Sizes
 
 
@@ -37,9 +37,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Branch:
-    """What leaves the trunk and is added to it again."""
+    """What leaves the trunk and is added to it again.
 
+    Attributes:
+        name: what the names of its layers begin with.
+        parts: of the branch.
+        skip: what lies on the trunk meanwhile.
+    """
+
+    name: str
     parts: Sequence[Row | Branch | Block]
+    skip: Sequence[Row | Branch | Block] = ()
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,10 @@ class Figure:
 
     Attributes:
         title: a heading.
-        size: what boxes are coloured by, in words.
+        caption: what boxes are coloured by, in words.
         parts: from the input to the output.
     """
 
     title: str
-    size: str
+    caption: str
     parts: Sequence[Row | Branch | Block]

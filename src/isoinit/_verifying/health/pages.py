@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from isoinit._reading.figures import figure
+from isoinit._reading.outline import Outline
 from isoinit._showing.findings import SEVERITIES, Verdict
 from isoinit._showing.page import (
     Chart,
     Density,
+    Figure,
     Page,
     Table,
     alike,
@@ -27,6 +30,7 @@ from isoinit._version import __version__
 Row = tuple[str | float | None, ...]
 LAYER = "output rms, expected, std over examples, alike, rank, dead, saturated, gradient rms"
 WEIGHT = "mean, std, planned std, largest, rank, twins, gradient rms, first step"
+CAPTION = "Coloured by how much each layer's output differs between examples"
 ORDER = "layer, in order of execution"
 EXPECTED, MEASURED = "expected", "measured"
 
@@ -36,6 +40,7 @@ def health_page(
     layers: Sequence[LayerHealth],
     weights: Sequence[WeightHealth],
     like: Mapping[str, str],
+    outline: Outline | None,
     facts: Sequence[tuple[str, str]],
 ) -> Page:
     """Return what a check measured and found, as a page.
@@ -45,11 +50,12 @@ def health_page(
         layers: in the order in which they ran.
         weights: every parameter.
         like: of which kind each layer is, by name.
+        outline: of the model; None where it is not known.
         facts: names and values for its head.
     """
     severities = _severities(verdict)
     return Page(
-        f"Check: the signal through {len(layers)} layers",
+        f"Check of {outline.model}" if outline else f"Check of {len(layers)} layers",
         "healthy" if verdict.ok else "unhealthy",
         verdict.ok,
         [
@@ -59,6 +65,7 @@ def health_page(
             ("isoinit", __version__),
         ],
         remarks(verdict.findings),
+        figure=_figure(layers, outline) if outline else None,
         charts=_charts(layers, like),
         tables=[_layer_table(layers, like, severities), _weight_table(weights, like, severities)],
     )
@@ -72,6 +79,16 @@ def _severities(verdict: Verdict) -> dict[str, str]:
             if finding.severity == severity:
                 found.update(dict.fromkeys(finding.where, severity))
     return found
+
+
+def _figure(layers: Sequence[LayerHealth], outline: Outline) -> Figure:
+    """The model, coloured by the signal that was measured."""
+    signal = dict(zip([layer.name for layer in layers], forward_signal(layers), strict=True))
+    told = {
+        "expected": {layer.name: layer.expected for layer in layers},
+        "rms": {layer.name: known(layer.rms) for layer in layers},
+    }
+    return figure(outline, CAPTION, signal, told)
 
 
 def _charts(layers: Sequence[LayerHealth], like: Mapping[str, str]) -> list[Chart]:
@@ -111,7 +128,15 @@ def _layer_table(
     columns, rows = _measured(("layer", *LAYER.split(", "), "verdict"), rows)
     kinds = alike([x.name for x in layers], [like.get(x.name, "") for x in layers])
     main = ("output rms", "verdict")
-    return Table("Layers", columns, rows, ("verdict",), folds=folds(kinds, rows), main=main)
+    return Table(
+        "Layers",
+        columns,
+        rows,
+        ("verdict",),
+        folds=folds(kinds, rows),
+        main=main,
+        compared=("output rms", "gradient rms", "verdict"),
+    )
 
 
 def _weight_table(
@@ -138,6 +163,7 @@ def _weight_table(
         [weight.histogram for weight in weights],
         folds=folds(kinds, rows),
         main=("std", "verdict"),
+        compared=("std", "gradient rms", "verdict"),
     )
 
 

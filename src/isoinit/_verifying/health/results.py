@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from isoinit._reading.outline import Outline
 from isoinit._showing import tensorboard as board
 from isoinit._showing.findings import SEVERITIES, Finding, Verdict
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted
+from isoinit._verifying.health.differences import HealthDifferences
 from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.records import (
     LayerHealth,
@@ -37,6 +39,7 @@ class Health(Tabled, Shown, Verdict):
             cross-entropy over classes alone.
         jacobian: singular values of the input–output Jacobian, largest first; empty if not asked for.
         kinds: what makes layers of one kind, by the layer's name: the role of its weight.
+        outline: the model's class and how its layers follow each other, for the page to draw.
     """
 
     findings: list[Finding]
@@ -46,6 +49,7 @@ class Health(Tabled, Shown, Verdict):
     chance: float | None
     jacobian: tuple[float, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    outline: Outline | None = field(default=None, repr=False, compare=False)
 
     @property
     def forward(self) -> list[float | None]:
@@ -75,7 +79,25 @@ class Health(Tabled, Shown, Verdict):
         if self.loss is not None:
             level = "" if self.chance is None else f" (chance: {self.chance:.4g})"
             facts.append(("loss", f"{self.loss:.4g}{level}"))
-        return health_page(self, self.layers, self.weights, self.kinds, facts)
+        return health_page(self, self.layers, self.weights, self.kinds, self.outline, facts)
+
+    def diff(self, other: Health) -> HealthDifferences:
+        """Return this check beside another one, such as that of the model after a change.
+
+        Print it for a table; `to_html` draws both on the same charts, old and new values side by
+        side.
+
+        Args:
+            other: the later check.
+
+        Raises:
+            ArgumentError: if `other` is no check.
+        """
+        if not isinstance(other, Health):
+            raise ArgumentError(
+                f"other is a {type(other).__name__}; expected what isoinit.check returns"
+            )
+        return HealthDifferences(self, other)
 
     def log(self, writer: Any, step: int = 0) -> None:
         """Write the check to TensorBoard: findings as text, and curves through depth.

@@ -30,7 +30,7 @@
   function number(value, digits = 4) {
     if (value === null || value === undefined) return "";
     if (Array.isArray(value)) { // the least and the largest of several
-      const [least, most] = value.map((each) => number(each, 3));
+      const [least, most] = value.map((each) => number(each, Math.min(digits, 3)));
       return least === most ? least : `${least}…${most}`;
     }
     if (typeof value === "string") return value;

@@ -127,7 +127,7 @@
         stroke: () => variable("--soft"), grid: { stroke: () => variable("--grid"), width: 1 },
         ticks: { show: false }, font: "12px system-ui", labelFont: "12px system-ui",
       };
-      const counted = facts.names.length && facts.names.every((name) => /^\d+$/.test(name)); // widths
+      const counted = facts.names.length && !facts.curves.some((curve) => curve.at.length) && facts.names.every((name) => /^\d+$/.test(name)); // widths
       const called = (mark) => (counted ? facts.names[mark - 1] ?? "" : mark);
       const whole = (_, found) => found.map((mark) => Number.isInteger(mark) ? called(mark) : "");
       const sizes = facts.log

@@ -24,6 +24,7 @@
   }
 
   function showRemarks() {
+    if (!page.verdict && !page.remarks.length) return at("remarks").remove(); // nothing was judged
     const items = page.remarks.map(remarkItem);
     const empty = make("p", { class: "empty" }, "Nothing found.");
     const more = make("button", { type: "button", class: "more-remarks" });

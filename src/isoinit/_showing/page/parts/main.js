@@ -26,5 +26,7 @@
   showMethods();
   if (page.figure) new Figure(page.figure);
   else at("figure").remove();
+  // Without charts the table has the room beside the figure.
+  if (page.figure && !page.charts.length && self === top) at("charts").replaceWith(at("tables"));
   for (const facts of page.charts) charts.push(new Chart(facts));
   for (const facts of page.tables) tables.push(new Table(facts));

@@ -1,5 +1,5 @@
   const FIRST = 100, MORE = 200, PRINTED = 300; // lines of a table that are made at a time
-  const WIDE = 28; // characters of a text that gets room
+  const WIDE = 16; // characters of a text that gets room
   const collator = new Intl.Collator("en", { numeric: true });
   const NAMED = { inf: Infinity, "-inf": -Infinity, nan: null };
   const size = (cell) => cell in NAMED ? NAMED[cell] : cell;
@@ -27,7 +27,10 @@
       const table = make("table", { "aria-label": facts.title }, make("thead", {}, this.head()), this.body);
       const names = [...facts.folds.map((fold) => `${fold.name} ×00`), ...facts.rows.filter((_, i) => !this.of.has(i)).map((row) => String(row[0]))];
       table.style.setProperty("--name", names.reduce((most, name) => Math.max(most, name.length), 0));
-      this.section.append(tools, table, this.none, this.more);
+      const holder = make("div", {}, table);
+      this.section.append(tools, holder, this.none, this.more);
+      // Only a table of too many columns scrolls by itself: its head does not stay in sight then.
+      new ResizeObserver(() => holder.classList.toggle("scrolls", table.scrollWidth > holder.clientWidth + 1)).observe(holder);
       this.search.addEventListener("input", () => this.update(true));
       this.body.addEventListener("click", (event) => this.clicked(event));
       this.more.addEventListener("click", () => this.fill(this.body.children.length + MORE));
@@ -144,14 +147,22 @@
       const opener = opens
         ? make("button", { type: "button", class: "opener", "aria-expanded": String(open), "aria-label": kind === "fold" ? `Rows of ${name}` : `Details of ${name}` })
         : make("span", { class: "opener" });
-      const badge = severity ? [make("em", { class: severity }, ` ${severity}`)] : [];
+      const badge = severity && !this.facts.columns.includes("verdict") ? [make("em", { class: severity }, ` ${severity}`)] : [];
       const row = make("tr", { class: `${kind}${opens ? " openable" : ""}${open ? " open" : ""}`, [kind === "fold" ? "data-fold" : "data-row"]: key.slice(1) });
       this.kinds.forEach((shape, j) => {
         if (shape === "detail") return;
-        row.append(make("td", { class: shape }, j ? number(cells[j])
-          : make("div", {}, opener, make("span", {}, ...breakable(name), ...more, ...badge))));
+        row.append(make("td", { class: shape }, ...(j ? this.cell(cells[j])
+          : [make("div", {}, opener, make("span", {}, ...breakable(name), ...more, ...badge))])));
       });
       return row;
+    }
+
+    /** A number or a text; a range may break in its middle. */
+    cell(value) {
+      const text = number(value);
+      if (!Array.isArray(value) || !text.includes("…")) return [text];
+      const [least, most] = text.split("…");
+      return [`${least}…`, make("wbr"), most].map((part) => typeof part === "string" ? make("span", {}, part) : part);
     }
 
     /** What an opened line tells: the long texts, and what a phone had no room for; once for a fold. */
@@ -195,6 +206,23 @@
     open(key) {
       const [kind, place] = [key[0] === "f" ? "fold" : "row", key.slice(1)];
       return this.body.querySelector(`tr[data-${kind}="${place}"] button.opener`);
+    }
+
+    /** Open the row of a layer, or the fold of several, and show it. Returns whether there is one. */
+    find(name) {
+      const names = [name, `${name}.weight`], { folds, rows } = this.facts;
+      const fold = folds.findIndex((each) => names.includes(each.name)), row = rows.findIndex((each) => names.includes(each[0]));
+      const key = fold >= 0 ? `f${fold}` : `r${row}`;
+      if (fold < 0 && row < 0) return false;
+      this.search.value = "";
+      for (const [, select] of this.choices) select.value = "";
+      this.update(true);
+      if (!this.groups.has(key)) this.opened.add(`f${this.of.get(row)}`);
+      this.opened.add(key);
+      this.fill(Infinity);
+      this.open(key)?.focus({ preventScroll: true });
+      this.open(key)?.closest("tr").scrollIntoView({ block: "center" });
+      return true;
     }
 
     printed() {

@@ -12,8 +12,9 @@ from torch import nn
 from isoinit._planning.before import values_before
 from isoinit._planning.plan import Plan
 from isoinit._reading.graph import Graph
+from isoinit._reading.outline import outline
 from isoinit._reading.roles import Role, read_roles
-from isoinit._reading.torch import as_arguments, require_parameters, structure
+from isoinit._reading.torch import as_arguments, require_parameters, structure, unwrap
 from isoinit._reading.torch.charts import weights_made
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.alone import alone
@@ -125,15 +126,15 @@ def check(
         )
         with torch.no_grad():
             found = judge(facts)
-        spectrum = singular_values(model, batch) if jacobian else ()
         return Health(
             found,
             measured.layers,
             with_planned(weights, facts.given),
             measured.loss,
             measured.chance,
-            spectrum,
+            singular_values(model, batch) if jacobian else (),
             kinds_of(roles),
+            outline(measured.graph, type(unwrap(model)).__name__),
         )
 
 

@@ -1,0 +1,256 @@
+"""The outline of a model, to be drawn: layers on a trunk, branches that leave it and return.
+
+It is small plain data, which outlives the graph that it was made from. What repeats is held once, with
+the names of the layers at each place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from isoinit._reading.graph import Graph, Op
+from isoinit._reading.layers import is_layer, layer_name
+
+LONGEST = 24  # parts of a block that repeats
+DEEPEST = 3  # branches within branches: what lies deeper is drawn as part of the third
+MOST = 50  # times as many operations as the model has: what all branches may hold together
+
+
+@dataclass(frozen=True)
+class Place:
+    """One layer, or the layers at one place of a block that repeats.
+
+    Attributes:
+        names: of the layers, from the first block to the last.
+        norm: whether it is a norm layer.
+        shape: of its weight.
+    """
+
+    names: tuple[str, ...]
+    norm: bool
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Layers side by side: none reads what another one makes."""
+
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A branch that is added to the stream that it leaves.
+
+    Attributes:
+        parts: of the branch.
+        skip: the layers on the other way, such as the projection of a wider block.
+    """
+
+    parts: tuple[Part, ...]
+    skip: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What repeats, and how often."""
+
+    times: int
+    parts: tuple[Part, ...]
+
+
+Part: TypeAlias = "Level | Fork | Repeat"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A model from its input to its output.
+
+    Attributes:
+        model: its class.
+        parts: in the order of execution.
+    """
+
+    model: str
+    parts: tuple[Part, ...]
+
+
+def outline(graph: Graph, model: str, parent: Callable[[str], str] = str) -> Outline:
+    """Return the outline of a model.
+
+    Args:
+        graph: what was read of it.
+        model: its class.
+        parent: returns the parameter that a name is a part of, where it is one.
+    """
+    layers = {op.index: op for op in graph.ops if is_layer(graph, op)}
+    tree = _Tree(graph, layers, parent)
+    return Outline(model, tree.parts(None))
+
+
+class _Tree:
+    """The layers of a model by the branch that each lies in."""
+
+    def __init__(self, graph: Graph, layers: dict[int, Op], parent: Callable[[str], str]) -> None:
+        self._graph, self._layers, self._parent = graph, layers, parent
+        self._depths = _depths(graph, layers)
+        self._inside: dict[int, set[int]] = {}  # the layers of each branch, by the index of its sum
+        self._skip: dict[int, set[int]] = {}
+        left = MOST * len(graph.ops)
+        for join in graph.joins.values():
+            inside = graph.inside(join)
+            left -= len(inside)
+            if left < 0:
+                break  # a deeply nested model: the rest is drawn as a chain
+            if found := inside & layers.keys():
+                self._inside[join.op.index] = found
+                between = graph.inside(replace(join, branch=join.op.outputs[0]))
+                self._skip[join.op.index] = (between - inside) & layers.keys()
+        self._owners = self._owned()
+
+    def _owned(self) -> dict[int, list[int | None]]:
+        """For each layer and each sum the branches that it lies in, the innermost first."""
+        found: dict[int, list[int | None]] = {}
+        for branch in sorted(self._inside, key=lambda index: len(self._inside[index])):
+            for layer in self._inside[branch]:
+                found.setdefault(layer, []).append(branch)
+        return found
+
+    def _home(self, layer: int) -> list[int | None]:
+        """The branches that a layer lies in, the outermost first, no deeper than is drawn."""
+        return [None, *reversed(self._owners.get(layer, []))][: DEEPEST + 1]
+
+    def parts(self, branch: int | None) -> tuple[Part, ...]:
+        """The parts of a branch, or of the model."""
+        within = self._layers.keys() if branch is None else self._inside[branch]
+        return self._arranged([i for i in sorted(within) if branch in self._home(i)], branch)
+
+    def _arranged(self, indices: Sequence[int], branch: int | None) -> tuple[Part, ...]:
+        beside = {
+            layer: fork
+            for fork, layers in self._skip.items()
+            for layer in layers
+            if self._home(layer)[-1] == branch
+        }
+        found: list[Part] = []
+        row: list[int] = []
+        met = set[int]()
+        for index in indices:
+            home = self._home(index)
+            below = home[home.index(branch) + 1 :]
+            fork = below[0] if below else None
+            if fork is None and index in beside:
+                continue  # it is drawn with the fork
+            if row and (fork is not None or self._depths[index] != self._depths[row[-1]]):
+                found.append(self._level(row))
+                row = []
+            if fork is None:
+                row.append(index)
+            elif fork not in met:
+                met.add(fork)
+                skip = [i for i in indices if beside.get(i) == fork]
+                levels = tuple(self._level([i]) for i in skip)
+                found.append(Fork(self.parts(fork), levels))
+        if row:
+            found.append(self._level(row))
+        return folded(found)
+
+    def _level(self, indices: Sequence[int]) -> Level:
+        """Layers side by side; those whose names differ in numbers alone, such as experts, as one."""
+        found: dict[Hashable, Place] = {}
+        for index in indices:
+            op = self._layers[index]
+            place = Place((self._name(op),), index in self._graph.norms, _shape(op))
+            key = _token(place)
+            if key in found:
+                place = replace(place, names=found[key].names + place.names)
+            found[key] = place
+        return Level(tuple(found.values()))
+
+    def _name(self, op: Op) -> str:
+        """The weight's name, as entries and checks have it; of other layers the module's."""
+        weight = next((use.parameter for use in op.uses if use.layout.is_map), "")
+        if not weight:
+            return layer_name(self._graph, op)
+        return self._parent(weight).removesuffix(".weight") or weight
+
+
+def _shape(op: Op) -> tuple[int, ...]:
+    return next((use.layout.shape for use in op.uses), ())
+
+
+def _depths(graph: Graph, layers: dict[int, Op]) -> dict[int, int]:
+    """How many layers lie before each on its longest way, by index."""
+    behind: dict[int, int] = {}
+    found: dict[int, int] = {}
+    for op in graph.ops:
+        depth = max((behind.get(value, 0) for value in op.inputs), default=0)
+        if op.index in layers:
+            found[op.index] = depth
+            depth += 1
+        behind.update(dict.fromkeys(op.outputs, depth))
+    return found
+
+
+def folded(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return parts, those that repeat one after the other as one `Repeat`."""
+    tokens = [_token(part) for part in parts]
+    found: list[Part] = []
+    at = 0
+    while at < len(parts):
+        size, times = _repeats(tokens, at)
+        if times == 1:
+            found.append(parts[at])
+            at += 1
+            continue
+        runs = [parts[at + size * i : at + size * (i + 1)] for i in range(times)]
+        found.append(Repeat(times, tuple(map(_merged, zip(*runs, strict=True)))))
+        at += size * times
+    return tuple(found)
+
+
+def _repeats(tokens: Sequence[Hashable], at: int) -> tuple[int, int]:
+    """How long the block that begins somewhere is, and how often it stands there in a row."""
+    best = (1, 1)
+    for size in range(1, min(LONGEST, (len(tokens) - at) // 2) + 1):
+        block, times = tokens[at : at + size], 1
+        while tokens[at + size * times : at + size * (times + 1)] == block:
+            times += 1
+        if times > 1 and size * times > best[0] * best[1]:
+            best = (size, times)
+    return best
+
+
+def _token(part: Part | Place) -> Hashable:
+    """What is equal for parts that differ in the numbers of their names alone."""
+    if isinstance(part, Place):
+        return tuple({re.sub(r"\d+", "#", name) for name in part.names}), part.norm, part.shape
+    if isinstance(part, Level):
+        return tuple(map(_token, part.places))
+    if isinstance(part, Fork):
+        return "fork", tuple(map(_token, part.parts)), tuple(map(_token, part.skip))
+    return "repeat", part.times, tuple(map(_token, part.parts))
+
+
+def _merged(parts: Sequence[Part]) -> Part:
+    """Parts that are alike as one."""
+    first = parts[0]
+    if isinstance(first, Level):
+        places = zip(*[part.places for part in parts if isinstance(part, Level)], strict=True)
+        return Level(tuple(_together(alike) for alike in places))
+    if isinstance(first, Fork):
+        forks = [part for part in parts if isinstance(part, Fork)]
+        return Fork(_zipped([f.parts for f in forks]), _zipped([f.skip for f in forks]))
+    repeats = [part for part in parts if isinstance(part, Repeat)]
+    return Repeat(first.times, _zipped([repeat.parts for repeat in repeats]))
+
+
+def _zipped(several: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
+    return tuple(map(_merged, zip(*several, strict=True)))
+
+
+def _together(places: Sequence[Place]) -> Place:
+    return replace(places[0], names=tuple(name for place in places for name in place.names))
