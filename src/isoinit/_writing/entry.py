@@ -187,8 +187,8 @@ class Entry:
             *((name, f"{number:.4g}") for name, number in numbers.items() if number is not None),
             ("reason", self.reason),
             ("source", self.source),
-            ("is fed", self.fed),
-            ("feeds", self.feeds),
+            ("fed by", self.fed),
+            ("goes to", self.feeds),
             ("rule", self.rule),
         ]
         return definitions(self.name, rows)
