@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures screenshots variational sparse libraries clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -70,6 +70,10 @@ tables: $(VENV)/dev.stamp
 pictures: $(VENV)/dev.stamp
 	$(BIN)/python -m evidence.tutorial
 	$(BIN)/python -m evidence.tree
+
+# Pages of a small GPT-2 in a browser, light, dark and on a phone: docs/pictures/page-*.png; needs Chromium.
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.screenshots
 
 # Half an hour: what training says of each rule; writes its section of docs/rules.md. Started again after a
 # break, it goes on where it stopped: remove .contest to begin anew, as after a change of a rule.

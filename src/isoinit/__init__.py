@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from isoinit._verifying.comparing.side_by_side import Comparison
     from isoinit._verifying.comparing.torch.comparisons import compare
     from isoinit._verifying.coordinates.checks import Coordinates, coordinates
+    from isoinit._verifying.health.differences import HealthDifferences
     from isoinit._verifying.health.records import LayerHealth, WeightHealth
     from isoinit._verifying.health.results import Health
     from isoinit._verifying.health.torch.checks import check
@@ -101,6 +102,7 @@ _ROOMS = {
     "_verifying.coordinates.checks": "Coordinates coordinates",
     "_verifying.health.torch.checks": "check",
     "_verifying.health.records": "LayerHealth WeightHealth",
+    "_verifying.health.differences": "HealthDifferences",
     "_verifying.health.results": "Health",
     "_writing.deferred": "deferred",
     "_writing.entry": "Entry",
@@ -144,6 +146,7 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "Health",
+    "HealthDifferences",
     "Identity",
     "Initializer",
     "IsoinitError",

@@ -1,0 +1,103 @@
+"""Pictures of pages in a browser, for a small GPT-2: docs/pictures/page-*.png.
+
+Run by `make screenshots`; takes a minute, and needs Chromium.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import isoinit
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+DESK, PHONE = (1280, 1000), (390, 1500)  # pixels
+COLOURS = 96  # of a picture: more cannot be seen, and would double the file
+MOST = 150_000  # bytes of a picture
+TABLE = "document.querySelector('#tables').scrollIntoView()"
+
+
+def main() -> None:
+    """Write the pictures."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        pages = written(Path(folder))
+        executable = next(filter(None, map(shutil.which, BROWSERS)))
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        shoot(browser, pages["plan"], "page-plan", DESK)
+        shoot(browser, pages["plan"], "page-plan-phone", PHONE, TABLE)
+        shoot(browser, pages["check"], "page-check-dark", DESK, scheme="dark")
+        shoot(browser, pages["diff"], "page-diff", DESK)
+        shoot(browser, pages["both"], "page-two-checks", DESK)
+        shoot(browser, pages["comparison"], "page-compare", DESK)
+        browser.close()
+
+
+def written(folder: Path) -> dict[str, Path]:
+    """The pages, by what they show."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_embd=128, n_layer=6, n_head=4, vocab_size=512))
+    tokens = torch.randint(512, (4, 32))
+    batch = {"input_ids": tokens, "labels": tokens}
+    plan = isoinit.plan(model, tokens)
+    weights = {"transformer.h.*.attn.c_attn.weight": isoinit.Normal(std=0.05)}
+    before = isoinit.check(model, batch)
+    plan.apply(model, seed=0)
+    after = isoinit.check(model, batch, plan=plan)
+    layers = [layer for _ in range(20) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
+    found = isoinit.compare(
+        lambda: torch.nn.Sequential(*layers), torch.randn(64, 64), ["default", "plan", "he"], 20
+    )
+    shown = {
+        "plan": plan,
+        "check": after,
+        "diff": plan.diff(isoinit.plan(model, tokens, overrides=weights)),
+        "both": before.diff(after),
+        "comparison": found,
+    }
+    for name, one in shown.items():
+        one.to_html(folder / f"{name}.html")
+    return {name: folder / f"{name}.html" for name in shown}
+
+
+def shoot(
+    browser: Any,
+    page: Path,
+    name: str,
+    size: tuple[int, int],
+    script: str = "0",
+    scheme: str = "light",
+) -> None:
+    """Write one picture of a page.
+
+    Args:
+        browser: that of playwright.
+        page: the file.
+        name: of the picture.
+        size: of the window, in pixels.
+        script: what is done before.
+        scheme: "light" or "dark".
+    """
+    window = {"width": size[0], "height": size[1]}
+    context = browser.new_context(viewport=window, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    tab.evaluate(script)
+    tab.wait_for_timeout(300)  # charts are drawn with a later frame
+    picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    context.close()
+    path = PICTURES / f"{name}.png"
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    assert path.stat().st_size < MOST, path
+
+
+if __name__ == "__main__":
+    main()
