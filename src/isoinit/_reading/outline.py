@@ -98,7 +98,7 @@ class _Tree:
         self._graph, self._layers, self._parent = graph, layers, parent
         self._depths = _depths(graph, layers)
         self._inside: dict[int, set[int]] = {}  # the layers of each branch, by the index of its sum
-        self._skip: dict[int, set[int]] = {}
+        self._skip: dict[int, int] = {}  # of a layer on the other way, the sum that it leads to
         left = MOST * len(graph.ops)
         for join in graph.joins.values():
             inside = graph.inside(join)
@@ -108,7 +108,8 @@ class _Tree:
             if found := inside & layers.keys():
                 self._inside[join.op.index] = found
                 between = graph.inside(replace(join, branch=join.op.outputs[0]))
-                self._skip[join.op.index] = (between - inside) & layers.keys()
+                others = (between - inside) & layers.keys()
+                self._skip.update(dict.fromkeys(others, join.op.index))
         self._owners = self._owned()
 
     def _owned(self) -> dict[int, list[int | None]]:
@@ -129,21 +130,20 @@ class _Tree:
         return self._arranged([i for i in sorted(within) if branch in self._home(i)], branch)
 
     def _arranged(self, indices: Sequence[int], branch: int | None) -> tuple[Part, ...]:
-        beside = {
-            layer: fork
-            for fork, layers in self._skip.items()
-            for layer in layers
-            if self._home(layer)[-1] == branch
-        }
+        forks = {index: self._below(index, branch) for index in indices}
+        here = set(forks.values())
+        beside: dict[int, list[int]] = {}  # what is drawn on the other way of a fork
+        for index in indices:
+            if forks[index] is None and (fork := self._skip.get(index)) in here:
+                beside.setdefault(fork, []).append(index)
+        drawn = {index for layers in beside.values() for index in layers}
         found: list[Part] = []
         row: list[int] = []
         met = set[int]()
         for index in indices:
-            home = self._home(index)
-            below = home[home.index(branch) + 1 :]
-            fork = below[0] if below else None
-            if fork is None and index in beside:
-                continue  # it is drawn with the fork
+            fork = forks[index]
+            if index in drawn:
+                continue
             if row and (fork is not None or self._depths[index] != self._depths[row[-1]]):
                 found.append(self._level(row))
                 row = []
@@ -151,12 +151,16 @@ class _Tree:
                 row.append(index)
             elif fork not in met:
                 met.add(fork)
-                skip = [i for i in indices if beside.get(i) == fork]
-                levels = tuple(self._level([i]) for i in skip)
-                found.append(Fork(self.parts(fork), levels))
+                skip = tuple(self._level([i]) for i in beside.get(fork, ()))
+                found.append(Fork(self.parts(fork), skip))
         if row:
             found.append(self._level(row))
         return folded(found)
+
+    def _below(self, layer: int, branch: int | None) -> int | None:
+        """The branch within a branch that a layer lies in; None where it lies in this one itself."""
+        home = self._home(layer)
+        return next(iter(home[home.index(branch) + 1 :]), None)
 
     def _level(self, indices: Sequence[int]) -> Level:
         """Layers side by side; those whose names differ in numbers alone, such as experts, as one."""
