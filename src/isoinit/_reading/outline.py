@@ -131,11 +131,12 @@ class _Tree:
 
     def _arranged(self, indices: Sequence[int], branch: int | None) -> tuple[Part, ...]:
         forks = {index: self._below(index, branch) for index in indices}
-        here = set(forks.values())
+        here = {fork for fork in forks.values() if fork is not None}
         beside: dict[int, list[int]] = {}  # what is drawn on the other way of a fork
         for index in indices:
-            if forks[index] is None and (fork := self._skip.get(index)) in here:
-                beside.setdefault(fork, []).append(index)
+            to = self._skip.get(index)
+            if forks[index] is None and to is not None and to in here:
+                beside.setdefault(to, []).append(index)
         drawn = {index for layers in beside.values() for index in layers}
         found: list[Part] = []
         row: list[int] = []
