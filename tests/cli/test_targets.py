@@ -39,7 +39,7 @@ def test_targets_go_to_the_loss_and_inputs_to_the_model():
 
 def test_what_a_function_takes():
     assert call_target(lambda width: nn.Linear(2, width), "m:f", None, 5).model.out_features == 5
-    with pytest.raises(ArgumentError, match=r"calling f\(5\) failed.*takes a width alone"):
+    with pytest.raises(ArgumentError, match=r"calling f\(5\) failed.*takes only a width"):
         call_target(lambda: nn.Linear(2, 2), "m:f", None, 5)
     with pytest.raises(ArgumentError, match=r"calling f\(\) failed.*without arguments"):
         call_target(lambda width: nn.Linear(2, 2), "m:f")
@@ -51,7 +51,7 @@ def test_what_a_function_takes():
         (3, "returned a int"),
         ((nn.Linear(2, 2),), "returned a tuple"),
         ((nn.Linear(2, 2), None, None, None), "returned a tuple"),
-        ((nn.Linear(2, 2), None, "mse"), "returned a str as its third"),
+        ((nn.Linear(2, 2), None, "mse"), "returned a str as its loss"),
         ((nn.Linear(2, 2), torch.zeros(3, 2), nn.MSELoss()), "TARGET 'm:f'.*holds no targets"),
     ],
     ids=["a number", "one in a tuple", "four", "a loss that is a word", "no targets"],

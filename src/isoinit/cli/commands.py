@@ -1,7 +1,7 @@
 """The verbs as commands: `isoinit demo`, `plan`, `check`, `compare`, `init` and so on.
 
 Exit status: 0 healthy or equal, 1 unhealthy or different; `run` has those of errors. Each command
-imports what it runs: help needs none of it, and the rule book no framework.
+imports what it runs: help needs no imports, and the rule book no framework.
 """
 
 from __future__ import annotations
@@ -50,10 +50,13 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
     picture: Annotated[
-        Path, typer.Option(help="Where to draw the signal by depth.", callback=place)
+        Path, typer.Option(help="The PNG file for the plot of signal by depth.", callback=place)
     ] = Path("isoinit-demo.png"),
 ) -> None:
-    """Train a 30-layer network on handwritten digits, from torch's default and from a plan."""
+    """Train a 30-layer network on handwritten digits, from torch's default and from a plan.
+
+    Plots the signal by depth. Exits with 1 if the planned network is unhealthy.
+    """
     from rich.console import Console
 
     from isoinit import demo as demonstration
@@ -87,7 +90,7 @@ def plan(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what every parameter of a model would get, and why. Changes nothing."""
+    """Show the initializer of every parameter and the reason for it. Changes nothing."""
     model, batch, _ = load_target(target, seed)
     chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
     write_page(chosen, html)
@@ -96,7 +99,7 @@ def plan(
 
 @app.command()
 def diff(before: PlanFile, after: PlanFile, html: Html = None, as_json: Json = False) -> None:
-    """Show what two saved plans give differently. Exits with 1 if they differ."""
+    """Show the differences between two saved plans. Exits with 1 if there are any."""
     found = isoinit.Plan.load(before).diff(isoinit.Plan.load(after))
     write_page(found, html)
     print(found.to_json() if as_json else found)
@@ -105,7 +108,10 @@ def diff(before: PlanFile, after: PlanFile, html: Html = None, as_json: Json = F
 
 @app.command()
 def graph(target: Target, seed: Seed = 0, html: Html = None, as_json: Json = False) -> None:
-    """Show what is read of a model: its layers, and the functions between them. Changes nothing."""
+    """Show the layers of a model, the functions between them and the residual sums.
+
+    Changes nothing.
+    """
     model, batch, _ = load_target(target, seed)
     found = isoinit.read(model, batch)
     write_page(found, html)
@@ -120,14 +126,17 @@ def explain(
     recipe: Recipe = None,
     seed: Seed = 0,
 ) -> None:
-    """Tell why one parameter gets what it gets: the whole chain, from what feeds it to the formula."""
+    """Explain the initializer of one parameter: its input, the rule, and the formula.
+
+    Changes nothing.
+    """
     model, batch, _ = load_target(target, seed)
     print(isoinit.plan(model, batch, method=method, recipe=recipe).explain(name))
 
 
 @app.command()
 def rules(as_json: Json = False) -> None:
-    """Print the rule book: every rule with its condition, formula, reason and paper."""
+    """Print the rule book: the condition, formula, reason and paper of every rule."""
     from isoinit._planning import rules as rule_book
 
     print(rule_book.to_json() if as_json else rule_book.to_markdown())
@@ -142,12 +151,17 @@ def check(
     github: Github = False,
     strict: Strict = False,
     lr: Annotated[
-        float | None, typer.Option(help="Compare the first step with the weights.")
+        float | None,
+        typer.Option(
+            help="A learning rate: also compare the size of the first step with the weights."
+        ),
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="What makes that step: adam or sgd.")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option(help="The optimizer of that step: adam or sgd.")
+    ] = "adam",
     verbose: Verbose = False,
 ) -> None:
-    """Measure the signal through a model as the function returns it.
+    """Measure signal and gradient through the model that the function returns.
 
     Exits with 1 if the model is unhealthy.
     """
@@ -166,25 +180,26 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Names, with commas between: default, plan, or any of the eight.",
+            help="Names separated by commas: default (the constructor's values), plan, or any "
+            "of the eight methods.",
             show_default="all",
         ),
     ] = None,
     only: Only = None,
-    steps: Annotated[int, typer.Option(help="Of each training.")] = 200,
-    seeds: Annotated[int, typer.Option(help="How many trainings of each method.")] = 3,
+    steps: Annotated[int, typer.Option(help="Training steps in each run.")] = 200,
+    seeds: Annotated[int, typer.Option(help="Training runs of each method.")] = 3,
     seed: Seed = 0,
     lr: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
-    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    optimizer: Annotated[str, typer.Option(help="The optimizer: adam or sgd.")] = "adam",
     html: Html = None,
     as_json: Json = False,
 ) -> None:
-    """Start a model from several initializations, side by side, and train it for a while.
+    """Initialize a model in several ways, check each, and train each for some steps.
 
     Trains on the batch with the given loss, or else with the model's own.
     Without either, the model is trained to memorize fixed noise.
 
-    Ctrl-C ends the command early: it shows what is done and exits with 130.
+    Ctrl-C ends the command early. It then prints the results so far and exits with 130.
     """
     from isoinit._verifying.comparing import METHODS
 
@@ -224,9 +239,9 @@ def audit(
     github: Github = False,
     strict: Strict = False,
 ) -> None:
-    """Find what a model's own initialization forgets on the meta device.
+    """Find tensors that a model's own initialization does not write on the meta device.
 
-    Exits with 1 if something was forgotten.
+    Exits with 1 if there are any.
     """
     function = find_target(target)
     found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
@@ -244,19 +259,20 @@ def init(
     only: Only = None,
     seed: Seed = 0,
     max_shard_size: Annotated[
-        str, typer.Option(help="Bytes of tensors a file, such as 5GB or 1GiB.")
+        str, typer.Option(help="The largest size of one file, such as 5GB or 1GiB.")
     ] = "5GB",
     file_format: Annotated[
         str, typer.Option("--format", help="safetensors, or dcp for torch.distributed.checkpoint.")
     ] = "safetensors",
     check: Annotated[
-        bool, typer.Option("--check", help="Then apply the plan in memory, and check the model.")
+        bool, typer.Option("--check", help="Also apply the plan in memory and check the model.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a model's initial parameters to a checkpoint, without the model in memory.
 
-    Run it again to go on after a stop; run it under torchrun to share the work.
+    Run the command again to continue an interrupted write.
+    Under torchrun the processes divide the work.
     """
     from isoinit._showing.progress import bytes_shown
     from isoinit._system.processes import joined, rank_and_size, together
@@ -294,17 +310,31 @@ def init(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="A folder that holds a checkpoint.")],
+    directory: Annotated[Path, typer.Argument(help="The folder of a checkpoint.")],
     plan_file: Annotated[
         Path | None,
-        typer.Option("--plan", exists=True, dir_okay=False, help="What Plan.save wrote."),
+        typer.Option(
+            "--plan",
+            exists=True,
+            dir_okay=False,
+            help="A plan that Plan.save wrote.",
+            show_default="the plan stored in the checkpoint",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="By default the one stored there.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The seed of the values.", show_default="the seed stored in the checkpoint"
+        ),
+    ] = None,
     as_json: Json = False,
     github: Github = False,
     strict: Strict = False,
 ) -> None:
-    """Compare a checkpoint with what its plan draws, bit for bit. Exits with 1 if they differ."""
+    """Compare a checkpoint bit for bit with the values that its plan draws.
+
+    Exits with 1 if they differ.
+    """
     chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
     found = isoinit.verify_checkpoint(directory, chosen, seed)
     text = found.to_json() if as_json else str(found)

@@ -24,14 +24,14 @@ def text_of(error: BaseException) -> str:
     try:
         said = " ".join(str(error).split())
     except Exception as failure:  # the class is the user's, too
-        said = f"its message cannot be shown, for {type(failure).__name__}"
+        said = f"its message cannot be shown: {type(failure).__name__}"
     return escaped(said)
 
 
 def told(error: BaseException) -> str:
     """Return an error in one line: its type, what it says, and the line of the user's code."""
     if isinstance(error, SystemExit):  # whose code is a status or a text
-        said = f"the code ended Python by sys.exit({text_of(error) or None})"
+        said = f"the code called sys.exit({text_of(error) or None})"
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         said = f"{os.fsdecode(error.filename)}: {error.strerror}"
     else:
@@ -47,7 +47,7 @@ def line_of(error: BaseException) -> str:
     """Return the line that ends a command: isoinit's own errors say all of it themselves."""
     if isinstance(error, IsoinitError):
         return text_of(error)
-    return f"{told(error)}; set ISOINIT_TRACEBACK=1 to see the traceback"
+    return f"{told(error)}. Set ISOINIT_TRACEBACK=1 to see the traceback."
 
 
 def _place(error: BaseException) -> str:

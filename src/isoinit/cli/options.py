@@ -1,4 +1,4 @@
-"""What commands share: their options, and how they answer."""
+"""What commands share: their options, and how they print a verdict."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="package.module:function or path/to/file.py:function; the function takes nothing and "
-        "returns a model, or a model and an example batch, or these and a loss of its output.",
+        help="package.module:function or path/to/file.py:function. The function takes no "
+        "arguments. It returns a model, or (model, batch), or (model, batch, loss).",
     ),
 ]
 WidthTarget = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="package.module:function or path/to/file.py:function; the function takes a width and "
-        "returns a model and an example batch, or these and a loss of its output.",
+        help="package.module:function or path/to/file.py:function. The function takes a width. "
+        "It returns (model, batch) or (model, batch, loss).",
     ),
 ]
 PlanFile = Annotated[
     Path,
-    typer.Argument(exists=True, dir_okay=False, readable=True, help="What Plan.save wrote."),
+    typer.Argument(exists=True, dir_okay=False, readable=True, help="A plan that Plan.save wrote."),
 ]
 Seed = Annotated[
     int,
     typer.Option(
-        help="The same seed gives the same bits everywhere. The default is fixed, so that the same "
-        "command gives the same result, and a stopped one goes on."
+        help="The same seed gives the same bits everywhere. It also seeds PyTorch before the "
+        "function is called."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -67,36 +67,44 @@ Html = Annotated[
         callback=place,  # before the work, not after it
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="A row for every one, none folded.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Also exit with 1 for a warning.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Print one row for every layer or parameter.")
+]
 Method = Annotated[
     str,
-    typer.Option(help="auto, or one of zero random xavier he lecun orthogonal sparse variational."),
+    typer.Option(
+        help="auto (the rule book), or a method for all weight matrices: zero, random, xavier, he, "
+        "lecun, orthogonal, sparse or variational."
+    ),
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(help="own, or one of paper:gpt2 paper:llama paper:bert paper:vit paper:resnet."),
+    typer.Option(
+        help="own (the model's own initialization), or that of a paper: paper:gpt2, paper:llama, "
+        "paper:bert, paper:vit or paper:resnet."
+    ),
 ]
 
 Only = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PATTERN",
-        help="Initialize only what a name, a glob or a role:… matches, and keep the rest; once for "
-        "each pattern.",
+        help="Initialize only parameters that match a name, a glob or role:NAME, and keep the "
+        "rest. Give the option once for each pattern.",
     ),
 ]
 
 
 def no_batch(target: str, what: str) -> ArgumentError:
-    """Return the error of a command that runs the model, and was given no batch."""
+    """Return the error of a command that runs the model and has no batch."""
     return ArgumentError(
-        f"{target} returns a model without a batch; {what} runs the model, so return (model, batch)"
+        f"{target} returns a model without a batch, and {what} runs the model: return (model, batch)"
     )
 
 
 def write_page(shown: Shown, path: Path | None) -> None:
-    """Write the page of a result, where one was asked for."""
+    """Write the page of a result, if the user asked for one."""
     if path is not None:
         shown.to_html(path)
 
@@ -104,7 +112,7 @@ def write_page(shown: Shown, path: Path | None) -> None:
 def answer(verdict: Verdict, text: str, *, as_json: bool, github: bool, strict: bool) -> NoReturn:
     """Print a verdict as text, and exit with the status that it deserves."""
     if as_json and github:
-        raise ArgumentError("--json and --github: JSON holds nothing else, so choose one of them")
+        raise ArgumentError("--json and --github cannot be combined: choose one of them")
     print(text)
     if github and verdict.findings:
         print(verdict.annotations())

@@ -22,8 +22,8 @@ WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the last two as shells report t
 def main() -> None:
     """Run the command line, and exit.
 
-    The status is what the command answers, 0 or 1; 2 for errors, 130 after Ctrl-C, and 141 if whatever
-    read the output has gone, as `head` does.
+    The status is 0 or 1 by the command's result, 2 for errors and 130 after Ctrl-C. It is 141 if the
+    program that reads the output has ended, as `head` does.
     """
     sys.exit(_status(sys.argv[1:]))
 
@@ -74,7 +74,7 @@ def _misuse(error: BaseException) -> str:
     if said is None:
         return ""
     command = getattr(getattr(error, "ctx", None), "command_path", "isoinit")
-    return f"{' '.join(said().split()).rstrip('.')}; see {command} --help"
+    return f"{' '.join(said().split()).rstrip('.')}. See {command} --help."
 
 
 def _drain() -> None:

@@ -1,4 +1,4 @@
-"""What the command line is pointed at: a function that makes a model, a batch and a loss."""
+"""The target of a command: a function that makes a model, a batch and a loss."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ def call_target(
     if seed is not None:
         torch.manual_seed(seed)
     name = f"{name}({', '.join(map(str, given))})"
-    taken = "that takes a width alone" if given else "without arguments"
-    with _theirs(target, f"calling {name}", f"; expected a function {taken}"):
+    taken = "that takes only a width" if given else "without arguments"
+    with _theirs(target, f"calling {name}", f". Expected a function {taken}"):
         made = call_user(function, *given)
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
     if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
             f"TARGET {target!r}: {name} returned a {type(made).__name__}; expected a "
-            "torch.nn.Module, or a tuple of a model, a batch and, if you like, a loss"
+            "torch.nn.Module, (model, batch) or (model, batch, loss)"
         )
     if loaded.loss is not None and not callable(loaded.loss):
         raise ArgumentError(
-            f"TARGET {target!r}: {name} returned a {type(loaded.loss).__name__} as its third; "
-            "expected a function from the model's output to its loss"
+            f"TARGET {target!r}: {name} returned a {type(loaded.loss).__name__} as its loss; "
+            "expected a function of the model's output"
         )
     if loaded.loss is not None and loaded.batch is not None:
         from isoinit._verifying.losses import inputs_and_loss

@@ -28,7 +28,7 @@ from isoinit.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import nn
 
-Optimizer = Annotated[str, typer.Option(help="adamw, adam, sgd or muon.")]
+Optimizer = Annotated[str, typer.Option(help="The optimizer: adamw, adam, sgd or muon.")]
 
 
 def transfer(
@@ -37,23 +37,24 @@ def transfer(
     to: Annotated[int, typer.Option("--target", help="The width that you train.")],
     optimizer: Optimizer = "adamw",
     decay: Annotated[
-        str, typer.Option(help="How weight decay follows the width: mup, constant or sqrt.")
+        str, typer.Option(help="The rule of weight decay by width: mup, constant or sqrt.")
     ] = "mup",
     depth: Annotated[
-        str, typer.Option(help="How branches follow the depth: completep, mup or none.")
+        str,
+        typer.Option(help="The rule of residual branches by depth: completep, mup or none."),
     ] = "completep",
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Also save the plan, as JSON.", callback=place
+            "--out", "-o", metavar="FILE", help="Also save the plan as JSON.", callback=place
         ),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Show how scales and learning rates follow from a smaller model. Changes nothing.
+    """Show the factors of scales and learning rates from a smaller model. Changes nothing.
 
-    The function is called with both widths.
+    Calls the function with both widths.
     """
     build, loaded = _built(target, base, seed)
     found = isoinit.transfer(
@@ -73,7 +74,7 @@ def transfer(
 def coordinates(
     target: WidthTarget,
     widths: Annotated[
-        str, typer.Option(help="Three or more, with commas between.")
+        str, typer.Option(help="Three or more widths separated by commas.")
     ] = "64,128,256,512",
     base: Annotated[
         int | None,
@@ -83,11 +84,12 @@ def coordinates(
     ] = None,
     optimizer: Optimizer = "adamw",
     lr: Annotated[float, typer.Option(help="The learning rate at the base width.")] = 2e-3,
-    steps: Annotated[int, typer.Option(help="Of each training.")] = 3,
-    seeds: Annotated[int, typer.Option(help="How many trainings of each width.")] = 2,
+    steps: Annotated[int, typer.Option(help="Training steps in each run.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Training runs at each width.")] = 2,
     seed: Seed = 0,
     standard: Annotated[
-        bool, typer.Option("--standard", help="One learning rate for all widths, no transfer.")
+        bool,
+        typer.Option("--standard", help="Use one learning rate for all widths, without transfer."),
     ] = False,
     html: Html = None,
     as_json: Json = False,
@@ -95,9 +97,9 @@ def coordinates(
     strict: Strict = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a model for a few steps at several widths: does each layer move as much?
+    """Train a model for a few steps at several widths and compare how much each layer changes.
 
-    Exits with 1 if a layer's change follows the width.
+    Exits with 1 if the change of a layer grows or shrinks with the width.
     """
     numbers = _numbers(widths)
     build, loaded = _built(target, numbers[0], seed)
@@ -135,5 +137,5 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ArgumentError(
-            f"--widths {text!r}: expected whole numbers with commas between, such as 64,128,256"
+            f"--widths {text!r}: expected integers separated by commas, such as 64,128,256"
         ) from None

@@ -81,7 +81,7 @@ def test_json_repeats(status, capsys):
     [
         (("models.py:build", "--methods", "kaiming"), "'kaiming'"),
         (("models.py:alone",), "without a batch"),
-        (("models.py:wrong",), "returned a str as its third"),
+        (("models.py:wrong",), "returned a str as its loss"),
         (("models.py:build", "--seeds", "0"), "seeds="),
         (("models.py:unmade", "--html", "none/page.html"), "there is no folder none"),
     ],
