@@ -254,7 +254,7 @@ def test_faults_are_found(name):
     assert all("model, batch" not in finding.advice for finding in health.findings)
     trouble = {
         "nan": "matmul at c makes the first NaN in the forward pass, from c",
-        "root": "sqrt at a makes the first NaN or infinity on the way back",
+        "root": "sqrt at a makes the first NaN or infinity in the backward pass",
     }
     assert trouble.get(name, "") in str(health)
 

@@ -1,4 +1,4 @@
-"""What a check or an audit answers with: findings, and a verdict that follows from them."""
+"""The result of a check or an audit: findings, and the verdict that follows from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ANNOTATED = {"error": "error", "warning": "warning", "remark": "notice"}  # GitH
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check or an audit found.
+    """One problem that a check or an audit found.
 
     Attributes:
         name: a short handle, such as "vanishing signal".
-        severity: "error" makes a model unhealthy; "warning" does so only where one is strict;
-            "remark" tells of a measurement that is no fault of the model.
+        severity: "error" makes a model unhealthy. "warning" does so only with `strict=True`.
+            "remark" reports a measurement that is no fault of the model.
         where: the names of the layers, parameters or buffers.
-        value: what was measured.
-        threshold: the limit that it broke.
+        value: the measured value.
+        threshold: the limit that the value exceeds.
         source: why the limit matters.
         advice: what to do.
         sentence: what was found, in words.
@@ -44,12 +44,12 @@ class Finding:
 
     @property
     def said(self) -> str:
-        """What was found and what to do, in one line, names escaped where they cannot be seen."""
+        """What was found and what to do, in one line, with invisible characters escaped."""
         return escaped(f"{self.sentence}; {self.advice}")
 
 
 class Verdict:
-    """Findings, errors first, and whether they let a model pass."""
+    """Findings, errors first, and whether the model passes."""
 
     findings: list[Finding]
 
@@ -59,23 +59,23 @@ class Verdict:
         return not self.failures()
 
     def failures(self, *, strict: bool = False) -> list[Finding]:
-        """The findings that fail a model: the errors, and the warnings too where one is strict."""
+        """Return the findings that fail the model: errors, and with `strict` also warnings."""
         failing = SEVERITIES[:2] if strict else SEVERITIES[:1]
         return [f for f in self.findings if f.severity in failing]
 
     def raise_if_unhealthy(self, *, strict: bool = False) -> None:
-        """Raise `UnhealthyError`, listing the `failures`, if there are any."""
+        """Raise `UnhealthyError` with the list of `failures`, if there are any."""
         if failures := self.failures(strict=strict):
             raise UnhealthyError("\n".join(map(str, failures)))
 
     def to_json(self) -> str:
-        """The verdict as JSON; numbers that are not finite become null."""
+        """Return the verdict as JSON. Numbers that are not finite become null."""
         return self._json()
 
     def annotations(self) -> str:
-        """The findings as workflow commands, which GitHub Actions shows on a pull request.
+        """Return the findings as annotations, which GitHub Actions shows on a pull request.
 
-        One line a finding. What a line may not hold is escaped as in GitHub's own toolkit
+        Each finding is one line. Special characters are escaped as in GitHub's own toolkit
         (`escapeData` and `escapeProperty` in actions/toolkit, packages/core/src/command.ts).
 
         Example:
@@ -93,7 +93,7 @@ class Verdict:
         )
 
     def _json(self, **more: Any) -> str:
-        """The verdict and more as JSON; numbers that are not finite become null."""
+        """Return the verdict and more as JSON. Numbers that are not finite become null."""
         findings = [asdict(finding) for finding in self.findings]
         data = {"ok": self.ok, **more, "findings": findings}
         return json.dumps(plain(data), indent=1, allow_nan=False)
@@ -105,7 +105,7 @@ def errors_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -119,7 +119,7 @@ def _property(text: str) -> str:
 
 
 def plain(data: Any) -> Any:
-    """Data for JSON, which has no NaN and no infinity: null in their place."""
+    """Return data for JSON, which has no NaN and no infinity: None in their place."""
     if isinstance(data, dict):
         return {key: plain(item) for key, item in data.items()}
     if isinstance(data, (list, tuple)):

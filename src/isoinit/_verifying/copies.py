@@ -1,4 +1,4 @@
-"""Parameters that hold the same random values: how copies are told."""
+"""Parameters that hold the same random values: how copies are reported."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Shaped(Protocol):
 
 
 MEND = (
-    "draw each by itself: isoinit.init(model, batch); copies that are meant and not trained, such as "
-    "target networks, are marked by requires_grad_(False)"
+    "draw each separately: isoinit.init(model, batch); if the copy is intended and not trained, as a "
+    "target network is, mark it with requires_grad_(False)"
 )
 
 
@@ -29,11 +29,11 @@ def copies_found(
 ) -> Iterator[Finding]:
     """Yield one finding for groups of parameters, each of which holds the same random values.
 
-    Biases beside weights that are no copies are left out: the weights tell these layers apart.
+    Biases beside weights that differ are left out, since the weights distinguish these layers.
 
     Args:
         groups: of names.
-        tensors: all of the model's by name.
+        tensors: all tensors of the model by name.
         advice: what to do; by default in the words of torch.
     """
     copied = {name for group in groups for name in group}
@@ -49,10 +49,10 @@ def copies_found(
         names,
         float(len(names)),
         1.0,
-        "copies that are fed the same receive the same gradients and stay copies",
+        "copies with the same input receive the same gradients and stay copies",
         advice,
-        f"{'; '.join(_told(groups))}: the same random values, as copy.deepcopy or one seed for each "
-        "gives them",
+        f"{'; '.join(_told(groups))}: the same random values, as after copy.deepcopy or "
+        "with one seed for each",
     )
 
 

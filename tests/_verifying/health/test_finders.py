@@ -58,7 +58,7 @@ def test_a_weight_unlike_its_siblings(factor):
     assert finding.where == ("4.weight",)
     assert finding.value == pytest.approx(factor, rel=0.5)
     assert finding.advice.startswith(
-        "isoinit.init(model, batch, only=['4.weight']) would mend it; "
+        "isoinit.init(model, batch, only=['4.weight']) fixes it; it sets "
         "4.weight to std 0.177 (Orthogonal)"
     )
 
@@ -80,7 +80,7 @@ def test_weights_drawn_for_another_activation(activation, drawn, feeds):
         nn.init.normal_(model[i].weight, 0, nn.init.calculate_gain(drawn) / math.sqrt(64))
     finding = said(model)["wrong gain"]
     assert set(finding.where) <= {"0.weight", "2.weight", "4.weight"}
-    assert f"weights were drawn for {drawn} but feed {feeds}" in finding.sentence
+    assert f"the weights were drawn for {drawn}, but {feeds} follows" in finding.sentence
 
 
 def test_a_trend_says_for_what_its_weights_were_drawn():
@@ -90,7 +90,7 @@ def test_a_trend_says_for_what_its_weights_were_drawn():
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, 0, nn.init.calculate_gain("tanh") / math.sqrt(64))
     finding = said(model)["exploding signal"]
-    assert "weights were drawn for tanh but feed relu" in finding.sentence
+    assert "the weights were drawn for tanh, but relu follows" in finding.sentence
     assert finding.advice.startswith("30 weights are off: isoinit.init(model, batch); ")
     assert ", now 0.2" in finding.advice
 
@@ -233,7 +233,7 @@ def test_a_plan_that_is_not_what_was_applied():
     finding = said(model, plan=plan)["not as planned"]
     assert finding.severity == "remark"  # what is measured trains, if slowly
     assert len(finding.where) >= 5
-    assert finding.advice.startswith("7 weights are not as in the plan: plan.apply(model); ")
+    assert finding.advice.startswith("7 weights are not as planned: plan.apply(model); ")
     for layer in model:
         if isinstance(layer, nn.Linear):
             layer.weight.data.mul_(0.3)
@@ -370,7 +370,7 @@ class TestBadInput:
     def test_an_output_without_a_gradient(self):
         model = net()
         model.register_forward_hook(lambda _m, _a, out: out.detach())
-        assert "nothing that a gradient goes back from" in said(model)["nothing returned"].sentence
+        assert "no tensor with a gradient" in said(model)["nothing returned"].sentence
 
     def test_frozen_parameters(self):
         model = net()

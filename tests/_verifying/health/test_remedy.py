@@ -41,7 +41,7 @@ def test_one_weight_is_named_in_the_call():
     isoinit.init(model, X, seed=0)
     model[4].weight.data.mul_(20)
     said = advice(model, "scale stands out")
-    assert said.startswith("isoinit.init(model, batch, only=['4.weight']) would mend it; ")
+    assert said.startswith("isoinit.init(model, batch, only=['4.weight']) fixes it; ")
     isoinit.init(model, X, seed=0, only=["4.weight"])
     assert isoinit.check(model, X).findings == []
 
@@ -49,7 +49,7 @@ def test_one_weight_is_named_in_the_call():
 def test_a_plan_that_was_not_applied_is_what_is_to_be_done():
     model = deep()
     plan = isoinit.plan(model, X)
-    assert "20 weights are not as in the plan: plan.apply(model)" in advice(
+    assert "20 weights are not as planned: plan.apply(model)" in advice(
         model, "vanishing gradient", plan=plan
     )
 
@@ -88,7 +88,7 @@ def test_what_a_plan_keeps_is_named():
     plan = isoinit.plan(model, X)
     assert len(plan.kept) == 12
     said = advice(model, "vanishing signal")
-    assert said.startswith("no plan sets these weights otherwise (it keeps layers.0.weight, ")
+    assert said.startswith("no plan changes these weights (it keeps layers.0.weight, ")
     assert "keep='nothing'" in said
     isoinit.init(model, X, keep="nothing", seed=0)
     assert isoinit.check(model, X).ok
@@ -99,7 +99,7 @@ def test_zeros_in_the_middle_are_named_in_the_call():
     isoinit.init(model, X, seed=0)
     nn.init.zeros_(model[2].weight)
     said = advice(model, "symmetry")
-    assert said.startswith("isoinit.init(model, batch, only=['2.weight']) would mend it; ")
+    assert said.startswith("isoinit.init(model, batch, only=['2.weight']) fixes it; ")
     isoinit.init(model, X, seed=0, only=["2.weight"])
     assert isoinit.check(model, X).findings == []
 

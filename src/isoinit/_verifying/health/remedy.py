@@ -1,4 +1,4 @@
-"""What to do about weights: the shortest call that mends them, or why no plan would change them."""
+"""What to do about weights: the shortest call that fixes them, or why no plan changes them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def mend(facts: Facts, where: Iterable[str]) -> str:
         return _no_plan(facts, names)
     to = _furthest(facts, facts.choices, changed)
     if len(changed) == 1:
-        return f"{facts.words.only.format(changed[0])}; {to}"
-    return f"{_count(changed)} off: {facts.words.init}; {to}"
+        return f"{facts.words.only.format(changed[0])}; it sets {to}"
+    return f"{_count(changed)} off: {facts.words.init}; it sets {to}"
 
 
 def shrink(facts: Facts, where: Iterable[str]) -> str:
@@ -55,7 +55,7 @@ def apply_plan(facts: Facts, names: Iterable[str]) -> str:
     if facts.given is None or not (changed := _off(facts, facts.given, names)):
         return ""
     to = _furthest(facts, facts.given, changed)
-    return f"{_count(changed)} not as in the plan: {facts.words.apply}; {to}"
+    return f"{_count(changed)} not as planned: {facts.words.apply}; {to}"
 
 
 def _off(facts: Facts, plan: Planned, names: Iterable[str]) -> list[str]:
@@ -100,8 +100,8 @@ def _no_plan(facts: Facts, names: Iterable[str]) -> str:
     ]
     but = f" ({' and '.join(said)})" if said else ""
     return (
-        f"no plan sets these weights otherwise{but}: a norm layer, a residual branch or another "
-        "activation would help"
+        f"no plan changes these weights{but}: add a norm layer or residual branches, or use another "
+        "activation"
     )
 
 

@@ -13,15 +13,15 @@ class Words:
 
     Attributes:
         init: the call that initializes a model.
-        only: how that call names one parameter; it is formatted with the name.
-        audit: what tells what an initialization forgot; "" where there is no such verb.
+        only: the call that fixes one parameter; it is formatted with the name.
+        audit: the call that finds what an initialization forgot; "" where there is no such verb.
         apply: the call that applies a plan.
         calibrate: the call that measures what a plan expects; "" where there is none.
         seen: what a forward must do for the check to see its layers.
-        trained: what makes that a parameter is trained.
-        untrained: what makes that it is not.
+        trained: how to make a parameter trained.
+        untrained: how to make it untrained.
         nothing: that no parameter of a model is trained, in words.
-        cuts: what cuts a gradient off.
+        cuts: what stops a gradient.
         copies: what to do about parameters that are copies.
     """
 
@@ -40,12 +40,12 @@ class Words:
 
 TORCH = Words(
     init="isoinit.init(model, batch)",
-    only="isoinit.init(model, batch, only=[{!r}]) would mend it",
-    audit="isoinit.audit tells what an initialization forgot",
+    only="isoinit.init(model, batch, only=[{!r}]) fixes it",
+    audit="isoinit.audit finds tensors that nothing initializes",
     apply="plan.apply(model)",
     calibrate="Plan.calibrate(model, batch) measures",
     seen="runs in Python (a scripted module does not)",
-    trained="set requires_grad on what is to be trained",
+    trained="set requires_grad on the parameters to be trained",
     untrained="set requires_grad to False",
     nothing="no parameter requires a gradient",
     cuts="detach(), no_grad(), .data or a rounding",
@@ -53,14 +53,14 @@ TORCH = Words(
 )
 JAX = Words(
     init="isoinit.jax.init(model, x)",
-    only="isoinit.jax.init(model, x) would mend {}",
+    only="isoinit.jax.init(model, x) fixes {}",
     audit="",
     apply="params = plan.fill(params)",
     calibrate="",
-    seen="does no more than isoinit.jax.plan can read (see its notes)",
-    trained="pass parameters of a floating-point type",
-    untrained="leave them out of what is trained",
-    nothing="no parameter is of a type that can be trained",
+    seen="uses only operations that isoinit.jax.plan can read (see the notes of the plan)",
+    trained="pass parameters of a floating-point dtype",
+    untrained="leave them out of the trained parameters",
+    nothing="no parameter has a dtype that can be trained",
     cuts="stop_gradient or a rounding",
-    copies="draw each by itself: isoinit.jax.init(model, x)",
+    copies="draw each separately: isoinit.jax.init(model, x)",
 )

@@ -79,7 +79,7 @@ def test_a_row_that_is_masked_whole():
 def test_backward():
     finding = found(Net(lambda h: (0 * h).sqrt()), normal(16, 8))  # its slope at 0 is infinite
     assert finding.where == ("a",)
-    assert "on the way back" in finding.sentence
+    assert "in the backward pass" in finding.sentence
     assert finding.sentence.startswith("sqrt at a")
 
 

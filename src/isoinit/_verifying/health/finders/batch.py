@@ -21,15 +21,15 @@ def uneven_columns(facts: Facts) -> Iterator[Finding]:
                 (layer,),
                 given.seen,
                 SEEN,
-                "a weight sums over columns as they are: those of large numbers drown the rest",
-                "standardize the columns of the inputs: mean 0 and deviation 1 each",
-                f"{layer}: reads columns of very different sizes, of which {given.seen:.0%} make up "
-                "nearly all that it sees",
+                "a weight sums over columns as they are, so columns of large numbers dominate",
+                "standardize the columns of the inputs to mean 0 and standard deviation 1",
+                f"{layer}: the columns of its input have very different sizes, and "
+                f"{given.seen:.0%} of them make up nearly all of the input",
             )
 
 
 def one_example(facts: Facts) -> Iterator[Finding]:
-    """A batch that tells nothing of how examples differ."""
+    """A batch that does not show how examples differ."""
     if facts.examples == 1:
         yield Finding(
             "one example",
@@ -37,9 +37,9 @@ def one_example(facts: Facts) -> Iterator[Finding]:
             ("batch",),
             1.0,
             2.0,
-            "whether examples stay apart with depth shows on two of them at least",
+            "whether examples stay different with depth shows only on two or more",
             "pass a batch of the size that you train with",
-            "the batch holds one example, so that differences between examples were not measured",
+            "the batch holds one example, so differences between examples were not measured",
         )
     elif facts.identical:
         yield Finding(
@@ -48,9 +48,9 @@ def one_example(facts: Facts) -> Iterator[Finding]:
             ("batch",),
             1.0,
             2.0,
-            "whether examples stay apart with depth shows on two different ones at least",
-            "pass real examples, or random ones",
-            "all examples of the batch are the same, so that differences between examples were not "
+            "whether examples stay different with depth shows only on two different ones",
+            "pass real examples or random ones",
+            "all examples of the batch are the same, so differences between examples were not "
             "measured",
         )
 
@@ -64,9 +64,9 @@ def resting(facts: Facts) -> Iterator[Finding]:
             facts.resting,
             float(len(facts.resting)),
             0.0,
-            "batch norm in evaluation mode divides by statistics that no data has gone into, and "
+            "in evaluation mode batch norm divides by running statistics that have seen no data, and "
             "dropout does nothing",
             "call model.train() before the check",
-            f"{listed(facts.resting)}: the model is in evaluation mode, in which these layers behave "
-            "otherwise than in training",
+            f"{listed(facts.resting)}: the model is in evaluation mode, where these layers behave "
+            "differently from training",
         )

@@ -26,9 +26,9 @@ def unmeasured(facts: Facts) -> Iterator[Finding]:
             tuple(matrices),
             0.0,
             1.0,
-            "a check that saw no layer says nothing about the model",
-            f"check that the forward uses the weights, and {facts.words.seen}",
-            f"{listed(matrices)}: the forward showed no use of these weights",
+            "without a measured layer there is no verdict about the model",
+            f"check that the forward pass uses the weights and {facts.words.seen}",
+            f"{listed(matrices)}: the forward pass showed no use of these weights",
         )
 
 
@@ -59,16 +59,16 @@ def parameters_not_finite(facts: Facts) -> Iterator[Finding]:
             tuple(huge),
             most,
             LARGEST,
-            "memory that nothing has written holds numbers of any size",
+            "memory that nothing has written can hold any number",
             _fill(facts),
-            f"{listed(list(huge))}: the parameter holds values up to {most:.3g}, which no initializer "
-            "draws",
+            f"{listed(list(huge))}: the parameter holds values up to {most:.3g}, larger than any "
+            "initializer draws",
         )
 
 
 def _fill(facts: Facts) -> str:
     """What to do about parameters that nothing has filled."""
-    parts = [f"fill them: {facts.words.init}", facts.words.audit]
+    parts = [f"initialize them: {facts.words.init}", facts.words.audit]
     return "; ".join(part for part in parts if part)
 
 
@@ -80,7 +80,7 @@ def trouble(facts: Facts) -> Iterator[Finding]:
     holding = [n for n in found.parameters if not math.isfinite(facts.weights[n].largest)]
     near = found.near or "the input"
     at = f" ({found.line})" if found.line else ""
-    way = "on the way back" if found.backward else "in the forward pass"
+    way = "in the backward pass" if found.backward else "in the forward pass"
     made = f"{found.op} at {near}{at} makes the first {found.what} {way}"
     if found.op == "the batch":
         made = f"the batch holds {found.what}"
@@ -105,7 +105,7 @@ def _what_to_do(facts: Facts, found: Trouble, holding: list[str]) -> str:
     """
     if holding:
         return _fill(facts)
-    look = "look at what this operation is given"
+    look = "look at the inputs of this operation"
     if found.backward or found.what != "infinity":
         return look
     layers = [layer.name for layer in facts.measured.layers]
@@ -124,13 +124,13 @@ def loss_not_finite(facts: Facts) -> Iterator[Finding]:
             loss,
             math.inf,
             "a loss that is not finite has no gradient",
-            "look at the loss and the labels that it is given",
+            "look at the loss function and its labels",
             f"the loss is {loss}",
         )
 
 
 def nothing_to_train(facts: Facts) -> Iterator[Finding]:
-    """A forward whose output no trained parameter has a part in."""
+    """A forward pass whose output depends on no trained parameter."""
     trained = [name for name in facts.parameters if name in facts.trained]
     if not trained:
         yield Finding(
@@ -141,19 +141,17 @@ def nothing_to_train(facts: Facts) -> Iterator[Finding]:
             1.0,
             "a parameter without a gradient is never trained",
             facts.words.trained,
-            f"{facts.words.nothing}, so that only the forward pass was measured",
+            f"{facts.words.nothing}, so only the forward pass was measured",
         )
     elif not facts.measured.began:
-        what = (
-            "no tensor" if not facts.measured.outputs else "nothing that a gradient goes back from"
-        )
+        what = "no tensor with a gradient" if facts.measured.outputs else "no tensor"
         yield Finding(
             "nothing returned",
             "error",
             tuple(trained),
             0.0,
             1.0,
-            "the loss is worked out from what the forward returns",
+            "the loss is computed from the output of the forward pass",
             f"return the output, without {facts.words.cuts}",
-            f"the forward returned {what}, so that no parameter can be trained",
+            f"the forward pass returned {what}, so no parameter can be trained",
         )

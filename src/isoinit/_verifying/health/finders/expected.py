@@ -19,8 +19,8 @@ BY_ITSELF = (trend.signal, trend.distinction, trend.gradient, training.dead, tra
 def unexpected(facts: Facts) -> Iterator[Finding]:
     """Layers whose first output is of another size than the plan expects.
 
-    What was expected is evidence, not law: a model is at fault where the measured signal is bad by
-    itself, too. Else it is the reading of the model that may be.
+    The expectation may itself be wrong, so it is an error only where the measured signal is bad too.
+    Elsewhere isoinit may have read the model wrongly.
     """
     sizes: dict[str, tuple[float, int]] = {}
     for layer in facts.measured.layers:
@@ -42,11 +42,11 @@ def unexpected(facts: Facts) -> Iterator[Finding]:
                 tuple(far),
                 far[name],
                 limit,
-                "the plan expects a size for each layer's output from the weights before it",
+                "the plan predicts the size of each layer's output from its weights and input",
                 apply_plan(facts, facts.weights)
-                or "with a batch like the plan's, the plan reads the model wrong there"
+                or "use a batch like the plan's; if it is one, the plan misread the model there"
                 + (f", and {facts.words.calibrate}" if facts.words.calibrate else ""),
-                f"{listed(list(far))}: the output is {far[name]:.3g}× what the plan expects"
+                f"{listed(list(far))}: the output is {far[name]:.3g}× the size that the plan expects"
                 + ("" if len(far) == 1 else " at most" if far[name] > 1 else " at least"),
             )
             return

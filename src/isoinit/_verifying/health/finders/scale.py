@@ -48,7 +48,7 @@ def stands_out(facts: Facts) -> Iterator[Finding]:
             (name,),
             ratio,
             WIDE if far else APART,
-            "layers of one kind and shape are drawn alike in every published recipe",
+            "every published recipe draws layers of one kind and shape at one scale",
             mend(facts, [name]),
             f"{name}: its standard deviation {facts.weights[name].std:.3g} is {_size(ratio)} {words}",
         )
@@ -98,9 +98,14 @@ def _outliers(facts: Facts) -> Iterator[tuple[str, float, bool, str]]:
                 if apart and not _is_as_planned(facts, name):
                     yield name, ratio, True, f"that of {len(group) - 1} layers of the same kind"
             elif (far := _implausible(facts, name, stds)) is not None:
-                yield name, far, False, "what its fan-in and activation ask for"
+                yield name, far, False, "what its fan-in and activation require"
             elif (odd := _odd_one_out(facts, name, stds)) is not None:
-                yield name, odd, False, "that of the nearest other layer, for the same fans too"
+                yield (
+                    name,
+                    odd,
+                    False,
+                    "that of the nearest other layer, also after scaling by fans",
+                )
 
 
 def _size(ratio: float) -> str:
@@ -108,7 +113,7 @@ def _size(ratio: float) -> str:
 
 
 def _implausible(facts: Facts, name: str, stds: dict[str, float]) -> float | None:
-    """How far a lone weight is from its plan; None where that or another weight bears it out."""
+    """How far a lone weight is from its plan; None where that or another weight confirms it."""
     std, others = stds[name], (s for other, s in stds.items() if other != name)
     if any(max(other / std, std / other) <= ALIKE for other in others):
         return None  # asked first: a plan takes as long as a good part of a step of training
@@ -172,21 +177,21 @@ def wrong_gain(facts: Facts) -> Iterator[Finding]:
             GAIN_TOLERANCE,
             "Glorot & Bengio 2010, section 4.2.1; He et al. 2015, eq. 10",
             mend(facts, names),
-            f"{listed(names)}: weights were drawn for {drawn} but feed {feeds}",
+            f"{listed(names)}: the weights were drawn for {drawn}, but {feeds} follows",
         )
 
 
 def drawn_for(facts: Facts, layers: Sequence[str]) -> str:
-    """For whose gain the weights of some layers were drawn, if not for what they feed."""
+    """For which gain the weights of some layers were drawn, if not for that of what follows."""
     for layer in layers:
         for name in (f"{layer}.weight", layer):
             if name in facts.roles and (pair := _mismatch(facts, name)):
-                return f"weights were drawn for {pair[0]} but feed {pair[1]}"
+                return f"the weights were drawn for {pair[0]}, but {pair[1]} follows"
     return ""
 
 
 def _mismatch(facts: Facts, name: str) -> tuple[str, str] | None:
-    """The activation that a weight was drawn for and the other one that it feeds."""
+    """The activation that a weight was drawn for, and the other one that follows it."""
     role, weight = facts.roles[name], facts.weights[name]
     if role.slot != "weight" or role.made or role.activation is None or not weight.std > 0:
         return None

@@ -47,7 +47,7 @@ def twins(facts: Facts) -> Iterator[Finding]:
         what = (
             "and get the same gradient"
             if lasting
-            else "though not the same gradient: training parts them, from one function"
+            else "but not the same gradient: they start as one function, and training separates them"
         )
         yield Finding(
             "duplicated units",
@@ -78,7 +78,7 @@ def constant(facts: Facts) -> Iterator[Finding]:
             tuple(names),
             float(len(names)),
             0.0,
-            "a filter of equal entries sees nothing but the mean of what it reads",
+            "a filter of equal entries sees only the mean of its input",
             mend(facts, names),
             f"{listed(names)}: all entries are the same number",
         )
@@ -101,10 +101,9 @@ def same_function(facts: Facts) -> Iterator[Finding]:
             worst,
             MANY,
             SAME,
-            "look for weights before or behind these layers that are constant; "
-            + mend(facts, found),
+            "look for constant weights before or after these layers; " + mend(facts, found),
             f"{listed(list(found))}: {worst:.0%} of the units give the same output and get the same "
-            "gradient as another one, at every place of the batch",
+            "gradient as another unit, everywhere in the batch",
         )
 
 
@@ -123,17 +122,17 @@ def low_rank(facts: Facts) -> Iterator[Finding]:
                 weight.rank,
                 LOW * weight.full,
                 "Roy & Vetterli 2007; a direction without a singular value carries nothing",
-                f"draw its entries independently or orthogonally: {facts.words.init}",
-                f"{name}: signals pass through {weight.rank:.1f} directions of it, where independent "
-                f"entries would give {weight.full:.0f}",
+                f"draw independent or orthogonal entries: {facts.words.init}",
+                f"{name}: its effective rank is {weight.rank:.1f}, and independent entries would have "
+                f"{weight.full:.0f}",
             )
 
 
 def _stays_one(facts: Facts, name: str) -> bool:
     """Whether all units of a weight start the same, and training leaves them so.
 
-    Outputs that get the same gradient, as those of classes that the batch does not have, are told
-    apart by other examples, and gates that do may gate the same. Only if all do, it is a fault.
+    Outputs that get the same gradient, as those of classes that the batch does not have, differ on
+    other examples, and gates that do may gate the same. Only if all do, it is a fault.
     """
     share = facts.ahead.alike.get(name, 0.0)
     some = not facts.is_meant(name)

@@ -51,8 +51,8 @@ def unused(facts: Facts) -> Iterator[Finding]:
             "a parameter without a gradient is never trained",
             f"look for {facts.words.cuts} between these parameters and the loss; or "
             f"{facts.words.untrained}",
-            f"{listed(cut)}: the forward uses the parameter, but no gradient comes back to it; the "
-            f"cut lies behind {cut[0]}",
+            f"{listed(cut)}: the forward pass uses the parameter, but no gradient reaches it; the "
+            f"gradient stops after {cut[0]}",
         )
     if left := [name for name in none if name in idle]:
         yield Finding(
@@ -62,7 +62,7 @@ def unused(facts: Facts) -> Iterator[Finding]:
             float(len(left)),
             0.0,
             "a parameter without a gradient is never trained",
-            "check that the forward uses them and the loss what is made of them, or "
+            "check that the forward pass uses them and that the loss depends on them, or "
             f"{facts.words.untrained}",
             f"{listed(left)}: no gradient reaches these parameters, since the loss does not use them",
         )
@@ -89,11 +89,10 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a product of two factors that are both zero has no gradient by either",
-            "of factors that multiply each other let one start at zero, and not two; "
-            + mend(facts, cut),
-            f"{listed(zero or cut)}: no gradient comes to {len(cut)} parameter"
-            f"{'s' * (len(cut) > 1)}, now or after the first steps: what is made of them is zero on "
-            "every way to the output",
+            "of two factors that are multiplied, start at most one at zero; " + mend(facts, cut),
+            f"{listed(zero or cut)}: {len(cut)} parameter{'s' * (len(cut) > 1)} "
+            f"{'get' if len(cut) > 1 else 'gets'} no gradient, now or after the first steps, because "
+            "every path to the output is zero",
         )
     gone = [
         name
@@ -108,8 +107,8 @@ def no_gradient(facts: Facts) -> Iterator[Finding]:
             0.0,
             0.0,
             "a weight whose gradient is zero for every example does not move",
-            "look at what is flat behind it",
-            f"{listed(gone)}: the gradient is exactly zero over the whole batch, and after the first "
+            "look for a function after it that is flat",
+            f"{listed(gone)}: the gradient is exactly zero over the whole batch, also after the first "
             "steps",
         )
 
@@ -133,10 +132,9 @@ def starts_at_zero(facts: Facts) -> Iterator[Finding]:
             tuple(names),
             float(len(names)),
             0.0,
-            "what is behind a zero tells no two examples apart before the first step",
-            "where that is not meant: " + mend(facts, names),
-            f"{listed(names)}: all of it is zero, so that nothing passes until the first step has "
-            "moved it",
+            "after a factor of zero all examples are the same until the first step",
+            "if that is not intended: " + mend(facts, names),
+            f"{listed(names)}: all values are zero, so no signal passes before the first step",
         )
 
 
@@ -149,13 +147,13 @@ def dead(facts: Facts) -> Iterator[Finding]:
         "dead units",
         {x.name: x.dead if x.units >= MANY else min(x.dead, DEAD[1]) for x in _reached(facts)},
         DEAD,
-        "of the units are in a flat part of the activation for every example, and get no gradient",
+        "of the units are in a flat part of the activation for every example and get no gradient",
         "a unit that no example activates gets no gradient (Maas et al. 2013, section 2)",
     )
 
 
 def saturated(facts: Facts) -> Iterator[Finding]:
-    """Values in the flat ends of tanh, the sigmoid and their like."""
+    """Values in the flat ends of tanh, the sigmoid and similar functions."""
     yield from _share(
         facts,
         "saturation",
@@ -167,7 +165,7 @@ def saturated(facts: Facts) -> Iterator[Finding]:
 
 
 def _reached(facts: Facts) -> list[LayerHealth]:
-    """The layers, but for those in front of a cut (a step function, `detach`): `unused` names it."""
+    """The layers, except those before a cut (a step function, `detach`): `unused` names it."""
     gradients = facts.measured.gradients
     names = {name for name, size in gradients.items() if size is None and facts.measured.began}
     return [x for x in facts.measured.layers if not {x.name, f"{x.name}.weight"} & names]
@@ -218,9 +216,9 @@ def first_step(facts: Facts) -> Iterator[Finding]:
                 far[worst],
                 limit,
                 "a step of a thousandth of the weights is usual",
-                f"lower the learning rate about {far[worst] / 1e-2:.2g} times, or warm it up",
-                f"{listed(list(far))}: the first step of {facts.optimizer} moves the weights by up to "
-                f"{far[worst]:.3g} of their size",
+                f"divide the learning rate by about {far[worst] / 1e-2:.2g}, or use a warmup",
+                f"{listed(list(far))}: the first step of {facts.optimizer} changes the weights by up "
+                f"to {far[worst]:.3g} of their size",
             )
             return
     if steps and max(steps.values()) < SMALL_STEP:
@@ -232,9 +230,9 @@ def first_step(facts: Facts) -> Iterator[Finding]:
             steps[worst],
             SMALL_STEP,
             "a step of a thousandth of the weights is usual",
-            "raise the learning rate, or look at why the gradient is so small",
-            f"the first step of {facts.optimizer} moves no weight by more than {steps[worst]:.2g} of "
-            "its size",
+            "raise the learning rate, or find out why the gradient is so small",
+            f"the first step of {facts.optimizer} changes no weight by more than {steps[worst]:.2g} "
+            "of its size",
         )
 
 
@@ -255,8 +253,8 @@ def chance(facts: Facts) -> Iterator[Finding]:
             FAR_ABOVE * limit if far else limit,
             "a model that knows nothing gives each of C classes 1/C, and a loss of ln C",
             "make the last layer's weights smaller: " + mend(facts, head),
-            f"the loss starts at {loss:.3g}, where guessing gives {level:.3g}: the outputs are large "
-            "before anything was learned",
+            f"the loss at initialization is {loss:.3g}, and guessing gives {level:.3g}: the outputs "
+            "are too large at initialization",
         )
     elif loss < level / 2:
         yield Finding(
@@ -266,6 +264,7 @@ def chance(facts: Facts) -> Iterator[Finding]:
             loss,
             level / 2,
             "a model that knows nothing gives each of C classes 1/C, and a loss of ln C",
-            "look whether the labels reach the input, or most of them are one class",
-            f"the loss starts at {loss:.3g}, though guessing gives {level:.3g}",
+            "check whether the labels leak into the input, or most of them are one class",
+            f"the loss at initialization is {loss:.3g}, less than half of what guessing gives, "
+            f"{level:.3g}",
         )

@@ -53,11 +53,11 @@ def _trend(
     *,
     back: bool,
 ) -> Iterator[Finding]:
-    """Judge how a size changes along each series of layers; tell the one that changes most."""
+    """Judge how a size changes along each series of layers; report the one that changes most."""
     every = list(dict.fromkeys(layer.name for layer in facts.measured.layers))
     zero = [name for name in every if name in gone]
     if zero and len(zero) > len(every) / 2:
-        words = f"{things} are exactly zero, and stay so after the first steps"
+        words = f"{things} are exactly zero and stay zero after the first steps"
         yield _finding(facts, f"no {what}", "error", zero, 0.0, words)
         return
     found = []
@@ -72,13 +72,13 @@ def _trend(
     weight, rate, depth, series = max(found, key=lambda one: one[0])
     grows = (rate > 0) is not back
     verb, name = ("grow", f"exploding {what}") if grows else ("shrink", f"vanishing {what}")
-    direction = "a layer on their way back" if back else "a layer with depth"
+    direction = "per layer on the way back" if back else "per layer"
     change = math.exp(min(abs(rate) * (depth - 1), 700))
     each = f"{math.exp(abs(rate)):.3g}× {direction}"
     words = f"{things} {verb} by {each}, {change:.2g}× over {depth} layers"
     others = len(found) - 1
     if others:
-        words += f", and so in {others} other kind{'s' * (others > 1)} of layers"
+        words += f", and likewise in {others} other kind{'s' * (others > 1)} of layers"
     severity = "error" if weight > math.log(ERROR) else "warning"
     value = change if grows else 1 / change
     yield _finding(facts, name, severity, series.names, value, words)
