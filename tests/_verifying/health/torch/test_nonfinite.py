@@ -130,4 +130,4 @@ def test_a_parameter_that_holds_nan_is_to_be_filled():
     model.b.weight.data.fill_(math.nan)
     findings = [f for f in isoinit.check(model, batch).findings if f.name == "not finite"]
     assert len(findings) == 2
-    assert all("fill them" in str(f) and "only=" not in str(f) for f in findings)
+    assert all("initialize them" in str(f) and "only=" not in str(f) for f in findings)
