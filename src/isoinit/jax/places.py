@@ -14,6 +14,7 @@ from isoinit._reading.graph import Graph, Op
 from isoinit._reading.jax import Traced
 from isoinit._reading.jax.held import Signal
 from isoinit._verifying.health.records import SIGNALS
+from isoinit._verifying.health.steps import is_one_unit
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Place:
         shown: the value that an evaluation shows for its output; None where it shows none.
         order: the axes of the shown array in the order of the graph's value.
         units: how many of the last axes hold the units; 0 where they lie along the second axis.
+        alone: whether it is one unit, whose output has no axis of units.
     """
 
     op: Op
@@ -33,6 +35,7 @@ class Place:
     shown: int | None
     order: tuple[int, ...]
     units: int
+    alone: bool = False
 
     @property
     def value(self) -> int:
@@ -51,7 +54,7 @@ class Place:
             array = array.astype(np.float32)
         array = array.transpose(self.order) if self.order else array
         if self.units < 2:
-            return array
+            return array[..., None] if self.alone else array
         return array.reshape(*array.shape[: -self.units], -1)
 
 
@@ -64,10 +67,16 @@ def places_of(read: Traced) -> list[Place]:
         is_layer = op.kind in SIGNALS and weight
         if op.outputs and (is_layer or op.kind == "norm"):
             shown, order = _shown(read.graph, op, times)
-            found.append(
-                Place(op, weight if is_layer else "", shown, order, _units(read.graph, op))
-            )
+            units, alone = _units(read.graph, op), is_layer and _is_alone(read.graph, op)
+            found.append(Place(op, weight if is_layer else "", shown, order, units, bool(alone)))
     return found
+
+
+def _is_alone(graph: Graph, op: Op) -> bool:
+    if op.kind != "map" or op.name.startswith("conv"):
+        return False
+    layout = next(use.layout for use in op.uses if "weight" in use.slot)
+    return is_one_unit(layout, graph.sizes[op.outputs[0]])
 
 
 def _sightings(read: Traced) -> Iterator[int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
+from isoinit.initializers.scale.fans import Layout
 
 ROWS = 256  # of an output, to tell how many directions its examples take
 VALUES = 4096  # of an output, to tell how many are saturated
@@ -17,6 +20,19 @@ PROBES = 16  # random vectors that the effective rank is estimated with
 BINS = 32  # of a histogram
 COUNTED = 16384  # values at most, at even distances: more cost time and change no picture
 BITS = 40  # rows that hold less than this may be the same by chance: one pair in 2^40
+
+
+def is_one_unit(layout: Layout, size: Sequence[int]) -> bool:
+    """Return whether an output has no axis of units, as behind a product with a vector.
+
+    Its last axis holds places then, such as the edges of a graph.
+
+    Args:
+        layout: of the weight.
+        size: of the output.
+    """
+    units = math.prod(layout.grid[axis] for axis in layout.out)
+    return units == 1 and len(size) > 0 and size[-1] != 1
 
 
 def relative_step(gradient: float | None, rms: float, lr: float, optimizer: str) -> float | None:

@@ -19,22 +19,27 @@ FEW = 8  # rows that tell most columns apart
 
 @dataclass
 class Probe:
-    """Takes a layer's numbers from its output, and then from the gradient that comes back to it."""
+    """Takes a layer's numbers from its output, and then from the gradient that comes back to it.
+
+    Attributes:
+        layer: what is written into.
+        axis: of the units; None for one unit, whose output has no such axis.
+    """
 
     layer: LayerHealth
-    axis: int
+    axis: int | None
     _alike: torch.Tensor | None = field(default=None, repr=False)
 
     def forward(self, output: torch.Tensor) -> None:
         """Measure the output, and wait for its gradient."""
         layer = self.layer
         layer.elements = output.numel()
-        layer.units = shape_of(output)[self.axis] if output.dim() else 1
-        signal = in_reals(output.detach(), self.axis)
+        signal = self._signal(output)
+        layer.units = shape_of(output)[self.axis] if self.axis is not None and output.dim() else 1
         layer.mean, layer.std, layer.rms, layer.largest = moments(signal)
         if signal.dim() > 1 and len(signal) > 1 and math.isfinite(layer.rms):
             layer.spread, layer.correlation = _between(signal, layer.rms)
-        rows = _some_rows(signal, self.axis)
+        rows = _some_rows(signal, -1 if self.axis is None else self.axis)
         layer.rank = participation(rows - rows.mean(0))
         self._alike = _same_columns(rows)
         if output.requires_grad:
@@ -45,13 +50,19 @@ class Probe:
         if gradient is None:
             return
         layer = self.layer
-        signal = in_reals(gradient.detach(), self.axis)
+        signal = self._signal(gradient)
         came = moments(signal)
         layer.gradient_mean, layer.gradient_std, layer.gradient, layer.gradient_largest = came
         if self._alike is not None:
-            same = _same_columns(_some_rows(signal, self.axis))
+            same = _same_columns(_some_rows(signal, -1 if self.axis is None else self.axis))
             layer.twins = 0.0 if same is None else _share_of_twins(self._alike, same)
         self._alike = None
+
+    def _signal(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Real numbers, with an axis of units."""
+        if self.axis is None:
+            return in_reals(tensor.detach().unsqueeze(-1))
+        return in_reals(tensor.detach(), self.axis)
 
 
 def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
@@ -170,9 +181,9 @@ def _share_of_twins(outputs: torch.Tensor, gradients: torch.Tensor) -> float:
     return float(counts[counts > 1].sum().item() / len(outputs)) if len(values) else 0.0
 
 
-def ranges(output: torch.Tensor, axis: int) -> Ranges:
+def ranges(output: torch.Tensor, axis: int | None) -> Ranges:
     """What is to be kept of a value."""
-    signal = rows_of(output.detach())
+    signal = rows_of(output.detach() if axis is not None else output.detach().unsqueeze(-1))
     if signal.dim() < 2:
         low = high = signal.reshape(-1)
     else:

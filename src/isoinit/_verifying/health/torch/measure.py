@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoinit._reading.graph import Op
-from isoinit._reading.torch.numbers import in_reals
+from isoinit._reading.graph import Op, Use
+from isoinit._reading.torch.numbers import in_reals, shape_of
 from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.behind import Ranges, activation_behind, dead_and_saturated
 from isoinit._verifying.health.records import SIGNALS, LayerHealth, Measurement
+from isoinit._verifying.health.steps import is_one_unit
 from isoinit._verifying.health.torch.layers import Probe, is_zero, ranges
 from isoinit._verifying.health.torch.nonfinite import find_trouble
 from isoinit._verifying.health.torch.passes import run_passes
@@ -73,8 +74,9 @@ class _Watcher:
         pairs = zip(op.outputs[-len(made) :], made, strict=False)
         self.zeros.update(value for value, tensor in pairs if is_zero(tensor))
         output = whole(made[0])
-        axis = 1 if op.name.startswith(CHANNELS_FIRST) and output.dim() > 1 else -1
-        weight = next((use.parameter for use in op.uses if "weight" in use.slot), None)
+        used = next((use for use in op.uses if "weight" in use.slot), None)
+        weight = None if used is None else used.parameter
+        axis = _axis(op, output, used)
         if self._among is not None and (weight not in self._among or op.kind not in SIGNALS):
             return
         if op.kind in SIGNALS and weight is not None:
@@ -98,6 +100,14 @@ class _Watcher:
             for name, parameter in parameters.items()
             if parameter.requires_grad
         }
+
+
+def _axis(op: Op, output: torch.Tensor, used: Use | None) -> int | None:
+    """The axis of the units in what a layer or a norm makes; None where it has no such axis."""
+    if op.name.startswith(CHANNELS_FIRST):
+        return 1 if output.dim() > 1 else -1
+    alone = used is not None and op.kind == "map" and is_one_unit(used.layout, shape_of(output))
+    return None if alone else -1
 
 
 def measure(
