@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.timing import Row, compare, emit
-from isoinit._showing.page import Chart, Curve, Histogram, Page, Table, render, save
+from isoinit._showing.page import Chart, Histogram, Page, Table, alike, by_kind, folds, render, save
 
 LAYERS, PARAMETERS, METHODS = 1_000, 10_000, 12
 LIMIT_S = 2.0
@@ -47,9 +47,13 @@ def pages() -> dict[str, Page]:
 
 
 def chart(title: str, names: list[str], curves: list[str]) -> Chart:
+    kinds = alike(names, [""] * LAYERS)
     lines = [
-        Curve(name, [10 ** (-i * k / LAYERS + random.random()) for i in range(LAYERS)])
+        curve
         for k, name in enumerate(curves)
+        for curve in by_kind(
+            kinds, [10 ** (-i * k / LAYERS + random.random()) for i in range(LAYERS)], name
+        )
     ]
     return Chart(title, "layer", "size", lines, names)
 
@@ -73,7 +77,17 @@ def parameters(reason: str, *, histograms: bool = False) -> Table:
         Histogram(-random.random(), random.random(), random.choices(range(2000), k=32))
         for _ in range(PARAMETERS if histograms else 0)
     ]
-    return Table("Parameters", columns, rows, ("initializer", "role"), bins)
+    kinds = alike([row[0] for row in rows], [i % 10 for i in range(PARAMETERS)])
+    return Table(
+        "Parameters",
+        columns,
+        rows,
+        ("initializer", "role"),
+        bins,
+        folds=folds(kinds, rows),
+        details=("reason",),
+        main=("std",),
+    )
 
 
 @contextmanager
