@@ -103,7 +103,7 @@ def test_a_figure_leaves_out_what_the_block_tells():
     places = [Place((f"h.0.{n}", f"h.1.{n}"), n == "ln", (8,)) for n in ("ln", "mlp.up")]
     block = Repeat(2, (Fork(tuple(Level((place,)) for place in places), ()),))
     drawn = figure(
-        Outline("Model", (block,)),
+        Outline("Model", 32, (block,)),
         "by size",
         {"h.0.mlp.up": 1.0, "h.1.mlp.up": None},
         {"std": {"h.0.mlp.up": 0.5, "h.1.mlp.up": 0.25}},
@@ -120,7 +120,7 @@ def test_a_plan_holds_the_outline_and_a_loaded_one_does_not():
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
     plan = isoinit.plan(model, torch.zeros(3, 8))
     loaded = isoinit.Plan.from_json(plan.to_json())
-    assert plan.outline.model == "Sequential"
+    assert (plan.outline.model, plan.outline.elements) == ("Sequential", 72 + 18)
     assert plan._page().title == "Plan of Sequential"
     assert plan._page().figure is not None
     assert loaded.outline is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 
@@ -50,20 +51,20 @@ def _drawn(parts: Sequence[Part], start: str, box: Callable[[Place, str], Box]) 
             continue
         shared = _shared([part])
         if isinstance(part, Repeat):
-            name = shared.removesuffix(".")
+            name = shared[:-1]
             found.append(Block(name, part.times, _drawn(part.parts, shared, box)))
         else:
             skip = _drawn(part.skip, shared, box)
-            name = shared.removeprefix(start).removesuffix(".")
+            name = shared.removeprefix(start)[:-1]
             found.append(Branch(name, _drawn(part.parts, shared, box), skip))
     return found
 
 
 def _shared(parts: Sequence[Part]) -> str:
-    """The start that all names have in common, up to a dot."""
-    names = [together(place.names).split(".")[:-1] for place in _places(parts)]
+    """The start that all names have in common, up to a dot, or a slash in a path of Keras."""
+    names = [re.findall(r"[^./]*[./]", together(place.names)) for place in _places(parts)]
     shared = takewhile(lambda part: len(set(part)) == 1, zip(*names, strict=False))
-    return "".join(f"{part[0]}." for part in shared)
+    return "".join(part[0] for part in shared)
 
 
 def _places(parts: Sequence[Part]) -> list[Place]:

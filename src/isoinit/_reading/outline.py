@@ -6,6 +6,7 @@ the names of the layers at each place.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +72,12 @@ class Outline:
 
     Attributes:
         model: its class.
+        elements: of all parameters.
         parts: in the order of execution.
     """
 
     model: str
+    elements: int
     parts: tuple[Part, ...]
 
 
@@ -88,7 +91,8 @@ def outline(graph: Graph, model: str, parent: Callable[[str], str] = str) -> Out
     """
     layers = {op.index: op for op in graph.ops if is_layer(graph, op)}
     tree = _Tree(graph, layers, parent)
-    return Outline(model, tree.parts(None))
+    elements = sum(math.prod(shape) for shape in graph.shapes.values())
+    return Outline(model, elements, tree.parts(None))
 
 
 class _Tree:

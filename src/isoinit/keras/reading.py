@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -45,6 +46,8 @@ def read(model: Any, x: Any, method: str, **options: Any) -> Plan:
         cause = error.__cause__
         raise (error if cause is None else refused(cause)) from cause
     plan.notes += unfollowed(plan, said)
+    if plan.outline is not None:  # what was read is a function of the model
+        plan.outline = replace(plan.outline, model=type(model).__name__)
     return plan
 
 

@@ -3,7 +3,10 @@
 import re
 
 import pytest
+import torch
+from torch import nn
 
+import isoinit
 from browser import eventually, opened
 from isoinit._showing.page import Page, framed, save
 from pages import HOSTILE, compared, folded, large
@@ -250,6 +253,44 @@ def test_a_phone_needs_no_scrolling_to_the_side(browser, file):
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         page.locator(".u-over").first.tap()
         assert page.locator(".tip").first.is_visible()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """A plan, a check, what was read, and two of each on one page."""
+    folder = tmp_path_factory.mktemp("pages")
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 3)
+    batch = torch.randn(4, 6, 32)
+    before, plan = isoinit.check(model, batch), isoinit.plan(model, batch)
+    plan.apply(model, seed=0)
+    after = isoinit.check(model, batch, plan=plan)
+    he = isoinit.plan(model, batch, method="he")
+    shown = {
+        "plan": plan,
+        "check": after,
+        "read": isoinit.read(model, batch),
+        "plans": plan.diff(he),
+        "checks": before.diff(after),
+    }
+    for name, one in shown.items():
+        one.to_html(folder / f"{name}.html")
+    return folder
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["plan", "check", "read", "plans", "checks"])
+def test_pages_of_a_model_fit_a_desk_and_a_phone(browser, shown, name, width):
+    viewport = {"width": width, "height": 800}
+    with opened(browser, shown / f"{name}.html", viewport=viewport) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".scrolls").count() == 0
+        for button in page.locator("tr.fold button.opener").all()[:2]:
+            button.click()
+        assert page.locator("tr.member").count() > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        drawn = page.locator("#figure svg .box").count()
+        assert (drawn > 3) == (name in ("plan", "check", "read"))
 
 
 def test_print_shows_the_facts_and_no_controls(browser, file):

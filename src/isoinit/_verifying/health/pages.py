@@ -61,6 +61,7 @@ def health_page(
         [
             ("layers", str(len(layers))),
             ("parameters", f"{len(weights):,}"),
+            *([("elements", f"{outline.elements:,}")] if outline else []),
             *facts,
             ("isoinit", __version__),
         ],

@@ -48,14 +48,17 @@
     return mark;
   }
 
-  /** A name that may break after its dots. */
-  const breakable = (name) => name.split(/(?<=\.)/).flatMap((part) => [make("wbr"), part]);
+  /** The parts of a name: they end with a dot, or with the slash of a path. */
+  const parted = (name) => name.split(/(?<=[./])/);
 
-  /** Names without the beginning that all of them share, up to a dot. */
+  /** A name that may break after its parts. */
+  const breakable = (name) => parted(name).flatMap((part) => [make("wbr"), part]);
+
+  /** Names without the beginning that all of them share. */
   function shortened(names) {
-    let start = names[0]?.slice(0, names[0].lastIndexOf(".") + 1) ?? "";
-    while (start && !names.every((name) => name.startsWith(start)))
-      start = start.slice(0, start.lastIndexOf(".", start.length - 2) + 1);
+    const parts = parted(names[0] ?? "").slice(0, -1);
+    while (parts.length && !names.every((name) => name.startsWith(parts.join("")))) parts.pop();
+    const start = parts.join("");
     return (name) => names.length > 1 && name.startsWith(start) ? name.slice(start.length) : name;
   }
 

@@ -1,7 +1,7 @@
   // One name has one colour on the whole page, one method too.
   const kinds = [...new Set(page.charts.flatMap((chart) => chart.curves)
     .filter((curve) => !curve.points).map((curve) => curve.name))];
-  const shortName = shortened(kinds.filter((name) => name.includes(".")));
+  const shortName = shortened(kinds.filter((name) => parted(name).length > 1));
   const WHOLE = [0, 1, 2, 3, 4, 5].flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
   const POINT = COLOURS - 1; // the colour of points that no line joins
 

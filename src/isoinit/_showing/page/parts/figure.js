@@ -145,9 +145,9 @@
     fit(name, room, each = CHARACTER) {
       const most = Math.max(4, Math.floor(room / each));
       if (name.length <= most) return name;
-      const parts = name.split(".");
-      while (parts.length > 1 && parts.join(".").length >= most) parts.shift();
-      const end = parts.join(".");
+      const parts = parted(name);
+      while (parts.length > 1 && parts.join("").length >= most) parts.shift();
+      const end = parts.join("");
       return end.length < most ? `…${end}` : `…${end.slice(1 - most)}`;
     }
 
