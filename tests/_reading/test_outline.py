@@ -1,6 +1,7 @@
 """Outlines, by hand from the architectures."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -8,8 +9,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 import isoinit
 import isoinit.jax as ij
 from isoinit._reading.figures import figure
+from isoinit._reading.layers import is_layer
 from isoinit._reading.outline import Fork, Level, Outline, Place, Repeat, outline
 from isoinit._reading.torch import trace
+from zoo.models import ZOO
 
 IDS = torch.arange(3, 10)[None]
 ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
@@ -137,3 +140,22 @@ def test_jax_has_one_too():
     plan = ij.plan(apply, params, np.ones((3, 8), "f4"))
     assert [short(part) for part in plan.outline.parts] == [["w1"], ["w2"]]
     assert plan.outline.model == "apply"
+
+
+def names_in(parts):
+    """Every name of an outline."""
+    for part in parts:
+        if isinstance(part, Level):
+            yield from (name for place in part.places for name in place.names)
+        else:
+            yield from names_in(part.parts)
+            yield from names_in(part.skip if isinstance(part, Fork) else ())
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_layer_is_drawn_once(name):
+    torch.manual_seed(0)
+    build, batch, _ = ZOO[name]
+    graph = trace(build(), batch)
+    layers = [op for op in graph.ops if is_layer(graph, op)]
+    assert len(list(names_in(outline(graph, name).parts))) == len(layers) > 0

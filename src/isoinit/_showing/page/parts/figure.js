@@ -132,11 +132,11 @@
       this.layers[0].append(frame);
       const before = this.right;
       this.right = x + width / 2;
-      const end = this.way(parts, x, y + 16, true, width) + GAP;
+      const end = this.way(parts, x, y + 22, true, width) + GAP;
       frame.setAttribute("width", this.right - (x - width / 2) + 2);
       frame.setAttribute("height", end - y);
-      this.layers[2].append(draw("text", { class: "times", x: x - width / 2 + 8, y: y + 17 }, `× ${count(times)}`),
-        draw("text", { class: "cap", x: this.right - 8, y: y + 17, "text-anchor": "end" }, this.fit(name, this.right - x - 30)));
+      this.layers[2].append(draw("text", { class: "times", x: x - width / 2 + 8, y: y + 16 }, `× ${count(times)}`),
+        draw("text", { class: "cap", x: this.right - 8, y: y + 16, "text-anchor": "end" }, this.fit(name, this.right - x - 30)));
       this.right = Math.max(before, this.right + 1);
       return end;
     }
