@@ -47,7 +47,6 @@ UNCLEAN = set(
     """
 docs/methods/index.md
 docs/reference/audits.md
-docs/rules.md
 docs/tutorial.md
 src/isoinit/_drawing/streams/laws.py
 src/isoinit/_drawing/streams/philox.py
@@ -64,9 +63,6 @@ src/isoinit/_planning/recipes/own.py
 src/isoinit/_planning/recipes/papers.py
 src/isoinit/_planning/recipes/values.py
 src/isoinit/_planning/rules/conditions.py
-src/isoinit/_planning/rules/others.py
-src/isoinit/_planning/rules/usual.py
-src/isoinit/_planning/rules/weights.py
 src/isoinit/_planning/shown.py
 src/isoinit/_planning/trained.py
 src/isoinit/_planning/transfer/degrees.py
@@ -87,10 +83,7 @@ src/isoinit/_showing/folding.py
 src/isoinit/_verifying/auditing/compare.py
 src/isoinit/_verifying/auditing/finders/alike.py
 src/isoinit/_verifying/auditing/finders/constructor.py
-src/isoinit/_verifying/copies.py
 src/isoinit/_verifying/health/arrays/layers.py
-src/isoinit/_verifying/health/finders/expected.py
-src/isoinit/_verifying/health/finders/symmetry.py
 src/isoinit/_verifying/health/pages.py
 src/isoinit/_verifying/health/series.py
 src/isoinit/_verifying/health/steps.py

@@ -200,8 +200,8 @@ def test_a_printed_plan_says_why_once():
     model, batch = deep(depth=10), normal(32, 64)
     printed = " ".join(str(isoinit.plan(model, batch).calibrate(model, batch)).split())
     reason = (
-        "which takes part of the second moment; gain 1.414 restores it; orthogonal at this variance, "
-        "which leaves less to chance; calibrated on a batch"
+        "which reduces the second moment; gain 1.414 restores it; orthogonal at this variance, "
+        "which varies less from seed to seed; calibrated on a batch"
     )
     assert printed.count(reason) == 1
 

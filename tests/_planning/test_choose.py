@@ -200,7 +200,7 @@ def test_what_cannot_be_followed_is_not_claimed_to_have_unit_size():
     with torch.device("meta"):  # where it cannot be measured
         model = Sorted()
     plan = isoinit.plan(model, torch.randn(8, 8))
-    assert "not followed (linalg_svd)" in plan["a.weight"].reason
+    assert "cannot follow (linalg_svd)" in plan["a.weight"].reason
     assert "E[x²]" not in plan.explain("a.weight")
     assert plan["b.weight"].gain == pytest.approx(math.sqrt(2))  # ReLU takes its half all the same
 

@@ -52,7 +52,7 @@ def test_columns_of_the_example_get_them_too(x, n_in):
     assert plan["0.weight"].initializer == isoinit.Spherical(HALF)
     assert isinstance(plan["0.bias"].initializer, isoinit.KinkBias)
     assert plan["2.bias"].std == 0
-    assert f"reads {n_in} columns" in plan["0.bias"].reason
+    assert f"reads only {n_in} columns" in plan["0.bias"].reason
     assert not plan.warnings
 
 

@@ -148,7 +148,7 @@ def test_a_chain_behind_what_is_not_followed_takes_it_for_unit_size_and_says_so(
     known = planned(stack(torch.tanh, depth=16))
     plan = planned(nn.Sequential(Hidden(), *stack(torch.tanh, depth=16)))
     assert plan["1.weight"].initializer == known["0.weight"].initializer
-    assert "not followed, and is taken to be of unit size" in plan["1.weight"].reason
+    assert "not known and is assumed to have unit size" in plan["1.weight"].reason
     assert plan["3.weight"].initializer == known["2.weight"].initializer
     assert plan["3.weight"].gain ** 2 == pytest.approx(1.3940, abs=1e-4)
 

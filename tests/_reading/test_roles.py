@@ -44,7 +44,7 @@ class Block(nn.Module):
 def test_residual_block_with_batch_norm():
     plan = isoinit.plan(Block(), torch.randn(2, 4, 8, 8))
     assert plan["conv1.weight"].role == "weight before relu"
-    assert "behind a norm layer" in plan["conv1.weight"].reason
+    assert "a norm layer follows" in plan["conv1.weight"].reason
     assert plan["bn2.weight"].role == "norm scale"
     assert plan["conv2.bias"].role == "bias"
 

@@ -42,7 +42,7 @@ def test_methods_that_need_a_matrix_give_way(method):
     model, x = converted()
     plan = isoinit.plan(model, x, method=method)
     assert isinstance(plan["2.values"].initializer, isoinit.HeNormal)
-    assert "drawn one by one" in plan["2.values"].reason
+    assert "drawn independently" in plan["2.values"].reason
 
 
 def test_a_vanishing_signal_is_found():

@@ -30,7 +30,7 @@ def test_the_operation_is_named(function, lost):
     with torch.device("meta"):  # where it cannot be measured
         model = Net(function)
     reason = isoinit.plan(model, torch.randn(4, 64))["b.weight"].reason
-    assert f"not followed ({lost})" in reason
+    assert f"cannot follow ({lost})" in reason
 
 
 def test_the_first_operation_on_the_way_counts():

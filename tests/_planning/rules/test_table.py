@@ -13,7 +13,7 @@ def test_every_rule_says_when_what_and_why():
         assert rule.when
         assert rule.formula
         assert rule.reason
-        assert rule.source or "model's own choice" in rule.reason or rule.initializer is not None
+        assert rule.source or "model's choice" in rule.reason or rule.initializer is not None
 
 
 def test_every_entry_has_a_reason_and_a_source():

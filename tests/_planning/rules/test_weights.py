@@ -189,7 +189,7 @@ def test_an_activation_of_the_users_own_is_measured():
 
     entry = second(Quick())
     assert entry.gain == pytest.approx(isoinit.gain(Quick()), rel=1e-9)
-    assert "was measured" in entry.reason
+    assert "was computed" in entry.reason
 
 
 def test_a_product_of_two_signals_has_the_product_of_their_moments():

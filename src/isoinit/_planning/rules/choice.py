@@ -50,4 +50,4 @@ class Choice:
 
 def left(choice: Choice, fault: str) -> Choice:
     """Return a choice that leaves the parameter as it was, since its initializer does not fit."""
-    return replace(choice, initializer=None, reason=f"its role asks for what does not fit: {fault}")
+    return replace(choice, initializer=None, reason=f"the rule's initializer does not fit: {fault}")

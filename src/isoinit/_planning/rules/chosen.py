@@ -40,11 +40,11 @@ def choose(role: Role, method: str = "auto") -> Choice:
 def _by_role(role: Role, method: str) -> Choice:
     """Return what the rule book or a method gives a parameter, whatever it holds."""
     if role.slot == "part":
-        return Choice(None, "it follows from the weight that is computed of it", "")
+        return Choice(None, "the model computes a weight from it, which decides its values", "")
     if role.slot == "returned":
-        return Choice(None, "the model returns it, and what is made of it is not seen", "")
+        return Choice(None, "the model returns it, and its further use is not known", "")
     if role.slot == "unknown":
-        return Choice(None, "no rule knows what it is for", "")
+        return Choice(None, "no rule knows its role", "")
     if role.layout.kind == "kept":
         role = replace(role, chain=None)  # its rules need whole matrices, which are not stored
     rule = deciding(role)
@@ -59,15 +59,16 @@ def _by_role(role: Role, method: str) -> Choice:
         reason, source = f"method={method!r} was asked for", "your choice"
     if role.layout.kind == "kept" and isinstance(initializer, WholeInitializer):
         initializer = HeNormal(gain=two_way_gain(role))
-        reason += "; what a sparse weight keeps is drawn one by one, at the scale of its own inputs"
+        reason += "; the kept elements of a sparse weight are drawn independently, scaled for each "
+        reason += "unit's inputs"
     if role.measured and name != "measured on the example":
         reason += "; the size of its input was measured on the example"
     if role.norm:
-        reason += " (behind a norm layer)"
+        reason += " (a norm layer follows)"
     if role.chain and role.slot == "weight" and not (role.followed or role.chain.into):
-        reason += "; what feeds it is not followed, and is taken to be of unit size"
+        reason += "; its input is not known and is assumed to have unit size"
     if role.guess:
-        reason += "; a guess from the layer's type, since no run of the model used it"
+        reason += "; a guess from the layer's type, because no run of the model used it"
     choice = Choice(initializer, reason, source, name, close, tuple(_numbers(role)))
     if rule.grows and asked is None:
         choice = replace(choice, grown=Normal(std=1 / math.sqrt(role.layout.fan_in)))
@@ -107,7 +108,7 @@ def _few_words(role: Role) -> str:
     if set(role.few) <= {(0.0, 1.0)}:
         return words
     means, stds = (_listed(column, count) for column in zip(*role.few, strict=True))
-    return f"{words} (mean {means}, deviation {stds})"
+    return f"{words} (mean {means}, standard deviation {stds})"
 
 
 def _listed(column: Sequence[float], count: int) -> str:
@@ -123,7 +124,7 @@ def _facts(role: Role) -> dict[str, str]:
     return {
         "activation": role.activation.name if role.activation else "",
         "fed": role.fed.name if role.fed else "",
-        "source": role.source or "what feeds it",
+        "source": role.source or "the signal before it",
         "inputs": _few_words(role),
         "second": f"{role.second:.3g}",
         "joined": f"{role.joined:.3g}",

@@ -54,7 +54,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: Identity(),
         "a recurrent weight under ReLU",
         "W = I",
-        "under ReLU the identity keeps the state as it is until there is something to learn",
+        "ReLU follows, so the identity keeps the state unchanged until training changes it",
         "Le et al. 2015",
         insists=True,
     ),
@@ -64,7 +64,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: Orthogonal(),
         "any other recurrent weight, gate by gate",
         "W Haar",
-        "applied at every time step, so it must neither stretch nor shrink the state",
+        "it is applied at every time step, so an orthogonal weight keeps the length of the state",
         "Saxe et al. 2014; Le et al. 2015",
     ),
     Rule(
@@ -73,7 +73,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: HeNormal(),
         "the input weight of a recurrent layer under ReLU",
         "Var = 2/fan_in",
-        "feeds ReLU units, which halve the second moment",
+        "ReLU follows and halves the second moment, so the factor 2 restores it",
         "He et al. 2015, eq. 10",
     ),
     Rule(
@@ -82,16 +82,17 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: LeCunNormal(),
         "any other input weight of a recurrent layer",
         "Var = 1/fan_in",
-        "sigmoid and tanh units see the input at its own size, however narrow it is beside the state",
+        "sigmoid or tanh follows, so std = 1/√fan_in keeps the size of the input at any width of the "
+        "state",
         "LeCun et al. 1998, section 4.6",
     ),
     Rule(
         "forget gate",
         is_forget_gate,
         forget_gate,
-        "the first of an LSTM's bias vectors, of torch's layer or one by hand",
+        "the first bias vector of an LSTM, of torch's layer or a hand-written one",
         "b_forget = 1",
-        "the forget gate starts open (bias one in one of its vectors), so memory lasts",
+        "a bias of 1 opens the forget gate at initialization, so the memory lasts",
         "Gers et al. 2000; Jozefowicz et al. 2015",
         insists=True,
     ),
@@ -99,10 +100,9 @@ OTHERS: tuple[Rule, ...] = (
         "carry gate",
         lambda role: role.slot == "bias" and motif("carry gate")(role),
         lambda role: Constant(CARRY * motif_size(role)),
-        "the bias of a gate between what a layer makes and what it was given",
+        "the bias of a gate that mixes a layer's output with its input",
         "b = ∓2",
-        "the gate starts open for what the layer was given, so that the signal passes through many "
-        "layers and each adds a little",
+        "the gate starts open for the layer's input, so the signal passes through many layers",
         "Srivastava et al. 2015, section 2.2",
         insists=True,
     ),
@@ -111,11 +111,11 @@ OTHERS: tuple[Rule, ...] = (
         "tied embedding, scaled output",
         lambda role: role.slot == "table" and bool(role.tied) and role.tied_scale != 1,
         lambda role: Normal(std=1 / (math.sqrt(role.layout.fan_out) * role.tied_scale)),
-        "an embedding that is also the output layer, of which the model multiplies what it reads or "
-        "gives by a constant c",
+        "an embedding that is also the output layer, in a model that multiplies the layer's input or "
+        "output by a constant c",
         "Var = 1/(c² width)",
-        "also the output layer, beside which the model multiplies by a constant: with that the logits "
-        "are of unit size",
+        "the embedding is also the output layer, and the model multiplies by a constant there: with "
+        "this std the logits have unit size",
         "Raffel et al. 2020 and its code",
     ),
     Rule(
@@ -124,26 +124,26 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Normal(std=1 / math.sqrt(role.layout.fan_out)),
         "an embedding that is also the output layer",
         "Var = 1/width",
-        "also the output layer: 1/sqrt(width) gives logits of unit size",
+        "the embedding is also the output layer: std = 1/√width gives logits of unit size",
         "Vaswani et al. 2017, section 3.4",
     ),
     Rule(
         "bias of a row",
         lambda role: role.slot == "table" and motif("bias of a row")(role),
         lambda _: Zeros(),
-        "a lookup table of one number a row, which is added to a signal",
+        "a lookup table with one number in each row, which is added to a signal",
         "0",
-        "a number for each row that is added to a signal is a bias: it adds nothing at first",
+        "the looked-up number is added to a signal, so it is a bias and starts at zero",
         "Koren et al. 2009",
     ),
     Rule(
         "embedding of a score",
         lambda role: role.slot == "table" and motif("score")(role),
         lambda role: Normal(std=math.sqrt(motif_size(role) / role.layout.fan_in)),
-        "a lookup table whose rows are multiplied with other vectors, and that is the model's output",
-        "Var = d^(-1/2), d the terms of the product; d^(-1) beside a vector that is not its own",
-        "the output is an inner product of its rows and another vector: they share what keeps the "
-        "score at one",
+        "a lookup table whose rows form inner products with other vectors as the model's output",
+        "Var = d^(-1/2), d the terms of the product; d^(-1) if no parameter makes the other vector",
+        "the output is an inner product of its rows with another vector, and this variance keeps the "
+        "score at unit size",
         "Vaswani et al. 2017, section 3.2.1; Koren et al. 2009",
     ),
     Rule(
@@ -152,18 +152,18 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Normal(std=math.sqrt(role.joined / role.layout.fan_in)),
         "a lookup table whose rows are added to scaled rows of another, or to a signal",
         "Var = E[x²] of what they join",
-        "its rows are added to others that are scaled, or to a signal: as large as these ({joined} in "
-        "variance), so that neither drowns the other",
+        "its rows are added to scaled rows of another table or to a signal: variance {joined} makes "
+        "both equally large",
         "Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2",
     ),
     Rule(
         "grid",
         lambda role: role.slot == "table" and motif("grid")(role),
         lambda _: Uniform(-GRID, GRID),
-        "a lookup table whose rows are interpolated: places among numbers, by cells",
+        "a lookup table whose rows are interpolated between the cells of a grid",
         "U(±10⁻⁴)",
-        "its rows are features of cells, of which each sees few examples: they start near zero, so "
-        "that the model starts smooth; what reads them is sized for the unit size that they grow to",
+        "its rows are features of grid cells: near zero, the model starts smooth; the next weight is "
+        "scaled for the unit size to which training takes them",
         "Müller et al. 2022, section 3",
         grows=True,
     ),
@@ -172,9 +172,9 @@ OTHERS: tuple[Rule, ...] = (
         slot("table"),
         rows,
         "any other lookup table, of d columns",
-        "Var = d^(-1/2)/rows that are added up",
-        "a row changes only when it is looked up: at d^(-1/4), with weights behind it that make up "
-        "for that, a step of Adam changes both by the same share",
+        "Var = d^(-1/2)/number of rows that are summed",
+        "a row changes only when it is looked up: with std d^(-1/4) and the next weight scaled to "
+        "match, a step of Adam changes both by the same fraction",
         "fan-in of a lookup; Kingma & Ba 2015, section 2.1",
     ),
     Rule(
@@ -183,8 +183,8 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Normal(std=math.sqrt(role.second)),
         "a learned position, class token or mask token",
         "Var = E[x²] of what it joins; 0.02² for a bias of attention scores",
-        "a learned vector that joins the signal, as large as what it joins ({second} in variance), so "
-        "that neither drowns the other; a bias of attention scores starts at 0.02",
+        "it is added to the signal: variance {second} makes both equally large (a bias of attention "
+        "scores starts at std 0.02)",
         "Vaswani et al. 2017, section 3.5; Liu et al. 2021",
     ),
     # The scale that a residual branch ends with
@@ -194,7 +194,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: Zeros(),
         "a single number that a residual branch ends with",
         "α = 0",
-        "a single number at the end of a residual branch: the block starts as the identity",
+        "a scalar at the end of a residual branch: at zero the block starts as the identity",
         "De & Smith 2020; Bachlechner et al. 2021",
         insists=True,
     ),
@@ -204,7 +204,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Constant(layer_scale(role.branches)),
         "a vector that a residual branch ends with",
         "λ = 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond",
-        "a scale at the end of a residual branch: the block starts near the identity",
+        "a scale at the end of a residual branch: small, so the block starts near the identity",
         "Touvron et al. 2021, section 2",
         insists=True,
     ),
@@ -214,8 +214,8 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: Zeros(),
         "the scale of the norm layer that a residual branch ends with",
         "γ = 0",
-        "the norm layer that ends a residual branch: at zero the block starts as the identity, and "
-        "the network as a shallow one",
+        "the norm layer at the end of a residual branch: at zero the block starts as the identity, so "
+        "the network starts shallow",
         "Goyal et al. 2017, section 5.1",
         insists=True,
     ),
@@ -226,7 +226,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: DecayRates(),
         "the logarithms of a state space's rates of decay",
         "log(1), log(2), …, log(states)",
-        "each channel gets states that forget at rates of 1 to N",
+        "the states of each channel decay at rates 1 to N, so they cover short and long memories",
         "Gu & Dao 2023, section 3.6",
         insists=True,
     ),
@@ -236,7 +236,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: TimeSteps(),
         "the bias of a state space's time step, which a softplus follows",
         "softplus⁻¹(dt), log dt uniform between log 0.001 and log 0.1",
-        "time steps between 0.001 and 0.1: memories of ten to a thousand steps",
+        "time steps between 0.001 and 0.1 give memories of 10 to 1000 steps",
         "Gu & Dao 2023, section 3.6",
         insists=True,
     ),
@@ -246,7 +246,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Uniform(-(role.layout.fan_in**-0.5), role.layout.fan_in**-0.5),
         "the weight of a state space's time step",
         "U(±1/√rank)",
-        "varies the time steps about their bias",
+        "it varies the time steps around their bias",
         "Gu & Dao 2023, section 3.6 and its code",
         insists=True,
     ),
@@ -257,8 +257,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: None,
         "a scale or bias that acts through a function of itself",
         "as it was",
-        "it acts through a function of itself, such as exp(w), so what it should start from is the "
-        "model's own choice",
+        "the model uses a function of it, such as exp(w), so its initial value is the model's choice",
         "",
     ),
     Rule(
@@ -267,7 +266,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: None,
         "the length g of a weight under weight normalization",
         "as it was",
-        "the length of a normalized weight's rows, which decides the size of the weight",
+        "it sets the length of a normalized weight's rows, so the model's value is kept",
         "Salimans & Kingma 2016, section 2",
     ),
     Rule(
@@ -276,7 +275,7 @@ OTHERS: tuple[Rule, ...] = (
         neutral,
         "any other scale",
         "1, or what makes it one (0 in 1 + w)",
-        "a scale starts without effect",
+        "a scale starts without effect: it multiplies by one",
         "Ioffe & Szegedy 2015; Ba et al. 2016",
     ),
     Rule(
@@ -285,7 +284,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Constant(PRELU_SLOPE if role.slope is None else role.slope),
         "PReLU's slope, or that of one side of a function",
         "0.25 of the value at which the function is a line",
-        "the slope that PReLU was published with",
+        "the initial slope in the paper of PReLU",
         "He et al. 2015, section 2.1",
     ),
     Rule(
@@ -294,7 +293,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda role: Normal(std=math.sqrt(chain_bias(role))),
         "a bias in a deep plain chain at the edge of chaos",
         "Var = σ_b², see the critical chain",
-        "the bias variance of the edge of chaos, without which the signal sinks to zero with depth",
+        "the bias variance of the edge of chaos: without it the signal vanishes with depth",
         "Schoenholz et al. 2017, section 3",
     ),
     Rule(
@@ -303,8 +302,8 @@ OTHERS: tuple[Rule, ...] = (
         start_of_weight,
         "the bias of a layer whose outputs are the weights of another layer, of n inputs",
         "Var = 1/(n · E[x²]), x what these weights read",
-        "its layer's outputs are the weights of another layer, which starts as one with weights of "
-        "its own would, or at a quarter of that where it gives one number",
+        "the outputs of its layer are another layer's weights, which get the usual variance (std a "
+        "quarter of that if that layer gives one number)",
         "Beck et al. 2022; He et al. 2015, eq. 10",
     ),
     Rule(
@@ -313,9 +312,9 @@ OTHERS: tuple[Rule, ...] = (
         kinks,
         "the bias of a layer of one to three inputs, or of up to 32 columns of the example, before an "
         "activation",
-        "b = -w·mean + ‖w‖ u, u uniform in ±√3 deviations",
-        "its layer reads {inputs} alone: at zero all units would bend at one point, so that of each "
-        "direction the layer spans two functions, however wide it is",
+        "b = -w·mean + ‖w‖ u, u uniform in ±√3 standard deviations",
+        "its layer reads only {inputs}: with zero biases all units would have their kink at one "
+        "point, and the layer would span only two functions along each direction",
         "Steinwart 2019",
     ),
     Rule(
@@ -324,7 +323,7 @@ OTHERS: tuple[Rule, ...] = (
         lambda _: None,
         "a bias or shift that is also divided by",
         "as it was",
-        "it is added, and divided by elsewhere, so it cannot start at zero",
+        "the model adds it and also divides by it, so it cannot start at zero",
         "",
     ),
     Rule(
@@ -333,7 +332,7 @@ OTHERS: tuple[Rule, ...] = (
         neutral,
         "any other bias or shift",
         "0",
-        "adds nothing at first; the weights already differ, so no symmetry is left to break",
+        "it adds nothing at initialization; the random weights already break the symmetry",
         "Glorot & Bengio 2010, section 2.3; He et al. 2015, section 2.2",
     ),
 )

@@ -24,7 +24,7 @@ def to_json() -> str:
 
 
 def _plain(reason: str) -> str:
-    """Return a reason with words in place of what each parameter fills in."""
+    """Return a reason with words instead of the numbers and names of a parameter."""
     words = {
         "activation": "the activation",
         "fed": "the function",

@@ -1,15 +1,15 @@
 """What all weights of the usual variance share, whichever rule gave them that.
 
-**Estimates start small.** What a network says before it is trained is noise, which training takes away
-first: under a squared error noise of the size of the targets doubles the loss, and noise of a quarter
-of that size adds a sixteenth. So outputs that have the form of an input start at a quarter. Others,
-which may be logits, start at one: there noise of that size adds next to nothing, and smaller weights
-would send smaller gradients back.
+**Estimates start small.** The output of an untrained network is noise, which training removes first.
+Under a squared error, noise of the size of the targets doubles the loss, and noise of a quarter of
+that size adds a sixteenth. So outputs that have the shape of an input start at a quarter. Other
+outputs may be logits and start at one: there such noise adds little, and smaller weights would send
+smaller gradients back.
 
-**Few weights are orthogonal.** Rows that are orthogonal tell inputs apart with less chance in it than
-independent ones of the same variance: the inner products that a layer keeps scatter less (Yu et al.
-2016), and no direction of the input is drawn badly. The narrower the layer, the more that matters; and
-where there are few weights it costs no more than to draw them one by one.
+**Few weights are orthogonal.** Orthogonal rows keep the inner products of inputs with less variance
+than independent rows of the same variance (Yu et al. 2016), and no direction of the input is drawn
+badly. This matters more in a narrow layer. Where there are few weights it costs no more than to draw
+them one by one.
 """
 
 from __future__ import annotations
@@ -49,13 +49,11 @@ def reasons(role: Role, made: Initializer | None) -> tuple[str, str]:
     """Return what is to be said of it beside the rule's own reason, and the sources."""
     words, sources = "", ""
     if role.estimate:
-        form = "is one number" if role.layout.is_one_unit else "has the form of an input"
-        words += (
-            f"; a quarter of that, since it gives the output, which {form}: its error starts near "
-        )
-        words += "that of zero"
+        form = "is one number" if role.layout.is_one_unit else "has the shape of an input"
+        words += f"; a quarter of that, because it makes the output, which {form}: a small output "
+        words += "starts with a small error"
         sources += "; Yang et al. 2022, appendix D.2"
     if isinstance(made, Orthogonal):
-        words += "; orthogonal at this variance, which leaves less to chance"
+        words += "; orthogonal at this variance, which varies less from seed to seed"
         sources += "; Saxe et al. 2014; Yu et al. 2016"
     return words, sources

@@ -51,9 +51,9 @@ WEIGHTS: tuple[Rule, ...] = (
         "adapter in",
         motif("adapter in"),
         lambda _: HeUniform(a=math.sqrt(5)),
-        "the first of two factors of low rank beside a weight",
+        "the first of two low-rank factors beside a weight",
         "U(±1/√fan_in)",
-        "the first factor of a low-rank adapter is random, so that the second one, which is zero, "
+        "the first factor of a low-rank adapter: random, so that the second factor, which is zero, "
         "gets a gradient",
         "Hu et al. 2021, section 4.1 and its code",
     ),
@@ -61,9 +61,9 @@ WEIGHTS: tuple[Rule, ...] = (
         "adapter out",
         motif("adapter out"),
         lambda _: Zeros(),
-        "the second of two factors of low rank beside a weight",
+        "the second of two low-rank factors beside a weight",
         "W = 0",
-        "the second factor of a low-rank adapter: the model starts as it was without the adapter",
+        "the second factor of a low-rank adapter: at zero the model starts as without the adapter",
         "Hu et al. 2021, section 4.1",
     ),
     Rule(
@@ -73,8 +73,8 @@ WEIGHTS: tuple[Rule, ...] = (
         "a weight whose outputs scale and shift another signal: g(s) x + t with g(0) about one, or "
         "the gate that ends a residual branch",
         "W = 0",
-        "its outputs scale or shift another signal: at zero that signal starts as it is, and what "
-        "feeds the weight tells its units apart",
+        "its outputs scale or shift another signal: at zero that signal starts unchanged, and the "
+        "weight's inputs break the symmetry",
         "Kingma & Dhariwal 2018, section 3.3; Peebles & Xie 2023, section 3.2",
     ),
     Rule(
@@ -83,16 +83,16 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: HeNormal(gain=math.sqrt(0.1) * forward_gain(role)),
         "a weight whose outputs are ranked to choose experts",
         "Var = 0.1/fan_in",
-        "chooses among experts: a tenth of the usual variance, so that none is preferred for long",
+        "it chooses among experts: a tenth of the usual variance, so no expert is preferred for long",
         "Fedus et al. 2021, section 2.4",
     ),
     Rule(
         "DeepNorm",
         lambda role: role.slot == "weight" and motif("scaled skip")(role),
         lambda role: XavierNormal(gain=(4 * motif_size(role)) ** -0.25),
-        "a weight on a branch (but queries and keys) whose skip is scaled up, under a norm layer",
+        "a weight on a branch (except queries and keys) whose skip is scaled up before a norm layer",
         "Xavier with gain β = (8N)^(-1/4), N layers of two branches",
-        "the skip beside its branch is scaled up, and β = (8N)^(-1/4) bounds what one update changes",
+        "the skip of its branch is scaled up, and β = (8N)^(-1/4) bounds the change by one update",
         "Wang et al. 2022, table 2",
     ),
     Rule(
@@ -100,9 +100,9 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: role.slot == "weight" and role.ends_branch and role.activation is None,
         branch_end,
         "a weight that writes to a residual stream of N branches",
-        "Var = E[x₀²]/(N · fan_in · E[x²]), x₀ what the stream starts with",
-        "writes to a residual stream: with N branches, 1/sqrt(N) of what the stream starts with, so "
-        "that the sum at most doubles in variance",
+        "Var = E[x₀²]/(N · fan_in · E[x²]), x₀ the start of the stream",
+        "it writes to a residual stream: with N branches each adds 1/N of the stream's initial "
+        "variance, so the variance at most doubles",
         "Radford et al. 2019, section 2.3; Zhang et al. 2019",
         usual=True,
     ),
@@ -112,8 +112,8 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda _: Zeros(),
         "a weight whose outputs are the weights of another layer, beside a bias",
         "W = 0",
-        "its outputs are the weights of a layer: at zero they are the bias beside it, the same for "
-        "all examples, and what feeds the weight tells its units apart",
+        "its outputs are a layer's weights: at zero these are the bias alone, the same for all "
+        "examples, and the weight's inputs break the symmetry",
         "Beck et al. 2022",
     ),
     Rule(
@@ -122,8 +122,7 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: HeNormal(gain=forward_gain(role) / math.sqrt(motif_size(role))),
         "a weight whose outputs are the weights of another layer, of n inputs, with no bias",
         "Var = 1/(n · fan_in · E[x²])",
-        "its outputs are the weights of a layer, which sums over inputs of its own: they get the "
-        "variance of one over these",
+        "its outputs are the weights of a layer of n inputs: they get variance 1/n, the usual one",
         "Ha et al. 2017, section 3; Chang et al. 2020, section 4",
     ),
     Rule(
@@ -131,10 +130,10 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: role.slot == "weight" and motif("score")(role),
         lambda role: HeNormal(gain=forward_gain(role) * math.sqrt(motif_size(role))),
         "a weight that makes one of two vectors whose inner product is the model's output",
-        "Var = d^(-1/2)/(fan_in · E[x²]), d the terms of the product; d^(-1) beside a vector that is "
-        "not its own",
-        "the output is an inner product of what it makes and another vector: they share what keeps "
-        "the score at one",
+        "Var = d^(-1/2)/(fan_in · E[x²]), d the terms of the product; d^(-1) if no parameter "
+        "makes the other vector",
+        "the model's output is an inner product of its output with another vector, and this variance "
+        "keeps the score at unit size",
         "Vaswani et al. 2017, section 3.2.1; Koren et al. 2009",
         usual=True,
     ),
@@ -144,8 +143,8 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: HeNormal(gain=forward_gain(role) * motif_size(role) ** -0.25),
         "a query or key of attention that does not divide its scores by √width",
         "Var = 1/(√width · fan_in)",
-        "attention here does not divide its scores by the root of the width: queries and keys that "
-        "share it keep the scores at unit size",
+        "this attention does not divide its scores by √width: smaller queries and keys keep the "
+        "scores at unit size",
         "Raffel et al. 2020 and its code; Vaswani et al. 2017, section 3.2.1",
     ),
     Rule(
@@ -154,8 +153,8 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: ICNR(round(motif_size(role)), he_or_lecun(role)),
         "a convolution before a pixel shuffle",
         "the kernels of one channel's pixels equal",
-        "its channels become pixels: equal kernels start as nearest-neighbour upsampling, without a "
-        "checkerboard",
+        "its channels become pixels: equal kernels start as nearest-neighbour upsampling, which "
+        "avoids checkerboard artifacts",
         "Aitken et al. 2017",
     ),
     # By the function that follows, where its paper says how
@@ -165,7 +164,7 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: Uniform(-1 / role.layout.fan_in, 1 / role.layout.fan_in),
         "a weight between the input and sin(ω₀ ·), ω₀ of 2 or more",
         "U(±1/fan_in)",
-        "spreads coordinates over several periods of the sine",
+        "coordinates cover several periods of the sine",
         "Sitzmann et al. 2020, supplement 1.5",
     ),
     Rule(
@@ -174,16 +173,17 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: siren(role, before_sine(role)),
         "any other weight before sin(ω₀ ·), ω₀ of 2 or more",
         "U(±√(6/fan_in)/ω₀)",
-        "a sine of standard normal phases follows: the same law in every layer",
+        "a sine follows: its phases are standard normal, so every layer has the same distribution",
         "Sitzmann et al. 2020, section 3.2",
     ),
     Rule(
         "SIREN, output",
         lambda role: role.activation is None and behind_sine(role) > 0,
         lambda role: siren(role, behind_sine(role)),
-        "a weight behind the last sin(ω₀ ·) of a layer, ω₀ of 2 or more",
+        "a weight whose input is sin(ω₀ ·) and that no sine follows, ω₀ of 2 or more",
         "U(±√(6/fan_in)/ω₀)",
-        "reads sines of a layer: the law of the layers before, so that the output starts near zero",
+        "its input is a layer of sines: the distribution of the layers before, so the output starts "
+        "near zero",
         "Sitzmann et al. 2020, section 3.2 and its code",
     ),
     Rule(
@@ -192,7 +192,7 @@ WEIGHTS: tuple[Rule, ...] = (
         he_or_lecun,
         "a weight before SELU",
         "Var = 1/fan_in (· 1/E[x²])",
-        "SELU pulls mean and variance to 0 and 1 by itself if weights have variance 1/fan_in",
+        "SELU follows and moves mean and variance to 0 and 1 if weights have variance 1/fan_in",
         "Klambauer et al. 2017, section 2",
         usual=True,
     ),
@@ -201,22 +201,21 @@ WEIGHTS: tuple[Rule, ...] = (
         "mirrored chain",
         in_mirrored_chain,
         looks_linear,
-        "one of 13 layers or more in a row, the odd part of whose activation is all but linear",
+        "one of 13 layers or more in a row, whose activation has an almost linear odd part",
         "[[W, -W], [-W, W]], W Haar times (q / E[(φ(z) - φ(-z))²])^(1/2), z of variance q",
-        "{length} layers in a row with no norm or residual sum: each unit has a mirror image with "
-        "opposite sign, and together they pass on the odd part of the activation, which is all but "
-        "linear, so that orthogonal weights keep signal and gradient at any depth",
+        "{length} layers in a row with no norm or residual sum: each unit has a mirror image of "
+        "opposite sign, together they are almost linear, and orthogonal weights keep signal and "
+        "gradient at any depth",
         "Balduzzi et al. 2017, section 4; Saxe et al. 2014",
     ),
     Rule(
         "centred chain",
         in_centred_chain,
         lambda role: centred(role, chain_gain(role)),
-        "one of 13 layers or more in a row, fed by an activation whose mean drowns the rest",
+        "one of 13 layers or more in a row, after an activation with a dominant mean",
         "W Haar with rows that sum to zero, times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² Var[φ] + σ_b²",
-        "{length} layers in a row with no norm or residual sum: weights that sum to zero take the "
-        "activation's mean out, which is the same for all examples, and with biases of variance "
-        "{bias} neither the signal nor its gradient grows or shrinks",
+        "{length} layers in a row with no norm or residual sum: rows that sum to zero remove the mean "
+        "that all examples share, and with bias variance {bias} signal and gradient keep their size",
         "Brock et al. 2021, section 3.1; Huang et al. 2017; Schoenholz et al. 2017, section 3",
     ),
     Rule(
@@ -225,8 +224,8 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: isometric(role, chain_gain(role)),
         "one of 13 layers or more in a row whose activation has a stable critical point",
         "W Haar times σ_w; σ_w² E[φ'²] = 1 and q = σ_w² E[φ²] + σ_b²",
-        "{length} layers in a row with no norm or residual sum: at the edge of chaos, with biases of "
-        "variance {bias}, neither the signal nor its gradient grows or shrinks",
+        "{length} layers in a row with no norm or residual sum: at the edge of chaos, with bias "
+        "variance {bias}, signal and gradient keep their size",
         "Schoenholz et al. 2017, section 3; Pennington et al. 2017",
     ),
     Rule(
@@ -235,9 +234,9 @@ WEIGHTS: tuple[Rule, ...] = (
         spherical,
         "a weight of one to three inputs, or of up to 32 columns of the example, beside a bias, "
         "before an activation",
-        "a direction of length √½ for each unit; inputs divided by their deviation",
-        "reads {inputs} alone: each unit looks in a direction of its own, and half of its variance is "
-        "its bias's, which spreads the places where the units bend over the inputs",
+        "a random direction of length √½ for each unit; inputs divided by their standard deviation",
+        "it reads only {inputs}: each unit has its own direction, and the bias gives half of the "
+        "variance, so the kinks of the units cover the range of the inputs",
         "Steinwart 2019",
     ),
     Rule(
@@ -246,20 +245,20 @@ WEIGHTS: tuple[Rule, ...] = (
         lambda role: isometric(role, forward_gain(role)),
         "one of 13 layers or more in a row of linear maps",
         "W Haar",
-        "{length} layers in a row with no norm or residual sum: an orthogonal matrix keeps every "
-        "length, where a random one only keeps their mean",
+        "{length} linear layers in a row with no norm or residual sum: an orthogonal matrix keeps "
+        "every length, and a random one keeps only their mean",
         "Saxe et al. 2014, section 3",
     ),
-    # By the signal that feeds the weight
+    # By the input of the weight
     Rule(
         "mean taken out",
         is_drowned,
         mean_taken_out,
-        "a weight fed by a function whose mean is more than half of its second moment, such as a "
+        "a weight after a function whose mean is more than half of its second moment, such as a "
         "sigmoid",
         "W Haar with rows that sum to zero, times 1/√Var[φ]",
-        "fed by {fed}, most of which is a mean that all examples share: weights that sum to zero take "
-        "it out, and what varies is kept at one",
+        "its input is the output of {fed}, mostly a mean that all examples share: rows that sum to "
+        "zero remove it, and the rest keeps unit variance",
         "LeCun et al. 1998, section 4.4; Brock et al. 2021, section 3.1; Huang et al. 2017",
         usual=True,
     ),
@@ -269,8 +268,8 @@ WEIGHTS: tuple[Rule, ...] = (
         saturating,
         "a weight before tanh, sigmoid, softsign, erf, hard tanh or hard sigmoid",
         "Var = 2/(fan_in + fan_out) where both are one, 1/fan_in where they differ",
-        "{activation} is linear around 0: what keeps the forward signal keeps the gradient, too, from "
-        "the last layer to the first",
+        "{activation} follows, which is linear around 0: one variance keeps both the signal and the "
+        "gradient",
         "Glorot & Bengio 2010, eq. 12; He et al. 2015, section 2.2",
         usual=True,
     ),
@@ -278,10 +277,10 @@ WEIGHTS: tuple[Rule, ...] = (
         "state",
         lambda role: role.slot == "weight" and role.reads_state and forward_gain(role) > 1,
         lambda _: LeCunNormal(),
-        "a weight that makes the output of the state of a recurrent layer",
+        "a weight that makes the output from the state of a recurrent layer",
         "Var = 1/fan_in",
-        "reads a state, which starts at the second moment {second} and can grow to one as it learns "
-        "to hold something: sized for that, so that the output never outgrows unit size",
+        "its input is a state, whose second moment is {second} at initialization and can grow to 1: "
+        "std = 1/√fan_in keeps the output within unit size",
         "LeCun et al. 1998, section 4.6",
         usual=True,
     ),
@@ -289,10 +288,10 @@ WEIGHTS: tuple[Rule, ...] = (
         "measured on the example",
         lambda role: role.slot == "weight" and role.measured,
         he_or_lecun,
-        "a weight whose input cannot be worked out and was measured in a run on the example",
+        "a weight whose input has a second moment that was measured in a run on the example",
         "Var = 1/(E[x²] fan_in)",
-        "what feeds it ({source}) cannot be worked out; in a run on the example with this plan's "
-        "values it has the second moment {second}, and gain {gain} makes it one",
+        "its input ({source}) has second moment {second}, measured in a run on the example with this "
+        "plan's values; gain {gain} makes it 1",
         "Mishkin & Matas 2016, algorithm 1; LeCun et al. 1998, section 4.6",
         usual=True,
     ),
@@ -300,9 +299,9 @@ WEIGHTS: tuple[Rule, ...] = (
         "ReLU",
         after("relu", "leaky_relu"),
         he_or_lecun,
-        "a weight fed by ReLU or leaky ReLU of slope a",
+        "a weight after ReLU or leaky ReLU of slope a",
         "Var = 2/((1 + a²) fan_in)",
-        "fed by {fed}, which takes part of the second moment; gain {gain} restores it",
+        "its input is the output of {fed}, which reduces the second moment; gain {gain} restores it",
         "He et al. 2015, eq. 10 and 15",
         usual=True,
     ),
@@ -310,9 +309,9 @@ WEIGHTS: tuple[Rule, ...] = (
         "any activation",
         lambda role: role.slot == "weight" and role.fed is not None,
         he_or_lecun,
-        "a weight fed by any other function φ of one signal",
+        "a weight after any other function φ of one signal",
         "Var = 1/(E[φ(z)²] fan_in)",
-        "fed by {fed}, which was measured: gain {gain} keeps its second moment at one",
+        "its input is the output of {fed}, whose second moment was computed; gain {gain} makes it 1",
         "He et al. 2015, eq. 10, with the exact E[φ(z)²]",
         usual=True,
     ),
@@ -320,10 +319,10 @@ WEIGHTS: tuple[Rule, ...] = (
         "unknown signal",
         lambda role: role.slot == "weight" and not role.followed,
         he_or_lecun,
-        "a weight fed by what cannot be followed",
+        "a weight whose input is not known",
         "Var = 1/fan_in",
-        "what feeds it ({source}) goes through an operation that is not followed{lost}, and is taken "
-        "to be of unit size; Plan.calibrate measures it",
+        "its input ({source}) goes through an operation that isoinit cannot follow{lost}, and is "
+        "assumed to have unit size; Plan.calibrate measures it",
         "LeCun et al. 1998, section 4.6",
         usual=True,
     ),
@@ -331,10 +330,10 @@ WEIGHTS: tuple[Rule, ...] = (
         "zero signal",
         lambda role: role.slot == "weight" and role.second == 0,
         he_or_lecun,
-        "a weight fed by what is zero at the start",
+        "a weight whose input is zero at initialization",
         "Var = 1/fan_in",
-        "what feeds it ({source}) is zero at the start, as behind a scale of zero: it is scaled for "
-        "the unit size that training may give it",
+        "its input ({source}) is zero at initialization, as after a scale of zero: std = 1/√fan_in is "
+        "for the unit size that training may give it",
         "LeCun et al. 1998, section 4.6",
         usual=True,
     ),
@@ -342,9 +341,10 @@ WEIGHTS: tuple[Rule, ...] = (
         "unit signal",
         lambda role: role.slot == "weight" and abs(forward_gain(role) - 1) < 1e-9,
         lambda _: LeCunNormal(),
-        "a weight fed by a signal of unit size: the input, a norm layer",
+        "a weight whose input has unit size, such as the model's input or the output of a norm layer",
         "Var = 1/fan_in",
-        "what feeds it has unit size already ({source}), and Var(w) = 1/fan_in keeps it",
+        "its input ({source}) has second moment 1, so std = 1/√fan_in keeps the output at unit "
+        "variance",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
         usual=True,
     ),
@@ -352,9 +352,9 @@ WEIGHTS: tuple[Rule, ...] = (
         "measured signal",
         slot("weight"),
         he_or_lecun,
-        "a weight fed by anything else",
+        "a weight with any other input",
         "Var = 1/(E[x²] fan_in)",
-        "what feeds it ({source}) has the second moment {second}; gain {gain} makes it one",
+        "its input ({source}) has second moment {second}; gain {gain} makes it 1",
         "LeCun et al. 1998, section 4.6; He et al. 2015, section 2.2",
         usual=True,
     ),
