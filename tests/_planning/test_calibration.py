@@ -348,7 +348,7 @@ class TestLeftAlone:
         model, batch = deep(depth=2), normal(32, 64)
         change = {"2.weight": isoinit.Zeros()}
         _, fixed = self.left(model, batch, "4.weight", "exactly zero", change)
-        assert "calibration left 4.weight alone" in str(fixed)
+        assert "calibration did not change 4.weight" in str(fixed)
 
     def test_a_batch_of_zeros(self):
         model = deep(depth=2)
@@ -389,7 +389,7 @@ class TestLeftAlone:
         model, batch = Loop(), normal(64, 5, 8)
         plan, fixed = self.left(model, batch, "of_state.weight", "recurrent")
         assert calibrated(fixed, plan) == {"of_input"}
-        assert any("of_input.weight where first used" in note for note in fixed.notes)
+        assert any("of_input.weight calibrated at the first use" in note for note in fixed.notes)
 
     def test_a_tied_table(self):
         model, batch = gpt2()
@@ -484,7 +484,7 @@ class TestShared:
             plan = isoinit.plan(model, batch)
             plan["weight"] = isoinit.Normal(std=3.0)
             fixed = plan.calibrate(model, batch)
-            assert any("calibrated weight where first used" in note for note in fixed.notes)
+            assert any("weight calibrated at the first use" in note for note in fixed.notes)
             fixed.apply(model, seed=0)
             found = stds(model, batch)
             assert found["weight"] == pytest.approx(1, rel=TARGET)

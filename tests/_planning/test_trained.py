@@ -98,7 +98,7 @@ class TestTrained:
     def test_norm_layers_tell_of_it_whatever_the_weights_came_from(self):
         model, x = known("transformer", planned=True)
         (said,) = warnings_of(copy.deepcopy(model), x)
-        assert "4 of 4 norm layers scale and shift each unit otherwise" in said
+        assert "4 of 4 norm layers scale and shift each unit differently" in said
 
     def test_init_warns_before_it_writes(self):
         model, x = known("transformer", planned=False)

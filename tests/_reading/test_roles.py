@@ -300,7 +300,7 @@ def test_a_parameter_that_the_run_never_uses_is_read_from_its_layer():
     assert "guess" not in plan["used.weight"].reason
     assert plan["odd"].initializer is None
     assert plan["odd"].role == "unknown"
-    assert any("'odd' is left as it was" in warning for warning in plan.warnings)
+    assert any("'odd' keeps its values" in warning for warning in plan.warnings)
 
 
 def test_without_a_batch_every_entry_is_a_guess():

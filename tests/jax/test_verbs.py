@@ -239,7 +239,7 @@ def test_a_weight_that_is_divided_by_its_spectral_norm_is_not_known_and_said_so(
     plan = ij.plan(apply, params, jnp.ones((8, 64)))
     assert plan["w"].role == "unknown"
     assert plan["w"].initializer is None
-    assert any("'w' is left as it was" in warning for warning in plan.warnings)
+    assert any("'w' keeps its values" in warning for warning in plan.warnings)
     plan["w"] = isoinit.Orthogonal()
     assert plan["w"].std == 1 / 8
 

@@ -147,7 +147,7 @@ def _drawn_by_layers(
 
 
 def _moments(law: Initializer, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Return the mean and the standard deviation of a tensor that is filled by a law."""
+    """Return the mean and the standard deviation of a tensor with this distribution."""
     layout = fans.of_tensor(shape) if len(shape) > 1 else fans.vector(shape)
     return law.mean_for(layout), law.std_for(layout)
 
@@ -200,8 +200,8 @@ def _given(
     except PlanError as failure:
         why = str(failure).removeprefix("recipe='own': ").partition("; nothing was changed")[0]
         return {}, (
-            f"what {waiting[0]!r} and {len(waiting) - 1} more are to hold is not known, for they have "
-            f"no values yet and {why}: where the constructor means something by a value, build the "
+            f"the constructor's values of {waiting[0]!r} and {len(waiting) - 1} more are not known: "
+            f"they have no values yet and {why}; if the constructor sets a special value, build the "
             "model with values, or under isoinit.deferred()",
         )
     return dict(_all_given(parameters, {name: seen[name] for name in waiting})), ()

@@ -141,7 +141,7 @@ def _plain(fact: Any) -> Any:
 
 
 def _sides(row: Difference) -> tuple[str, str]:
-    """Both sides as text: short, unless only the long form tells them apart."""
+    """Both sides as text: short, unless only the long form shows a difference."""
     if row.what == "layout":
         return _layout(row.before, row.after), _layout(row.after, row.before)
     before, after = _text(row.before, row.what), _text(row.after, row.what)

@@ -1,4 +1,4 @@
-"""Where no choice keeps signal and gradient alive, or none fits: what a plan says of it."""
+"""Where no choice keeps signal and gradient alive, or none fits: the warnings of a plan."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def unlike_parts(graph: Graph) -> tuple[str, ...]:
         if len(needs) > 1:
             found.append(
                 f"{name!r} holds parts that need different initial values ({listed([*needs])}), and "
-                "all of it is filled as the first needs it: make them parameters of their own, or "
-                "fill the others after Plan.apply"
+                "the whole parameter is filled for the first part: make each part its own parameter, "
+                "or fill the other parts after Plan.apply"
             )
     return tuple(found)
 
@@ -49,17 +49,17 @@ def _need(use: Use) -> str:
 def _doubt(chain: Chain, names: list[str]) -> str:
     """Return the warning about the weights of one deep plain chain."""
     where = (
-        f"{chain.length} layers in a row are joined by {chain.hopeless} alone ({names[0]!r} to "
+        f"{chain.length} layers in a row have only {chain.hopeless} between them ({names[0]!r} to "
         f"{names[-1]!r})"
     )
     safe = "a norm layer every few layers or residual branches"
     if chain.unknown:
         return (
-            f"{where}, which is not followed: whether signal and gradient live through them is not "
-            f"known, and isoinit.check measures it; {safe} would be safe"
+            f"{where}, which isoinit cannot follow: it is not known whether they keep signal and "
+            f"gradient; measure it with isoinit.check, or add {safe}"
         )
     biases = "biases in these layers, " if chain.unbiased else ""
     return (
-        f"{where}: no weights are known to keep the signal, its gradient and the difference between "
-        f"examples alive through them; {biases}{safe}, or another activation would"
+        f"{where}: no known weights keep the signal, its gradient and the differences between "
+        f"examples through them; add {biases}{safe}, or use another activation"
     )

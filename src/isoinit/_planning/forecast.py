@@ -16,13 +16,13 @@ LARGEST = 100.0
 FEWEST = 4  # layers in a row: of fewer the first and the last alone would decide
 SMALL = 0.1  # of what it is added to: a branch that starts smaller is meant to
 MAPS: tuple[Kind, ...] = ("map", "recurrent", "attention")
-CURE = "a norm layer every few layers, residual branches, or another activation would keep it"
+CURE = "add a norm layer every few layers or residual branches, or use another activation"
 
 
 def forecast(
     graph: Graph, signals: Mapping[int, Signal], gradients: Mapping[int, Gradient | None]
 ) -> tuple[str, ...]:
-    """Return a warning each for a signal and a gradient that change too much over the layers.
+    """Return a warning for a signal, and one for a gradient, that changes too much over the layers.
 
     Of the layers at one depth the largest counts: queries and keys receive less than values do, and
     a skip carries what its branch does not. Layers inside a branch that starts small on purpose are

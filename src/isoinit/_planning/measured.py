@@ -1,4 +1,4 @@
-"""What was measured where the signal cannot be worked out, and what a plan says of the rest."""
+"""What was measured where the signal cannot be computed, and the notes of a plan on the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # names in a sentence
 CONSTANT = (
-    "it is no tensor of the example, nor made of one by torch's functions (a buffer, or NumPy)"
+    "it is neither a tensor of the example nor computed from one by torch's functions, but a buffer "
+    "or a result of NumPy"
 )
 
 
@@ -139,7 +140,7 @@ def lost_notes(
     lost_by: dict[str, list[str]] = {}
     for value, by in unknown.items():
         asked = f"was not measured ({why})" if why else "was not measured"
-        because = f"it goes through {by}, which is not followed, and {asked}"
+        because = f"it goes through {by}, which isoinit cannot follow, and {asked}"
         lost_by.setdefault(because, []).extend(readers(graph, value))
     fed = {use.parameter for op in graph.ops if op.inputs for use in op.uses}
     maps = [op for op in graph.ops if op.kind == "map" and not op.inputs]
@@ -150,7 +151,7 @@ def lost_notes(
         if names:
             scaled = "these weights are" if len(names) > 1 else "the weight is"
             yield (
-                f"the size of the signal that reaches {listed(names, SHOWN)} is not known: {because}; "
+                f"the size of the input of {listed(names, SHOWN)} is not known: {because}; "
                 f"{scaled} scaled for a signal of unit size"
             )
 

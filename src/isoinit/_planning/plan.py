@@ -1,4 +1,4 @@
-"""A plan: one entry a parameter, as plain data to read, edit, save and apply."""
+"""A plan: one entry for each parameter, as plain data to read, edit, save and apply."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ class Plan(Readable):
         aliases: for each further name of a tied parameter, the name of its entry.
         method: the method or recipe that the plan was made with.
         how: how the model was read: "fake", "real" or "structure"; "jaxpr" of a model of JAX.
-        notes: what is doubtful about the plan as a whole.
+        notes: warnings about the plan as a whole.
         emptied: the buffers that were on the meta device when the plan was made. They belong to
             the modules of that model, so they are neither saved nor compared.
-        seed: what `apply` last filled a model under; None before that. It is saved, not compared.
-        transfer: what the factors of its entries were worked out for, if `isoinit.transfer` made it;
-            `isoinit.Transfer(plan)` makes groups for the optimizer of them. None in any other plan.
-        outline: the model's class and how its layers follow each other, for the page to draw; None in
-            a plan that was loaded, for it is neither saved nor compared.
+        seed: the seed with which `apply` last filled a model; None before that. It is saved, not
+            compared.
+        transfer: the settings of the factors in its entries, if `isoinit.transfer` made the plan.
+            `isoinit.Transfer(plan)` turns them into parameter groups for the optimizer. None in any
+            other plan.
+        outline: the model's class and the order of its layers, which the page draws. None in a plan
+            that was loaded. It is neither saved nor compared.
 
     Example:
         >>> import isoinit, torch
@@ -85,7 +87,7 @@ class Plan(Readable):
         self.override({pattern: initializer})
 
     def override(self, overrides: Mapping[str, Initializer]) -> None:
-        """Give parameters other initializers. If one does not fit, nothing is changed.
+        """Give parameters other initializers. If one does not fit, change nothing.
 
         Args:
             overrides: initializers by pattern: the name of a parameter; a glob of names, with `*`,
@@ -95,7 +97,7 @@ class Plan(Readable):
         Raises:
             UnknownParameterError: for a pattern that matches nothing.
             ArgumentError: if an initializer does not fit a parameter, two patterns give one
-                parameter different initializers, or a key or value is of another kind.
+                parameter different initializers, or a key or value has the wrong type.
 
         Example:
             >>> import isoinit, torch
@@ -114,13 +116,13 @@ class Plan(Readable):
 
     @property
     def warnings(self) -> list[str]:
-        """What is doubtful about the plan, one sentence each; empty if nothing is."""
+        """The warnings about the plan, one sentence each; empty if there are none."""
         more = () if self.transfer is None else self.transfer.notes
         return [*self.notes, *more, *(entry.warning for entry in self if entry.warning)]
 
     @property
     def kept(self) -> dict[str, str]:
-        """The parameters that keep the values that they have, by name, each with the reason."""
+        """The parameters that keep their values, by name, each with the reason."""
         return {entry.name: entry.reason for entry in self if entry.kept}
 
     def apply(
@@ -132,43 +134,44 @@ class Plan(Readable):
         only_missing: Given | None = None,
         buffers: bool | Callable[[], nn.Module] = True,
     ) -> nn.Module:
-        """Fill every parameter of a model; one seed gives the same bits, however it is sharded.
+        """Fill every parameter of a model. One seed gives the same bits on any sharding.
 
         The model may be whole or one rank's shard: DTensors of any placement (`fully_shard`, tensor
         and expert parallel, replicas, on any mesh), `FullyShardedDataParallel`, or a pipeline stage
-        with some of the plan's parameters. Each rank draws its own shard: no weights are sent. Ranks
-        that share a model compare plan and seed first, so all of them must call this; without a seed
-        they take the first rank's draw. Nothing is compared for a model that is not sharded yet, nor
-        between pipeline stages: give their ranks one seed.
+        with some of the plan's parameters. Each rank draws its own shard, and no weights are sent.
+        Ranks that share a model first compare plan and seed, so all of them must call `apply`.
+        Without a seed they use the first rank's draw. For a model that is not sharded yet, and
+        between pipeline stages, nothing is compared: give their ranks one seed.
 
-        What is on the meta device gets memory on its mesh's kind of device, or on torch's default
+        Tensors on the meta device get memory on the device type of their mesh, or on torch's default
         device. Buffers without values get those of the model's own initialization.
 
-        The whole plan is checked against the model before the first write. A parameter that the plan
-        leaves as it was keeps its values. If it was built under `isoinit.deferred`, it gets what its
-        constructor would have given it, drawn from torch's generators under the seed and its name.
+        The whole plan is checked against the model before the first write. A parameter without an
+        initializer keeps its values. If it was built under `isoinit.deferred`, it gets the values of
+        its constructor, drawn from torch's generators with the seed and its name.
 
         Args:
             model: a model with the plan's parameters or some of them, wrapped or not, on any device.
-            seed: any whole number. None draws a new one from torch's default generator at every
-                call, so that `torch.manual_seed` governs; `plan.seed` tells it afterwards.
-            only: the parameters to fill, as for `isoinit.plan`: the others are left as they are.
-            only_missing: what a checkpoint has, as for `isoinit.plan`: it is left as it is, for
-                `load_state_dict` to fill, before or after. Both leave on the meta device what is
-                there.
-            buffers: where buffers without values get them: True for the model's own initialization; a
-                function that builds the model anew, for a model whose constructor alone computes
-                them; False leaves them as they are.
+            seed: any integer. None draws a new one from torch's default generator at every call, so
+                `torch.manual_seed` makes it repeatable. `plan.seed` holds it afterwards.
+            only: the parameters to fill, as for `isoinit.plan`. The others are not changed.
+            only_missing: the contents of a checkpoint, as for `isoinit.plan`. They are not changed:
+                `load_state_dict` fills them, before or after. With `only` and `only_missing`,
+                the other tensors on the meta device stay there.
+            buffers: the source of values for buffers without values. True is the model's own
+                initialization. A function that builds the model again is for a model whose
+                constructor alone computes its buffers. False leaves them as they are.
 
         Returns:
             The model, filled in place.
 
         Raises:
-            PlanError: if names, shapes or types differ, a parameter cannot hold initial values, a
+            PlanError: if names, shapes or dtypes differ, a parameter cannot hold initial values, a
                 buffer has no values and none can be found, or `only_missing` does not fit.
             UnknownParameterError: if a pattern of `only` matches nothing.
-            RankError: if another rank has another plan or seed, or failed. Nothing was changed by any
-                of these.
+            RankError: if another rank has another plan or seed, or failed.
+
+        After each of these errors the model is unchanged.
 
         Example:
             >>> import isoinit, torch
@@ -193,26 +196,26 @@ class Plan(Readable):
         return model
 
     def fill(self, params: T, seed: int | None = 0, *, sharding: Any = None) -> T:
-        """Return a new tree of JAX arrays with the plan's values; one seed gives the same bits.
+        """Return a new tree of JAX arrays with the plan's values. One seed gives the same bits.
 
-        Each device's shard is drawn by itself, on any mesh and any number of processes: no process
-        holds a whole weight whose elements are drawn one by one. The bits are those that `apply`
-        writes into a torch parameter of the same name and layout. All is checked before anything is
-        drawn. On a processor, a jitted function that donates the tree copies it at its first call.
+        Each device draws its own shard, on any mesh and any number of processes. No process holds a
+        whole weight whose elements are drawn independently. The bits are those that `apply` writes
+        into a torch parameter of the same name and layout. Everything is checked before the first
+        draw. On a CPU, a jitted function that donates the tree copies it at its first call.
 
         Args:
             params: the tree that the plan was made from: arrays of JAX or NumPy, or
-                `jax.ShapeDtypeStruct`. Other leaves, integers and keys stay as they are, as do arrays
-                that the plan leaves as they were.
-            seed: any whole number. None draws a new one; `plan.seed` tells it afterwards.
-            sharding: where arrays go: one `Sharding`, a tree of them (or its upper part), or a
-                function of a parameter's name and leaf that returns one. None there, or instead,
-                means the leaf's own sharding, else JAX's default device.
+                `jax.ShapeDtypeStruct`. Other leaves, integers and keys stay as they are. So do arrays
+                without an initializer in the plan.
+            seed: any integer. None draws a new one, and `plan.seed` holds it afterwards.
+            sharding: the sharding of the arrays: one `Sharding`, a tree of them (or its upper part),
+                or a function of a parameter's name and leaf that returns one. None is the leaf's own
+                sharding, or JAX's default device.
 
         Raises:
-            ArgumentError: if a seed or sharding is of another kind, or two leaves have one name.
-            PlanError: if names, shapes, types or shardings do not fit, or a leaf without values should
-                keep them. `params` is never changed.
+            ArgumentError: if a seed or sharding is not valid, or two leaves have one name.
+            PlanError: if names, shapes, dtypes or shardings do not fit, or a leaf without values is
+                to keep its values. `params` is never changed.
 
         Example:
             >>> import isoinit, numpy as np, torch
@@ -229,7 +232,7 @@ class Plan(Readable):
 
     @property
     def digest(self) -> str:
-        """A hash of what decides the values: plans with equal digests fill a model with equal bits.
+        """A hash of all that decides the values. Plans with equal digests give equal bits.
 
         Example:
             >>> import isoinit, torch
@@ -243,14 +246,14 @@ class Plan(Readable):
         return blake2b(repr(sorted(facts, key=str)).encode(), digest_size=16).hexdigest()
 
     def fingerprint(self, seed: int = 0) -> Fingerprint:
-        """Return the fingerprint of the weights that the plan draws under a seed; needs no model.
+        """Return the fingerprint of the weights that the plan draws with a seed, without a model.
 
         It equals `isoinit.fingerprint(model)` of any model that the plan was applied to, on any
-        number of ranks, but for parameters that the plan leaves as they were. This takes as long as
-        drawing the weights, and memory for some megabytes, or for the largest weight drawn whole.
+        number of ranks, except for parameters without an initializer. It takes as long as drawing the
+        weights. It needs memory for a few megabytes, or for the largest weight that is drawn whole.
 
         Args:
-            seed: that of `apply`; after an `apply` without one, `plan.seed`.
+            seed: the seed of `apply`. After an `apply` without one it is `plan.seed`.
 
         Raises:
             PlanError: if only the model knows a parameter's values (`Assigned`).
@@ -270,38 +273,40 @@ class Plan(Readable):
     ) -> Plan:
         """Return a plan whose scales are corrected by measuring each layer's output on data.
 
-        The model runs once on the batch, with the weights that the plan draws under the seed. The
-        output of each weight is measured when it is made, without its bias. The weight's scale is
-        corrected so that the output's std, over examples and units, is the target. All layers
-        behind it see the corrected signal. The corrections are options of the new plan's
-        initializers, so the new plan gives the same bits anywhere; what the forward draws, as dropout
-        does, is the same at every call. This plan is not changed.
+        The model runs once on the batch, with the weights that the plan draws with the seed. The
+        output of each weight is measured without its bias. The weight's scale is corrected so that
+        the output's std, over examples and units, is the target. All later layers see the corrected
+        signal. The corrections are options of the new plan's initializers, so the new plan gives the
+        same bits anywhere. Random numbers of the forward pass, as in dropout, are the same at every
+        call. This plan is not changed.
 
-        The corrections are computed for this seed: pass it to `apply` too, and a layer meets its
-        target to within rounding and dropout. For another seed they are approximately right. Left
-        alone, with a note: weights that start at fixed values such as zero, recurrent layers,
-        embeddings, weights inside a fused attention or of a size that a parametrization prescribes,
-        and layers whose output is zero, not finite or constant on the batch.
+        The corrections are computed for this seed. Pass it to `apply` too, and a layer meets its
+        target to within rounding and dropout. For another seed they are approximately right. Some
+        weights are not changed, and a note names them: weights that start at fixed values such as
+        zero, recurrent layers, embeddings, weights inside a fused attention, weights whose size a
+        parametrization prescribes, and layers whose output is zero, not finite or constant on the
+        batch.
 
         Args:
-            model: a model with the plan's parameters; left as it was, in its train or eval mode.
+            model: a model with the plan's parameters. It is not changed and keeps its train or eval
+                mode.
             batch: real examples, as for `isoinit.plan`, and more than a few.
-            seed: that with which the plan will be applied.
-            target: the std of outputs. By default each entry's own (`Entry.target` without the part
-                of its bias). A number is for all layers; where a weight ends a residual branch it is
-                divided by the square root of the number of branches. A mapping from names gives
-                targets that are used as they are, and 1.0 for the other layers.
+            seed: the seed with which the plan will be applied.
+            target: the std of outputs. By default it is each entry's own (`Entry.target` without the
+                contribution of the bias). A number is for all layers; for a weight that ends a
+                residual branch it is divided by the square root of the number of branches. A mapping
+                from names gives targets that are used as they are, and 1.0 for the other layers.
 
         Returns:
-            The calibrated plan; its `notes` tell what was left alone, and what is doubtful.
+            The calibrated plan. Its `notes` name the weights that were not changed, and warnings.
 
         Raises:
-            ArgumentError: if the batch holds NaN or infinity or is of no known kind, the seed is no
-                whole number, or a target is not finite and above 0.
+            ArgumentError: if the batch holds NaN or infinity or is not valid, the seed is not an
+                integer, or a target is not finite and above 0.
             UnknownParameterError: if `target` names a parameter that the model lacks.
-            PlanError: if the plan does not fit the model, the model holds no values, or the plan is
-                one of a transfer.
-            TraceError: if the forward refuses the batch, with the model's own error.
+            PlanError: if the plan does not fit the model, the model holds no values, or
+                `isoinit.transfer` made the plan.
+            TraceError: if the forward pass fails on the batch, with the model's own error.
 
         Source: Mishkin & Matas 2016, algorithm 1, in one pass.
 
@@ -315,8 +320,8 @@ class Plan(Readable):
         """
         if self.transfer is not None:
             raise PlanError(
-                "the scales of this plan follow from a smaller model's (isoinit.transfer), and what "
-                "corrects them for this model alone would undo that: calibrate no plan of a transfer"
+                "the scales of this plan come from a smaller model (isoinit.transfer), and a "
+                "calibration would undo the transfer: calibrate no plan of a transfer"
             )
         with needs("torch", "Plan.calibrate"):
             from isoinit._planning.calibration import calibrated
@@ -328,13 +333,13 @@ class Plan(Readable):
         return replace(self, entries=entries, aliases=dict(self.aliases), notes=notes, seed=None)
 
     def diff(self, other: Plan) -> Differences:
-        """Return what another plan gives differently, parameter by parameter; false if nothing.
+        """Return the differences from another plan, parameter by parameter; false if none.
 
-        Compared are initializers, standard deviations, shapes, layouts, types and roles; reasons
-        and sources are not. Plans without differences fill a model with the same bits.
+        It compares initializers, standard deviations, shapes, layouts, dtypes and roles, but not
+        reasons and sources. Plans without differences fill a model with the same bits.
 
         Raises:
-            ArgumentError: if `other` is no plan.
+            ArgumentError: if `other` is not a plan.
 
         Example:
             >>> import isoinit, torch
@@ -347,7 +352,7 @@ class Plan(Readable):
         """
         if not isinstance(other, Plan):
             raise ArgumentError(
-                f"other is a {type(other).__name__}; expected a Plan, such as Plan.load reads"
+                f"other is a {type(other).__name__}; expected a Plan, such as one from Plan.load"
             )
         return Differences(compare(self.entries, other.entries), (self, other))
 
@@ -365,26 +370,26 @@ class Plan(Readable):
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read what `to_json` wrote. No code is run but the constructors of initializers.
+        """Return the plan that `to_json` wrote. Only constructors of initializers are run.
 
         Raises:
-            PlanError: if the text is not JSON (or was cut off), not a plan, of another version, or
-                holds a value that no initializer takes.
+            PlanError: if the text is not JSON (or was cut off), is not a plan, has another version,
+                or holds a value that no initializer takes.
         """
         return cls(**saved.read(text))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan as JSON; an existing file is replaced only by a whole one."""
+        """Write the plan as JSON. An existing file is replaced only by a complete one."""
         with whole(Path(path)) as file:
             file.write(f"{self.to_json()}\n".encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
-        """Read a plan that `save` wrote.
+        """Return a plan that `save` wrote.
 
         Raises:
-            OSError: if the file is not there, or the system refuses to open it.
-            PlanError: as `from_json` does; or if it is a folder, a pipe or a device.
+            OSError: if the file does not exist or cannot be opened.
+            PlanError: as `from_json` does, or if the path is a folder, a pipe or a device.
         """
         try:
             return cls.from_json(read_text(Path(path), links=True))

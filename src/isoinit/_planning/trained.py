@@ -1,8 +1,8 @@
 """Whether a model looks trained: traces that training leaves in its values, and no known fill.
 
 A new model's norm layers scale by one number and shift by one. Its weight matrices are independent
-draws: no direction stands out, no element is larger than a normal law has it, and a uniform fill ends
-sharply at its bounds. Each parameter was written a few times. Only samples are looked at.
+draws: no direction stands out, no element is larger than a normal distribution has it, and a uniform
+fill ends sharply at its bounds. Each parameter was written a few times. Only samples are looked at.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST = 32  # parameters of a kind that are looked at
 # The largest eigenvalue of independent draws, in the units of Tracy and Widom, exceeds ten once in a
 # billion times; that of a matrix of rare large elements does so somewhat more often.
 SPIKE = 10.0
-# A uniform law has kurtosis 1.8, a triangle 2.4, a normal cut at two deviations 2.4.
+# A uniform has kurtosis 1.8, a triangle 2.4, a normal cut at two standard deviations 2.4.
 UNIFORM = 2.1
 # Of uniform draws the tenth largest misses the bound by ten mean gaps; by 40 once in 10⁸ times.
 TENTH, BLURRED = 10, 40.0
@@ -58,13 +58,15 @@ def looks_trained(roles: Mapping[str, Role], parameters: Mapping[str, torch.Tens
     said = []
     if written := optimized(held):
         said.append(
-            f"{len(written)} of {len(held)} parameters were written {WRITES} times or more since they "
-            "were made"
+            f"{len(written)} of {len(held)} parameters were written {WRITES} times or more since "
+            "their creation"
         )
     if _most(norms):
-        said.append(f"{sum(norms)} of {len(norms)} norm layers scale and shift each unit otherwise")
+        said.append(
+            f"{sum(norms)} of {len(norms)} norm layers scale and shift each unit differently"
+        )
     if _most(weights):
-        said.append(f"{sum(weights)} of {len(weights)} weights looked at are no known random fill")
+        said.append(f"{sum(weights)} of {len(weights)} sampled weights match no known random fill")
     return ", ".join(said)
 
 
@@ -197,7 +199,7 @@ def _kurtosis(values: Array) -> float:
 
 
 def _is_heavy(values: Array) -> bool:
-    """Return whether some of them are larger than a normal law has them."""
+    """Return whether some of them are larger than a normal distribution has them."""
     return _kurtosis(values) > 3 + ERRORS * math.sqrt(24 / values.size)
 
 

@@ -45,49 +45,49 @@ def plan(
     only: Only | None = None,
     only_missing: Given | None = None,
 ) -> Plan:
-    """Choose the initializer of every parameter, with a reason and a source; changes nothing.
+    """Return a plan: the initializer of every parameter, with a reason and a source.
 
-    The model's forward is run once on fake tensors, which take no memory and no time, and on the
-    example itself where it needs real values. What follows each weight (an activation, a residual
-    sum, a norm layer) decides what the weight gets. Where the size of a signal cannot be worked out,
-    the model runs once more on the example, with the plan's own values in memory of their own.
+    The model is not changed. Its forward pass runs once on fake tensors, which need no memory. It runs
+    on the example itself if it needs real values. The operations around each weight (an activation, a
+    residual sum, a norm layer) decide its initializer. If the size of a signal cannot be computed,
+    the model runs once more on the example, with the plan's values in separate memory.
 
     Args:
-        model: any model, on any device, meta too.
-        batch: an example input, without targets: a tensor (or another object that holds tensors: a
-            named tuple, a packed sequence) for `model(batch)`, a plain tuple for `model(*batch)`, or
-            a mapping for `model(**batch)`. Without one an example is made from the config of a
-            `transformers` model, or for the first layer of a model that takes one tensor. Where
-            that fails, the plan is a guess from the modules in the order of their registration, and
-            each entry says so.
-        method: "auto" for the rule book; or "zero", "random", "xavier", "he", "lecun",
-            "orthogonal", "sparse" (very large networks, scarce resources) or "variational" (where
-            uncertainty matters), put on every weight matrix where it can go.
-        recipe: a recipe to follow in place of the rule book. "own" is the model's own: its
-            `_init_weights`, `init_weights` or `reset_parameters` is run on memory of its own, and
-            every parameter gets the distribution that it was drawn from, with our streams.
-            "paper:gpt2", "paper:llama", "paper:bert", "paper:vit" and "paper:resnet" are published.
+        model: any model, on any device, also the meta device.
+        batch: an example input without targets. A tensor, or another object that holds tensors (a
+            named tuple, a packed sequence), is for `model(batch)`. A plain tuple is for
+            `model(*batch)`, and a mapping for `model(**batch)`. By default an example is made from
+            the config of a `transformers` model, or for the first layer of a model that takes one
+            tensor. If that fails, the plan is a guess from the modules in the order of their
+            registration, and each entry says so.
+        method: "auto" for the rule book, or a method for every weight matrix that it fits: "zero",
+            "random", "xavier", "he", "lecun", "orthogonal", "sparse" (very large networks, scarce
+            resources) or "variational" (where uncertainty matters).
+        recipe: a recipe that replaces the rule book. "own" is the model's own initialization: its
+            `_init_weights`, `init_weights` or `reset_parameters` runs in separate memory, and every
+            parameter gets the same distribution, drawn by isoinit. "paper:gpt2", "paper:llama",
+            "paper:bert", "paper:vit" and "paper:resnet" are published recipes.
         overrides: other initializers by name, glob or role, as for `Plan.override`.
-        keep: which parameters keep the values that they have: "own" for what is not trained, and what
-            the constructor gave a value that means something (neither a random fill nor what is
-            neutral for its role); "frozen" for what is not trained alone (`requires_grad=False`);
-            or "nothing". "own" also keeps what `from_pretrained` of `transformers` loaded, by the
-            mark that it leaves on parameters. `Plan.kept` lists them, each with the reason.
+        keep: which parameters keep their values. "own" keeps parameters that are not trained, and
+            values with a meaning from the constructor: neither a random fill nor neutral for the
+            role. It also keeps what `from_pretrained` of `transformers` loaded, by the mark that it
+            leaves on parameters. "frozen" keeps only parameters that are not trained
+            (`requires_grad=False`), and "nothing" keeps none. `Plan.kept` lists them with reasons.
         only: the parameters to plan: a name, a glob or a role as for `overrides`, a module of the
-            model (all that lies in it), or a list of these. Every other parameter is kept. What feeds
-            the new ones is measured on the example, with the values that the model holds. What was
-            loaded is planned anew if it is asked for; what is not trained is kept.
-        only_missing: what a checkpoint has, which is kept: a state dict; its keys; a `.safetensors`
-            or `.pt` file; an index of shards (`*.index.json`); or a folder that holds one of these.
-            Names and shapes are read, no weights.
+            model (all parameters in it), or a list of these. Every other parameter is kept. The input
+            of the new parameters is measured on the example, with the values that the model holds.
+            A loaded parameter is planned if `only` names it. One that is not trained is kept.
+        only_missing: the contents of a checkpoint, which are kept: a state dict, its keys, a
+            `.safetensors` or `.pt` file, an index of shards (`*.index.json`), or a folder that holds
+            one of these. Only names and shapes are read.
 
     Raises:
-        ArgumentError: if the model has no parameters, method, recipe, keep, only or batch is of no
-            known kind, a recipe comes with a method, or an override does not fit.
+        ArgumentError: if the model has no parameters; if method, recipe, keep, only or batch is not
+            valid; if a recipe is combined with a method; or if an override does not fit.
         UnknownParameterError: if an override, or a pattern of `only`, matches no parameter.
         PlanError: for parameters without a shape (lazy layers), a recipe that does not fit the model,
             or an `only_missing` that does not fit or cannot be read.
-        TraceError: if the forward refuses the batch, with the model's own error.
+        TraceError: if the forward pass fails on the batch, with the model's own error.
 
     Example:
         >>> import isoinit, torch
@@ -302,7 +302,7 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
         try:
             graph, batch = trace_made_up(model)
         except TraceError as error:
-            doubt = f"read from its modules alone, a guess: {error}"
+            doubt = f"read only from its modules, which is a guess: {error}"
             return structure(model), None, (doubt,)
     else:
         graph = trace(model, batch)
@@ -311,15 +311,15 @@ def _graph(model: nn.Module, batch: Any) -> tuple[Graph, Any, tuple[str, ...]]:
     if graph.missed:
         inside = f", perhaps what it does with {named}" if unused else ""
         doubt = (
-            "part of the forward runs where no call of torch shows it (compiled code, torch.func)"
-            f"{inside}: what comes of that part counts as not known"
+            "part of the forward pass runs where isoinit sees no call of torch (compiled code, "
+            f"torch.func){inside}: the output of that part counts as not known"
         )
         return graph, batch, (doubt,)
     if not unused:
         return graph, batch, ()
     doubt = (
-        f"the run never used {named}: no gradient comes to them from such a batch, and their layers' "
-        "types alone tell what they are for; pass a batch that reaches them, or remove them"
+        f"the run never used {named}: with such a batch they get no gradient, and isoinit knows them "
+        "only by the types of their layers; pass a batch that uses them, or remove them"
     )
     return graph, batch, (doubt,)
 
@@ -339,8 +339,8 @@ def init(
 ) -> Plan:
     """Plan a model's initial parameters and apply the plan.
 
-    Without a seed each call draws one from torch's default generator, so that layers initialized in a
-    loop, ensembles and twin critics differ, and `torch.manual_seed` governs them all.
+    Without a seed each call draws one from torch's default generator. So layers that are initialized
+    in a loop differ, and so do ensembles and twin critics. `torch.manual_seed` makes them repeatable.
 
     Args:
         model: filled in place.
@@ -352,20 +352,20 @@ def init(
         keep: as for `plan`.
         only: as for `plan`.
         only_missing: as for `plan`.
-        calibrate: whether to correct the scales by what the batch shows, as `Plan.calibrate` does
-            for the same seed; the plan's notes tell the largest corrections. It helps where inputs
-            are not of unit size or layers are not understood, and is no better elsewhere, so it is
-            off by default. Every process needs the same batch.
+        calibrate: whether to correct the scales by a measurement on the batch, as `Plan.calibrate`
+            does for the same seed. The plan's notes name the largest corrections. It helps where
+            inputs are not of unit size or isoinit cannot follow a layer, and is no better elsewhere,
+            so it is off by default. Every process needs the same batch.
 
     Returns:
-        The plan that was applied; its `seed` is the one that was used.
+        The plan that was applied. Its `seed` is the seed that was used.
 
     Raises:
         ArgumentError: if `calibrate` is asked for without a batch.
-        IsoinitError: as `plan`, `Plan.calibrate` and `Plan.apply` do; nothing was changed then.
+        IsoinitError: as `plan`, `Plan.calibrate` and `Plan.apply` do. Nothing was changed then.
 
     Warns:
-        IsoinitWarning: if the model looks trained and its weights are drawn anew, before they are.
+        IsoinitWarning: if the model looks trained and its weights are about to be drawn again.
 
     Example:
         >>> import isoinit, torch
@@ -378,7 +378,7 @@ def init(
         True
     """
     if calibrate and batch is None:
-        raise ArgumentError("init(calibrate=True): expected a batch of real examples to measure on")
+        raise ArgumentError("init(calibrate=True) needs a batch of real examples to measure")
     with alone():
         chosen = plan(
             model,

@@ -1,4 +1,4 @@
-"""An entry of a plan: what one parameter gets, and why."""
+"""An entry of a plan: the initializer of one parameter, and the reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DTYPE = re.compile(
 
 
 def law_for(initializer: Initializer, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
-    """Return what every element is drawn from by itself; None if they depend on each other.
+    """Return the distribution of each element; None if elements depend on each other.
 
     None for complex numbers too, of which two are drawn for an element.
 
@@ -55,36 +55,35 @@ def law_for(initializer: Initializer, layout: Layout, dtype: np.dtype[Any]) -> L
 
 @dataclass(frozen=True)
 class Entry:
-    """What one parameter gets, and why.
+    """The initializer of one parameter, and the reason.
 
     Attributes:
-        name: the parameter's name, as it is without wrappers.
-        role: what it is for, in words: "weight before relu", "norm scale", "embedding".
-        initializer: what it is filled with; None leaves it as it was.
-        layout: what its axes mean, and its shape.
-        dtype: its type, such as "float32".
-        reason, source: why, and who found it out.
-        expected: for the weight of a layer, the root mean square that its output is expected to have;
-            None where that cannot be worked out.
-        target: the same for a standardized input, whatever the example: what the plan means it to
-            have, and `Plan.calibrate` makes of it.
-        expected_gradient: for the weight of a layer, the root mean square expected of the loss's
-            gradient by its output, relative to that at the model's output: for white noise of root
-            mean square one at every tensor that the model returns, scalars beside others left out.
-            0 where no gradient comes back; None where it cannot be worked out.
-        fed, feeds: what feeds a weight, and where its output goes, in words.
-        rule, close: the rule that decided, and those that would have, had it not; "" and () where
-            the choice was yours or a recipe's.
-        numbers: what stands in the rule's formula.
-        must_differ: whether it is a weight matrix whose units would stay identical if they started
-            so: any but one that ends a residual branch.
-        kept: what makes the plan keep the values that the parameter has: "frozen" (it is not
-            trained), "copy" (of a parameter that is planned), "own" (its constructor gives it values
-            that mean something), "loaded", "only" (it is none of those asked for) or "type" (its
-            type is not drawn); "" for a parameter that is planned.
-        copies: the parameter whose values it takes; "" for one that has values of its own.
-        factors: how its start and learning rate follow from those of a smaller model, in a plan that
-            `isoinit.transfer` made; None in any other.
+        name: the parameter's name, without the names of wrappers.
+        role: its role in words: "weight before relu", "norm scale", "embedding".
+        initializer: its initializer; None leaves the values unchanged.
+        layout: its shape and the meaning of its axes.
+        dtype: its dtype, such as "float32".
+        reason, source: the reason, and the paper or practice that it comes from.
+        expected: for the weight of a layer, the expected root mean square of the output; None if it
+            cannot be computed.
+        target: the same for a standardized input instead of the example. `Plan.calibrate` corrects
+            the output to this size.
+        expected_gradient: for the weight of a layer, the expected root mean square of the gradient at
+            its output, relative to that at the model's output. It assumes white noise of root mean
+            square one at every tensor that the model returns, except scalars beside other tensors.
+            0 if no gradient reaches the output; None if it cannot be computed.
+        fed, feeds: the input of a weight, and the use of its output, in words.
+        rule, close: the rule that decided, and the rules that would decide next; "" and () if you or
+            a recipe chose.
+        numbers: the numbers in the rule's formula.
+        must_differ: whether it is a weight matrix whose units would stay identical if they were
+            identical at initialization: any except one that ends a residual branch.
+        kept: why the plan keeps the parameter's values: "frozen" (it is not trained), "copy" (of a
+            planned parameter), "own" (its constructor sets values with a meaning), "loaded", "only"
+            (`only` does not name it) or "type" (values of its dtype are not drawn); "" if planned.
+        copies: the parameter whose values it takes; "" if it has its own values.
+        factors: the factors of its std and learning rate from those of a smaller model, in a plan
+            that `isoinit.transfer` made; None in any other.
     """
 
     name: str
@@ -131,17 +130,17 @@ class Entry:
 
     @property
     def std(self) -> float | None:
-        """The standard deviation of an element; None where the parameter is left as it was."""
+        """The standard deviation of an element; None without an initializer."""
         return None if self.initializer is None else self.initializer.std_for(self.layout)
 
     @property
     def fan_in(self) -> float | None:
-        """Terms that add up in one output; None for vectors."""
+        """The number of terms in one output; None for vectors."""
         return self.layout.fan_in if self.layout.is_map else None
 
     @property
     def fan_out(self) -> float | None:
-        """Outputs that one input reaches; None for vectors."""
+        """The number of outputs that one input reaches; None for vectors."""
         return self.layout.fan_out if self.layout.is_map else None
 
     @property
@@ -151,11 +150,11 @@ class Entry:
 
     @property
     def warning(self) -> str:
-        """What is wrong with the entry; empty if nothing is."""
+        """A problem with the entry; empty if there is none."""
         if self.kept:
             return ""
         if self.initializer is None:
-            return f"{self.name!r} is left as it was: {self.reason}"
+            return f"{self.name!r} keeps its values: {self.reason}"
         if self.must_differ and self.initializer.is_constant:
             return (
                 f"{self.name!r} is a weight matrix filled with {self.initializer}: all its units "
@@ -166,7 +165,7 @@ class Entry:
 
     @property
     def own_target(self) -> float | None:
-        """The standard deviation that the plan means a weight's work to have, without its bias."""
+        """The planned standard deviation of a weight's output, without its bias."""
         if not self.target:
             return None
         bias = dict(self.numbers).get("σ_b²", 0.0)
@@ -194,7 +193,7 @@ class Entry:
         return definitions(self.name, rows)
 
     def called(self, name: str) -> Entry:
-        """Return the same entry for another parameter; ten times as fast as `dataclasses.replace`."""
+        """Return the same entry for another parameter. Faster than `dataclasses.replace`."""
         if name == self.name:
             return self
         entry = object.__new__(Entry)
@@ -202,7 +201,7 @@ class Entry:
         return entry
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry as plain JSON data, without its name; `from_dict` reads it back."""
+        """Return the entry as plain JSON data, without its name. `from_dict` reads it back."""
         transferred = {} if self.factors is None else {"factors": self.factors.to_dict()}
         return {
             "role": self.role,
@@ -228,7 +227,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any], at: Place = ()) -> Entry:
-        """Read what `to_dict` wrote.
+        """Return the entry that `to_dict` wrote.
 
         Args:
             name: the parameter's.

@@ -218,7 +218,7 @@ def test_what_a_paper_does_not_speak_of_is_the_rule_books():
 
     plan = isoinit.plan(WithMemory(), IDS, recipe="paper:gpt2")
     assert plan["memory.weight_ih_l0"].initializer == LeCunNormal()
-    assert plan["memory.weight_ih_l0"].reason.startswith("the recipe does not speak of it")
+    assert plan["memory.weight_ih_l0"].reason.startswith("the recipe does not cover it")
     assert plan["head.weight"].initializer == Normal(std=0.02)
 
 

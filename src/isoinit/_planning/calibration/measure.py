@@ -263,7 +263,7 @@ def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _F
         output: that and what the operation added to it.
     """
     if not (signal.is_floating_point() or signal.is_complex()) or signal.numel() < 2:
-        return "the output is a single number, whose spread is not known"
+        return "the output is a single number, whose standard deviation is not known"
     values = in_reals(signal.detach()).double()
     rms, std = values.square().mean().sqrt().item(), values.std(correction=0).item()
     if not math.isfinite(rms):

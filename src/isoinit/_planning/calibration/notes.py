@@ -17,8 +17,8 @@ def doubts(tensors: list[torch.Tensor]) -> list[str]:
     examples = {len(tensor) for tensor in tensors if tensor.dim()}
     if examples == {1}:
         return [
-            "calibrated on one example: the scales are right for that one, and how much examples "
-            "differ is not known; pass more"
+            "calibrated on one example: the scales fit this example, and the differences between "
+            "examples are not known; pass a batch of several examples"
         ]
     notes = []
     for tensor in tensors:
@@ -31,8 +31,8 @@ def doubts(tensors: list[torch.Tensor]) -> list[str]:
             more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
             notes.append(
                 f"{len(places)} of {constant.numel()} features of the batch are the same in every "
-                f"example ({shown}{more}): they count as signal but tell examples not apart; leave "
-                "them out or subtract the mean if they are not zero"
+                f"example ({shown}{more}): they add to the signal but do not distinguish examples; "
+                "leave them out or subtract their mean"
             )
     return notes
 
@@ -44,7 +44,8 @@ def notes_of_left(left: Mapping[str, str], order: list[str]) -> list[str]:
         if name in left:
             reasons.setdefault(left[name], []).append(name)
     return [
-        f"calibration left {listed(names, _SHOWN)} alone: {why}" for why, names in reasons.items()
+        f"calibration did not change {listed(names, _SHOWN)}: {why}"
+        for why, names in reasons.items()
     ]
 
 
@@ -53,7 +54,7 @@ def notes_of_corrections(factors: Mapping[str, float], uses: Mapping[str, int]) 
     notes = []
     if shared := [name for name in factors if uses[name] > 1]:
         notes.append(
-            f"calibrated {listed(shared, _SHOWN)} where first used: a weight that is used several "
+            f"{listed(shared, _SHOWN)} calibrated at the first use: a weight that is used several "
             "times has one scale"
         )
     far = [(n, factor) for n, factor in factors.items() if not 1 / FAR < factor < FAR]
@@ -61,7 +62,7 @@ def notes_of_corrections(factors: Mapping[str, float], uses: Mapping[str, int]) 
         names = [f"{name} (×{factor:.3g})" for name, factor in far]
         notes.append(
             f"calibration changed {listed(names, _SHOWN)} by more "
-            f"than {FAR:g} times: what feeds it is far from unit size, or nearly the same for all "
+            f"than {FAR:g} times: the input there is far from unit size, or nearly the same for all "
             "examples and units; standardize the data"
         )
     return notes

@@ -1,4 +1,4 @@
-"""Which initializer a parameter got, from the calls that fill it, borne out by values.
+"""Which initializer a parameter got, from the calls that fill it, confirmed by values.
 
 A call's own numbers are exact, but what follows it (`mul_`, a zeroed row) changes what they mean, and
 a name promises nothing. So the calls are run twice from one seed, the first of them alone and all of
@@ -79,7 +79,7 @@ def from_writes(
 
 
 def law_of(writes: Sequence[Write], parameter: torch.Tensor) -> Initializer | None:
-    """The law of the one random fill that writes a parameter, as it says; None for anything else."""
+    """The distribution of the one random fill that writes a parameter; None for anything else."""
     last = _law_of(writes[-1], tuple(parameter.shape)) if writes else None
     return last if all(is_poison(write) for write in writes[:-1]) else None
 
@@ -170,7 +170,7 @@ _NUMBERS: dict[str, dict[str, Any]] = {
 
 
 def _law_of(write: Write, shape: tuple[int, ...]) -> Initializer | None:
-    """The law that a call says it draws from; None if it is none of those known here."""
+    """The distribution that a call names; None if it is none of those known here."""
     name = getattr(write.function, "__name__", "")
     if name not in _NUMBERS or tuple(write.size) != shape:
         return None
@@ -254,7 +254,7 @@ def _multiple(x: Array, y: Array, dtype: torch.dtype) -> tuple[float | None, flo
 
 
 def _moved(law: Initializer, scale: float, shift: float) -> Initializer | None:
-    """The law of scale · x + shift."""
+    """The distribution of scale · x + shift."""
     if scale == 1 and shift == 0:
         return law
     if isinstance(law, Normal):
@@ -271,7 +271,7 @@ def _moved(law: Initializer, scale: float, shift: float) -> Initializer | None:
 
 
 def _bears_out(law: Initializer, whole: torch.Tensor | None, x: Array) -> bool:
-    """Whether values look like draws from a law: mean, spread and bounds."""
+    """Whether values look like draws from a distribution: mean, standard deviation and bounds."""
     if isinstance(law, Orthogonal):
         gain = None if whole is None else orthogonal_gain(whole)
         return gain is not None and math.isclose(gain, law.gain, rel_tol=0.02)

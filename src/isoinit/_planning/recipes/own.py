@@ -24,7 +24,7 @@ def own_choices(
     """What a model's own initialization gives each parameter.
 
     It is run on memory of its own, on the processor; the model is left as it was. What it drew is
-    read from the calls that fill a parameter, borne out by the values that they give, or from the
+    read from the calls that fill a parameter, confirmed by the values that they give, or from the
     values alone where something else wrote them.
 
     Args:

@@ -152,7 +152,7 @@ def _rest(source: str) -> tuple[Row, ...]:
     """Scales that change nothing, biases that add nothing."""
     return (
         Row(_norm_scale, _neutral, "norm scales start without effect", source),
-        Row(_SHIFTS, _neutral, "biases and shifts add nothing at first", source),
+        Row(_SHIFTS, _neutral, "biases and shifts start at zero", source),
     )
 
 
@@ -163,7 +163,7 @@ PAPERS: dict[str, Paper] = {
             Row(
                 _ends_branch,
                 _by_depth,
-                "0.02 over the root of the number of residual branches",
+                "0.02 divided by the square root of the number of residual branches",
                 "Radford et al. 2019, section 2.3",
             ),
             Row(_WEIGHTS, _always(Normal(std=0.02)), "every other weight", _GPT2),
@@ -183,7 +183,7 @@ PAPERS: dict[str, Paper] = {
             Row(
                 _slot("weight", "table", "position", "token"),
                 _always(TruncatedNormal(std=0.02)),
-                "every weight and embedding, cut at two deviations",
+                "every weight and embedding, truncated at two standard deviations",
                 _BERT,
             ),
             *_rest(_BERT),
@@ -194,7 +194,7 @@ PAPERS: dict[str, Paper] = {
         (
             Row(_slot("position"), _always(Normal(std=0.02)), "learned positions", _VIT),
             Row(_slot("token"), _always(Zeros()), "the class token", _VIT),
-            Row(_patches, _flax_lecun, "projects the patches", _VIT),
+            Row(_patches, _flax_lecun, "the projection of the patches", _VIT),
             Row(
                 lambda f: f.role.slot == "weight" and f.in_mlp and _saturates(f),
                 _flax_lecun,
@@ -228,10 +228,10 @@ PAPERS: dict[str, Paper] = {
             Row(
                 _conv,
                 _he_fan_out,
-                "feeds ReLU, scaled for the gradient",
+                "ReLU follows; scaled for the gradient",
                 "He et al. 2015, eq. 14; He et al. 2016, section 3.4",
             ),
-            Row(_last_norm, _silent, "ends a block, which starts as its skip", _GOYAL),
+            Row(_last_norm, _silent, "the last norm of a block, which starts as its skip", _GOYAL),
             Row(_slot("weight"), _always(Normal(std=0.01)), "the fully connected layer", _GOYAL),
             *_rest("Ioffe & Szegedy 2015; Goyal et al. 2017, section 5.1"),
         ),
@@ -268,9 +268,7 @@ def paper_choices(
     if missing:
         mend = "Follow another recipe, or plan without one"
         if graph.how == "structure":
-            mend = (
-                "Pass a batch: the model was read from its modules alone, which does not show all"
-            )
+            mend = "Pass a batch: the model was read only from its modules, which do not show all"
         raise PlanError(
             f"recipe={recipe!r} does not fit the model: it has no {', no '.join(missing)}. Nothing "
             f"was changed. {mend}"
@@ -283,7 +281,7 @@ def _choice(recipe: Paper, fact: Fact) -> Choice:
         if row.applies(fact):
             return Choice(row.initializer(fact), row.reason, row.source)
     choice = choose(fact.role)
-    reason = f"the recipe does not speak of it; by the rule book: {choice.reason}"
+    reason = f"the recipe does not cover it; by the rule book: {choice.reason}"
     return Choice(choice.initializer, reason, choice.source)
 
 

@@ -1,8 +1,8 @@
 """Which initializer a parameter got, from its values alone.
 
 A constant, a table that is the same at every run, or random values. Random ones are pooled over runs
-from several seeds, and the plainest law that they are not too far from counts, with numbers of no more
-digits than the values bear.
+from several seeds. The simplest distribution that they are not too far from counts, with numbers of no
+more digits than the values bear.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Found:
     """What a parameter got.
 
     Attributes:
-        initializer: ours that draws from the same law; None if there is none.
+        initializer: that of isoinit with the same distribution; None if there is none.
         seen: what was seen, in words: "drew normal, mean 0, std 0.02".
         padding: the row that is zero, where the others are random.
         whole: whether the initializer takes the parameter as (out, everything else), as torch does.
@@ -84,7 +84,7 @@ def from_values(runs: Sequence[torch.Tensor]) -> Found:
 
 
 def _complex(runs: Sequence[torch.Tensor]) -> Found:
-    """What complex numbers were drawn from: both parts from one law, of mean zero."""
+    """What complex numbers were drawn from: both parts from one distribution, of mean zero."""
     first = runs[0].detach().reshape(-1)
     if is_constant(first):
         if not first.numel() or not first[0].imag:
@@ -94,7 +94,7 @@ def _complex(runs: Sequence[torch.Tensor]) -> Found:
     if found.initializer is None:
         return found
     if found.initializer.mean_for(fans.vector(())):
-        return Found(None, f"{found.seen} for each part, and none of ours is of that mean")
+        return Found(None, f"{found.seen} for each part, and no initializer has that mean")
     law = found.initializer.scaled(math.sqrt(2))  # which gives each part half of the variance
     return replace(found, initializer=law, seen=f"{found.seen}, for each part")
 
@@ -105,7 +105,7 @@ def is_constant(values: torch.Tensor) -> bool:
 
 
 def sample(values: torch.Tensor, without: int | None = None) -> Array:
-    """At most about `SAMPLE` of the values, spread over all, without one row."""
+    """At most about `SAMPLE` of the values, at equal steps, without one row."""
     if without is not None:
         values = torch.cat([values[:without], values[without + 1 :]])
     flat = values.detach().reshape(-1)
@@ -136,13 +136,13 @@ def orthogonal_gain(values: torch.Tensor) -> float | None:
 
 
 def words_for(law: Initializer) -> str:
-    """A law with its numbers, in words."""
+    """A distribution with its numbers, in words."""
     if isinstance(law, Normal):
         return f"normal, mean {law.mean:.4g}, std {law.std:.4g}"
     if isinstance(law, Uniform):
         return f"uniform, {law.a:.4g} to {law.b:.4g}"
     if isinstance(law, TruncatedNormal):
-        cut = f"cut at {law.a:.4g} and {law.b:.4g} std"
+        cut = f"truncated at {law.a:.4g} and {law.b:.4g} std"
         return f"normal, mean {law.mean:.4g}, std {law.std:.4g}, {cut}"
     gain = getattr(law, "gain", 1.0)
     return f"an orthogonal matrix, gain {gain:.4g}"
@@ -171,7 +171,7 @@ def _table(values: torch.Tensor) -> Found:
         gain = float(numbers.flat[0])
         candidates.append((Identity(gain), f"wrote {gain:g} times the identity"))
     elif len(shape) > 2:
-        candidates.append((Dirac(), "wrote a convolution that passes its input on"))
+        candidates.append((Dirac(), "wrote a convolution that returns its input"))
     else:
         value = float(numbers.sum())
         for gates in (n for n in (2, 3, 4) if len(numbers) % n == 0):
@@ -195,7 +195,7 @@ def _table(values: torch.Tensor) -> Found:
 
 
 def _estimated(runs: Sequence[torch.Tensor]) -> Found:
-    """The law that pooled values of several runs look like."""
+    """The distribution that pooled values of several runs look like."""
     gains = [orthogonal_gain(run) if run.dim() > 1 else None for run in runs[:2]]
     if None not in gains:
         gain = float(f"{gains[0]:.4g}")
@@ -205,18 +205,18 @@ def _estimated(runs: Sequence[torch.Tensor]) -> Found:
     x = np.concatenate([sample(run, row) for run in runs])
     count = f"{x.size:,} values"
     if runs[0].dtype in (torch.float32, torch.float64) and np.unique(x).size < 0.9 * x.size:
-        return Found(None, f"drew values that repeat, as no initializer's do ({count})")
+        return Found(None, f"drew values that repeat, unlike any initializer's ({count})")
     if x.size < ENOUGH:
-        return Found(None, f"drew random values, too few to tell their law ({count})")
+        return Found(None, f"drew too few random values to estimate their distribution ({count})")
     precision = float(torch.finfo(runs[0].dtype).eps)
     if (law := _nearest(np.sort(x), precision)) is not None:
         return Found(law, f"drew values like {words_for(law)} (estimated from {count})", row)
     summary = f"mean {x.mean():.4g}, std {x.std():.4g} over {count}"
-    return Found(None, f"drew from a law that no initializer has ({summary})")
+    return Found(None, f"drew from a distribution that no initializer has ({summary})")
 
 
 def _nearest(x: Array, precision: float) -> Initializer | None:
-    """The plainest law that sorted values are not too far from."""
+    """The simplest distribution that sorted values are not too far from."""
     n, mean, std = x.size, float(x.mean()), float(x.std())
     thin = x[:: n // 20_000 + 1] if precision > 1e-4 else x  # short types repeat their values
     margin = 3 * (x[-1] - x[0]) / n + precision * float(np.abs(x).max())
