@@ -66,7 +66,6 @@ src/isoinit/_reading/graph/ops.py
 src/isoinit/_reading/jax/constants.py
 src/isoinit/_reading/jax/moments.py
 src/isoinit/_reading/moments.py
-src/isoinit/_reading/reading.py
 src/isoinit/_reading/roles.py
 src/isoinit/_reading/torch/constants.py
 src/isoinit/_reading/torch/memory.py
@@ -76,7 +75,6 @@ src/isoinit/_verifying/auditing/compare.py
 src/isoinit/_verifying/auditing/finders/alike.py
 src/isoinit/_verifying/auditing/finders/constructor.py
 src/isoinit/_verifying/health/arrays/layers.py
-src/isoinit/_verifying/health/pages.py
 src/isoinit/_verifying/health/series.py
 src/isoinit/_verifying/health/steps.py
 src/isoinit/_verifying/health/torch/layers.py

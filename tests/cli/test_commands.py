@@ -141,7 +141,7 @@ def test_diff_answers_by_its_status(folder, status, capsys):
 
 def test_graph_as_text_and_json(status, capsys):
     assert status("graph", "models.py:default") == 0
-    assert "fed by" in capsys.readouterr().out
+    assert "input from" in capsys.readouterr().out
     assert status("graph", "models.py:default", "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["format"] == "isoinit graph"

@@ -20,7 +20,7 @@ READ = {  # what `how` says, in words
     "jaxpr": "its jaxpr",
 }
 COLUMNS = ("parameter", "shape", "initializer", "std", "role", "expected rms", "expected gradient")
-DETAILS = ("reason", "source", "fed by", "goes to", "rule", "dtype")
+DETAILS = ("reason", "source", "input from", "output to", "rule", "dtype")
 CAPTION = "Coloured by rms: the size expected of each layer's output"
 ORDER = "layer, in order of execution"
 

@@ -1,4 +1,4 @@
-"""What was read of a model as a page: the model drawn, and every layer with what feeds it."""
+"""What was read of a model as a page: the model drawn, and every layer with its input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from isoinit._reading.outline import Outline
 from isoinit._showing.page import Page, Remark, Table, alike, folds
 from isoinit._version import __version__
 
-COLUMNS = ("layer", "operation", "fed by", "goes to")
+COLUMNS = ("layer", "operation", "input from", "output to")
 
 
 def reading_page(

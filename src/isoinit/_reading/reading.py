@@ -114,7 +114,7 @@ class Reading(Shown):
             f"{len(graph.shapes)} parameters, {len(graph.ops)} operations, {HOW[graph.how]}",
             f"branches that each residual stream collects: {', '.join(counts) or 'no residual sums'}",
         ]
-        columns = ("layer", "operation", "fed by", "goes to")
+        columns = ("layer", "operation", "input from", "output to")
         return render(self.name, columns, fold(rows, free=(0, 2, 3)), notes, self.warnings)
 
     def to_json(self) -> str:

@@ -186,8 +186,8 @@ class Entry:
             *((name, f"{number:.4g}") for name, number in numbers.items() if number is not None),
             ("reason", self.reason),
             ("source", self.source),
-            ("fed by", self.fed),
-            ("goes to", self.feeds),
+            ("input from", self.fed),
+            ("output to", self.feeds),
             ("rule", self.rule),
         ]
         return definitions(self.name, rows)

@@ -25,7 +25,7 @@ def overlaid(title: str, before: Page, after: Page, changed: Collection[str] | N
         title: of the page.
         before: a page, such as of a plan.
         after: a page of the same make.
-        changed: the rows that did, by name; by default those that the compared columns tell apart.
+        changed: the rows that did, by name; by default those in which a compared column differs.
     """
     charts = {chart.title: chart for chart in before.charts}
     tables = {table.title: table for table in before.tables}
