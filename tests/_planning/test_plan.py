@@ -181,6 +181,17 @@ class TestConstantWeights:
         plan["a.weight"] = isoinit.Zeros()
         assert len(plan.warnings) == 1
 
+    def test_nor_at_the_output(self, plan):
+        """Each of its units has a target of its own, so that they differ after the first step."""
+        plan["2.weight"] = isoinit.Zeros()
+        assert plan.warnings == []
+        model = plan.apply(network(), seed=0)
+        draws = torch.Generator().manual_seed(0)
+        batch, targets = (torch.randn(32, n, generator=draws) for n in (8, 4))
+        (model(batch) - targets).square().mean().backward()
+        rows = model[2].weight.grad
+        assert torch.linalg.matrix_rank(rows) == min(rows.shape)
+
 
 class TestBadInput:
     """Each with its mend in the message, and the model as it was."""

@@ -14,9 +14,9 @@ from isoinit._writing.entry import Entry
 from isoinit.initializers.scale.fans import Layout
 
 
-def entries_of(decided: Decided, dtypes: Mapping[str, str], recipe: str | None) -> dict[str, Entry]:
+def entries_of(decided: Decided, dtypes: Mapping[str, str]) -> dict[str, Entry]:
     """Return the entries of a plan, in the order of the model; `dtypes` has the parameters' types."""
-    entries = {
+    return {
         name: _entry(
             replace(role, layout=_layout(decided, name)),
             dtypes[name],
@@ -25,10 +25,6 @@ def entries_of(decided: Decided, dtypes: Mapping[str, str], recipe: str | None) 
         )
         for name, role in decided.roles.items()
     }
-    if recipe is not None:  # a head may start at zero: each of its units has a target of its own
-        heads = [name for name, role in decided.roles.items() if role.end == "output"]
-        entries.update((name, replace(entries[name], must_differ=False)) for name in heads)
-    return entries
 
 
 def _layout(decided: Decided, name: str) -> Layout:
@@ -46,7 +42,8 @@ def _entry(role: Role, dtype: str, choice: Choice, walked: Expected) -> Entry:
         dtype,
         choice.reason,
         choice.source,
-        must_differ=role.must_differ,
+        # A head may start at zero: each of its units has a target of its own.
+        must_differ=role.must_differ and role.end != "output",
         expected=walked.signal.get(role.parameter),
         expected_gradient=walked.gradient.get(role.parameter),
         target=choice.target,

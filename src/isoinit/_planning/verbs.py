@@ -157,7 +157,7 @@ def planned(
                 notes = ()  # what each parameter gets does not depend on how the model was read
         decided = _fitting(model, batch, decided, parameters)
         dtypes = {n: str(p.dtype).removeprefix("torch.") for n, p in parameters.items()}
-        entries = entries_of(decided, dtypes, recipe)
+        entries = entries_of(decided, dtypes)
         notes += decided.doubts + decided.notes + said + nothing_planned(entries)
         if keep != "nothing" and only is None and there is None:
             notes += drawn_over(decided.roles, entries, parameters)

@@ -172,7 +172,7 @@ def _planned(
     except TraceError as error:
         raise TraceError(f"the {what} cannot be read: {error}") from error
     types = {name: model.names[read.parent(name)].dtype.name for name in decided.roles}
-    plan = apart(chosen, entries_of(decided, types, None), read.blocks)
+    plan = apart(chosen, entries_of(decided, types), read.blocks)
     runs = JaxRuns(model, read)
     return Planned(runs, plan, decided), runs
 

@@ -99,7 +99,7 @@ def planned(
     dtypes = {name: leaf.dtype.name for name, leaf in model.names.items()}
     drawn = [name for name in model.names if name not in model.kept]
     types = {name: dtypes[read.parent(name)] for name in decided.roles}
-    entries = joined(entries_of(decided, types, None), read.blocks)
+    entries = joined(entries_of(decided, types), read.blocks)
     notes += decided.doubts + decided.notes + _unused(graph)
     chosen = Plan(
         {name: entries[name] for name in drawn if name in entries},

@@ -115,8 +115,9 @@ def _what_to_do(facts: Facts, found: Trouble, holding: list[str]) -> str:
 
 def loss_not_finite(facts: Facts) -> Iterator[Finding]:
     """A loss that is NaN or infinite though the layers are finite."""
-    loss = facts.measured.loss
-    if loss is not None and not math.isfinite(loss):
+    loss, found = facts.measured.loss, facts.measured.trouble
+    earlier = found is not None and not found.backward
+    if loss is not None and not math.isfinite(loss) and not earlier:
         yield Finding(
             "loss not finite",
             "error",
