@@ -22,6 +22,7 @@ DESK, PHONE = (1280, 960), (390, 1300)  # pixels
 LOW = (1280, 780)
 MOST = 150_000  # bytes of a picture
 TABLE = "document.querySelector('#tables').scrollIntoView()"
+CHARTS = "document.querySelector('#methods').scrollIntoView()"
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
         shoot(browser, pages["check"], "page-check-dark", DESK, scheme="dark")
         shoot(browser, pages["diff"], "page-diff", DESK)
         shoot(browser, pages["both"], "page-two-checks", DESK)
-        shoot(browser, pages["comparison"], "page-compare", LOW)
+        shoot(browser, pages["comparison"], "page-compare", LOW, CHARTS)
         browser.close()
 
 
@@ -50,10 +51,7 @@ def written(folder: Path) -> dict[str, Path]:
     before = isoinit.check(model, batch)
     plan.apply(model, seed=0)
     after = isoinit.check(model, batch, plan=plan)
-    layers = [layer for _ in range(20) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
-    found = isoinit.compare(
-        lambda: torch.nn.Sequential(*layers), torch.randn(64, 64), ["default", "plan", "he"], 20
-    )
+    found = isoinit.compare(deep, torch.randn(64, 64), ["default", "plan", "he"], 200)
     shown = {
         "plan": plan,
         "check": after,
@@ -64,6 +62,12 @@ def written(folder: Path) -> dict[str, Path]:
     for name, one in shown.items():
         one.to_html(folder / f"{name}.html")
     return {name: folder / f"{name}.html" for name in shown}
+
+
+def deep() -> torch.nn.Module:
+    """Twenty layers, built anew at each call."""
+    layers = [layer for _ in range(20) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(64, 8))
 
 
 def shoot(

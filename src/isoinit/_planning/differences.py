@@ -80,7 +80,7 @@ class Differences(Shown):
     def _page(self) -> Page:
         before, after = self.plans
         changed = {row.name for row in self}
-        return overlaid("Two plans compared", before._page(), after._page(), changed)
+        return overlaid(before._page(), after._page(), changed)
 
     def __iter__(self) -> Iterator[Difference]:
         return iter(self.rows)

@@ -18,7 +18,7 @@ def page(stds, groups=("measured",), extra=()):
 
 
 def test_both_are_drawn_on_one_chart_over_all_names():
-    found = overlaid("Both", page({"a": 1.0, "b": 2.0}), page({"b": 3.0, "c": 4.0}))
+    found = overlaid(page({"a": 1.0, "b": 2.0}), page({"b": 3.0, "c": 4.0}))
     (chart,) = found.charts
     before, after = chart.curves
     assert (before.group, after.group) == ("before", "after")
@@ -34,7 +34,7 @@ def test_both_are_drawn_on_one_chart_over_all_names():
 
 def test_of_several_curves_the_last_is_compared():
     groups = ("expected", "measured")
-    (chart,) = overlaid("Both", page({"a": 1.0}, groups), page({"a": 2.0}, groups)).charts
+    (chart,) = overlaid(page({"a": 1.0}, groups), page({"a": 2.0}, groups)).charts
     assert [(curve.group, curve.values) for curve in chart.curves] == [
         ("before", [1.0]),
         ("after", [2.0]),
@@ -44,7 +44,7 @@ def test_of_several_curves_the_last_is_compared():
 def test_changed_rows_come_first_with_both_values():
     one = page({"a": 1.0, "b": 2.0, "gone": 1.0}, extra=[("seed", "0")])
     two = page({"a": 1.0, "b": 3.0, "new": 1.0}, extra=[("seed", "1")])
-    found = overlaid("Both", one, two)
+    found = overlaid(one, two)
     (table,) = found.tables
     assert table.columns[:4] == ("layer", "change", "std before", "std after")
     assert [row[:4] for row in table.rows] == [
@@ -55,13 +55,14 @@ def test_changed_rows_come_first_with_both_values():
     ]
     assert "change" in table.filters
     assert set(table.details) == {"why before", "why after"}
+    assert found.title == "A: before and after"
     assert dict(found.facts)["seed"] == "0 → 1"
     assert dict(found.facts)["layers that differ"] == "3 of 4"
 
 
 def test_what_changed_may_be_told():
     one, two = page({"a": 1.0, "b": 2.0}), page({"a": 1.0, "b": 3.0})
-    (table,) = overlaid("Both", one, two, {"a"}).tables
+    (table,) = overlaid(one, two, {"a"}).tables
     assert [row[:2] for row in table.rows] == [("a", "changed"), ("b", "same")]
 
 
@@ -69,7 +70,7 @@ def test_kinds_hold_rows_that_changed_alike():
     names = [f"h.{i}.mlp" for i in range(4)]
     one = page(dict.fromkeys(names, 1.0))
     two = page({name: 1.0 if i else 2.0 for i, name in enumerate(names)})
-    (table,) = overlaid("Both", one, two).tables
+    (table,) = overlaid(one, two).tables
     assert [(fold.name, len(fold.rows)) for fold in table.folds] == [("h.1…3.mlp", 3)]
     assert len(alike(names, [""] * 4)) == 1
 

@@ -22,7 +22,6 @@ def overlaid(title: str, before: Page, after: Page, changed: Collection[str] | N
     twice, the others in the opened row, and the rows that changed stand first.
 
     Args:
-        title: of the page.
         before: a page, such as of a plan.
         after: a page of the same make.
         changed: the rows that did, by name; by default those in which a compared column differs.
@@ -39,7 +38,7 @@ def overlaid(title: str, before: Page, after: Page, changed: Collection[str] | N
     ]
     facts = dict(before.facts)
     return Page(
-        title,
+        f"{_both(before.title, after.title)}: before and after",
         _both(before.verdict, after.verdict),
         after.good,
         counts + [(name, _both(facts.get(name), value)) for name, value in after.facts],

@@ -64,7 +64,7 @@ class HealthDifferences(Shown):
         return _without(self.after.findings, self.before.findings)
 
     def _page(self) -> Page:
-        return overlaid("Two checks compared", self.before._page(), self.after._page())
+        return overlaid(self.before._page(), self.after._page())
 
     def to_json(self) -> str:
         """The findings that are gone and new, and each layer's sizes on both sides, as JSON."""

@@ -43,7 +43,7 @@
   /** What stands for a line in a legend. */
   function swatch(index, line = dash(index)) {
     const mark = make("span", { class: "swatch", "aria-hidden": "true" });
-    mark.style.borderTopColor = `var(--c${index % COLOURS})`;
+    mark.style.borderColor = `var(--c${index % COLOURS})`;
     mark.style.borderTopStyle = LINES[line];
     return mark;
   }

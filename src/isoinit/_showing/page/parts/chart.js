@@ -70,7 +70,7 @@
       const names = this.kinds().filter((name) => name && (!this.byMethod || this.kinds().length > 1));
       for (const name of names) {
         const curve = this.curves.find((each) => each.name === name), [shade, line] = this.shade(curve);
-        const mark = this.byMethod && !curve.points ? swatch(POINT, line) : swatch(shade, line);
+        const mark = this.byMethod ? swatch(POINT, curve.points ? 0 : line) : swatch(shade, line);
         if (curve.points) mark.classList.add("points");
         entry(name, mark, shortName(name));
       }
