@@ -14,7 +14,7 @@ CHANGED, SAME, NEW, GONE = "changed", "same", "new", "gone"
 CLOSE = 0.01  # relative difference of measured numbers below which a row has not changed
 
 
-def overlaid(title: str, before: Page, after: Page, changed: Collection[str] | None = None) -> Page:
+def overlaid(before: Page, after: Page, changed: Collection[str] | None = None) -> Page:
     """Return two pages as one.
 
     Charts and tables of one title are put together. A curve that is one of several, such as
