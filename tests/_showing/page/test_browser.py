@@ -8,7 +8,7 @@ from torch import nn
 
 import isoinit
 from browser import eventually, opened
-from isoinit._showing.page import Page, framed, save
+from isoinit._showing.page import Page, Table, framed, save
 from pages import HOSTILE, compared, folded, large
 
 BACKGROUND, WHITE = "getComputedStyle(document.body).backgroundColor", "rgb(255, 255, 255)"
@@ -276,6 +276,18 @@ def shown(tmp_path_factory):
     for name, one in shown.items():
         one.to_html(folder / f"{name}.html")
     return folder
+
+
+def test_what_a_phone_leaves_out_of_a_row_stands_in_its_details(browser, tmp_path):
+    table = Table("Rows", ("name", "std", "shape"), [("a", 0.5, "4×4")], main=("std",))
+    file = save(Page("A", tables=[table]), tmp_path / "page.html")
+    with opened(browser, file) as page:
+        assert not page.get_by_label("Details of a").is_visible()  # all of it is in the row
+        assert page.get_by_text("4×4").is_visible()
+    with opened(browser, file, viewport=PHONE) as page:
+        assert not page.get_by_text("4×4").is_visible()
+        page.get_by_label("Details of a").click()
+        assert page.get_by_text("4×4").last.is_visible()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

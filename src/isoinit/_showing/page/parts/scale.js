@@ -26,7 +26,7 @@
     const decades = among([1], Math.max(1, Math.ceil((high - low) / 7)));
     if (decades.length > 2) return decades;
     const finer = [[1, 3], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]].map((factors) => among(factors, 1));
-    return finer.find((found) => found.length > 2) ?? finer[2];
+    return finer.find((found) => found.length > 1) ?? finer[2];
   }
 
   function labels(found) {

@@ -143,12 +143,14 @@
     }
 
     line(key, kind, name, cells, severity, ...more) {
-      const opens = kind === "fold" || this.told(key).length > 0, open = this.opened.has(key);
+      const told = this.told(key), opens = kind === "fold" || told.length > 0, open = this.opened.has(key);
+      // What only a phone leaves out of the row needs no button elsewhere.
+      const narrow = kind !== "fold" && told.every((each) => each[2].endsWith(" rest"));
       const opener = opens
         ? make("button", { type: "button", class: "opener", "aria-expanded": String(open), "aria-label": kind === "fold" ? `Rows of ${name}` : `Details of ${name}` })
         : make("span", { class: "opener" });
       const badge = severity && !this.facts.columns.includes("verdict") ? [make("em", { class: severity }, ` ${severity}`)] : [];
-      const row = make("tr", { class: `${kind}${opens ? " openable" : ""}${open ? " open" : ""}`, [kind === "fold" ? "data-fold" : "data-row"]: key.slice(1) });
+      const row = make("tr", { class: `${kind}${opens ? " openable" : ""}${narrow ? " narrow" : ""}${open ? " open" : ""}`, [kind === "fold" ? "data-fold" : "data-row"]: key.slice(1) });
       this.kinds.forEach((shape, j) => {
         if (shape === "detail") return;
         row.append(make("td", { class: shape }, ...(j ? this.cell(cells[j])
