@@ -77,7 +77,7 @@ class Entry:
             a recipe chose.
         numbers: the numbers in the rule's formula.
         must_differ: whether it is a weight matrix whose units would stay identical if they were
-            identical at initialization: any except one that ends a residual branch or gives the output.
+            identical at initialization: any but one that ends a residual branch or gives the output.
         kept: why the plan keeps the parameter's values: "frozen" (it is not trained), "copy" (of a
             planned parameter), "own" (its constructor sets values with a meaning), "loaded", "only"
             (`only` does not name it) or "type" (values of its dtype are not drawn); "" if planned.
