@@ -149,7 +149,7 @@ def test_manual_optimization_is_refused():
     class ByHand(Model):
         automatic_optimization = False
 
-    with pytest.raises(ArgumentError, match=r"ByHand optimizes by hand.*isoinit\.check"):
+    with pytest.raises(ArgumentError, match=r"ByHand uses manual optimization.*isoinit\.check"):
         fit(ByHand(), HealthCheck())
 
 

@@ -1,4 +1,4 @@
-"""A callback for Lightning: the model is checked on the first batch, before anything is learned."""
+"""A callback for Lightning that checks the model on the first batch, before the first step."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ else:
 
 
 class HealthCheck(Callback):
-    """Checks a model on the first batch of a fit, and stops the fit if it is unhealthy.
+    """Check a model on the first batch of a fit, and stop the fit if the model is unhealthy.
 
-    What is measured is the model's own `training_step`, under the Trainer's precision, on the batch
-    that it is about to learn from: no loader is run twice, random numbers are as before, and what
-    the step logs is dropped. A fit that goes on from a checkpoint is not checked.
+    The check runs the model's own `training_step`, with the Trainer's precision, on the first batch.
+    No loader runs twice, the random generators are restored, and logs of the step are dropped. A fit
+    that continues from a checkpoint is not checked.
 
     Args:
-        fail: whether an unhealthy model raises; otherwise each finding is a warning.
-        strict: whether warnings fail, too.
+        fail: whether an unhealthy model raises an error; otherwise each finding is a warning.
+        strict: whether warnings also fail.
 
     Attributes:
-        health: what was measured; None before the first batch. Written to TensorBoard where the
+        health: the check; None before the first batch. It is also written to TensorBoard if the
             Trainer logs there.
 
     Raises:
         UnhealthyError: from `Trainer.fit`, if the check found an error.
         ArgumentError: from `Trainer.fit`, for a model with manual optimization, whose training step
-            learns.
+            also changes the weights.
 
     Example:
         >>> from isoinit.lightning import HealthCheck
@@ -55,17 +55,17 @@ class HealthCheck(Callback):
         self.health: Health | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a model whose training step cannot be run for measuring alone."""
+        """Raise for a model whose training step changes the weights."""
         if not pl_module.automatic_optimization:
             raise ArgumentError(
-                f"{type(pl_module).__name__} optimizes by hand, so its training_step cannot be run "
-                "without learning: call isoinit.check(model, batch, loss=...) before the fit instead"
+                f"{type(pl_module).__name__} uses manual optimization, so its training_step changes "
+                "the weights: call isoinit.check(model, batch, loss=...) before the fit instead"
             )
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Check the model, if nothing was learned yet."""
+        """Check the model before the first step."""
         if trainer.global_step or batch_idx:
             return
         with (

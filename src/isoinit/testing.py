@@ -11,18 +11,18 @@ from isoinit._verifying.health.torch.checks import check
 
 
 def assert_healthy(model: nn.Module, batch: Any, *, strict: bool = False, **options: Any) -> Health:
-    """Check a model, and fail with what was found, in sentences, unless it is healthy.
+    """Raise AssertionError with the findings unless the model is healthy.
 
-    pytest shows the table of layers beneath the failure, as for `assert isoinit.check(...).ok`.
+    pytest shows the table of layers below the failure, as for `assert isoinit.check(...).ok`.
 
     Args:
         model: an initialized model.
         batch: real examples, as for `isoinit.check`.
-        strict: whether warnings fail, too.
+        strict: whether warnings also fail.
         options: the other arguments of `isoinit.check`.
 
     Returns:
-        What was measured.
+        The check.
 
     Raises:
         AssertionError: if the check found an error.

@@ -132,12 +132,13 @@ class Readable(Tabled, Shown):
               is fed   relu of weight
               feeds    output
               gets     Orthogonal(gain=1.414), standard deviation 0.25
-              by rule  "ReLU": a weight fed by ReLU or leaky ReLU of slope a
+              by rule  "ReLU": a weight after ReLU or leaky ReLU of slope a
               formula  Var = 2/((1 + a²) fan_in)
               where    fan_in = 32, fan_out = 2, E[x²] = 0.5
-              because  fed by relu, which takes part of the second moment; gain 1.414
-                       restores it; orthogonal at this variance, which leaves less to chance
-                       (He et al. 2015, eq. 10 and 15; Saxe et al. 2014; Yu et al. 2016)
+              because  its input is the output of relu, which reduces the second moment;
+                       gain 1.414 restores it; orthogonal at this variance, which varies
+                       less from seed to seed (He et al. 2015, eq. 10 and 15; Saxe et al.
+                       2014; Yu et al. 2016)
               signal   root mean square 0.707 before, 1 after (for a standardized input)
               gradient root mean square 1 expected (for 1 at the model's output)
               close    "any activation", "measured signal"

@@ -38,7 +38,7 @@ class Joint:
         ways: which weights can read it.
         biased: whether the layers behind it have biases.
         count: between how many layers of the longest path it stands.
-        values: its values at some places, by which two functions are told apart.
+        values: its values at some places, by which two functions are distinguished.
         function: the function itself.
     """
 

@@ -77,7 +77,7 @@ def features(graph: Graph, value: int) -> tuple[Feature, ...]:
     """Return the mean and deviation of each of few numbers that the example gives; () if it does not.
 
     They may be moved, scaled and shifted by constants, and put side by side first. Numbers that are
-    not told apart where they come from, such as the pixels of an image, have the moments of all. An
+    not distinguished where they come from, such as the pixels of an image, have the moments of all. An
     input that does not vary, as an example of zeros, tells nothing.
     """
     steps, at = list[Op](), value

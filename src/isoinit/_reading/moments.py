@@ -30,10 +30,10 @@ def moments(
     """Return the moments of an array; None if they are not finite.
 
     Args:
-        values: float64, a tensor or an array with an element at least. Its first axis tells examples
-            apart.
-        units: the axis along which its units lie, counted from the front. The axes that are left
-            tell places apart.
+        values: float64, a tensor or an array with an element at least. Its first axis is
+            that of the examples.
+        units: the axis along which its units lie, counted from the front. The other axes
+            are those of places.
         moved: moves an axis of an array to another place, as `numpy.moveaxis` does.
         deviation: the standard deviation of all numbers of an array, about their mean.
     """

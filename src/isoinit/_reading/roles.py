@@ -56,7 +56,7 @@ class Role:
         tied: its other slot, where two layers share it: an embedding that is also the output layer.
         tied_scale: what a constant of the model multiplies the output by, where the tied one gives it.
         guess: whether it was read from the modules alone, because no run of the model used it.
-        fed: for a weight, the function that it is fed through; None where that is none, or more.
+        fed: for a weight, the function whose output is its input; None where that is none, or more.
         between: the names of the operations between that and the weight.
         source: for a weight, where what feeds it comes from: "input", "weight", "norm", "residual",
             or several of them: "norm, weight".
@@ -81,8 +81,8 @@ class Role:
         composed: whether it makes the weight together with other random parameters.
         complex: whether its numbers are complex.
         slope: for a slope of a function that the model writes itself, the value that it starts at.
-        parts: whether it alone tells apart what lies along an axis, as the centres of radial functions
-            do: filled with one number, it would make all of that alike.
+        parts: whether it alone distinguishes what lies along an axis, as the centres of radial
+            functions do: filled with one number, it would make all of that alike.
         few: the mean and deviation of each input of a layer of few inputs that a function follows, for
             its weight and its bias; () for any other.
         beside: of such a bias, the weight and what it gets.
@@ -147,7 +147,7 @@ class Role:
         """Whether it is a weight whose units would stay identical if they started so.
 
         Those at the end of a residual branch or an adapter may, and those that scale another signal:
-        what feeds them tells them apart. Of several that make a weight together one may, if the
+        their inputs differ from unit to unit. Of several that make a weight together one may, if the
         others differ.
         """
         motif = self.motif is not None and self.motif.name in (

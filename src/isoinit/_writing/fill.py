@@ -75,7 +75,7 @@ def fill_tensors(
         filled([name], [tensor])
     for dtype, rows in together.items():
         array = dtype_named(dtype)
-        assert array is not None, "others have no law"
+        assert array is not None, "others have no distribution for each element"
         names, keyed, drawn, addresses, sizes, tensors = zip(*rows, strict=True)
         elements = [size // array.itemsize for size in sizes]
         fill_together(Jobs(keys(seed, keyed), drawn, addresses, elements), array)

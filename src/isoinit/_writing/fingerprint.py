@@ -62,7 +62,7 @@ class Fingerprint:
 
 
 def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
-    """The fingerprint of the weights that a model holds, however it is spread over processes.
+    """The fingerprint of the weights that a model holds, however it is sharded over processes.
 
     Each rank hashes its own part; what ranks send each other is one number a parameter. All ranks
     that share the model must call this.

@@ -1,4 +1,4 @@
-"""Where the parameters of a model lie, however it is spread over processes.
+"""Where the parameters of a model lie, however it is sharded over processes.
 
 Read are DTensors of any placement (tensor parallel, `fully_shard`, expert parallel, on meshes of any
 number of dimensions) and the flat parameters of `FullyShardedDataParallel`. Everything else is whole.
@@ -98,7 +98,7 @@ def held_parameters(model: nn.Module) -> tuple[dict[str, Held], dict[str, str]]:
     """This process's part of every parameter, as `named_parameters` names them.
 
     Raises:
-        PlanError: if a parameter is spread in a way that is not known.
+        PlanError: if a parameter is sharded in an unknown way.
     """
     return held_in(named_modules(model))
 

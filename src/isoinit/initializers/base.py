@@ -194,7 +194,7 @@ class Initializer(Options, ABC):
         return self.law(layout, dtype) is not None
 
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law | None:
-        """The law that every element is drawn from by itself; None if they depend on each other.
+        """Return the distribution of each element; None if elements depend on each other.
 
         Args:
             layout: what the parameter's axes mean.
@@ -313,18 +313,18 @@ def _as_data(option: Any) -> Any:
 
 
 class IndependentInitializer(Initializer):
-    """An initializer that draws each element by itself, all from one law."""
+    """An initializer that draws each element by itself, all from one distribution."""
 
     @abstractmethod
     def law(self, layout: Layout, dtype: np.dtype[Any]) -> Law:
-        """The law that every element is drawn from by itself."""
+        """Return the distribution of each element."""
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:
-        """Draw from the law."""
+        """Draw from the distribution."""
         stream.fill(out, self.law(layout, out.dtype), start)
 
     def largest_for(self, layout: Layout) -> float:
-        """Return what the law can draw at most."""
+        """Return a bound of the magnitude of all draws."""
         return laws.largest(self.law(layout, _DOUBLE))
 
 

@@ -1,8 +1,8 @@
 """Centred: an orthogonal matrix whose rows sum to zero, so that a mean that all inputs share is lost.
 
 Behind sigmoid, softplus or |z| all units have the same large mean. Random weights carry it along: it
-counts towards the size of the signal, but it is the same for all examples, and with depth it drowns
-what tells them apart. Weights that sum to zero take it out, and a layer keeps V_w·Var[φ] + V_b in the
+counts towards the size of the signal, but it is the same for all examples, and with depth it dominates
+their differences. Weights that sum to zero take it out, and a layer keeps V_w·Var[φ] + V_b in the
 place of V_w·E[φ²] + V_b.
 
 So every activation has a critical point. The Gaussian Poincaré inequality says, for u ~ N(0, q),
@@ -79,7 +79,7 @@ class Centred(MapsInitializer):
             raise ArgumentError(f"Centred(taps={self.taps!r}): expected one of {', '.join(TAPS)}")
 
     def rank(self, layout: Layout) -> int:
-        """Return how many directions of its inputs a map tells apart: at most (n - 1)·taps."""
+        """Return how many directions of its inputs a map keeps: at most (n - 1)·taps."""
         self._require_map(layout)
         _, n_out, n_in, taps = layout.maps_shape
         if n_in < 2:

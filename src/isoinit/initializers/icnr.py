@@ -1,6 +1,6 @@
 """ICNR: kernels before a pixel shuffle start equal, so that upsampling starts as nearest neighbour.
 
-A convolution makes r² channels for each one of its result, and `pixel_shuffle` spreads them over r×r
+A convolution makes r² channels for each one of its result, and `pixel_shuffle` places them in r×r
 pixels. Drawn independently, neighbouring pixels differ from the start, as a checkerboard that
 training has to take away again.
 """

@@ -1,9 +1,9 @@
 """Spherical and KinkBias: the first look at a few numbers, with kinks where the numbers are.
 
 A layer of few inputs and biases of zero bends at one point alone: each unit of a ReLU network of one
-input is x or -x times a number, so the layer spans two functions, however wide it is, and no layer
-behind it tells more apart. Of n inputs it spans functions of the direction, and knows no length.
-Kinks that are spread over the inputs' range mend both (Steinwart 2019).
+input is x or -x times a number, so the layer spans two functions, however wide it is, and no later
+layer can add any. Of n inputs it spans functions of the direction, and knows no length.
+Kinks that cover the range of the inputs fix both (Steinwart 2019).
 
 The weights are directions, so that every unit bends as sharply as any other; a bias puts the place
 where its unit bends at a random distance from the centre of the inputs. It depends on the same stream

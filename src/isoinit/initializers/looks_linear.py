@@ -5,9 +5,9 @@ the two with opposite weights, then what passes on is the odd part of the activa
 the rest cancels. For ReLU, leaky ReLU, GELU, SiLU, softplus and hard swish the odd part is a straight
 line, so that with orthogonal weights the network is an isometry at any depth, forward and backward;
 for ELU, SELU, Mish and sigmoid it is nearly one. The two units of a pair see different slopes, so that
-training tells them apart from the first step on.
+training separates them from the first step.
 
-Without mirrors, the lengths of random ReLU networks spread like exp(5 · Σ 1/width) (Hanin & Rolnick
+Without mirrors, the lengths of random ReLU networks vary like exp(5 · Σ 1/width) (Hanin & Rolnick
 2018), and under smooth activations gradients grow or shrink by a factor a layer.
 """
 

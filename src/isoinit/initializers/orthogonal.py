@@ -11,7 +11,7 @@ methods cost O(n²).
 
 Where the sides differ, the shorter one is orthonormal. With fan_in ≥ fan_out the rows are
 orthonormal, and a unit's variance is kept. With fan_out > fan_in the columns are: the *length* is
-kept and spread over more units, so that the variance a unit falls by fan_in/fan_out; a gain of
+kept and distributed over more units, so that the variance a unit falls by fan_in/fan_out; a gain of
 sqrt(fan_out/fan_in) restores it.
 
 Arithmetic is float32, in float64 for float64 parameters, every sum in an order of its own: the bits
@@ -61,7 +61,7 @@ class Orthogonal(MapsInitializer):
         self._require("gain", low=0, above=True)
 
     def std_for(self, layout: Layout) -> float:
-        """Gain / sqrt(longer side): the longer side's unit vectors spread over that many."""
+        """Gain / sqrt(longer side): unit vectors of the longer side have that many elements."""
         self._require_map(layout)
         _, n_out, n_in, taps = layout.maps_shape
         return self.gain / math.sqrt(max(n_out, n_in * taps))

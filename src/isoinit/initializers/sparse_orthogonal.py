@@ -1,6 +1,6 @@
 """Sparse orthogonal: a matrix that keeps the length of every signal, with few non-zero weights.
 
-Sparse random matrices keep the mean length of signals as dense ones do, but spread their lengths more:
+Sparse random matrices keep the mean length of signals as dense ones do, but their lengths vary more:
 a unit that sums ten terms says less than one that sums a thousand. An orthogonal one keeps each length
 exactly, however few weights it has, so that sparse networks start as well conditioned as dense ones.
 

@@ -1,7 +1,7 @@
 """Where the memory of a selective state space starts: decay rates and time steps.
 
 A state decays by exp(-dt·a) a step, with a = exp(A_log) and dt = softplus(bias + ...). Rates of 1 to
-N a channel and time steps spread evenly in the logarithm give each channel states that remember from
+N a channel and time steps spaced evenly in the logarithm give each channel states that remember from
 a few to a few thousand steps.
 """
 
@@ -56,7 +56,7 @@ class DecayRates(WholeInitializer):
 
 @dataclass(frozen=True)
 class TimeSteps(WholeInitializer):
-    """softplus⁻¹(dt), with dt spread evenly in the logarithm between `low` and `high`.
+    """softplus⁻¹(dt), with dt spaced evenly in the logarithm between `low` and `high`.
 
     Use it for the bias of Mamba's `dt_proj`, which a softplus follows.
 

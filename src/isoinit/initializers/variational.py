@@ -1,4 +1,4 @@
-"""Variational: a weight starts as a distribution, whose mean and spread training then learns.
+"""Variational: a weight starts as a distribution, whose mean and standard deviation are then trained.
 
 A Bayesian network keeps a Gaussian N(μ, σ²) for every weight (Blundell et al. 2015) and starts from
 some μ and σ. Libraries start σ at a constant whatever the layer's size, so that a wide network's
@@ -34,7 +34,7 @@ class Variational(Initializer):
 
     Args:
         base: the initializer of a deterministic network, which sets the total standard deviation s.
-        scale: the share of spread: σ = scale·s/sqrt(1 + scale²).
+        scale: the relative standard deviation: σ = scale·s/sqrt(1 + scale²).
 
     The mean is a draw of `base` divided by sqrt(1 + scale²), so that a sampled weight has variance
     s² in all: the signal of a sampled network is that of the deterministic one at any depth.
@@ -85,7 +85,7 @@ class Variational(Initializer):
         return self.base.law(layout, dtype)
 
     def scaled(self, factor: float) -> Initializer:
-        """With its base scaled; the share of spread stays."""
+        """Return it with a scaled base and the same relative standard deviation."""
         return replace(self, base=self.base.scaled(factor))
 
     def fill(self, out: Array, stream: Stream, layout: Layout, start: int = 0) -> None:

@@ -311,7 +311,7 @@ def _doubtful(measuring: Measuring, came: Came) -> Iterator[Finding]:
             tuple(names),
             float(len(names)),
             0.0,
-            "what a function with a derivative of its own sends back inside is its own affair",
+            "a function with a custom derivative decides which gradient it returns",
             "the gradients of parameters, and of layers outside, are those of training",
             f"{listed(names)}: the layer lies inside a function of jax.{kind}, so the gradient at its "
             "output was not measured",

@@ -52,7 +52,7 @@ _FAR: Final = 64  # probabilities are 2**-123 and more: 2**64 times that, produc
 
 
 class Numbers(NamedTuple):
-    """The numbers of a law, brought near 1: data of a compiled computation, which it may vary."""
+    """The numbers of a distribution, near 1: data of a compiled computation, which it may vary."""
 
     scale: Array
     shift: Array
@@ -68,7 +68,7 @@ class Form(NamedTuple):
     """What a computation is compiled for: everything but the key and the numbers.
 
     Attributes:
-        kind: of the law.
+        kind: of the distribution.
         dtype: as a plan writes it: "float32", "float64", "float16", "bfloat16".
         shape: of the whole parameter.
         sizes: of the part that is computed.
@@ -93,13 +93,13 @@ def form_of(
     sizes: tuple[int, ...],
     padding: int | None = None,
 ) -> Form:
-    """Return what to compile for a law: `shape` is that of the whole, `sizes` that of the part."""
+    """Return what to compile: `shape` is that of the whole parameter, `sizes` that of the part."""
     central = law.kind == TRUNCATED and min(law.below, law.above) > CENTRE_LEAST
     return Form(law.kind, dtype, shape, sizes, law.shift != 0, central, padding)
 
 
 def numbers_of(law: Law, dtype: str) -> Numbers:
-    """Return a law's numbers: in float64 as they are, else in units of a power of two near `scale`.
+    """Return a distribution's numbers: as they are in float64, else over a power of two near `scale`.
 
     What is fixed is in `shift`, in its type.
     """
@@ -120,7 +120,7 @@ def numbers_of(law: Law, dtype: str) -> Numbers:
 
 
 def computed_in(law: Law, dtype: str) -> np.dtype[Any]:
-    """Return a type that holds all numbers of a law as they are."""
+    """Return a type that holds all numbers of a distribution as they are."""
     return np.dtype(jnp.dtype(dtype) if law.kind == FIXED or dtype == "float64" else np.float32)
 
 
@@ -146,7 +146,7 @@ def draw(key: Array, numbers: Numbers, starts: tuple[Array, ...], form: Form) ->
 
     Args:
         key: the four words of the stream's key, uint32.
-        numbers: of the law.
+        numbers: of the distribution.
         starts: where the part begins along each axis, uint32.
         form: what to compute.
     """
@@ -159,7 +159,7 @@ def draw(key: Array, numbers: Numbers, starts: tuple[Array, ...], form: Form) ->
 
 
 def draw_whole(key: Array, numbers: Array, form: Form) -> Array:
-    """Return a whole parameter; the numbers of its law are one array."""
+    """Return a whole parameter; the numbers of its distribution are one array."""
     return draw(key, Numbers(*numbers), (_u32(0),) * len(form.shape), form)
 
 

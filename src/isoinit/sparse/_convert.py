@@ -63,8 +63,8 @@ def convert(
             weight stays dense, which is as fast then.
         pattern: which ones, as in `Sparse`: "fixed" for the same number of inputs a unit, "random",
             "block32", "2:4".
-        spread: how `density` is spread over layers: "uniform", or "er" and "erk" for one budget of
-            which small layers get a larger share: see `spread_budget`.
+        spread: how `density` is distributed over layers: "uniform", or "er" and "erk" for one
+            budget of which small layers get a larger share: see `spread_budget`.
         parameters: "weights" for every weight matrix, kernel and table; a name or glob, or several; or
             a function of name and parameter.
         seed: the same seed gives the same places and values; None draws one, as for `Plan.apply`.
@@ -80,7 +80,7 @@ def convert(
         UnknownParameterError: for a pattern of names that matches nothing.
         PlanError: if the plan does not fit the model; nothing was changed.
 
-    Source: Martens 2010; Evci et al. 2022 (scale); Mocanu et al. 2018, Evci et al. 2020 (spread).
+    Source: Martens 2010; Evci et al. 2022 (scale); Mocanu et al. 2018, Evci et al. 2020 (`spread`).
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""How one budget of weights is spread over the layers of a model."""
+"""How one budget of weights is distributed over the layers of a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spread_budget(
         crossover: above which a layer is given all of its weights (1.0), since less saves nothing.
 
     Raises:
-        ArgumentError: for an unknown spread, or a budget that is less than one weight a unit.
+        ArgumentError: for an unknown `spread`, or a budget that is less than one weight a unit.
 
     Example:
         >>> from isoinit.initializers.scale import fans

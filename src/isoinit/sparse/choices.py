@@ -60,9 +60,9 @@ class Choice:
 
     Attributes:
         entry: the plan's.
-        initializer: where the weights are kept, and their law; None for a weight that stays dense.
-        constant: the value of all kept weights, for a weight that is planned to start at one.
-        dense: why it stays dense, unless that was asked for.
+        initializer: where the weights are kept, and their distribution; None for a weight that
+        stays dense. constant: the value of all kept weights, for a weight that is planned to start
+        at one. dense: why it stays dense, unless that was asked for.
     """
 
     entry: Entry
@@ -168,7 +168,7 @@ def _given_shares(
         _require_share(share, f" for {pattern!r}")
     if spread != "uniform":
         raise ArgumentError(
-            f"spread={spread!r} with a density for each layer: give one density to be spread"
+            f"spread={spread!r} with a density for each layer: give one density for all layers"
         )
     example = '"*": 1.0 for the rest to stay dense'
     return choose_values(density, roles, aliases, "densities", example)

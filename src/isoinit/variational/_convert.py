@@ -50,9 +50,9 @@ def convert(
 
     The plan is applied to all of the model. Each chosen parameter then gets a Gaussian for every
     element. A weight that is planned with standard deviation s gets as its mean the planned draw
-    divided by sqrt(1 + scale²), and the spread scale·s/sqrt(1 + scale²): a sampled weight so has the
+    divided by sqrt(1 + scale²), and the std scale·s/sqrt(1 + scale²): a sampled weight so has the
     planned variance in all, and the sampled network keeps the planned signal at any depth and width.
-    A constant spread, the habit elsewhere, drowns wide layers in noise.
+    A constant std, which other libraries use, makes the noise of wide layers too large.
 
     Any parameter of any module can be chosen, also shared ones, which are converted once and stay
     shared. The layers keep their classes' attributes, types and devices; the parameter `p` of a layer
@@ -60,8 +60,8 @@ def convert(
 
     A forward of the model is one draw of all its weights, in train and in eval mode; layers called by
     themselves draw for each call. The draw comes from torch's default generator, so that
-    `torch.manual_seed` governs. Make the optimizer after converting, so that it sees the spreads, and
-    wrap the model (DDP, FSDP2, compile) after converting.
+    `torch.manual_seed` governs. Make the optimizer after converting, so that it gets the standard
+    deviations, and wrap the model (DDP, FSDP2, compile) after converting.
 
     Args:
         model: a plain model on any device but meta. It is initialized, so that earlier values are
@@ -70,7 +70,7 @@ def convert(
             planned as `Variational(base, scale)` is used so. None plans without an example.
         start: None for the plan; `Trained()` for the values that the model has; `Regression(x, y)` for
             what each layer learns from data.
-        scale: spread over mean, above 0, where the plan says nothing. At 0.1 one percent of a weight's
+        scale: std over mean, above 0, where the plan says nothing. At 0.1 one percent of a weight's
             variance is noise: the network starts about as good as a plain one, and ends well
             calibrated. 0.5 to 1 makes it more unsure on inputs unlike the training data.
         prior: what holds the distributions: a standard deviation for a normal around zero, a
@@ -78,8 +78,8 @@ def convert(
             names, globs and roles as in `Plan.override`, of which a name or else the first that
             matches decides, and which must match every chosen parameter. By default a normal of
             standard deviation 1, around zero, or around the trained values for `Trained()`. That is
-            wide for most layers: it hardly holds the means, and widens the spreads until the data
-            resist.
+            wide for most layers: it hardly holds the means, and widens the distributions until the
+            data resist.
         noise: "common" for one draw a batch; "local" (the local reparameterization trick) or "flipout"
             for noise of each example's own in linear and convolutional layers, which makes gradients
             less noisy and costs a second product. All other parameters have common noise.
@@ -98,7 +98,7 @@ def convert(
         UnknownParameterError: for a pattern that matches nothing.
         PlanError: if the plan does not fit the model. Nothing was changed in any case.
 
-    Source: Blundell et al. 2015, section 3.2; the initial spread is derived in
+    Source: Blundell et al. 2015, section 3.2; the initial std is derived in
         `isoinit.initializers.variational`.
 
     Example:
@@ -160,7 +160,7 @@ def _is_exact(holder: Holder) -> bool:
 
 
 def _start(mean: nn.Parameter, begin: Begin) -> nn.Parameter:
-    """Shrink the mean in place, and return the logarithm of the first spread."""
+    """Shrink the mean in place, and return the logarithm of the initial std."""
     with torch.no_grad():
         mean.mul_(begin.shrink)
     log_std = begin.std(mean.detach()).log().to(mean)  # its type, and its device
@@ -239,5 +239,5 @@ def _fault(parameter: nn.Parameter, holders: list[Holder]) -> str:
         kind = str(parameter.dtype).removeprefix("torch.")
         return f"is of type {kind}, which has no Gaussian: convert before quantizing, {leave}"
     if not parameter.requires_grad and not isinstance(parameter, nn.UninitializedParameter):
-        return f"is frozen, so that nothing would learn its spread: unfreeze it, {leave}"
+        return f"is frozen, so its std could not be trained: unfreeze it, {leave}"
     return ""

@@ -158,7 +158,7 @@ def predict(
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 2:
         raise ArgumentError(
             f"predict(samples={samples!r}): expected a whole number of at least 2, since one draw "
-            "has no spread"
+            "has no std"
         )
     if likelihood not in get_args(Likelihood):
         kinds = ", ".join(map(repr, get_args(Likelihood)))

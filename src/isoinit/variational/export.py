@@ -26,8 +26,8 @@ Model = TypeVar("Model", bound=nn.Module)
 def posterior(model: nn.Module) -> dict[str, torch.distributions.Normal]:
     """The distribution of every converted parameter, by the parameter's own name.
 
-    The means and spreads are detached copies, so that training goes on without changing them. What
-    reads `torch.distributions` (Pyro, for one) can sample and score them.
+    The means and standard deviations are detached copies, so that training goes on without changing
+    them. What reads `torch.distributions` (Pyro, for one) can sample and score them.
 
     Raises:
         ArgumentError: if the model has no distribution.

@@ -104,7 +104,7 @@ class FromPosterior(Initializer):
         return math.sqrt(spread + (0.0 if std is None else float(std.double().square().mean())))
 
     def largest_for(self, layout: Layout) -> float:
-        """Return what the element of the farthest mean and spread can draw at most."""
+        """Return what the element of the largest mean and std can draw at most."""
         mean, std = self._moments(layout)
         spread = 0.0 if std is None or not std.numel() else float(std.double().max())
         return (float(mean.double().abs().max()) if mean.numel() else 0.0) + NORMAL_MOST * spread

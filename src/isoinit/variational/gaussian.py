@@ -1,13 +1,13 @@
-"""A parameter's distribution: a Gaussian for each element, whose mean and spread training learns.
+"""A parameter's distribution: a Gaussian for each element, whose mean and std are trained.
 
 A weight becomes a draw mean + exp(log_std)·ε with ε ~ N(0, 1), so that gradients reach both through
 the draw (Blundell et al. 2015, section 3.2). The mean stays the layer's own parameter, moved to
-`layer.parametrizations.weight.original`; the logarithm of the spread is
+`layer.parametrizations.weight.original`; the logarithm of the std is
 `layer.parametrizations.weight[0].log_std`.
 
-Blundell's spread is softplus(ρ). For spreads well below 1, as all are here, that is exp(ρ) to first
+Blundell's std is softplus(ρ). For values well below 1, as all are here, that is exp(ρ) to first
 order; the exponential takes a fifth of the time, its logarithm in the divergence is free and exact,
-and a step of it is a relative change of the spread at any size.
+and a step of it is a relative change of the std at any size.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GaussianWeight(nn.Module):
         self.padding = padding
 
     def forward(self, mean: torch.Tensor) -> torch.Tensor:
-        """The parameter under the draw in force, differentiable in mean and spread."""
+        """The parameter under the draw in force, differentiable in mean and std."""
         drawn = self.draws.held(self.name)
         if drawn is None:
             drawn = self.drawn(mean)

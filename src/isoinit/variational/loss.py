@@ -10,7 +10,7 @@ from isoinit.variational.gaussian import GaussianWeight, distributions
 from isoinit.variational.priors import require_number
 
 AT_PRIOR = 0.05
-"""Nats a weight below which a unit says nothing: a spread of 0.78 of the prior's, and no mean."""
+"""Nats a weight below which a unit says nothing: a std of 0.78 of the prior's, and no mean."""
 
 
 def kl(model: nn.Module) -> torch.Tensor:
@@ -52,7 +52,8 @@ def elbo(
 
     nll + temperature · warm-up · KL / n_data, in nats. Temperature 1 is Bayes' rule. With a few
     thousand examples the many weights then outweigh the data, and the network underfits or falls
-    back to its prior; at 0.1 it fits, with spreads below those of Bayes' rule (Wenzel et al. 2020).
+    back to its prior; at 0.1 it fits, with distributions narrower than by Bayes' rule (Wenzel et
+    al. 2020).
 
     Args:
         nll: the negative log-likelihood of a batch, the *mean* over its examples, such as

@@ -1,7 +1,7 @@
 """The gain of mirrored units under noise: it restores the part of the signal that noise takes.
 
 Between `LooksLinear` layers units come in pairs of opposite pre-activations z and -z, and the next
-layer reads φ(z) - φ(-z). Weights with spreads of their own make the pair opposite only in part, with
+layer reads φ(z) - φ(-z). Weights with their own noise make the pair opposite only in part, with
 a correlation ρ above -1. Then the two cancel in part, and each layer would lose some of the signal:
 at `scale` 1 one twentieth of its square, three quarters of its size over 50 layers.
 """
@@ -15,7 +15,7 @@ from isoinit.initializers import Initializer, LooksLinear, Variational
 
 
 def restoring_gain(entry: Entry, scale: float) -> float:
-    """What mean and spread of a weight are multiplied by, so that its output has the planned size.
+    """What mean and std of a weight are multiplied by, so that its output has the planned size.
 
     Of the activation the odd part is taken for a straight line and the even part for |z|, times
     constants: exactly so for ReLU and leaky ReLU, nearly for GELU and SiLU. With o² and e² the second
@@ -24,7 +24,7 @@ def restoring_gain(entry: Entry, scale: float) -> float:
         E[(φ(z₁) - φ(z₂))²] = 2 o² (1 - ρ) + 2 e² (1 - h(ρ)).
 
     The weights' means carry the share c = 1/(1 + scale²) of their variance. They read that
-    difference, the spreads each φ by itself; and the share of the output that comes from the means is
+    difference, the noise each φ separately; and the share of the output that comes from the means is
     the -ρ of the next layer. The correlation that repeats itself from layer to layer is used.
     """
     initializer = _base(entry.initializer)

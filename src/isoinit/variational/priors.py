@@ -45,7 +45,7 @@ class NormalPrior:
             standard deviation that the layer's own weights were planned with.
         mean: where it is centred: at a number; at "start", the posterior's first mean (for trained
             weights, Krishnan et al. 2020); or "tied" to the posterior's present mean, which leaves
-            the mean free and holds the spread alone.
+            the mean free and restrains only the std.
         relative: see `std`. A prior that shrinks with the layer's fan-in is tight: at temperature 1
             networks of usual sizes underfit under it.
 

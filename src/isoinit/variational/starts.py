@@ -31,11 +31,11 @@ class Trained:
     """Begin at the values that the model has: those of a trained network, in most cases.
 
     Each weight w becomes a Gaussian around w with standard deviation `delta`·|w|. Weights near zero
-    would so have next to no spread, which nothing can widen in the time that training has; so it is
+    would so have almost no std, which nothing can widen in the time that training has; so it is
     `delta`·`floor` times the root mean square of their tensor at least.
 
     Args:
-        delta: spread over weight, above 0.
+        delta: std over weight, above 0.
         floor: the least |w| that counts, as a share of the tensor's root mean square, above 0.
 
     Source: Krishnan, Subedar, Tickoo 2020 (MOPED), section 3; the floor is ours.
@@ -77,7 +77,7 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
     """Where a parameter begins: at its plan, or at its present value under `Trained`.
 
     Raises:
-        PlanError: if the plan has no entry for it, or gives it no finite spread.
+        PlanError: if the plan has no entry for it, or gives it no finite std.
         ArgumentError: if a present value is NaN or infinite.
     """
     if isinstance(start, Trained):
@@ -95,7 +95,7 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
     spread = shrink * scale * total
     if not 0 < spread < math.inf:
         raise PlanError(
-            f"nothing was changed: {entry.initializer} gives {name!r} a spread of {spread:g}; "
+            f"nothing was changed: {entry.initializer} gives {name!r} a std of {spread:g}; "
             "expected a finite one above 0"
         )
     return Begin(shrink, lambda _: torch.full((), spread, dtype=torch.float64, device="cpu"))
@@ -208,7 +208,7 @@ class Regression:
             if name not in order and len(inputs[0]) != len(self.targets):
                 raise ArgumentError(
                     f"nothing was changed: Regression has {len(self.targets)} targets, and layer "
-                    f"{name!r} is fed {len(inputs[0])} rows; expected one target a row"
+                    f"{name!r} gets {len(inputs[0])} rows; expected one target for each row"
                 )
             order[name] = True
 
@@ -281,7 +281,7 @@ class _Fit:
     inner: bool
 
     def set(self, layer: nn.Module, x: torch.Tensor) -> None:
-        """Set the weight and bias of a layer from what it is fed."""
+        """Set the weight and bias of a layer from its input."""
         parts = distribution_of(layer, "weight")
         if parts is None or getattr(layer, "groups", 1) != 1:
             return
@@ -319,7 +319,7 @@ class _Fit:
 
 
 def _rows(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """What a unit of the layer is fed: (examples, places, fan_in)."""
+    """The input of a unit of the layer: (examples, places, fan_in)."""
     if isinstance(layer, nn.Linear):
         return x.reshape(len(x), -1, x.shape[-1])
     assert isinstance(layer, nn.modules.conv._ConvNd)

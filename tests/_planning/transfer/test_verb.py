@@ -96,7 +96,11 @@ def test_frozen_and_kept_parameters_have_factors_of_one():
         ({"base": 16, "target": 64.0}, ArgumentError, r"target=64.0: expected a whole number"),
         ({"base": True, "target": 64}, ArgumentError, "base=True"),
         ({"base": 16, "target": 64, "unit": 16}, ArgumentError, "unit= is for one model"),
-        ({"base": 16, "target": 64, "batch": torch.zeros(3, 9)}, TraceError, "the base refuses"),
+        (
+            {"base": 16, "target": 64, "batch": torch.zeros(3, 9)},
+            TraceError,
+            "the base model fails",
+        ),
     ],
 )
 def test_bad_sizes_are_refused(given, error, said):
@@ -127,7 +131,7 @@ def test_a_batch_that_the_target_refuses_is_told():
             assert self.width < 64, "too wide"
             return self.layer(x)
 
-    with pytest.raises(TraceError, match=r"the target refuses the batch: .*too wide"):
+    with pytest.raises(TraceError, match=r"the target model fails on the batch: .*too wide"):
         isoinit.transfer(Fixed, base=16, target=64, batch=X)
 
 

@@ -1,4 +1,4 @@
-"""Laws: what is drawn for an element, checked, with bounds that its type can hold."""
+"""The distributions of single elements, checked, with bounds that the dtype can hold."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def truncated_normal(mean: float, std: float, low: float, high: float, dtype: np
 
 
 def largest(law: Law) -> float:
-    """A bound of the magnitude of all that a law can draw, before it is rounded."""
+    """A bound of the magnitude of all draws of a distribution, before rounding."""
     if law.kind == FIXED:
         return abs(law.shift)
     if law.kind == UNIFORM:
@@ -126,7 +126,7 @@ def require_range(most: float, dtype: np.dtype[Any]) -> None:
 
 
 def require_spread(std: float, dtype: np.dtype[Any], mean: float = 0.0) -> None:
-    """Refuse values that a type cannot tell apart, since nearly all are rounded to one.
+    """Raise for values that a dtype cannot distinguish, since nearly all are rounded to one.
 
     Of normal values one in 22 is rounded to a neighbour of the mean where the values of the type are
     4 std apart, one in 16,000 where they are 8 std apart.

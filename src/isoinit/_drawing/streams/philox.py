@@ -272,7 +272,7 @@ def bfloat16_bits(values: Floats) -> NDArray[np.uint16]:
 
 
 class Jobs(NamedTuple):
-    """Whole parameters to fill: of each its key, its law, the address and elements of its memory."""
+    """Whole parameters to fill: the key, distribution, address and number of elements of each."""
 
     keys: Sequence[bytes]
     laws: Sequence[Law]

@@ -84,7 +84,7 @@ def _fill_some_runs(
 
 
 def _numbers(law: Law, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """Return a law as the kernels take it: its scaling in the arithmetic of the values' type."""
+    """Return a distribution for the kernels, with its scaling in the arithmetic of the dtype."""
     real: Any = float if dtype == np.float64 else np.float32
     scaling = (real(law.scale), real(law.shift), real(law.low), real(law.high))
     return law.kind, *scaling, *map(np.float32, (law.below, law.above, law.step))

@@ -47,7 +47,7 @@ def pointwise(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | No
 
 
 def _same_everywhere(context: Context, op: Op, value: int, signal: Signal) -> Signal:
-    """Return an input's signal; of few places that are spread over many, some are alike."""
+    """Return an input's signal; of few places that are broadcast to many, some are alike."""
     before, after = (context.graph.sizes.get(v, ()) for v in (value, op.outputs[0]))
     axes = {axis - len(before) for axis in signal.units} | {-len(after)}  # units, examples
     along = [axis for axis in range(-len(after), 0) if axis not in axes]

@@ -42,7 +42,7 @@ def before(*names: str) -> Condition:
 
 
 def after(*names: str) -> Condition:
-    """Hold for a weight that is fed through one of these activations."""
+    """Hold for a weight whose input is the output of one of these activations."""
     return lambda role: role.slot == "weight" and role.fed is not None and role.fed.name in names
 
 

@@ -89,7 +89,7 @@ def _shape(rank: int) -> tuple[int, ...]:
 
 
 def rows(count: int) -> list[Array]:
-    """Return rows of both signs that spread over four orders of magnitude: a bend is met somewhere."""
+    """Return rows of both signs that cover four orders of magnitude: a bend is met somewhere."""
     rng = np.random.default_rng(0)
     size = 10.0 ** rng.uniform(-2, 2, (count, LENGTH))
     return list(size * rng.choice([-1.0, 1.0], (count, LENGTH)))

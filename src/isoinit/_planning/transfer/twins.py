@@ -69,7 +69,7 @@ def twins(base: Mapping[str, Role], target: Mapping[str, Role]) -> dict[str, str
 
 
 def _place(role: Role) -> Hashable:
-    """What tells apart the first, the middle and the last of a row of layers."""
+    """What distinguishes the first, the middle and the last of a row of layers."""
     return role.slot, role.source == "input", role.end == "output", role.ends_branch
 
 

@@ -40,43 +40,43 @@ def transfer(
     overrides: Mapping[str, Initializer] | None = None,
     keep: str = "own",
 ) -> Transfer:
-    """Return the initial scales and the optimizer's groups of a large model, tuned on a small one.
+    """Return the initial scales and optimizer groups of a large model, tuned on a small one.
 
-    The settings that are best for the base (learning rate, decay, ε, the scales of its plan) are
-    multiplied by factors for every parameter of the target, so that they stay best as the width
-    and the depth grow. The factors are those of μP, CompleteP and the spectral condition. What these
-    put into the forward goes into the parameters, so no model is changed: scores over d, a tied
-    readout over m, branches over their number (see `Factors.gauge`). Both models are read and planned
-    as `isoinit.plan` does. Nothing is trained, and nothing is changed.
+    The best settings of the base (learning rate, decay, ε, the scales of its plan) are multiplied by
+    a factor for each parameter of the target, so that they stay best as width and depth grow. The
+    factors are those of μP, CompleteP and the spectral condition. These also put factors into the
+    forward pass: 1/d on scores, 1/m on a tied readout, 1/N on branches. Here the parameters contain
+    them, so no model is changed (see `Factors.gauge`). Both models are read and planned as
+    `isoinit.plan` does. Nothing is trained.
 
     Args:
-        model: the base; or a function of the width (or the depth, or any other size) that builds one;
-            or, with `unit`, the model itself.
+        model: the base model; or a function of the width (or the depth, or any other size) that
+            builds a model; or, with `unit`, the model itself.
         target: the larger model; for a function, its larger argument.
-        batch: an example input, as for `isoinit.plan`, for both.
+        batch: an example input for both models, as for `isoinit.plan`.
         base: for a function, its smaller argument: the size at which you tune.
-        unit: for one model without a base, the hidden width for which the settings hold. Then heads
-            and depth count as they are.
+        unit: for one model without a base, the hidden width for which the settings hold. Heads and
+            depth then do not change the settings.
         optimizer: "adamw", "adam", "sgd" (with or without momentum), or "muon" (torch's, for hidden
-            matrices, beside AdamW for the rest; "muon:match_rms_adamw" if it adjusts its rate so).
-        decay: how weight decay follows the width: "mup" keeps learning rate times decay, "constant"
-            keeps decay, "sqrt" is half way between. All are defended: see docs/transfer-rules.md.
-        depth: "completep" divides residual branches by their number (α = 1), "mup" by its root
-            (α = ½); None leaves them.
+            matrices, with AdamW for the rest; "muon:match_rms_adamw" if it adjusts its rate so).
+        decay: the rule of weight decay by width. "mup" keeps learning rate times decay, "constant"
+            keeps decay, and "sqrt" is half way between. See docs/transfer-rules.md for the reasons.
+        depth: "completep" divides residual branches by their number (α = 1), "mup" by its square root
+            (α = ½), and None does not divide them.
         method: as for `isoinit.plan`, for both models.
         recipe: as for `isoinit.plan`.
         overrides: as for `isoinit.plan`.
-        keep: as for `isoinit.plan`. What is kept has factors of one.
+        keep: as for `isoinit.plan`. Kept parameters have factors of one.
 
     Returns:
-        The transfer: print it for a table, `plan.apply` it, make `groups` of it.
+        The transfer. Print it for a table, call `plan.apply`, and make `groups` for the optimizer.
 
     Raises:
         ArgumentError: for an unknown option, an optimizer whose factors are not known, or models and
-            sizes that do not go together.
-        PlanError: if the models differ in more than width and depth (naming a parameter without a
+            sizes that do not fit together.
+        PlanError: if the models differ in more than width and depth (it names a parameter without a
             counterpart), or the base is larger than the target.
-        TraceError: if one of the models refuses the batch, saying which.
+        TraceError: if one of the models fails on the batch. The message says which model.
 
     Source: Yang et al. 2022 (arXiv 2203.03466), tables 3 and 8, Lemma J.1; Dey et al. 2025 (CompleteP,
     arXiv 2505.01618), table 1; Yang, Simon & Bernstein 2023 (arXiv 2310.17813).
@@ -126,8 +126,8 @@ def _models(
     if isinstance(model, nn.Module):
         if base is not None:
             raise ArgumentError(
-                f"base={base!r} is for a function that builds models, and the model given is one: "
-                "give transfer(base_model, target_model, batch)"
+                f"base={base!r} is for a function that builds models, but a model was given: use "
+                "transfer(base_model, target_model, batch)"
             )
         if not isinstance(target, nn.Module):
             raise ArgumentError(
@@ -170,5 +170,5 @@ def _planned(model: nn.Module, what: str, batch: Any, options: Mapping[str, Any]
     try:
         plan, decided, given = planned(model, batch, **options)
     except TraceError as error:
-        raise TraceError(f"the {what} refuses the batch: {error}") from error
+        raise TraceError(f"the {what} model fails on the batch: {error}") from error
     return Planned(TorchRuns(model, given), plan, decided)

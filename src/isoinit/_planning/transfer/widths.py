@@ -1,7 +1,7 @@
 """How what an operation makes grows with the axes that it works along, found by running it.
 
-It is run on numbers with a mean and a spread, at two widths: their sizes tell the power. A mean has 0,
-a sum 1, the length of a vector 1/2, a vector divided by its length -1/2.
+It is run on numbers with a mean and a variance, at two widths: their sizes tell the power. A mean
+has 0, a sum 1, the length of a vector 1/2, a vector divided by its length -1/2.
 """
 
 from __future__ import annotations

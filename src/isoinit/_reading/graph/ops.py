@@ -242,7 +242,7 @@ class Op:
 
     @property
     def is_neutral(self) -> bool:
-        """Whether it only adds a bias or multiplies by a scale, which do nothing at first."""
+        """Whether it only adds a bias or multiplies by a scale, which do nothing at initialization."""
         known = [use.neutral is not None for use in self.uses]
         return self.kind == "other" and len(self.inputs) == 1 and bool(known) and all(known)
 

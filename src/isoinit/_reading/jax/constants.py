@@ -155,7 +155,7 @@ def one_number(known: Known) -> float | None:
 
 
 def sampled(known: Known) -> Array:
-    """Return some values of a constant, spread evenly over it.
+    """Return some values of a constant, at equal steps.
 
     Raises:
         ReplayError: if they are not known, or none are real.

@@ -15,8 +15,8 @@ def moments_of(leaf: Any, units: int = -1) -> Given | None:
     """Return the moments of an array; None if it has no values here.
 
     Args:
-        leaf: its first axis tells examples apart.
-        units: the axis along which its units lie. The axes that are left tell places apart.
+        leaf: its first axis is that of the examples.
+        units: the axis along which its units lie. The other axes are those of places.
     """
     if not hasattr(leaf, "__array__") or not math.prod(leaf.shape) or not leaf.shape:
         return None

@@ -104,7 +104,7 @@ class Constant:
 
     @cached_property
     def sampled(self) -> Array:
-        """Some of its values, spread evenly over the tensor.
+        """Some of its values, at equal steps.
 
         Raises:
             ReplayError: as `values` does, or if it has none.

@@ -103,7 +103,7 @@ def meetings(
     """Yield the pairs of tensors that have memory in common, in the order of their addresses.
 
     Bytes from the first to the last are compared first, in order of addresses; elements where those
-    meet alone, so that the columns of one buffer are told apart.
+    meet alone, so that the columns of one buffer are distinguished.
 
     Args:
         tensors: by name.

@@ -19,9 +19,9 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
     Those of complex numbers are those of `in_reals`.
 
     Args:
-        tensor: its first axis tells examples apart.
+        tensor: its first axis is that of the examples.
         units: the axis along which its units lie; by default the second one of an image, and the
-            last one of any other tensor. The axes that are left tell places apart.
+            last one of any other tensor. The other axes are those of places.
     """
     if not tensor.numel() or tensor.is_meta or not tensor.dim():
         return None

@@ -131,31 +131,31 @@ class Audit(Shown, Verdict):
 def audit(
     build: Callable[[], nn.Module], initialize: Initialize | None = None, *, seed: int | None = 0
 ) -> Audit:
-    """Find what an initialization forgets.
+    """Return the tensors that an initialization does not write, and other faults of it.
 
-    The model is built on the meta device, as large models are, given memory by `to_empty` that is
-    full of poison (a NaN that no initializer makes), and initialized there. What still holds the
-    poison, or was computed from it, was never written. It is run from a second poison, which tells
-    unwritten elements of any type, and under a second seed, which tells what is drawn. Beside it the
-    model is built straight on the processor, which tells what only the constructor knew. Where
-    `torch.distributed` runs, call it on every rank: their shards are compared by hashes.
+    The model is built on the meta device, as large models are. `to_empty` gives it memory full of
+    poison (a NaN that no initializer makes), and the initialization runs there. An element that still
+    holds the poison, or was computed from it, was never written. A second run with another poison
+    finds unwritten elements of any dtype, and a run with another seed finds random tensors. The model
+    is also built directly on the CPU, which shows the values that only the constructor sets. If
+    `torch.distributed` runs, call it on every rank: shards are compared by hashes.
 
-    It takes memory for about five copies of the model; audit a small configuration of a large one.
-    Generators of random numbers and torch's settings are as before afterwards.
+    It needs memory for about five copies of the model, so audit a small configuration of a large one.
+    Random generators and torch's settings are restored afterwards.
 
     Args:
-        build: takes nothing and returns a new model at each call; it may put it on the meta device
-            and shard it (FSDP2) by itself.
-        initialize: what fills the model, in place; a plan's `apply`, for one. None stands for the
-            model's own: its `init_weights`, or `_init_weights` over its modules, or where it has
-            neither the `reset_parameters` of each module.
-        seed: for the generators of torch, Python and NumPy before each run; None takes one from
-            torch's default generator. On several ranks, give each what it has in your training.
+        build: a function without arguments that returns a new model at each call. It may put the
+            model on the meta device and shard it (FSDP2).
+        initialize: a function that fills the model in place, such as a plan's `apply`. By default
+            the model's own initialization runs: its `init_weights`, else `_init_weights` for each of
+            its modules, else the `reset_parameters` of each module.
+        seed: the seed of torch, Python and NumPy before each run. None takes one from torch's default
+            generator. On several ranks, give each rank its seed in your training.
 
     Raises:
-        ArgumentError: if build or initialize fails or is of another kind, or the model has neither
-            parameters nor buffers, a lazy layer, or tensors whose memory cannot be looked at.
-        PlanError: inside a block of `isoinit.deferred`, which would postpone the very fills.
+        ArgumentError: if build or initialize fails or is not callable; or if the model has neither
+            parameters nor buffers, a lazy layer, or tensors whose memory cannot be read.
+        PlanError: inside `isoinit.deferred`, which would postpone the fills.
 
     Example:
         >>> import isoinit, torch
@@ -179,8 +179,8 @@ def audit(
             )
     if is_deferring():
         raise PlanError(
-            "audit was called inside isoinit.deferred(), which postpones the very fills that are to "
-            "be seen; call it outside the block"
+            "audit was called inside isoinit.deferred(), which postpones the fills that it must see; "
+            "call it outside the block"
         )
     seed = resolve_seed(seed)
     dtype = torch.get_default_dtype()

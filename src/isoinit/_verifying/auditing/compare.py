@@ -12,12 +12,12 @@ from isoinit._writing.poison import bits, word
 
 # The same numbers, computed on another device or in another order, may differ in their last bits.
 ROUNDING = 1e-5
-# Two samples of one law differ in spread by more than this many standard errors once in 10⁹ times,
-# for laws whose fourth moment a sample shows.
+# The false-alarm rate of this many standard errors is 1e-9, for distributions whose fourth moment a
+# sample shows.
 ERRORS = 6.0
-# A spread or a mean that differs by less changes nothing that matters.
+# A standard deviation or a mean that differs by less changes nothing that matters.
 MATTERS = 0.1
-LEAST = 32  # values, below which no law is compared
+LEAST = 32  # values, below which no distributions are compared
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def farthest(values: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def other_law(values: torch.Tensor, expected: torch.Tensor) -> float | None:
-    """The ratio of the spreads of two random tensors, if they cannot be of one law; else None.
+    """The ratio of the standard deviations of two random tensors, if their distributions differ.
 
-    Laws are compared by mean and standard deviation. Two samples of one law are told apart once in
-    10⁹ times.
+    None if they may be the same. Distributions are compared by mean and standard deviation, with a
+    false-alarm rate of 1e-9.
     """
     x, y = (_double(t).reshape(-1) for t in (values, expected))
     if x.numel() < LEAST or not bool(x.isfinite().all() and y.isfinite().all()):

@@ -1,4 +1,4 @@
-"""What came of one method: its signal at the start, its trainings, its time and its memory."""
+"""The results of one method: its signal at initialization, its trainings, its time and memory."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of one method.
+    """The results of one method.
 
     Attributes:
         method: its name.
-        health: `isoinit.check` of the model as it starts, under the first seed; None where the
-            method failed or its turn did not come.
-        runs: a training for each seed, in their order, of those that took a step.
-        error: why the method cannot initialize this model; empty where it can.
-        fill_seconds: that it took to build and initialize the model, under the first seed.
-        bytes: that a step of training keeps: parameters, gradients, the optimizer's state, and what
-            the forward leaves for the backward pass.
+        health: `isoinit.check` of the model at initialization, with the first seed; None if the
+            method failed or did not run.
+        runs: one training for each seed that took a step, in the order of the seeds.
+        error: why the method cannot initialize this model; empty if it can.
+        fill_seconds: the seconds to build and initialize the model, with the first seed.
+        bytes: the memory of a training step: parameters, gradients, the optimizer's state, and what
+            the forward pass keeps for the backward pass.
     """
 
     method: str
@@ -68,7 +68,7 @@ class Compared:
 
     @property
     def final(self) -> Spread | None:
-        """The loss at the end, over the complete trainings; None where there is none."""
+        """The final loss over the complete trainings; None if no training is complete."""
         return _spread([run.final for run in self.runs if run.complete])
 
     @property
@@ -86,9 +86,9 @@ class Compared:
         return statistics.median(run.seconds for run in self.runs) if self.runs else None
 
     def curve(self) -> list[Spread]:
-        """The loss before each step, over the trainings that came that far.
+        """Return the loss before each step, over the trainings that reached it.
 
-        One that diverged counts as infinite from there on.
+        A training that diverged counts as infinite from there.
         """
         curves = [
             run.losses
@@ -104,7 +104,7 @@ class Compared:
         return max((len(run.losses) for run in self.runs), default=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, with the check's findings by name and its layers."""
+        """Return plain data, with the check's findings and layers."""
         health = self.health
         return {
             "method": self.method,

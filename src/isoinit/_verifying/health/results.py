@@ -1,4 +1,4 @@
-"""What a check gives: findings and numbers, as text, JSON, a page, or curves for TensorBoard."""
+"""The result of a check: findings and numbers, as text, JSON, a page, or curves for TensorBoard."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ OPTIMIZERS = ("adam", "sgd")
 
 @dataclass(frozen=True)
 class Health(Tabled, Shown, Verdict):
-    """What a check measured and found.
+    """The measurements and findings of a check.
 
     Attributes:
-        findings: errors first, then warnings; empty for a model without fault.
-        layers: the signal at each layer, in the order in which they ran.
+        findings: errors first, then warnings; empty for a model without problems.
+        layers: the signal at each layer, in the order of execution.
         weights: every parameter: its scale, its effective rank, its gradient, its first step.
-        loss: the loss at the start; None where a random gradient was sent back.
-        chance: the loss of a model that knows nothing, ln C; None where the loss is not the mean
-            cross-entropy over classes alone.
-        jacobian: singular values of the input–output Jacobian, largest first; empty if not asked for.
-        kinds: what makes layers of one kind, by the layer's name: the role of its weight.
-        outline: the model's class and how its layers follow each other, for the page to draw.
+        loss: the loss at initialization; None if the gradient at the output was random.
+        chance: the loss of guessing, ln C; None if the loss is not a mean cross-entropy over classes.
+        jacobian: singular values of the input–output Jacobian, largest first; empty by default.
+        kinds: the kind of each layer by name: the role of its weight.
+        outline: the model's class and the order of its layers, which the page draws.
     """
 
     findings: list[Finding]
@@ -55,17 +54,17 @@ class Health(Tabled, Shown, Verdict):
     def forward(self) -> list[float | None]:
         """The signal by depth: how much each layer's output differs between examples.
 
-        Of a batch of one the size of the output stands for it. None where it is not known.
+        For a batch of one example it is the size of the output. None if not known.
         """
         return forward_signal(self.layers)
 
     @property
     def backward(self) -> list[float | None]:
-        """The size of the gradient at each layer's output; None where none came back."""
+        """The size of the gradient at each layer's output; None without a gradient."""
         return backward_signal(self.layers)
 
     def to_json(self) -> str:
-        """The check as JSON; numbers that are not finite become null."""
+        """Return the check as JSON. Numbers that are not finite become null."""
         return self._json(
             loss=self.loss,
             chance=self.chance,
@@ -100,28 +99,28 @@ class Health(Tabled, Shown, Verdict):
         return HealthDifferences(self, other)
 
     def log(self, writer: Any, step: int = 0) -> None:
-        """Write the check to TensorBoard: findings as text, and curves through depth.
+        """Write the check to TensorBoard: findings as text, and curves by depth.
 
         Args:
-            writer: a `torch.utils.tensorboard.SummaryWriter`, or anything with its `add_scalar` and
+            writer: a `torch.utils.tensorboard.SummaryWriter`, or an object with its `add_scalar` and
                 `add_text`.
-            step: of the training; 0 is its start.
+            step: the training step; 0 is initialization.
         """
         board.log(writer, self.findings, self.layers, step)
 
     def show(self, *, verbose: bool = False) -> Printed:
-        """Return the check as a table: one row a kind of layer, and below it what was found.
+        """Return the check as a table: one row for each kind of layer, and the findings below.
 
-        Layers are of one kind if their names differ in numbers alone (`h.0…11.attn`) and their weights
-        have the same role. A row tells the least, the median and the largest of a kind over depth, a
-        curve through depth, and the worst of what is left. A narrow terminal lacks room for ranks, or
-        for medians. Where there are more than 24 kinds, those that findings name come first.
+        Layers are of one kind if their names differ only in numbers (`h.0…11.attn`) and their weights
+        have the same role. A row shows the smallest, the median and the largest value of a kind over
+        depth, a curve by depth, and the worst of the other values. A narrow terminal has no room for
+        ranks or medians. With more than 24 kinds, those that findings name come first.
 
         Args:
-            verbose: a row for every layer.
+            verbose: whether to show one row for every layer.
 
         Returns:
-            Text, no wider than the terminal. `print(health)` prints it, too.
+            Text, no wider than the terminal. `print(health)` prints the same text.
 
         Example:
             >>> import isoinit, torch
@@ -163,6 +162,6 @@ def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
 def refuse_optimizer(optimizer: str, lr: float | None) -> None:
     """Raise `ArgumentError` for an unknown optimizer, or a learning rate that makes no step."""
     if lr is not None and not 0 < lr < math.inf:
-        raise ArgumentError(f"lr={lr!r}: expected a learning rate that is finite and above 0")
+        raise ArgumentError(f"lr={lr!r}: expected a finite learning rate above 0")
     if optimizer not in OPTIMIZERS:
         raise ArgumentError(f"optimizer={optimizer!r}: expected {' or '.join(OPTIMIZERS)}")

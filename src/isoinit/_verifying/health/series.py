@@ -174,7 +174,7 @@ def slope(sizes: Sequence[float]) -> float:
     """The median slope of the logarithm from a depth to the next (Theil–Sen).
 
     It follows a steady change over the layers and not a few layers of another kind. Nor is one jump a
-    trend, as behind a norm layer that is fed something small: of the slopes with the largest step
+    trend, as behind a norm layer whose input is small: of the slopes with the largest step
     and with an ordinary one in its place, the lesser counts.
     """
     logs = [math.log(size) for size in sizes]

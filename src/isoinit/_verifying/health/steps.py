@@ -49,7 +49,7 @@ def relative_step(gradient: float | None, rms: float, lr: float, optimizer: str)
 
 @lru_cache(maxsize=64)  # the layers of a model have few sizes
 def places(total: int) -> npt.NDArray[np.int64]:
-    """Return about `ROWS` of more places, in order, spread over all of them."""
+    """Return about `ROWS` of more places, in order, at equal steps."""
     golden = (math.sqrt(5) - 1) / 2  # no period of the batch's axes falls in with its multiples
     found = np.unique((np.arange(1, ROWS + 1) * golden % 1.0 * total).astype(np.int64))
     found.flags.writeable = False

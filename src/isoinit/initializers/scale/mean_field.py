@@ -87,7 +87,7 @@ class Response:
 
     @cached_property
     def slope_noise(self) -> float:
-        """Return Var[ψ'²]/E[ψ'²]²: the spread of what units multiply the gradient by."""
+        """Return Var[ψ'²]/E[ψ'²]²: the relative variance of the factors of the gradient."""
         return max(_mean(self.slopes**4) / self.slope**2 - 1, 0.0)
 
     @cached_property

@@ -2,8 +2,8 @@
 
 Mean-field theory says what becomes of all three in layers of infinite width. A layer of n units misses
 the expected second moment by some 1/√n, of which each following layer keeps the share `stability`; and
-the gradient is multiplied by χ at the size that the signal really has. Both add up to a spread of the
-logarithms that grows with depth/width (Hanin & Rolnick 2018, for ReLU networks).
+the gradient is multiplied by χ at the size that the signal really has. Both add up to a variance of
+the logarithms that grows with depth/width (Hanin & Rolnick 2018, for ReLU networks).
 
 With w = V_w·E[ψ²]/q the share of the weights in a layer's output, one layer of n units adds to log q a
 variance of
@@ -98,7 +98,7 @@ def survival(read: Response, point: Point, layers: int, noise: float) -> Surviva
 def spread(read: Response, point: Point, layers: int) -> float:
     """Return sqrt(1 - ρ) after some layers, ρ the correlation of examples that started unlike.
 
-    ρ' = (V_w·Σ aₙ² ρⁿ + V_b)/q; the first layer's biases are all that examples share at first.
+    ρ' = (V_w·Σ aₙ² ρⁿ + V_b)/q; the first layer's biases are all that examples share initially.
     """
     shared = point.bias / point.second
     correlation = shared

@@ -22,7 +22,7 @@ EXTREMES = frozenset({"amax", "amin", "max", "min"})
 
 
 def elementwise(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | None]:
-    """Return the exact gradient at the samples of the inputs, summed where an input was spread."""
+    """Return the exact gradient at the samples of the inputs, summed where an input was broadcast."""
     if op.name in EXTREMES and len(op.inputs) == 1:
         return places.picked(back, op, gradient)
     if op.uses:  # what its parameters do was undone before
@@ -89,9 +89,9 @@ def _with_constant(op: Op, gradient: Gradient) -> list[Gradient | None]:
 
 
 def _gathered(back: Backward, gradient: Gradient, before: int, after: int) -> Gradient:
-    """Return the sum over the axes along which an input was spread to the size of the output.
+    """Return the sum over the axes along which an input was broadcast to the size of the output.
 
-    What a mask selected was not spread: its gradient is that of the few elements that it went to.
+    What a mask selected was not broadcast: its gradient is that of the few elements that it went to.
     """
     small, large = back.size(before), back.size(after)
     if small == large or len(small) > len(large):

@@ -27,9 +27,9 @@ class _Slopes:
         kept: how much of the carrier's gradient goes straight to the carrier before.
         carry: the mean of that slope.
         inputs, fed_back: how much of the state's gradient goes to the inputs of the gates, and to
-            what they are fed back, other than through the carrier.
+            their recurrent input, other than through the carrier.
         carried: how much of the carrier's gradient goes to the inputs of the gates.
-        carried_back: how much of it goes to what they are fed back.
+        carried_back: how much of it goes to their recurrent input.
         lag: the mean product of these slopes at two steps in a row.
     """
 
@@ -46,7 +46,7 @@ class _Slopes:
 def arrived(back: Backward, op: Op) -> Gradient | None:
     """Return the gradient of a recurrent layer's outputs: of all states, and of the last one.
 
-    That of the last state counts as spread over the steps: it decays on its way back.
+    That of the last state counts as distributed over the steps: it decays on its way back.
     """
     whole = Gradient(np.zeros_like(back.noise(1.0).row))
     for value in op.outputs:

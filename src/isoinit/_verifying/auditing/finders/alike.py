@@ -14,7 +14,7 @@ from isoinit._verifying.auditing.facts import Facts
 from isoinit._verifying.auditing.ranks import digest
 from isoinit._verifying.copies import copies_found
 
-DRAW = "draw each from numbers of its own"
+DRAW = "draw each from its own random numbers"
 
 
 def identical(facts: Facts) -> Iterator[Finding]:
@@ -36,9 +36,9 @@ def identical(facts: Facts) -> Iterator[Finding]:
                 tuple(names),
                 float(len(names)),
                 1.0,
-                "tensors that start alike where a draw should tell them apart stay alike longer",
-                DRAW + "; share one parameter if they are meant to be one",
-                f"{listed(names)}: the same bits under every seed, though drawn and not tied",
+                "tensors that should be drawn independently stay alike longer if they start equal",
+                DRAW + "; if they are meant to be one parameter, tie them",
+                f"{listed(names)}: drawn and not tied, but the same bits with every seed",
             )
 
 
@@ -61,7 +61,7 @@ def identical_slices(facts: Facts) -> Iterator[Finding]:
             1.0,
             "experts or heads that start identical receive identical gradients and stay so",
             DRAW,
-            f"{listed(told)}: the slices along the first axis hold the same bits, though drawn",
+            f"{listed(told)}: drawn, but all slices along the first axis hold the same bits",
         )
 
 

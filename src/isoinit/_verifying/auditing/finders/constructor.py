@@ -14,7 +14,7 @@ from isoinit._verifying.auditing.facts import Facts
 
 
 def written_over(facts: Facts) -> Iterator[Finding]:
-    """Values that the constructor means, and that a later part of it writes over."""
+    """Values that the constructor sets on purpose, and that a later part of it overwrites."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, lost in facts.lost.items():
         groups[lost.said, lost.first, lost.law, lost.second].append(name)
@@ -54,15 +54,15 @@ def differs(facts: Facts) -> Iterator[Finding]:
             tuple(far),
             max(far.values()),
             compare.ROUNDING,
-            "a value that only a constructor knew is lost where no constructor runs",
-            "give the initialization the same values, or leave them to it alone",
-            f"{listed([_change(facts, n) for n in far])}: built straight on the processor the model "
-            "holds other values",
+            "a value that only the constructor sets is lost if the constructor's values are not used",
+            "set the same values in the initialization, or only there",
+            f"{listed([_change(facts, n) for n in far])}: a model built directly on the CPU holds "
+            "other values",
         )
 
 
 def other_law(facts: Facts) -> Iterator[Finding]:
-    """Random tensors that the model's own initialization draws from another law."""
+    """Random tensors that the model's own initialization draws from another distribution."""
     ratios: dict[str, float] = {}
     for name, values, there in _pairs(facts) if facts.own else ():
         told = name in facts.meant and compare.is_constant(values)  # by `differs`
@@ -77,10 +77,10 @@ def other_law(facts: Facts) -> Iterator[Finding]:
             tuple(ratios),
             max(ratios.values(), key=lambda r: abs(r - 1)),
             1.0,
-            "two samples of one law are told apart once in 10⁹ times, by mean and deviation",
-            "draw from one law, in the constructor and in the initialization",
-            f"{listed([f'{n} ({r:.3g}×)' for n, r in ratios.items()])}: the constructor draws from "
-            "another law than the initialization, by this ratio of standard deviations",
+            "mean and standard deviation are compared, with a false-alarm rate of 1e-9",
+            "draw from the same distribution in the constructor and in the initialization",
+            f"{listed([f'{n} ({r:.3g}×)' for n, r in ratios.items()])}: the constructor and the "
+            "initialization draw from different distributions, with this ratio of standard deviations",
         )
 
 

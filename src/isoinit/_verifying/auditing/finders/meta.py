@@ -17,8 +17,8 @@ def left_there(facts: Facts) -> Iterator[Finding]:
             names,
             float(len(names)),
             0.0,
-            "to_empty gives memory to parameters and buffers, and to nothing else",
-            "hold such a tensor as a buffer (register_buffer with persistent=False), and write it",
+            "to_empty gives memory only to parameters and buffers",
+            "make such a tensor a buffer (register_buffer with persistent=False), and write it",
             f"{listed(names)}: held as {'plain attributes' if len(names) > 1 else 'a plain attribute'}"
             ", still on the meta device after the initialization",
         )
@@ -42,10 +42,10 @@ def ties_lost(facts: Facts) -> Iterator[Finding]:
             names,
             float(len(apart)),
             0.0,
-            "to_empty gives each place in a model memory of its own, so tied parameters come apart",
+            "to_empty gives each name its own memory, so tied parameters are separated",
             "tie them again in the initialization, after to_empty",
-            f"{listed([f'{a} and {b}' for a, b in apart])}: one parameter when the model is built "
-            "straight on the processor, two after to_empty and the initialization",
+            f"{listed([f'{a} and {b}' for a, b in apart])}: one parameter if the model is built "
+            "directly on the CPU, two after to_empty and the initialization",
         )
 
 
@@ -65,8 +65,7 @@ def not_there(facts: Facts) -> Iterator[Finding]:
             0.0,
             "a model has the same tensors wherever it is built",
             "make them in __init__ on any device",
-            f"{listed(names)}: made when the model is built on the processor, and not on the meta "
-            "device",
+            f"{listed(names)}: created if the model is built on the CPU, but not on the meta device",
         )
 
 
@@ -81,6 +80,6 @@ def not_built(facts: Facts) -> Iterator[Finding]:
             0.0,
             "a tensor on the meta device has no values",
             "compute such numbers in Python, or under torch.device('cpu')",
-            f"the model cannot be built on the meta device ({facts.no_meta}); it was built on the "
-            "processor, so attributes that the meta device would lose were not looked at",
+            f"the model cannot be built on the meta device ({facts.no_meta}), so it was built on the "
+            "CPU, and attributes that the meta device would lose were not checked",
         )

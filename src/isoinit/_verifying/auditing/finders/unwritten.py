@@ -10,7 +10,7 @@ from isoinit._verifying.auditing.facts import Facts
 
 WRITE = "write it in init_weights, _init_weights or reset_parameters"
 MOST = 3  # kinds that are told one by one
-EMPTY = "torch.nn.Module.to_empty leaves memory as it is; no constructor runs after it"
+EMPTY = "torch.nn.Module.to_empty does not write memory, and no constructor runs after it"
 
 
 def never_written(facts: Facts) -> Iterator[Finding]:
@@ -70,8 +70,8 @@ def computed(facts: Facts) -> Iterator[Finding]:
             0.0,
             EMPTY,
             "write what it is computed from first: " + WRITE,
-            f"{listed(names)}: computed from memory that nothing had written (other memory, other "
-            "values)",
+            f"{listed(names)}: computed from memory that nothing had written, so the values depend on "
+            "that memory",
         )
 
 

@@ -89,7 +89,7 @@ def moments(values: Array) -> tuple[float, float, float, float]:
 
 
 def _between(signal: Array, rms: float) -> tuple[float, float]:
-    """Return the spread between examples, and the correlation of two of them."""
+    """Return the root mean square difference of examples, and the correlation of two of them."""
     count, scale = len(signal), rms or 1.0
     values = signal / scale
     spread = math.sqrt(float(np.square(values - values.mean(0)).mean()))
@@ -99,7 +99,7 @@ def _between(signal: Array, rms: float) -> tuple[float, float]:
 
 
 def some_rows(signal: Array, axis: int) -> Array:
-    """Return at most `ROWS` places of an array, spread over it, as rows of units."""
+    """Return at most `ROWS` places of an array, at equal steps, as rows of units."""
     if signal.ndim < 2:
         return signal.reshape(1, -1)
     units = np.moveaxis(signal, axis, -1)

@@ -53,35 +53,34 @@ def check(
     optimizer: str = "adam",
     jacobian: bool = False,
 ) -> Health:
-    """Measure the signal through a model, forward and backward, and judge it.
+    """Return a check: the measured signal and gradient of each layer, and a verdict.
 
-    One forward and one backward pass on the batch, as a step of training would make them: in the
-    model's present mode, under the `torch.autocast` that is active, sharded or not. The model is as
-    before afterwards: parameters, gradients, buffers, mode, hooks and random number generators. No
-    second copy of it is made.
+    It runs one forward and one backward pass on the batch, as a training step does: in the model's
+    current mode, under the active `torch.autocast`, sharded or not. Parameters, gradients, buffers,
+    mode, hooks and random generators of the model are restored afterwards. The model is not copied.
 
     Args:
         model: an initialized model.
-        batch: real examples, as for `isoinit.plan`; more than a few, since sizes are averages.
-        loss: a function from the model's output to a scalar loss, or one of the output and the
-            targets, such as `torch.nn.CrossEntropyLoss()`, with a batch `(inputs, targets)`. Without
-            one, the output's own `loss` is used if it has one (as `transformers` models have, given
-            labels); else a random gradient of unit size is sent back from the output.
-        plan: the plan that the model was initialized with, made with a batch like this one: what it
-            expects of each layer's output then stands beside what was measured, and is judged.
-        lr: the learning rate that training will start with: the first step is then compared with
-            the weights.
-        optimizer: what makes that step: "adam" (and AdamW) or "sgd".
-        jacobian: also work out the singular values of the input–output Jacobian by `torch.func`,
-            for one example. Takes a backward pass for each output; up to 2²⁴ numbers.
+        batch: real examples, as for `isoinit.plan`, and more than a few, because sizes are averages.
+        loss: a function from the model's output to a scalar loss. It may also take the output and
+            targets, as `torch.nn.CrossEntropyLoss()` does, with a batch `(inputs, targets)`. By
+            default the output's own `loss` is used if it has one, as `transformers` models do if
+            they get labels. Otherwise the gradient at the output is random, of unit size.
+        plan: the plan that initialized the model, made with a batch like this one. Its expected size
+            of each layer's output is then compared with the measured size.
+        lr: the initial learning rate of the training. The first step is then compared with the
+            weights.
+        optimizer: the optimizer of that step: "adam" (also for AdamW) or "sgd".
+        jacobian: whether to compute the singular values of the input–output Jacobian for one example
+            by `torch.func`. It takes one backward pass for each output, up to 2²⁴ numbers.
 
     Raises:
-        ArgumentError: for a batch of another kind, a model without parameters, a loss without
-            its targets, or that is not one number or does not depend on the parameters, a learning
+        ArgumentError: for a batch that is not valid, a model without parameters, a loss without its
+            targets, a loss that is not one number or does not depend on the parameters, a learning
             rate that is not above zero, an unknown optimizer, or a Jacobian that is too large.
-        PlanError: for parameters on the meta device, of a type that cannot be trained, or built
-            under `isoinit.deferred` and not filled since.
-        TraceError: if the forward fails, with the model's own error.
+        PlanError: for parameters on the meta device, of a dtype that cannot be trained, or built
+            under `isoinit.deferred` and not filled yet.
+        TraceError: if the forward pass fails, with the model's own error.
 
     Example:
         >>> import isoinit, torch

@@ -99,7 +99,7 @@ def is_zero(tensor: torch.Tensor) -> bool:
 
 
 def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
-    """The spread between examples, and the correlation of two of them."""
+    """The root mean square difference of examples, and the correlation of two of them."""
     count = len(signal)
     scale = 1.0 if not rms or 1e-15 < rms < 1e15 else rms  # squares within float32
     values = signal.float() if scale == 1.0 else signal.double() / scale
@@ -110,7 +110,7 @@ def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
 
 
 def _some_rows(tensor: torch.Tensor, axis: int) -> torch.Tensor:
-    """At most `ROWS` places of a tensor, spread over it, as rows of units."""
+    """At most `ROWS` places of a tensor, at equal steps, as rows of units."""
     if tensor.dim() < 2:
         return tensor.reshape(1, -1).float()
     units = tensor.movedim(axis, -1)

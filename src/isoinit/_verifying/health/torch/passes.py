@@ -37,7 +37,7 @@ class Passes:
     Attributes:
         graph: the operations that ran.
         loss: the loss; None where a random gradient was sent back.
-        classes: how many classes the loss tells apart; None where it is not the mean cross-entropy
+        classes: how many classes the loss has; None where it is not the mean cross-entropy
             over classes, or not that alone.
         began: whether there was anything to send a gradient back from.
         outputs, finite: how many tensors the forward returned, and whether all are finite.
@@ -246,6 +246,6 @@ class _Losses(TorchFunctionMode):
         self.found.append((int(classes), made[0].item()))
 
     def classes(self, loss: float | None) -> int | None:
-        """How many classes the loss tells apart, where it is one of those noted."""
+        """How many classes the loss has, where it is one of those noted."""
         alike = {classes for classes, value in self.found if value == loss}
         return alike.pop() if len(alike) == 1 else None

@@ -84,5 +84,5 @@ def agreeing(values: torch.Tensor, gradient: torch.Tensor, layout: Layout) -> fl
 
 
 def _spaced(rows: torch.Tensor) -> torch.Tensor:
-    """A number for each column, by which rows that differ are told apart."""
+    """A number for each column, by which rows that differ are distinguished."""
     return torch.linspace(1, 2, rows.shape[1], dtype=rows.dtype, device=rows.device).sin()
