@@ -240,7 +240,9 @@ def test_a_plan_that_is_gone_empty_or_changed_is_made_again(folder):
 def test_what_is_kept_is_compared_and_said(folder):
     whole = state(folder)
     kind = json.loads(whole["isoinit.json"])["format"]
-    assert "sizes alone were compared; verify compares the values" in str(write(folder, kind))
+    assert "sizes of drawn values were compared; verify compares the values" in str(
+        write(folder, kind)
+    )
     data = [name for name in whole if name.endswith((".safetensors", ".distcp"))]
     last = ".metadata" if kind == "dcp" else "model.safetensors.index.json"
     ones = bytes(torch.ones(8).numpy())  # a buffer, whose values are known

@@ -181,7 +181,7 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
     assert set(third.new) == gone
     kept = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.name not in gone}
     assert kept == {name: time for name, time in times.items() if name not in gone}
-    assert "files were there already" in str(third)
+    assert "files existed already" in str(third)
 
 
 def _refused(words, error, plan, model, folder, **options):

@@ -282,7 +282,7 @@ class TestBadInput:
             ({"pattern": "checkers"}, "pattern='checkers'"),
             ({"pattern": "2:4", "density": 0.1}, "which keeps 0.5"),
             ({"spread": "even"}, "spread='even'"),
-            ({"spread": "erk", "density": {"*": 0.1}}, "give one density to be spread"),
+            ({"spread": "erk", "density": {"*": 0.1}}, "give one density for all layers"),
             ({"density": {"0.weight": 0.1}}, "no pattern of the densities matches '2.weight'"),
             ({"parameters": "0.bias"}, "'0.bias' is a vector"),
             ({"parameters": lambda name, p: False}, "chooses none"),

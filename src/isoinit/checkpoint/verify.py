@@ -29,16 +29,16 @@ _PIECE = 2**22  # elements
 
 @dataclass(frozen=True)
 class Verified(Verdict):
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
         directory: the folder.
         format: "safetensors" or "dcp".
-        seed: what the plan was drawn under; None if a damaged record does not tell it.
-        compared: how many tensors hold the right bits.
-        fingerprint: that of the parameters, as `str(isoinit.fingerprint(model))` gives it for a model
-            that was loaded from there; None unless all are there and right.
-        findings: errors first; empty for a checkpoint that holds what it should and no more.
+        seed: the seed of the values; None if a damaged record does not hold it.
+        compared: the number of tensors with the right bits.
+        fingerprint: the fingerprint of the parameters, equal to `str(isoinit.fingerprint(model))` of a
+            model that is loaded from the folder; None unless all parameters are right.
+        findings: errors first; empty for a checkpoint without problems.
     """
 
     directory: Path
@@ -49,7 +49,7 @@ class Verified(Verdict):
     findings: list[Finding]
 
     def to_json(self) -> str:
-        """The verification as JSON."""
+        """Return the verification as JSON."""
         return self._json(
             directory=str(self.directory),
             format=self.format,
@@ -72,28 +72,28 @@ class Verified(Verdict):
 def verify_checkpoint(
     directory: str | os.PathLike[str], plan: Plan | None = None, seed: int | None = None
 ) -> Verified:
-    """Compare every tensor of a checkpoint with what a plan draws, bit for bit.
+    """Return a bit-for-bit comparison of a checkpoint with the values that a plan draws.
 
-    Piece by piece, so it takes no memory for the model. Any checkpoint of safetensors files or of
-    `torch.distributed.checkpoint` can be verified, whoever wrote it; in one that isoinit wrote,
-    tensors that are not drawn (buffers, parameters left as they were) are compared with their hashes,
-    and the stored plan with what the record says of it.
+    It works in pieces, without memory for the model. The checkpoint may be of safetensors files or of
+    `torch.distributed.checkpoint`, also from another writer. In one that isoinit wrote, tensors that
+    are not drawn (buffers, parameters without an initializer) are compared with their stored hashes,
+    and the stored plan with its record.
 
-    A safetensors file is read as strictly as `safetensors` reads it. Only files in the folder itself
-    are opened: a symbolic link, a pipe or a device in the place of one is a finding.
+    A safetensors file is read as strictly as `safetensors` reads it. Only regular files in the folder
+    are opened: a symbolic link, a pipe or a device instead is a finding.
 
     Args:
         directory: the folder.
-        plan: by default the one that isoinit stored there.
-        seed: by default the one that isoinit stored there.
+        plan: by default the plan that isoinit stored there.
+        seed: by default the seed that isoinit stored there.
 
     Returns:
-        What is wrong: the first element of each wrong tensor, tensors that are missing, of another
-        shape or type, or not expected, files that are cut off, missing or changed, a stored plan or
+        The findings: the first element of each wrong tensor; tensors that are missing, not expected,
+        or of another shape or dtype; files that are cut off, missing or changed; and a stored plan or
         record that cannot be read.
 
     Raises:
-        ArgumentError: if the folder holds no checkpoint, or plan or seed are neither given nor there.
+        ArgumentError: if the folder holds no checkpoint, or plan or seed are neither given nor stored.
 
     Example:
         >>> import isoinit, tempfile, torch

@@ -39,11 +39,11 @@ class Written:
 
     Attributes:
         directory: its folder.
-        seed: what its parameters were drawn under.
-        tensors: how many it holds, tied ones once.
-        size: bytes of all its files.
-        files: their names.
-        new: the names of those that this call wrote, on all ranks; empty if all were there.
+        seed: the seed of its parameters.
+        tensors: the number of tensors, tied ones counted once.
+        size: the bytes of all files.
+        files: the names of the files.
+        new: the names of the files that this call wrote, on all ranks; empty if all existed.
     """
 
     directory: Path
@@ -60,11 +60,11 @@ class Written:
             return told
         kept = len(self.files) - len(self.new)
         said = (
-            f"{kept} of {len(self.files)} files were there already"
+            f"{kept} of {len(self.files)} files existed already"
             if self.new
-            else "it was there already, nothing to do"
+            else "it existed already, nothing to do"
         )
-        drawn = "of what the plan draws, sizes alone were compared; verify compares the values"
+        drawn = "only the sizes of drawn values were compared; verify compares the values"
         return f"{told}; {said} ({drawn})"
 
 
@@ -91,42 +91,42 @@ def write_checkpoint(
     format: str = "safetensors",  # noqa: A002  # the word that everybody uses
     progress: Progress | None = None,
 ) -> Written:
-    """Write what `plan.apply(model, seed)` would make of a model to a checkpoint; the same bits.
+    """Write a checkpoint with the bits that `plan.apply(model, seed)` gives a model.
 
-    Parameters are drawn piece by piece and written while the next piece is drawn, so neither they nor
-    the model need memory: build it under `isoinit.deferred`, or on the meta device if it has no
-    buffers. The model is not changed. Whole-matrix initializers (`Orthogonal`, `Sparse`) take
-    memory for one parameter. Parameters that the plan leaves as they were are stored as `apply` leaves
-    them, buffers with their values, tied parameters once.
+    Parameters are drawn in pieces, and each piece is written while the next is drawn. So the model
+    needs no memory: build it under `isoinit.deferred`, or on the meta device if it has no buffers.
+    The model is not changed. Whole-matrix initializers (`Orthogonal`, `Sparse`) need memory for one
+    parameter. Parameters without an initializer are stored as `apply` leaves them, buffers with their
+    values, tied parameters once.
 
-    A run that was stopped, in whatever way, is never taken for a whole checkpoint, and goes on when
-    it is called again. Files that are there already are compared with what would be written: whole,
-    but for what the plan draws, of which only the size is (`verify_checkpoint` compares the values). A
-    plan file that is missing or not whole is written anew. In a distributed run every rank calls it
-    with the same arguments, and the files are dealt out; the folder must be one that all see.
+    An interrupted write never looks like a complete checkpoint, and the same call continues it.
+    Existing files are compared with the files to write. Of values that the plan draws only the size is
+    compared (`verify_checkpoint` compares the values). A plan file that is missing or incomplete is
+    written again. In a distributed run every rank calls it with the same arguments, the ranks divide
+    the files, and all must see the same folder.
 
     Args:
-        plan: the model's.
-        model: anywhere, wrapped or not.
-        directory: a folder, made if its parent is there.
-        seed: as for `Plan.apply`: None draws one, which `Written.seed` and the files tell. Pass that
-            one to go on after a stop.
-        max_shard_size: bytes of tensors a file, or text such as "5GB" or "1GiB"; a larger tensor gets
-            a file of its own.
-        format: "safetensors", which `from_pretrained` reads where the model is of `transformers`; or
-            "dcp" for `torch.distributed.checkpoint`.
-        progress: called with the bytes that this rank has written and will have.
+        plan: the plan of the model.
+        model: a model on any device, wrapped or not.
+        directory: a folder. It is created if its parent exists.
+        seed: as for `Plan.apply`. None draws one, which `Written.seed` and the files hold. Pass this
+            seed to continue an interrupted write.
+        max_shard_size: the largest size of a file in bytes, or text such as "5GB" or "1GiB". A larger
+            tensor gets its own file.
+        format: "safetensors", which `from_pretrained` reads for models of `transformers`; or "dcp"
+            for `torch.distributed.checkpoint`.
+        progress: a function of two numbers: the bytes that this rank has written, and the total.
 
     Returns:
-        What was written.
+        The checkpoint's seed, size and files.
 
     Raises:
-        PlanError: if the plan does not fit the model, or something on the meta device has no values
-            to store; nothing was written.
+        PlanError: if the plan does not fit the model, or a tensor on the meta device has no values to
+            store. Nothing was written.
         RankError: if ranks differ, or one failed.
         ArgumentError: if an argument is out of range, or the folder holds another checkpoint or
-            files that would be lost; nothing was written.
-        CheckpointError: if the disk is full or fails; what is whole is kept.
+            files that would be lost. Nothing was written.
+        CheckpointError: if the disk is full or fails. Complete files are kept.
 
     Example:
         >>> import isoinit, tempfile, torch

@@ -31,28 +31,28 @@ def plan(
     method: str = "auto",
     overrides: Mapping[str, Initializer] | None = None,
 ) -> Plan:
-    """Choose the initializer of every parameter, with a reason and a source; changes nothing.
+    """Return a plan: the initializer of every parameter, with a reason and a source.
 
-    The model's apply is traced once, with shapes in place of parameters: that takes no memory and runs
-    nothing. What follows each weight decides what the weight gets, as `isoinit.plan` does for torch.
+    The model's apply is traced once, with shapes instead of parameters: this needs no memory and runs
+    no computation. The operations around each weight decide its initializer, as in `isoinit.plan`.
 
     Args:
         model: a function `apply(params, *inputs)`; a module of Flax NNX or Equinox; a module of Flax
             Linen, or a transformed function of Haiku, each followed by its variables.
-        inputs: what the model is called with, as arrays or `jax.ShapeDtypeStruct`s. For a function the
+        inputs: the arguments of the model, as arrays or `jax.ShapeDtypeStruct`s. For a function the
             parameters come first: any pytree of arrays or `jax.ShapeDtypeStruct`s.
-        kwargs: what the model is called with by name: arrays, and settings such as `{"train": False}`.
+        kwargs: the keyword arguments of the model: arrays, and settings such as `{"train": False}`.
         method: "auto" for the rule book, or one of the eight methods, as for `isoinit.plan`.
         overrides: other initializers by name, glob or role, as for `Plan.override`.
 
     Returns:
-        The plan. `plan.fill(params, seed=0)` gives a new tree of its values. `plan.notes` says what of
-        the model is not understood.
+        The plan. `plan.fill(params, seed=0)` returns a new tree with its values. `plan.notes` names
+        the parts of the model that isoinit cannot follow.
 
     Raises:
-        ArgumentError: if the model is of no known kind or has no parameters, an input is no array or
-            of unknown size, two parameters have one name, method is unknown, or an override does not
-            fit.
+        ArgumentError: if the model is not supported or has no parameters; if an input is not an array
+            or has an unknown size; if two parameters have one name; if method is unknown; or if an
+            override does not fit.
         TraceError: if the model cannot be traced, with its own error.
 
     Example:
@@ -134,8 +134,8 @@ def _unused(graph: Graph) -> tuple[str, ...]:
         return ()
     more = len(graph.unused) - 8
     return (
-        f"the model never used {named}{f' and {more} more' if more > 0 else ''}: no gradient comes to "
-        "them from such inputs, and nothing tells what they are for",
+        f"the model never used {named}{f' and {more} more' if more > 0 else ''}: with such inputs "
+        "they get no gradient, and their role is not known",
     )
 
 
@@ -164,7 +164,7 @@ def init(
         Flax Linen with new parameters, or a new tree.
 
     Raises:
-        IsoinitError: as `plan` and `Plan.fill` do; nothing was changed then.
+        IsoinitError: as `plan` and `Plan.fill` do. Nothing was changed then.
 
     Example:
         >>> import isoinit.jax as ij, jax

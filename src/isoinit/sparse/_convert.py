@@ -34,51 +34,51 @@ def convert(
     seed: int | None = None,
     inplace: bool = True,
 ) -> Model:
-    """Initialize a model with sparse weights, of which only those that are kept are stored.
+    """Initialize a model with sparse weights, and store only the kept elements.
 
-    Each chosen weight keeps a share of its elements, drawn from the streams of its name, and these
-    start with the planned scale, corrected by the number of inputs that their unit keeps: the signal
-    of the sparse network is that of the planned one. Weights planned as orthogonal or mirrored become
-    sparse matrices that are exactly so (`SparseOrthogonal`), unless their rule asks for no more than a
-    variance. Other parameters are filled as planned.
+    Each chosen weight keeps a share of its elements, drawn by the name of the weight. The kept
+    elements get the planned scale, corrected for the number of inputs of each unit, so the sparse
+    network has the planned signal. Weights planned as orthogonal or mirrored become sparse matrices
+    with this property (`SparseOrthogonal`), unless their rule only needs a variance. Other parameters
+    are filled as planned.
 
-    A linear layer becomes a `SparseLinear`, a lookup table a `SparseEmbedding`: `values`, a plain
-    parameter of the kept weights, which any optimizer takes, and their places. Weights of other layers
-    (convolutions, recurrent layers, attention) store only what they keep too, but are computed as
-    dense ones: memory is saved, time is not. `isoinit.sparse.costs` says what is.
+    A linear layer becomes a `SparseLinear` and a lookup table a `SparseEmbedding`. They hold `values`,
+    a plain parameter for any optimizer, and the places of the values. Weights of other layers
+    (convolutions, recurrent layers, attention) also store only the kept elements but are computed
+    dense: this saves memory, not time. `isoinit.sparse.costs` reports both.
 
-    The dense weights are never made: a layer whose dense form would not fit in memory can be built on
-    the meta device and converted from there; what is on meta then comes to the processor.
+    The dense weights are never created. A layer whose dense form does not fit in memory can be built
+    on the meta device and converted from there. Its tensors are then on the CPU.
 
-    Make the optimizer after converting, and wrap the model (DDP, compile) after converting.
+    Create the optimizer, and wrap the model (DDP, compile), after converting.
 
     Args:
-        model: a plain model. It is initialized, so that earlier values are lost: `from_dense` keeps
-            the largest of trained ones.
-        plan: the plan of the plain model, best from an example: `isoinit.plan(model, batch)`. A weight
-            planned as `Sparse` or `SparseOrthogonal` is used so. None plans without an example.
-        density: the share of weights that are kept, in (0, 1]: at least one a unit; by default 0.1, or
-            what an N:M pattern says. Or a mapping from names, globs and roles to shares, as in
-            `Plan.override`, of which a name or else the first that matches decides. Above 0.4 a
-            weight stays dense, which is as fast then.
-        pattern: which ones, as in `Sparse`: "fixed" for the same number of inputs a unit, "random",
-            "block32", "2:4".
+        model: a plain model. It is initialized, so earlier values are lost. `from_dense` keeps the
+            largest weights of a trained model.
+        plan: the plan of the plain model, best with an example: `isoinit.plan(model, batch)`. A weight
+            planned as `Sparse` or `SparseOrthogonal` keeps this plan. None plans without an example.
+        density: the share of kept weights, in (0, 1], at least one for each unit. The default is 0.1,
+            or the density of an N:M pattern. A mapping gives shares by name, glob or role, as in
+            `Plan.override`: a name decides, else the first match. Above 0.4 a weight stays dense,
+            which is then equally fast.
+        pattern: the pattern of kept weights, as in `Sparse`: "fixed" for the same number of inputs
+            for each unit, "random", "block32", "2:4".
         spread: how `density` is distributed over layers: "uniform", or "er" and "erk" for one
             budget of which small layers get a larger share: see `spread_budget`.
         parameters: "weights" for every weight matrix, kernel and table; a name or glob, or several; or
             a function of name and parameter.
-        seed: the same seed gives the same places and values; None draws one, as for `Plan.apply`.
+        seed: the same seed gives the same places and values. None draws one, as for `Plan.apply`.
         inplace: whether to convert this model, or a copy of it.
 
     Returns:
-        The model, or its copy; of a model that is one layer, the layer that replaces it.
+        The model or its copy. For a model that is one layer, it is the new layer.
 
     Raises:
-        ArgumentError: for an argument out of range, fewer than one weight a unit, blocks or N:M that
-            do not divide a row; a weight that is shared, parametrized or sparse already; a model
-            that is wrapped, or has buffers on the meta device. Nothing was changed then.
+        ArgumentError: for an argument out of range; fewer than one weight for each unit; blocks or
+            N:M that do not divide a row; a weight that is shared, parametrized or already sparse; a
+            model that is wrapped, or has buffers on the meta device. Nothing was changed then.
         UnknownParameterError: for a pattern of names that matches nothing.
-        PlanError: if the plan does not fit the model; nothing was changed.
+        PlanError: if the plan does not fit the model. Nothing was changed then.
 
     Source: Martens 2010; Evci et al. 2022 (scale); Mocanu et al. 2018, Evci et al. 2020 (`spread`).
 

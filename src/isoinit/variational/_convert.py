@@ -46,22 +46,22 @@ def convert(
     seed: int | None = None,
     inplace: bool = True,
 ) -> Model:
-    """Initialize a model and make its weights distributions that training learns.
+    """Initialize a model and turn its weights into distributions that are trained.
 
-    The plan is applied to all of the model. Each chosen parameter then gets a Gaussian for every
-    element. A weight that is planned with standard deviation s gets as its mean the planned draw
-    divided by sqrt(1 + scale²), and the std scale·s/sqrt(1 + scale²): a sampled weight so has the
-    planned variance in all, and the sampled network keeps the planned signal at any depth and width.
-    A constant std, which other libraries use, makes the noise of wide layers too large.
+    The plan is applied to the whole model. Each chosen parameter then gets a Gaussian for every
+    element. For a weight with planned standard deviation s, the mean is the planned draw divided by
+    sqrt(1 + scale²), and the std is scale·s/sqrt(1 + scale²). So a sampled weight has the planned
+    variance, and the sampled network keeps the planned signal at any depth and width. A constant std,
+    which other libraries use, makes the noise of wide layers too large.
 
-    Any parameter of any module can be chosen, also shared ones, which are converted once and stay
-    shared. The layers keep their classes' attributes, types and devices; the parameter `p` of a layer
-    moves to `layer.parametrizations.p`, and reading `layer.p` draws it.
+    Any parameter of any module can be chosen. A shared parameter is converted once and stays shared.
+    The layers keep their attributes, dtypes and devices. The parameter `p` of a layer moves to
+    `layer.parametrizations.p`, and reading `layer.p` draws it.
 
-    A forward of the model is one draw of all its weights, in train and in eval mode; layers called by
-    themselves draw for each call. The draw comes from torch's default generator, so that
-    `torch.manual_seed` governs. Make the optimizer after converting, so that it gets the standard
-    deviations, and wrap the model (DDP, FSDP2, compile) after converting.
+    One forward pass of the model uses one draw of all weights, in train and in eval mode. A layer that
+    is called alone draws at each call. The draw comes from torch's default generator, so
+    `torch.manual_seed` makes it repeatable. Make the optimizer after converting, so that it gets
+    the standard deviations, and wrap the model (DDP, FSDP2, compile) after converting.
 
     Args:
         model: a plain model on any device but meta. It is initialized, so that earlier values are

@@ -246,8 +246,8 @@ class TestBadInput:
         ("arguments", "said"),
         [
             ({"widths": (64, 128)}, "widths=(64, 128): expected three"),
-            ({"widths": (128, 64, 32)}, "each larger than the last"),
-            ({"widths": (64, 64, 128)}, "each larger than the last"),
+            ({"widths": (128, 64, 32)}, "in increasing order"),
+            ({"widths": (64, 64, 128)}, "in increasing order"),
             ({"widths": 64}, "widths=64"),
             ({"widths": (0, 64, 128)}, "widths=(0, 64, 128)"),
             ({"seeds": [0]}, "seeds=[0]: expected two"),

@@ -133,41 +133,41 @@ def coordinates(
     parametrization: Parametrization = "transfer",
     progress: bool = True,
 ) -> Coordinates:
-    """Train a model for a few steps at several widths, and measure how far its outputs move.
+    """Return how much a few training steps change each layer's output at several widths.
 
-    With a parametrization that transfers, training moves each layer's output as much at any width.
-    Of each width and seed a model is built, started and trained; the output of each layer (told by the
-    parameters that the forward uses), attention scores and what the model returns are measured on the
-    batch before and after each step. The slope of log2 of the root mean square change by log2 of the
-    width is to be within ±0.25 for layers after the last step. For attention scores and outputs it
-    is to be at most 0.25: they may fall at the start. Random number generators are as before
-    afterwards, and a model keeps no hooks.
+    If a parametrization transfers, training changes each layer's output equally at any width. For each
+    width and seed a model is built, initialized and trained. The output of each layer (found by the
+    parameters that the forward pass uses), attention scores and the model's output are measured on
+    the batch before and after each step. After the last step, the slope of log2 of the root mean
+    square change by log2 of the width must be within ±0.25 for layers. For attention scores and
+    outputs it must be at most 0.25, because they may fall with the width at initialization. Random
+    generators are restored afterwards, and a model keeps no hooks.
 
-    Flat slopes are needed for a learning rate to transfer, and are no proof that it does.
+    Flat slopes are necessary for the transfer of a learning rate. They do not prove it.
 
     Args:
-        build: takes a width and returns a new model, in the mode and on the device to train it.
-        widths: three at least, each one larger than the last.
-        base: the width whose learning rate is transferred: none of `widths` is smaller. By default
-            the first of them.
-        batch: an example, as for `isoinit.check`; each step trains on it, where `data` gives no other.
-        optimizer: as for `isoinit.transfer`; "sgd" has a momentum of 0.9.
-        lr: the learning rate, at the base width.
+        build: a function that takes a width and returns a new model, in the mode and on the device of
+            the training.
+        widths: at least three widths in increasing order.
+        base: the width whose learning rate is transferred. No width is smaller. By default the first.
+        batch: an example, as for `isoinit.check`. Each step trains on it, unless `data` is given.
+        optimizer: as for `isoinit.transfer`. "sgd" has a momentum of 0.9.
+        lr: the learning rate at the base width.
         loss: as for `isoinit.compare`.
         data: as for `isoinit.compare`: a function from a step's number to its batch and loss.
-        steps: of each training.
-        seeds: two at least: one training each, of initialization and dropout.
-        parametrization: "transfer" (`isoinit.transfer` from the base); "standard" (`isoinit.plan`,
-            and one learning rate for all); or a function of a model, its width and a seed, that
+        steps: the training steps of each run.
+        seeds: at least two seeds. Each trains once, and decides initialization and dropout.
+        parametrization: "transfer" (`isoinit.transfer` from the base); "standard" (`isoinit.plan`
+            and one learning rate for all widths); or a function of a model, its width and a seed that
             initializes the model in place and returns an optimizer, or groups for one.
-        progress: whether to show a bar on standard error, where that is a terminal or a notebook.
+        progress: whether to show a progress bar on standard error, if that is a terminal or notebook.
 
     Raises:
         ArgumentError: for fewer than three widths or two seeds, a base that is larger than a width,
             an unknown optimizer or parametrization, steps below 1, a learning rate that is not above
-            0, a batch of another kind, a `build` that fails or returns no module, or a loss that is
+            0, a batch that is not valid, a `build` that fails or returns no module, or a loss that is
             not one number.
-        TraceError: if the forward fails, with the model's own error.
+        TraceError: if the forward pass fails, with the model's own error.
 
     Example:
         >>> import isoinit, torch
@@ -222,13 +222,13 @@ def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int) -> None:
     """Raise `ArgumentError` for what no slopes come of."""
     if not _are_counts(widths) or len(widths) < 3 or list(widths) != sorted(set(widths)):
         raise ArgumentError(
-            f"widths={widths!r}: expected three whole numbers or more, each larger than the last, "
-            "such as (64, 128, 256): two would fit any slope"
+            f"widths={widths!r}: expected three integers or more in increasing order, such as "
+            "(64, 128, 256): two would fit any slope"
         )
     if isinstance(seeds, int) or len(set(seeds)) < max(len(seeds), 2):
         raise ArgumentError(
-            f"seeds={seeds!r}: expected two different whole numbers or more, such as (0, 1): one "
-            "training says little of a slope"
+            f"seeds={seeds!r}: expected two different integers or more, such as (0, 1): one training "
+            "says little about a slope"
         )
     if not _are_counts([steps]):
         raise ArgumentError(f"steps={steps!r}: expected a whole number, at least 1")

@@ -1,4 +1,4 @@
-"""What speaks against a parametrization: changes that follow the width."""
+"""Findings about a parametrization: changes that grow or shrink with the width."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from isoinit._verifying.coordinates.trials import Trial
 
 LIMIT = 0.25  # of a slope's size: halfway between flat and the √width of one factor that is missing
 SOURCE = (
-    "every activation keeps its size while training moves it as much at any width (Yang et al. 2022, "
+    "at any width every activation keeps its size, and training changes it equally (Yang et al. 2022, "
     "Tensor Programs V; microsoft/mup, README, 'Coord Check')"
 )
 ADVICE = {
-    "standard": "one learning rate for all widths does this: start and train it by isoinit.transfer",
-    "transfer": "a rate tuned at one width need not be right at another: see the notes of "
-    "isoinit.transfer(build, ...), and tell what the forward multiplies by",
-    "own": "a rate tuned at one width need not be right at another: check the std and the learning "
-    "rate of the weights that make it, or compare with parametrization='transfer'",
+    "standard": "one learning rate for all widths causes this: initialize and train with "
+    "isoinit.transfer",
+    "transfer": "a learning rate tuned at one width may be wrong at another: see the notes of "
+    "isoinit.transfer(build, ...), and declare constant factors in the forward pass",
+    "own": "a learning rate tuned at one width may be wrong at another: check the std and the "
+    "learning rate of the weights before this output, or compare with parametrization='transfer'",
 }
 
 BY_GRADIENT = (
-    "steps of sgd are as long as the gradient, and that follows the output of the start, which falls "
-    "with the width: start the readout at zero to see whether the slope is more than this"
+    "steps of sgd are proportional to the gradient, which follows the output at initialization, and "
+    "that falls with the width: start the readout at zero to see whether the slope stays"
 )
 
 
@@ -65,10 +66,10 @@ def _diverged(trials: Sequence[Trial], advice: str) -> Iterator[Finding]:
         (),
         first.losses[-1],
         math.inf,
-        "no change can be measured behind it",
-        f"give a smaller lr; if narrow models stand it, {advice}",
+        "no change can be measured after it",
+        f"use a smaller lr; if narrow models train with this one, {advice}",
         f"at width {widths} the loss is {first.losses[-1]} before step {step} (seed {first.seed}), so "
-        "nothing is told of the slopes",
+        "slopes were not computed",
     )
 
 
@@ -127,7 +128,7 @@ def _unknown(kind: Kind, step: int) -> Iterator[Finding]:
             0.0,
             0.0,
             "a slope needs a change",
-            "give more steps, or a batch that reaches it",
+            "use more steps, or a batch that reaches it",
             f"{listed(still)}: the output is the same after step {step} at every width",
         )
     if rest:
@@ -139,6 +140,6 @@ def _unknown(kind: Kind, step: int) -> Iterator[Finding]:
             0.0,
             "a slope needs a change at every width",
             "look at this width with isoinit.check(model, batch)",
-            f"{listed(rest)}: at width {', '.join(map(str, at))} the output has not moved after step "
-            f"{step}, or is not finite",
+            f"{listed(rest)}: at width {', '.join(map(str, at))} the output has not changed after "
+            f"step {step}, or is not finite",
         )

@@ -33,45 +33,47 @@ def compare(
     only: str | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Start one model under several initializations, side by side, and train it for a while.
+    """Return a comparison of several initializations of one model, with a short training of each.
 
-    Of each method: the signal at the start as `isoinit.check` measures and judges it, the loss over
-    a short training under several seeds, the time of a step, and the memory that a step keeps.
-    The same arguments give the same numbers (but times), as far as the model's own operations do.
-    Ctrl-C ends it early and keeps what is done. Random number generators are as before afterwards.
+    For each method it reports the signal at initialization, as `isoinit.check` measures and judges it;
+    the loss of a short training with several seeds; the time of a step; and the memory of a step.
+    The same arguments give the same numbers, except times, if the model's operations are
+    deterministic. Ctrl-C ends the comparison early and keeps the results so far. Random generators are
+    restored afterwards.
 
     Args:
-        build_model: takes nothing and returns a new model at each call, in the mode and on the device
-            to train it.
-        batch: an example, as for `isoinit.check`; each step trains on it, where `data` gives no other.
-        methods: names of "default" (what the constructor gives), "plan" (what `isoinit.plan` chooses)
-            and the eight methods of `isoinit.plan`; or a mapping from names of your own to these, or
-            to functions `start(model, batch, seed)` that initialize the model in place, or return
-            another; they get what the model takes of the batch. All ten by default. A method that
+        build_model: a function without arguments that returns a new model at each call, in the mode
+            and on the device of the training.
+        batch: an example, as for `isoinit.check`. Each step trains on it, unless `data` is given.
+        methods: names of methods: "default" (the constructor's values), "plan" (the choice of
+            `isoinit.plan`) and the eight methods of `isoinit.plan`. All ten by default. Or a mapping
+            from your own names to these, or to functions `start(model, batch, seed)` that initialize
+            the model in place or return another one. They get the inputs of the batch. A method that
             cannot initialize the model is listed with its error.
-        steps: of each training.
-        loss: as for `isoinit.check`: of the model's output, or of the output and the targets of a
-            batch `(inputs, targets)`. Without one, the output's own `loss` is used if it has one;
-            else the model memorizes fixed noise: the mean square distance of its output from normal
-            numbers.
-        data: a function from a step's number, counted from 0, to the batch of that step and its loss
-            (None as above): real training data, the same for every method and seed.
-        seeds: one training each, of initialization and dropout; the first also decides `health`.
+        steps: the training steps of each run.
+        loss: as for `isoinit.check`: a function of the model's output, or of the output and the
+            targets of a batch `(inputs, targets)`. By default the output's own `loss` is used if it
+            has one. Otherwise the model memorizes fixed noise: the loss is the mean square distance
+            of its output from normal numbers.
+        data: a function from the number of a step, counted from 0, to the batch of that step and its
+            loss (None as above): real training data, the same for every method and seed.
+        seeds: one training for each seed, which decides initialization and dropout. The first seed
+            also decides `health`.
         optimizer: "adam" or "sgd".
-        lr: the learning rate, one for all. A method that needs another one loses by it: compare at
-            several before you judge.
-        only: what the methods initialize, as for `isoinit.plan`, by patterns; the rest of the model
-            keeps the values that `build_model` gives it, such as loaded ones. Functions of your own
-            see to it themselves.
-        progress: whether to show a bar on standard error, where that is a terminal or a notebook.
+        lr: the learning rate of all methods. A method may need another one, so compare at several
+            learning rates before you judge.
+        only: the parameters that the methods initialize, as for `isoinit.plan`, by patterns. The rest
+            of the model keeps the values from `build_model`, such as loaded ones. Your own functions
+            must do this themselves.
+        progress: whether to show a progress bar on standard error, if that is a terminal or notebook.
 
     Raises:
         ArgumentError: for an unknown method or optimizer, steps below 1, no seed, a learning rate that
-            is not above 0, a batch of another kind, a `build_model` that returns no module, or a
+            is not above 0, a batch that is not valid, a `build_model` that returns no module, or a
             loss that is not one number.
         UnknownParameterError: if a pattern of `only` matches nothing.
-        TraceError: if the forward fails, with the model's own error.
-        Interrupted: if SIGINT came; its `done` is the comparison so far, which is not `complete`.
+        TraceError: if the forward pass fails, with the model's own error.
+        Interrupted: after SIGINT. Its `done` is the comparison so far, which is not `complete`.
 
     Example:
         >>> import isoinit, torch
