@@ -74,20 +74,20 @@ _here = threading.local()  # `mode`: the block that this thread is inside
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Build models inside without the random fills of their constructors, for a plan to fill.
+    """Return a context in which constructors skip their random fills, for a plan to fill later.
 
-    Works for any constructor, hand-written or from a library. Inside, random fills of parameters
-    (`torch.nn.init`, `Tensor.normal_` and the like) are postponed. Buffers and all other tensors
-    get their values, and so do parameters that are set to constants or from given data. A postponed
-    fill runs at once when something inside reads the parameter. The rest is left to
-    `isoinit.init` or `Plan.apply`: it fills the parameters that the plan has an initializer for, and
-    runs the postponed fills of those that the plan leaves as they were.
+    It works for any constructor, hand-written or from a library. In the block, random fills of
+    parameters (`torch.nn.init`, `Tensor.normal_` and similar calls) are postponed. Buffers and other
+    tensors get their values, and so do parameters that are set to constants or from given data. A
+    postponed fill runs at once if code in the block reads the parameter. `isoinit.init` or
+    `Plan.apply` then fills the parameters that have an initializer in the plan, and runs the
+    postponed fills of all others.
 
-    Until a plan is applied, a parameter with a postponed fill holds whatever its memory held, and
-    `isoinit.check` refuses it. Use it for models that a plan will fill, and for no others. Cast and
-    move a model after the block: inside, that reads the parameters and runs the fills. Copy and
-    save it after the plan: a copy made between knows nothing of postponed fills. A block inside
-    another adds nothing.
+    Before a plan is applied, a parameter with a postponed fill holds arbitrary memory, and
+    `isoinit.check` raises an error. Use the block only for models that a plan will fill. Cast and
+    move a model after the block: in the block this reads the parameters and runs the fills. Copy and
+    save it after the plan is applied: an earlier copy has no postponed fills. A nested block has no
+    further effect.
 
     Example:
         >>> import isoinit, torch

@@ -62,22 +62,22 @@ class Fingerprint:
 
 
 def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
-    """The fingerprint of the weights that a model holds, however it is sharded over processes.
+    """Return the fingerprint of a model's weights, which is the same on any sharding.
 
-    Each rank hashes its own part; what ranks send each other is one number a parameter. All ranks
-    that share the model must call this.
+    Each rank hashes its own part, and the ranks exchange one number for each parameter. All ranks that
+    share the model must call it.
 
     Args:
         model: a model, or one rank's part of it.
-        group: a process group over which parameters are held by some ranks only, such as the stages
-            of a pipeline; every rank gets the fingerprint of all of them.
+        group: a process group in which only some ranks hold each parameter, such as the stages of a
+            pipeline. Every rank gets the fingerprint of all parameters.
 
     Returns:
-        The same on every rank, on any number of them.
+        The fingerprint, the same on every rank and on any number of ranks.
 
     Raises:
-        PlanError: if a parameter has no values, or its type or placement is not known.
-        RankError: if copies of a parameter differ, or a rank is gone.
+        PlanError: if a parameter has no values, or its dtype or placement is not known.
+        RankError: if replicas of a parameter differ, or a rank has stopped.
     """
     with alone():
         modules = named_modules(model)

@@ -37,32 +37,32 @@ def fill_slice(
     *,
     layout: Layout | None = None,
 ) -> T:
-    """Fill a tensor with a part of a parameter, as `Plan.apply` fills the whole of it.
+    """Fill a tensor with a part of a parameter, with the bits that `Plan.apply` gives this part.
 
-    For engines whose parts are not DTensors: tensor parallel shards (Megatron-LM), runs of a
+    Use it for engines whose parts are not DTensors: tensor parallel shards (Megatron-LM), runs of a
     flattened parameter (DeepSpeed's ZeRO-3), JAX's `make_array_from_callback`. No part depends on
-    another, so nothing is communicated; an initializer that needs the whole matrix makes it and
-    keeps the part.
+    another, so nothing is communicated. An initializer that needs the whole matrix draws it and keeps
+    the part.
 
     Args:
-        out: what to fill, of the part's shape: a torch tensor on any device, or a NumPy array;
+        out: the tensor to fill, of the part's shape: a torch tensor on any device, or a NumPy array;
             float32, float64, float16, complex64, complex128 or bfloat16 (in NumPy that of
             `ml_dtypes`, or its bits as uint16).
-        initializer: such as `plan[name].initializer`.
-        name: the parameter's name in the whole model, which its random numbers depend on.
+        initializer: an initializer, such as `plan[name].initializer`.
+        name: the parameter's name in the whole model, which decides its random numbers.
         global_shape: the shape of the whole parameter.
-        slices: the part: a slice for each axis, axes that are not named being whole; or one slice
-            of the flattened parameter.
-        seed: the same as for all other parts.
-        layout: what the parameter's axes mean: `plan[name].layout`. By default what
-            `torch.nn.init` takes its shape for: (out, in, *kernel), or a vector.
+        slices: the part: a slice for each axis (missing axes are whole), or one slice of the
+            flattened parameter.
+        seed: the same seed as for all other parts.
+        layout: the meaning of the parameter's axes: `plan[name].layout`. By default that of
+            `torch.nn.init`: (out, in, *kernel), or a vector.
 
     Returns:
         `out`.
 
     Raises:
-        ArgumentError: if an argument is of another kind, `out` has not the part's shape, or the
-            initializer does not fit the layout; nothing was written then.
+        ArgumentError: if an argument is not valid, `out` does not have the part's shape, or the
+            initializer does not fit the layout. Nothing was written then.
         PlanError: if `out` cannot hold initial values.
 
     Example:

@@ -49,36 +49,36 @@ def check(
     optimizer: str = "adam",
     jacobian: bool = False,
 ) -> Health:
-    """Measure the signal through a JAX model, forward and backward, and judge it.
+    """Return a check of a JAX model: the signal and gradient of each layer, and a verdict.
 
-    One forward and one backward pass on the inputs, jitted as one function. Nothing of the model is
+    It runs one forward and one backward pass on the inputs, jitted as one function. The model is not
     changed: updates of its state are dropped.
 
     Args:
         model: as for `isoinit.jax.plan`. Its parameters hold values.
-        inputs: real examples; more than a few, since sizes are averages. For a function, Linen and
-            Haiku the parameters come first, as for `isoinit.jax.plan`.
+        inputs: real examples, and more than a few, because sizes are averages. For a function, Linen
+            and Haiku the parameters come first, as for `isoinit.jax.plan`.
         kwargs: as for `isoinit.jax.plan`.
-        loss: a function from the model's output to a scalar loss; or one of the output and the
-            targets, with a pair `(inputs, targets)` in the place of the inputs. Without one, the
-            output's own `loss` is used if it has one; else a random gradient of unit size is sent
-            back from the output.
-        plan: the plan that the model was filled by, made with inputs like these: what it expects of
-            each layer's output then stands beside what was measured, and is judged.
-        lr: the learning rate that training will start with: the first step is then compared with the
+        loss: a function from the model's output to a scalar loss. It may also take the output and the
+            targets, with a pair `(inputs, targets)` instead of the inputs. By default the output's
+            own `loss` is used if it has one. Otherwise the gradient at the output is random, of unit
+            size.
+        plan: the plan that filled the model, made with inputs like these. Its expected size of each
+            layer's output is then compared with the measured size.
+        lr: the initial learning rate of the training. The first step is then compared with the
             weights.
-        optimizer: what makes that step: "adam" (and AdamW) or "sgd".
-        jacobian: also work out the singular values of the input–output Jacobian for one example.
+        optimizer: the optimizer of that step: "adam" (also for AdamW) or "sgd".
+        jacobian: whether to compute the singular values of the input–output Jacobian for one example.
 
     Returns:
-        The health, as `isoinit.check` gives it. Layers of a scan are told one by one.
+        The health, as from `isoinit.check`. Layers of a scan are reported one by one.
 
     Raises:
-        ArgumentError: for a model or inputs that `isoinit.jax.plan` refuses, inputs without values, a
-            loss without its targets, or that is not one real number or does not depend on the
-            parameters, a learning rate that is not above zero, an unknown optimizer, or a Jacobian
-            that is too large.
-        PlanError: for parameters or a state without values here.
+        ArgumentError: for a model or inputs that `isoinit.jax.plan` does not accept, inputs without
+            values, a loss without its targets, a loss that is not one real number or does not depend
+            on the parameters, a learning rate that is not above zero, an unknown optimizer, or a
+            Jacobian that is too large.
+        PlanError: for parameters or a state without values in this process.
         TraceError: if the model or the loss fails, with its own error.
 
     Example:

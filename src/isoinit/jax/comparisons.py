@@ -41,47 +41,48 @@ def compare(
     lr: float = 1e-3,
     progress: bool = True,
 ) -> Comparison:
-    """Start a JAX model under several initializations, side by side, and train it if asked.
+    """Return a comparison of several initializations of a JAX model, with optional training.
 
-    Of each method: the signal at the start as `isoinit.jax.check` measures and judges it. With `steps`
-    also the loss over a short training under several seeds, the time of a step, and the memory that a
-    step keeps. The model is compiled once for all methods. Nothing of it is changed: each method fills
-    parameters of its own, and updates of the state are dropped. The same arguments give the same
-    numbers (but times), as far as the model's own operations do. Ctrl-C ends the comparison early and
-    keeps what is done.
+    For each method it reports the signal at initialization, as `isoinit.jax.check` measures and judges
+    it. With `steps` it also reports the loss of a short training with several seeds, and the time and
+    memory of a step. The model is compiled once for all methods. It is not changed: each method fills
+    its own parameters, and updates of the state are dropped. The same arguments give the same numbers,
+    except times, if the model's operations are deterministic. Ctrl-C ends the comparison early and
+    keeps the results so far.
 
     Args:
         model: as for `isoinit.jax.plan`.
-        inputs: real examples, as for `isoinit.jax.check`; each step trains on them.
+        inputs: real examples, as for `isoinit.jax.check`. Each step trains on them.
         kwargs: as for `isoinit.jax.plan`.
-        loss: as for `isoinit.jax.check`: of the model's output, or of the output and the targets of a
-            pair `(inputs, targets)`. Without one, the output's own `loss` is used if it has one. Else
-            the model memorizes fixed noise: the loss is the mean square distance of its output from
-            normal numbers.
-        methods: names of "default" (the values that the model has), "plan" (what `isoinit.jax.plan`
-            chooses) and the eight methods of `isoinit.plan`; or a mapping from names of your own to
-            these, or to functions `start(held, seed)`. They get a copy of what holds the parameters
-            (the tree, the variables, the module), and change it in place or return another. Only its
-            parameters are taken over: the state stays the model's. All ten by default. A method that
-            cannot initialize the model is listed with its error.
-        steps: of each training, by optax. None by default: then only the signal is compared.
-        seeds: one training each, of initialization and dropout; the first also decides `health`. The
-            method "default" has the same values under every seed.
+        loss: as for `isoinit.jax.check`: a function of the model's output, or of the output and the
+            targets of a pair `(inputs, targets)`. By default the output's own `loss` is used if it
+            has one. Otherwise the model memorizes fixed noise: the loss is the mean square distance
+            of its output from normal numbers.
+        methods: names of methods: "default" (the model's values), "plan" (the choice of
+            `isoinit.jax.plan`) and the eight methods of `isoinit.plan`. All ten by default. Or a
+            mapping from your own names to these, or to functions `start(held, seed)`. They get a copy
+            of the tree, the variables or the module, and change it in place or return another one.
+            Only its parameters are used, and the state stays the model's. A method that cannot
+            initialize the model is listed with its error.
+        steps: the training steps of each run, by optax. By default there are none, and only the
+            signal is compared.
+        seeds: one training for each seed, which decides initialization and dropout. The first seed
+            also decides `health`. The method "default" has the same values with every seed.
         optimizer: "adam" or "sgd".
-        lr: the learning rate, one for all. A method that needs another one loses by it: compare at
-            several before you judge.
-        progress: whether to show a bar on standard error, where that is a terminal or a notebook.
+        lr: the learning rate of all methods. A method may need another one, so compare at several
+            learning rates before you judge.
+        progress: whether to show a progress bar on standard error, if that is a terminal or notebook.
 
     Returns:
-        The comparison, as `isoinit.compare` gives it. Without steps it has no `best`.
+        The comparison, as from `isoinit.compare`. Without steps it has no `best`.
 
     Raises:
         ArgumentError: for an unknown method or optimizer, steps below 0, no seed, a learning rate that
             is not above 0, and as `isoinit.jax.check` does for the model, the inputs and the loss.
-        PlanError: for a state without values here.
+        PlanError: for a state without values in this process.
         TraceError: if the model or the loss fails, with its own error.
         PackageError: for steps without optax.
-        Interrupted: if SIGINT came; its `done` is the comparison so far, which is not `complete`.
+        Interrupted: after SIGINT. Its `done` is the comparison so far, which is not `complete`.
 
     Example:
         >>> import isoinit.jax as ij, jax, jax.numpy as jnp

@@ -45,15 +45,15 @@ class Transfer(Tabled):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What only a change of the forward could do, and what is doubtful, in sentences."""
+        """Warnings, and changes that only the forward pass could make, in sentences."""
         assert self.plan.transfer is not None
         return self.plan.transfer.notes
 
     def show(self, *, verbose: bool = False) -> Printed:
-        """Return the factors as a table: one row a kind of parameter, and below it the reasons.
+        """Return the factors as a table: one row for each kind of parameter, and the reasons below.
 
         Args:
-            verbose: a row for every parameter.
+            verbose: whether to show one row for every parameter.
         """
         assert self.plan.transfer is not None
         return table(self.plan.entries, self.plan.transfer, verbose=verbose)
@@ -68,31 +68,31 @@ class Transfer(Tabled):
         optimizer: str | None = None,
         decay_vectors: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return groups for the optimizer: parameters that share a learning rate, a decay and an ε.
+        """Return parameter groups for the optimizer: each has one learning rate, decay and ε.
 
-        Make them last: when the model is on its device, wrapped (DDP, `torch.compile`,
-        `fully_shard`, `FullyShardedDataParallel(use_orig_params=True)`) and the plan is applied.
+        Create them last: after the model is on its device and wrapped (DDP, `torch.compile`,
+        `fully_shard`, `FullyShardedDataParallel(use_orig_params=True)`), and the plan is applied.
         Frozen parameters are left out. A stage of a pipeline gets groups of its own parameters.
 
         Args:
-            model: one with the plan's parameters, or some of them.
-            lr: the base model's learning rate: a number, or a tensor as `capturable` takes it.
-            weight_decay: the base model's.
-            eps: the base model's ε of Adam, or of Muon (1e-7 unless you chose it); SGD has none.
-            optimizer: which of two the groups are for, "muon" or "adamw", in a transfer for Muon;
-                in any other there is one.
-            decay_vectors: whether weight decay acts on biases and on the gains of norms too.
+            model: a model with the plan's parameters, or some of them.
+            lr: the base model's learning rate: a number, or a tensor for `capturable`.
+            weight_decay: the base model's weight decay.
+            eps: the base model's ε of Adam, or of Muon (1e-7 is its default). SGD has none.
+            optimizer: for a transfer with Muon, the optimizer of the groups: "muon" or "adamw". Other
+                transfers have one optimizer.
+            decay_vectors: whether weight decay also acts on biases and the gains of norms.
 
         Returns:
             Dictionaries with "params", "name", "lr", "weight_decay", "eps" (not for SGD) and, for
-            Muon, "adjust_lr_fn". The names say which parameters they are, and are equal on all ranks
-            and in all runs.
+            Muon, "adjust_lr_fn". The names describe the parameters, and are equal on all ranks and
+            in all runs.
 
         Raises:
-            ArgumentError: if a number is not finite or out of its range, no parameter is trained, or
-                `optimizer` is none of the transfer's.
-            PlanError: if names or shapes are not the plan's, a trained parameter is not in the plan,
-                or one is on the meta device or in a flat parameter.
+            ArgumentError: if a number is not finite or out of range, no parameter is trained, or
+                `optimizer` does not belong to the transfer.
+            PlanError: if names or shapes differ from the plan's, a trained parameter is not in the
+                plan, or one is on the meta device or in a flat parameter.
 
         Example:
             >>> import isoinit, torch
@@ -130,21 +130,21 @@ class Transfer(Tabled):
         decay_vectors: bool = False,
         **settings: Any,
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optimizer of a JAX model for optax: all groups of parameters in one.
+        """Return the optax optimizer of a JAX model, with all groups of parameters.
 
-        It is an `optax.multi_transform`, and finds parameters by their names in the tree that it is
-        given: `nnx.Optimizer(model, tx, wrt=nnx.Param)`, Linen's `variables["params"]`,
-        `eqx.filter(model, eqx.is_inexact_array)`, Haiku's params, or any pytree. A tree with some of
-        the plan's parameters is fine. Frozen parameters, integers and keys get updates of zero. The
-        ratios of the groups are fixed, so a schedule keeps them.
+        It is an `optax.multi_transform`, and finds parameters by their names in its tree:
+        `nnx.Optimizer(model, tx, wrt=nnx.Param)`, Linen's `variables["params"]`,
+        `eqx.filter(model, eqx.is_inexact_array)`, Haiku's params, or any pytree. The tree may have
+        only some of the plan's parameters. Frozen parameters, integers and keys get updates of zero.
+        The ratios of the groups are fixed, so a schedule keeps them.
 
         Args:
-            learning_rate: the base model's: a number, an array, or a schedule of optax.
-            weight_decay: the base model's, also as a schedule. As in torch it is multiplied by the
-                learning rate, and in Adam and SGD it is added to the gradient.
-            eps: the base model's ε of Adam, outside the root, or of Muon; SGD has none.
-            decay_vectors: whether weight decay acts on biases and on the gains of norms too.
-            settings: what the optimizer takes further, with optax's names and defaults. For AdamW and
+            learning_rate: the base model's learning rate: a number, an array, or a schedule of optax.
+            weight_decay: the base model's weight decay, also as a schedule. As in torch it is
+                multiplied by the learning rate, and in Adam and SGD it is added to the gradient.
+            eps: the base model's ε of Adam, outside the root, or of Muon. SGD has none.
+            decay_vectors: whether weight decay also acts on biases and the gains of norms.
+            settings: further options of the optimizer, with optax's names and defaults. For AdamW and
                 Adam `b1`, `b2`, `eps_root`, `mu_dtype`, `nesterov`; for SGD `momentum`, `nesterov`,
                 `accumulator_dtype`; for Muon those of `optax.contrib.muon` for its steps, and
                 `adam_learning_rate`, `adam_weight_decay` and the like for the rest.
