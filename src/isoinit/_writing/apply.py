@@ -16,6 +16,7 @@ from isoinit._drawing.streams import Stream, philox
 from isoinit._reading.torch.memory import OWN, lie_apart
 from isoinit._reading.torch.names import Modules, named_modules
 from isoinit._system.alone import alone
+from isoinit._system.collecting import uncollected
 from isoinit._system.processes import Facts, agree
 from isoinit._system.signals import check_signals
 from isoinit._writing.assigning import Followed, follow, following, refresh
@@ -114,7 +115,8 @@ def apply(
             f"model is a {type(model).__name__}; expected a torch.nn.Module. The parameters of a "
             "JAX model are filled by plan.fill(params), which returns a new tree"
         )
-    with alone():
+    # Thousands of tuples for thousands of parameters would have Python look for circles, in vain.
+    with alone(), uncollected():
         modules = named_modules(model)
         held, tied = held_in(modules)
         # Most are plain; the others may be sharded, or without memory.
