@@ -246,9 +246,9 @@ def unusual(graph: Graph, roles: Mapping[str, Role]) -> tuple[str, ...]:
         elif layer in roles and roles[layer].few:
             if size != 1 or given.second < TINY**2 or is_drowned(given):
                 notes.append(
-                    f"{rms}; its weights are divided by what each column deviates, so the plan "
-                    "depends on the example: standardize the columns (mean 0 and deviation 1 each) "
-                    "for a plan that does not"
+                    f"{rms}; its weights are divided by the standard deviation of each column, so "
+                    "the plan depends on the example: standardize the columns (mean 0 and standard "
+                    "deviation 1) for a plan that does not"
                 )
             continue
         elif size != 1:

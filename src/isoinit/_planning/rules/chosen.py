@@ -18,6 +18,13 @@ from isoinit.errors import ArgumentError
 from isoinit.initializers import HeNormal, Initializer, Normal
 from isoinit.initializers.base import WholeInitializer
 
+SOURCES = {
+    "input": "the model's input",
+    "norm": "a norm layer's output",
+    "residual": "a residual sum",
+    "weight": "a layer's output",
+}
+
 
 def choose(role: Role, method: str = "auto") -> Choice:
     """Return what a parameter gets, by the rule book or by a method that was asked for.
@@ -119,12 +126,18 @@ def _listed(column: Sequence[float], count: int) -> str:
     return " to ".join(ends)
 
 
+def _sources(kinds: str) -> str:
+    """Return the kinds of a weight's sources in words: `pointwise.Source.kind` has what they mean."""
+    words = [SOURCES.get(kind, kind) for kind in kinds.split(", ")]
+    return " and ".join(filter(None, words)) or "the signal before it"
+
+
 def _facts(role: Role) -> dict[str, str]:
     """Return the words that fill the braces of a rule's reason; `page` has them for any role."""
     return {
         "activation": role.activation.name if role.activation else "",
         "fed": role.fed.name if role.fed else "",
-        "source": role.source or "the signal before it",
+        "source": _sources(role.source),
         "inputs": _few_words(role),
         "second": f"{role.second:.3g}",
         "joined": f"{role.joined:.3g}",

@@ -32,7 +32,7 @@ def _plain(reason: str) -> str:
         "second": "E[x²]",
         "joined": "E[x²]",
         "source": "see `explain`",
-        "inputs": "a few numbers, or up to 32 columns of the example,",
+        "inputs": "a few numbers, or up to 32 columns of the example",
         "lost": "",
         "length": "13 or more",
         "bias": "σ_b²",
