@@ -108,7 +108,7 @@ def test_an_explanation_tells_the_whole_chain():
     lines = isoinit.plan(*gated()).explain("1.down.weight")
     assert max(map(len, lines.splitlines())) <= 80
     text = " ".join(lines.split())
-    assert "is fed silu·mul of weight" in text
+    assert "input silu·mul of weight" in text
     assert text.startswith("1.down.weight: weight ending a residual branch, float32 of 32×64")
     assert '"residual branch": a weight that writes to a residual stream of N branches' in text
     assert "Var = E[x₀²]/(N · fan_in · E[x²])" in text

@@ -141,13 +141,13 @@ COUPLING = Applied(couple, first=nn.Linear(WIDE // 2, WIDE), last=nn.Linear(WIDE
 CASES = {
     "a bias, a norm shift": [(NORMED, "0.bias"), (NORMED, "1.bias")],
     "a norm scale": [(NORMED, "1.weight")],
-    "a weight fed by the input or a norm layer": [(NORMED, "0.weight"), (NORMED, "2.weight")],
-    "a weight fed by ReLU": [(between(nn.ReLU()), "2.weight")],
-    "a weight fed by leaky ReLU": [(between(nn.LeakyReLU(0.2)), "2.weight")],
-    "a weight fed by GELU": [
+    "a weight after the input or a norm layer": [(NORMED, "0.weight"), (NORMED, "2.weight")],
+    "a weight after ReLU": [(between(nn.ReLU()), "2.weight")],
+    "a weight after leaky ReLU": [(between(nn.LeakyReLU(0.2)), "2.weight")],
+    "a weight after GELU": [
         (between(f), "2.weight") for f in (nn.GELU(), nn.SiLU(), nn.Mish(), nn.ELU(), OWN)
     ],
-    "a weight fed by a product": [
+    "a weight after a product": [
         (PRODUCT, "down.weight"),
         (
             (

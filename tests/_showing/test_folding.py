@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from isoinit._showing.folding import bounds, headed, kinds, short, spread, together
+from isoinit._showing.folding import bounds, headed, kinds, ranged, short, together
 from isoinit._showing.sparkline import sparkline
 
 
@@ -47,10 +47,10 @@ def test_short_numbers_are_near(number):
 
 
 def test_the_middle_is_the_median():
-    assert spread([9.0, 1.0, 2.0, None, math.nan], middle=True) == "1.0 2.0 9.0"
-    assert spread([9.0, 1.0, 2.0], middle=False) == "1.0…9.0"
-    assert spread([1.0, 1.001], middle=True) == "1.0"
-    assert spread([None, math.nan], middle=True) == ""
+    assert ranged([9.0, 1.0, 2.0, None, math.nan], middle=True) == "1.0 2.0 9.0"
+    assert ranged([9.0, 1.0, 2.0], middle=False) == "1.0…9.0"
+    assert ranged([1.0, 1.001], middle=True) == "1.0"
+    assert ranged([None, math.nan], middle=True) == ""
 
 
 def test_bars_of_one_kind_are_flat_unless_it_changes():

@@ -114,8 +114,8 @@ class Readable(Tabled, Shown):
     def explain(self, name: str) -> str:
         """Return the whole chain of one choice, as text.
 
-        What feeds the parameter and what it feeds, which rule decided and which came close, the
-        formula with its numbers, the signal that is expected before and after, and the gradient.
+        The input and the output of the parameter, the rule that decided and those that came close,
+        the formula with its numbers, the expected signal before and after, and the expected gradient.
 
         Args:
             name: the parameter's name, or another name of a tied one.
@@ -129,8 +129,8 @@ class Readable(Tabled, Shown):
             >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
             >>> print(isoinit.plan(model, torch.randn(256, 8)).explain("2.weight"))
             2.weight: weight of the output, float32 of 2×32
-              is fed   relu of weight
-              feeds    output
+              input    relu of weight
+              output   output
               gets     Orthogonal(gain=1.414), standard deviation 0.25
               by rule  "ReLU": a weight after ReLU or leaky ReLU of slope a
               formula  Var = 2/((1 + a²) fan_in)

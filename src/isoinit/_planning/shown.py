@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from isoinit._planning.rules import RULES
 from isoinit._showing.findings import listed
-from isoinit._showing.folding import headed, kinds, spread, together
+from isoinit._showing.folding import headed, kinds, ranged, together
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed
 from isoinit._writing.entry import Entry
@@ -89,7 +89,9 @@ def _row(alike: Sequence[Entry], beside: Beside, numbers: Mapping[str, str]) -> 
     shapes, initializers = zip(*map(cells, alike), strict=True)
     initializer = initializers[0]
     if any(entry.initializer != alike[0].initializer for entry in alike) or alike[0].std:
-        initializer = initializer.partition("(")[0]  # the standard deviation tells the rest
+        initializer = initializer.partition("(")[
+            0
+        ]  # the column of the standard deviation has the rest
     return (
         together(shapes),
         initializer,
@@ -101,9 +103,9 @@ def _row(alike: Sequence[Entry], beside: Beside, numbers: Mapping[str, str]) -> 
 
 def _stds(alike: Sequence[Entry], beside: Beside) -> Iterator[str]:
     """The standard deviations of parameters of one kind: planned, and beside."""
-    yield spread([entry.std for entry in alike], middle=False, digits=3)
+    yield ranged([entry.std for entry in alike], middle=False, digits=3)
     for stds in beside.values():
-        yield spread([stds.get(entry.name) for entry in alike], middle=False)
+        yield ranged([stds.get(entry.name) for entry in alike], middle=False)
 
 
 def explained(entry: Entry) -> str:
@@ -116,8 +118,8 @@ def explained(entry: Entry) -> str:
     after = "" if entry.target is None else f"{entry.target:.3g} after"
     signal = ", ".join(part for part in (before, after) if part)
     rows = {
-        "is fed": entry.fed,
-        "feeds": entry.feeds,
+        "input": entry.fed,
+        "output": entry.feeds,
         "gets": f"{entry.initializer or _left(entry)}{std}",
         "by rule": f'"{rule.name}": {rule.when}' if rule else "",
         "formula": rule.formula if rule else "",

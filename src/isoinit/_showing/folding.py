@@ -114,7 +114,7 @@ def short(number: float, digits: int = 2) -> str:
     return text.removesuffix(".")
 
 
-def spread(values: Iterable[float | None], *, middle: bool, digits: int = 2) -> str:
+def ranged(values: Iterable[float | None], *, middle: bool, digits: int = 2) -> str:
     """Return the least, the median and the largest of some numbers; one where they are the same.
 
     Args:
@@ -123,7 +123,7 @@ def spread(values: Iterable[float | None], *, middle: bool, digits: int = 2) -> 
         digits: of each number.
 
     Example:
-        >>> spread([0.91, 1.02, 0.98], middle=True), spread([0.91, None, 1.02], middle=False)
+        >>> ranged([0.91, 1.02, 0.98], middle=True), ranged([0.91, None, 1.02], middle=False)
         ('0.91 0.98 1.0', '0.91…1.0')
     """
     known = sorted(v for v in values if v is not None and not math.isnan(v))

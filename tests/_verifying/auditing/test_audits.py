@@ -394,7 +394,10 @@ class LayerScale(nn.Module):
 def test_values_and_laws_that_the_constructor_gives_otherwise():
     audit = isoinit.audit(LayerScale)
     assert audit.ok
-    assert found(audit) == {("differs from __init__", ("scale",)), ("other law", ("token",))}
+    assert found(audit) == {
+        ("differs from __init__", ("scale",)),
+        ("other distribution", ("token",)),
+    }
     assert "scale (1e-05 there, 1 here)" in " ".join(f.sentence for f in audit.findings)
 
 

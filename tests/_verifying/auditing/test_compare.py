@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoinit._verifying.auditing.compare import farthest, is_constant, missing, other_law, same
+from isoinit._verifying.auditing.compare import (
+    farthest,
+    is_constant,
+    missing,
+    other_distribution,
+    same,
+)
 from isoinit._verifying.auditing.poisoned import poisons
 from isoinit._writing.poison import poison
 
@@ -37,20 +43,20 @@ def test_one_law_is_taken_for_one(draw, size):
     """At most one alarm in 10⁹ pairs is meant; a cubed normal's tails hide in so few values."""
     torch.manual_seed(0)
     pairs = 300
-    assert all(other_law(draw(size), draw(size)) is None for _ in range(pairs))
+    assert all(other_distribution(draw(size), draw(size)) is None for _ in range(pairs))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(2.0, 0.0), (0.5, 0.0), (1.0, 2.0), (0.0, 0.0)])
-def test_other_laws_are_told_apart(scale, shift):
+def test_other_distributions_are_found(scale, shift):
     torch.manual_seed(0)
-    ratio = other_law(scale * torch.randn(1000) + shift, torch.randn(1000))
+    ratio = other_distribution(scale * torch.randn(1000) + shift, torch.randn(1000))
     assert ratio == pytest.approx(scale, rel=0.2)
 
 
 def test_a_law_beside_a_constant():
-    assert other_law(torch.randn(100), torch.ones(100)) == math.inf
-    assert other_law(torch.ones(100), torch.zeros(100)) is None
-    assert other_law(torch.randn(8), torch.ones(8)) is None  # too few to say
+    assert other_distribution(torch.randn(100), torch.ones(100)) == math.inf
+    assert other_distribution(torch.ones(100), torch.zeros(100)) is None
+    assert other_distribution(torch.randn(8), torch.ones(8)) is None  # too few to say
 
 
 def test_rounding_is_no_difference():

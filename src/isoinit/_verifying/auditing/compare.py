@@ -75,7 +75,7 @@ def farthest(values: torch.Tensor, expected: torch.Tensor) -> float:
     return float((x - y)[~alike].abs().max())
 
 
-def other_law(values: torch.Tensor, expected: torch.Tensor) -> float | None:
+def other_distribution(values: torch.Tensor, expected: torch.Tensor) -> float | None:
     """The ratio of the standard deviations of two random tensors, if their distributions differ.
 
     None if they may be the same. Distributions are compared by mean and standard deviation, with a

@@ -34,7 +34,7 @@ FINDERS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     ranks.ranks,
     constructor.written_over,
     constructor.differs,
-    constructor.other_law,
+    constructor.other_distribution,
     twice.twice,
     seeds.unseeded,
     meta.not_built,

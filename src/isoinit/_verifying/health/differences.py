@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from isoinit._showing.findings import Finding, plain
-from isoinit._showing.folding import Kind, spread
+from isoinit._showing.folding import Kind, ranged
 from isoinit._showing.page import Page, Shown, alike, overlaid
 from isoinit._showing.table import render
 from isoinit._showing.terminal import counted
@@ -99,8 +99,8 @@ def _row(
 ) -> tuple[str, ...]:
     """The cells of layers of one kind: the least and the largest of each size."""
     found = [[side[names[i]] for i in kind.items if names[i] in side] for side in sides]
-    rms = [spread([x.rms for x in side], middle=False, digits=3) for side in found]
-    gradient = [spread([x.gradient for x in side], middle=False, digits=3) for side in found]
+    rms = [ranged([x.rms for x in side], middle=False, digits=3) for side in found]
+    gradient = [ranged([x.gradient for x in side], middle=False, digits=3) for side in found]
     return kind.name, *rms, *gradient
 
 

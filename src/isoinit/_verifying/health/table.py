@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import SEVERITIES, Finding
-from isoinit._showing.folding import Kind, bounds, headed, kinds, spread
+from isoinit._showing.folding import Kind, bounds, headed, kinds, ranged
 from isoinit._showing.sparkline import sparkline
 from isoinit._showing.table import Cells, render
 from isoinit._showing.terminal import Printed, counted
@@ -46,7 +46,7 @@ class Column:
         known = [v for v in map(self.of, layers) if v is not None and not math.isnan(v)]
         if self.worst is not None:
             return self._written(self.worst(known)) if known else ""
-        told = spread(known, middle=middle)
+        told = ranged(known, middle=middle)
         if len(layers) < 2 or not known:
             return told
         low, high = bounds(known)

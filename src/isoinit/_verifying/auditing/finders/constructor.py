@@ -61,18 +61,18 @@ def differs(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def other_law(facts: Facts) -> Iterator[Finding]:
+def other_distribution(facts: Facts) -> Iterator[Finding]:
     """Random tensors that the model's own initialization draws from another distribution."""
     ratios: dict[str, float] = {}
     for name, values, there in _pairs(facts) if facts.own else ():
         told = name in facts.meant and compare.is_constant(values)  # by `differs`
         if name in facts.chance and not told and _comparable(values, there):
-            ratio = compare.other_law(values, there)
+            ratio = compare.other_distribution(values, there)
             if ratio is not None:
                 ratios[name] = ratio
     if ratios:
         yield Finding(
-            "other law",
+            "other distribution",
             "warning",
             tuple(ratios),
             max(ratios.values(), key=lambda r: abs(r - 1)),
