@@ -78,7 +78,6 @@ def found(text, words):
 
 @pytest.mark.parametrize("path", [*PAGES, *CODE], ids=name_of)
 def test_the_words_are_the_fields(path):
-    name = name_of(path)
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         words = list(found(in_code(text), WORDS))

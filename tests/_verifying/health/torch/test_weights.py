@@ -91,7 +91,7 @@ def test_no_learning_rate_no_update():
 
 @pytest.mark.parametrize("lr", [0, -1.0, math.inf, math.nan])
 def test_learning_rates_that_are_none(lr):
-    with pytest.raises(isoinit.errors.ArgumentError, match="expected a learning rate"):
+    with pytest.raises(isoinit.errors.ArgumentError, match="expected a finite learning rate"):
         isoinit.check(nn.Linear(3, 3), normal(8, 3), lr=lr)
 
 
