@@ -69,7 +69,7 @@ def test_a_small_plan():
 def test_repr_is_one_line():
     plan = isoinit.plan(small(), X)
     assert repr(plan) == "<Plan: 4 tensors, 660 parameters, 3 rules>"
-    plan["2.weight"] = isoinit.Zeros()
+    plan["0.weight"] = isoinit.Zeros()
     assert repr(plan) == "<Plan: 4 tensors, 660 parameters, 2 rules, 1 warning>"
     assert repr(isoinit.plan(nn.PReLU(1))).startswith("<Plan: 1 tensor, 1 parameter")
 
