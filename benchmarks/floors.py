@@ -20,11 +20,11 @@ FLOORS: dict[str, dict[str, float]] = {
         "2,000 small tensors, fills": 2.2,
         "2,000 small tensors, Plan.apply": 0.9,
     },
-    "gpt2": {"GPT-2, 355 M parameters, deferred and init": 4.4},
+    "gpt2": {"GPT-2, 355 M parameters, deferred and init": 4},
     "blt": {"BltModel": 20},
     "whole_model": {
         "23 M GPT-2, plan and apply": 0.42,
-        "101 M MLP, plan and apply": 4.5,
+        "101 M MLP, plan and apply": 4,
         "101 M MLP, apply": 6,
     },
     "reading_depth": {"4 layers": 6.5, "16 layers": 3.7, "50 layers": 3.7, "100 layers": 3.7},
