@@ -6,6 +6,7 @@ Run by `make screenshots`; takes a minute, and needs Chromium.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import isoinit
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from browser import ARGUMENTS, NAMES, opened  # noqa: E402
+
+PICTURES = ROOT / "docs" / "pictures"
 DESK, PHONE = (1280, 960), (390, 1300)  # pixels
 LOW = (1280, 780)
 MOST = 150_000  # bytes of a picture
@@ -29,8 +34,8 @@ def main() -> None:
     """Write the pictures."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         pages = written(Path(folder))
-        executable = next(filter(None, map(shutil.which, BROWSERS)))
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        executable = next(filter(None, map(shutil.which, NAMES)))
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         shoot(browser, pages["plan"], "page-plan", DESK)
         shoot(browser, pages["plan"], "page-plan-phone", PHONE, TABLE)
         shoot(browser, pages["check"], "page-check-dark", DESK, scheme="dark")
@@ -89,14 +94,11 @@ def shoot(
         scheme: "light" or "dark".
     """
     window = {"width": size[0], "height": size[1]}
-    context = browser.new_context(viewport=window, color_scheme=scheme)
-    tab = context.new_page()
-    tab.goto(page.as_uri())
-    tab.evaluate(script)
-    tab.wait_for_timeout(300)  # charts are drawn with a later frame
     path = PICTURES / f"{name}.png"
-    tab.screenshot(path=path)
-    context.close()
+    with opened(browser, page, viewport=window, color_scheme=scheme) as tab:
+        tab.evaluate(script)
+        tab.wait_for_timeout(300)  # charts are drawn with a later frame
+        tab.screenshot(path=path)
     assert path.stat().st_size < MOST, path
 
 
