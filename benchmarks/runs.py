@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.machine import commit, machine, packages, today
 from benchmarks.timing import Row
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "runs.jsonl"
-PACKAGES = ("torch", "numpy", "numba", "jax", "transformers")
 
 
 @dataclass(frozen=True)
@@ -62,27 +58,7 @@ def record(runs: Iterable[Run], file: Path = FILE) -> None:
 
 def now(topic: str, rows: Iterable[Row], before: float) -> Run:
     """Return a run that has just ended."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    date = f"{datetime.now(timezone.utc):%Y-%m-%d}"
-    where = f"{processor()}, {os.cpu_count()} cores"
-    return Run(topic, date, commit(), where, packages, (before, load()), tuple(rows))
-
-
-def commit() -> str:
-    """Return the commit that runs."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(("git", *words), cwd=FOLDER, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return Run(topic, today(), commit(), machine(), packages(), (before, load()), tuple(rows))
 
 
 def load() -> float:

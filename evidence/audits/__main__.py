@@ -16,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evidence.page import DOCS, write
 from evidence.sweep import sweep, words
 
-DOCS = Path(__file__).parents[2] / "docs" / "audits.md"
+PAGE = DOCS / "audits.md"
 LARGEST = 100_000_000  # parameters, of which five copies are made
 
 
@@ -77,7 +78,7 @@ def main() -> None:
     if options.families or options.no_docs:
         print(text)
     else:
-        DOCS.write_text(text)
+        write(PAGE, text)
 
 
 if __name__ == "__main__":

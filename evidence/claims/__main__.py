@@ -8,17 +8,16 @@ With names of claims, their sections alone are written anew.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from pathlib import Path
 
 from evidence.claims.claim import run
+from evidence.page import DOCS, place
 
-DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
+PAGE = DOCS / "evidence.md"
 # In the order of the page.
 CLAIMS = "zero random xavier he lecun orthogonal memory sparse variational".split()
 # The longest first, so that both processes end at about the same time.
@@ -30,18 +29,6 @@ def results(names: list[str]) -> Iterator[tuple[str, str, bool]]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(run, name) for name in names]):
             yield future.result()
-
-
-def write(sections: dict[str, str]) -> None:
-    """Put sections into the page, in place of those of the same claims."""
-    text = DOCS.read_text(encoding="utf-8")
-    for name, section in sections.items():
-        block = f"<!-- {name} -->\n{section}<!-- end of {name} -->"
-        place = re.compile(f"<!-- {name} -->.*?<!-- end of {name} -->", re.DOTALL)
-        if not place.search(text):
-            raise ValueError(f"{DOCS.name} has no place for {name}: <!-- {name} --> and its end")
-        text = place.sub(lambda _, block=block: block, text)
-    DOCS.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -59,7 +46,8 @@ def main() -> None:
         print(section, "" if holds else f"{name}: a part does not hold", "", sep="\n", flush=True)
     print(f"{len(sections)} claims in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     if not arguments.no_docs:
-        write(sections)
+        for name, section in sections.items():
+            place(PAGE, name, section)
 
 
 if __name__ == "__main__":

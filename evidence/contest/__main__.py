@@ -19,11 +19,12 @@ from typing import Any
 
 from evidence.claims.claim import settle
 from evidence.contest.race import race
-from evidence.contest.report import TITLES, document, place
+from evidence.contest.report import TITLES, document
 from evidence.contest.task import Task
+from evidence.page import DOCS, place
 from evidence.sweep import sweep
 
-DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
+PAGE = DOCS / "evidence.md"
 REMARKS = Path(__file__).parent / "remarks"
 LIMIT_S = 1800
 
@@ -76,7 +77,7 @@ def main() -> None:
         said = remarks.read_text(encoding="utf-8") if remarks.exists() else ""
         section = document(name, found, said)
         if not models and (options.publish or name == "development"):
-            place(DOCS, f"contest {name}", section)
+            place(PAGE, f"contest {name}", section)
         else:
             print(section)
 

@@ -23,9 +23,9 @@ from evidence.claims.claim import settle
 from evidence.contest.development import TASKS
 from evidence.contest.protocol import LEVEL, RATES, SEEDS, TUNING_SEED
 from evidence.contest.race import logged, train
-from evidence.contest.report import place
 from evidence.contest.rivals import planned
 from evidence.contest.task import Task
+from evidence.page import DOCS, place
 from evidence.sweep import sweep
 from scipy.stats import ttest_1samp, ttest_ind
 
@@ -33,7 +33,7 @@ import isoinit
 from isoinit._planning.rules import table, usual
 from isoinit._planning.rules.rule import Rule
 
-DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
+PAGE = DOCS / "rules.md"
 LIMIT_S = 3600
 MOST = 4  # models a rule; what all usual weights share is tried on all
 SHARED = {
@@ -161,7 +161,7 @@ def main() -> None:
     if options.rules or options.no_docs:
         print(text)
         return
-    place(DOCS, "worth", text)
+    place(PAGE, "worth", text)
 
 
 if __name__ == "__main__":

@@ -21,20 +21,6 @@ TITLES = {
 FLOOR = 0.8  # of the models, on which the plan is to be first or within noise
 
 
-def place(page: Path, name: str, section: str) -> None:
-    """Put a section into a page, between the marks of its name.
-
-    Raises:
-        ValueError: if the page has no such marks.
-    """
-    text = page.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"{page.name} has no place for {name}: {begin.strip()} and {end}")
-    before, _, rest = text.partition(begin)
-    page.write_text(f"{before}{begin}{section}{end}{rest.partition(end)[2]}", encoding="utf-8")
-
-
 def document(name: str, rows: Sequence[Mapping[str, Any]], remarks: str) -> str:
     """Return the section of one set.
 

@@ -16,9 +16,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from evidence.page import DOCS, write
 from evidence.sweep import sweep, words
 
-DOCS = Path(__file__).parents[2] / "docs" / "families.md"
+PAGE = DOCS / "families.md"
 
 
 def read_family(family: str) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def main() -> None:
     if options.families or options.no_docs:
         print(text)
     else:
-        DOCS.write_text(text)
+        write(PAGE, text)
 
 
 if __name__ == "__main__":

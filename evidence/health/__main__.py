@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from pathlib import Path
 
 from evidence.health.score import Outcome, examine
+from evidence.page import DOCS, write
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-DOCS = Path(__file__).parents[2] / "docs" / "health.md"
+PAGE = DOCS / "health.md"
 
 
 def document(outcomes: list[Outcome], held: set[str]) -> str:
@@ -97,7 +97,7 @@ def main() -> None:
         outcomes = list(track(pool.imap(examine, names), "checking", total=len(names)))
     text = document(outcomes, set(models.SECOND))
     if not options.models:
-        DOCS.write_text(text)
+        write(PAGE, text)
     table = Table("model", *outcomes[0].found, "errors", "warnings")
     for o in outcomes:
         table.add_row(o.name, *o.found.values(), str(len(o.errors)), str(len(o.warnings)))

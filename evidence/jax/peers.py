@@ -22,7 +22,8 @@ from typing import Any
 import anyinit
 import jax
 import numpy as np
-from evidence.jax.twins import DOCS
+from evidence.jax.twins import PAGE
+from evidence.page import ran
 from flax import linen
 
 import isoinit.jax as ij
@@ -193,8 +194,8 @@ def main() -> None:
         print(row, end="", flush=True)
         text += row
     if not arguments.no_docs:
-        page = DOCS.read_text(encoding="utf-8").partition(MARK)[0]
-        DOCS.write_text(page + MARK + text, encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+        PAGE.write_text(f"{page}{MARK}\n{ran()}\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

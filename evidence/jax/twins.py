@@ -14,9 +14,9 @@ import argparse
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
+from evidence.page import DOCS, write
 
 from isoinit.jax.measured import Measuring
 from isoinit.jax.models import model_of
@@ -27,7 +27,7 @@ from jax_twins.differences import differences
 
 SEEDS = 24
 CLOSE = 1.2
-DOCS = Path(__file__).parents[2] / "docs" / "jax-twins.md"
+PAGE = DOCS / "jax-twins.md"
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def main() -> None:
     if arguments.no_docs:
         print(page)
     else:
-        DOCS.write_text(page, encoding="utf-8")
+        write(PAGE, page)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from evidence.page import DOCS, write
 from evidence.sweep import sweep, words
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs" / "kept.md"
+PAGE = DOCS / "kept.md"
 HEAD = """# What plans keep
 
 A plan keeps some values that a constructor gave. This page lists them for known models, with the
@@ -161,7 +162,7 @@ def main() -> None:
     if options.names or options.no_docs:
         print(text)
     else:
-        DOCS.write_text(text)
+        write(PAGE, text)
 
 
 if __name__ == "__main__":

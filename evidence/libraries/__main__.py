@@ -16,9 +16,10 @@ import argparse
 import json
 from pathlib import Path
 
+from evidence.page import DOCS, write
 from evidence.sweep import sweep
 
-DOCS = Path(__file__).parents[2] / "docs" / "libraries.md"
+PAGE = DOCS / "libraries.md"
 LIMIT_S = 600  # a model: two checks, a plan, training twice, each with its own limit
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     if options.names or options.no_docs:
         print(text)
         return
-    DOCS.write_text(text, encoding="utf-8")
+    write(PAGE, text)
     if options.rows:
         options.rows.unlink(missing_ok=True)
 

@@ -17,7 +17,6 @@ import os
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,12 +25,13 @@ import isoinit
 from isoinit._reading.torch.trees import tensors_in
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+from evidence.page import DOCS, write
 from evidence.signal.models import MODELS
 
 SEEDS, SMALL = 12, 100_000
 MANY = 100  # seeds of models below so many parameters, whose few units scatter
 CLOSE, CLOSE_BACK = 1.2, 1.25
-DOCS = Path(__file__).parents[2] / "docs" / "signal.md"
+PAGE = DOCS / "signal.md"
 
 
 @dataclass
@@ -215,7 +215,7 @@ def main() -> None:
         pairs = {name: sides(rows)[place] for name, rows in found.items()}
         print(agreement(pairs, what))
     if not arguments.no_docs and len(found) == len(MODELS):
-        DOCS.write_text(document(found), encoding="utf-8")
+        write(PAGE, document(found))
 
 
 def sides(rows: list[Row]) -> tuple[list[Pair], list[Pair]]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
+from evidence.page import DOCS, write
 from torch import nn
 
 import isoinit
@@ -160,7 +160,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     if not arguments.no_docs:
         text = HEAD.format(seeds=arguments.seeds) + "\n".join(rows) + "\n"
-        (Path(__file__).parents[2] / "docs" / "deep.md").write_text(text, encoding="utf-8")
+        write(DOCS / "deep.md", text)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ is installed by `make peers`.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from evidence.page import DOCS, write
 from evidence.sparse import digits, signal, width
 
-DOCS = Path(__file__).parents[2] / "docs" / "sparse.md"
+PAGE = DOCS / "sparse.md"
 TOPICS = {"signal": signal, "digits": digits, "width": width}
 HEAD = """# Networks with sparse weights, measured
 
@@ -38,7 +38,7 @@ def main() -> None:
         return
     parts = [TOPICS[name].report() for name in arguments.topics or TOPICS]
     if not arguments.topics:
-        DOCS.write_text("\n".join([HEAD, *(line for part in parts for line in part)]))
+        write(PAGE, "\n".join([HEAD, *(line for part in parts for line in part)]))
 
 
 if __name__ == "__main__":

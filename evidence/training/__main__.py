@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from evidence.page import DOCS, write
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -36,7 +37,7 @@ from transformers import (
 )
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs" / "training.md"
+PAGE = DOCS / "training.md"
 LENGTH, BATCH = 64, 16
 SIZE = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4}
 Batches = Iterator[dict[str, torch.Tensor]]
@@ -176,7 +177,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     if not arguments.no_docs and len(rows) == len(CASES):
         head = HEAD.format(steps=arguments.steps, seeds=arguments.seeds)
-        DOCS.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+        write(PAGE, head + "\n".join(rows) + "\n")
 
 
 def _words(losses: list[float]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.claims.claim import settle
+from evidence.page import DOCS, write
 from evidence.sweep import sweep
 from evidence.transfer.curves import Curve, Kept
 from evidence.transfer.evenness import Slopes
@@ -26,7 +27,7 @@ from evidence.transfer.runs import cell
 from evidence.transfer.settings import CHECKED, CHECKED_ALSO, CHECKS, OWN, PLAN, SCALED, SWEEPS
 from evidence.transfer.slopes import measure
 
-DOCS = Path(__file__).parents[2] / "docs" / "transfer.md"
+PAGE = DOCS / "transfer.md"
 LIMIT_S = 1200
 CHECK = "checks"
 Rows = Mapping[str, Mapping[str, Any]]
@@ -124,7 +125,7 @@ def main() -> None:
         for name, kept in losses.items():
             draw_sweep(name, SWEEPS[name], kept)
         draw_checks(slopes)
-        DOCS.write_text(text, encoding="utf-8")
+        write(PAGE, text)
     print(f"{(time.perf_counter() - begin) / 60:.1f} minutes")
 
 

@@ -9,12 +9,12 @@ installed by `make peers`.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
+from evidence.page import DOCS, write
 from evidence.variational import between, digits, signal, uci
 
-DOCS = Path(__file__).parents[2] / "docs" / "variational.md"
+PAGE = DOCS / "variational.md"
 TOPICS = {"signal": signal, "digits": digits, "uci": uci, "between": between}
 HEAD = """# Networks of distributions, measured
 
@@ -43,7 +43,7 @@ def main() -> None:
         return
     parts = [TOPICS[name].report() for name in names]
     if not arguments.topics:
-        DOCS.write_text("\n".join([HEAD, *(line for part in parts for line in part)]) + "\n")
+        write(PAGE, "\n".join([HEAD, *(line for part in parts for line in part)]) + "\n")
 
 
 if __name__ == "__main__":

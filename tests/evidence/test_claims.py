@@ -35,18 +35,6 @@ def pictures(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def docs(tmp_path, monkeypatch):
-    path = tmp_path / "evidence.md"
-    path.write_text(
-        "# Evidence\n\n<!-- one -->\nold\n<!-- end of one -->\n\nbetween\n\n"
-        "<!-- two -->\nold too\n<!-- end of two -->\n",
-        encoding="utf-8",
-    )
-    monkeypatch.setattr(page, "DOCS", path)
-    return path
-
-
 def test_a_section_says_what_was_claimed_expected_and_found(pictures):
     section = markdown(CLAIM, FOUND, "Because.", 12.3)
     assert section.startswith("## A title\n\nIt is so. (Someone 2020)\n\n")
@@ -62,21 +50,6 @@ def test_a_section_shows_the_pictures_of_its_own_claim(pictures):
     assert "![A title](pictures/some.svg)" in section
     assert "![A title](pictures/some-more.svg)" in section
     assert "other.svg" not in section
-
-
-def test_only_named_sections_are_written(docs):
-    page.write({"two": "new \\1\n"})
-    assert docs.read_text(encoding="utf-8") == (
-        "# Evidence\n\n<!-- one -->\nold\n<!-- end of one -->\n\nbetween\n\n"
-        "<!-- two -->\nnew \\1\n<!-- end of two -->\n"
-    )
-
-
-def test_a_claim_without_a_place_on_the_page_is_refused(docs):
-    before = docs.read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="no place for three"):
-        page.write({"one": "new\n", "three": "new\n"})
-    assert docs.read_text(encoding="utf-8") == before
 
 
 def test_unknown_claims_are_refused(monkeypatch, capsys):

@@ -119,12 +119,3 @@ def test_what_diverges_is_infinite():
     assert train(TASK, default, 1e30, 0, steps=20) == (math.inf, math.inf)
     assert logged(math.inf, 0.0) == math.inf
     assert logged(math.nan, 0.0) == math.inf
-
-
-def test_a_section_takes_the_place_of_the_old_one(tmp_path):
-    path = tmp_path / "evidence.md"
-    path.write_text("a\n<!-- contest fresh -->\nold\n<!-- end of contest fresh -->\nb\n")
-    report.place(path, "contest fresh", "new\n")
-    assert path.read_text() == "a\n<!-- contest fresh -->\nnew\n<!-- end of contest fresh -->\nb\n"
-    with pytest.raises(ValueError, match="no place for contest development"):
-        report.place(path, "contest development", "new\n")
