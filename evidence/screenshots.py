@@ -1,6 +1,6 @@
-"""Pictures of pages in a browser, for a small GPT-2: docs/pictures/page-*.png.
+"""Pictures of every page in a browser, light, dark and on a phone: docs/pictures/page-*.png.
 
-Run by `make screenshots`; takes a minute, and needs Chromium.
+Run by `make screenshots`; takes two minutes, and needs Chromium.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ sys.path.insert(0, str(ROOT / "tests"))
 from browser import ARGUMENTS, NAMES, opened  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-DESK, PHONE = (1280, 960), (390, 1300)  # pixels
-LOW = (1280, 780)
+LOOKS = {  # size of the window in pixels, and colours
+    "": ((1280, 960), "light"),
+    "-dark": ((1280, 960), "dark"),
+    "-phone": ((390, 1300), "light"),
+}
 MOST = 150_000  # bytes of a picture
-TABLE = "document.querySelector('#tables').scrollIntoView()"
-CHARTS = "document.querySelector('#methods').scrollIntoView()"
+# Where a picture begins: on a phone the table, and elsewhere the top, but for these pages.
+TABLE, TOP = "document.querySelector('#tables').scrollIntoView()", "0"
+BEGIN = {"compare": "document.querySelector('#methods').scrollIntoView()"}
 
 
 def main() -> None:
     """Write the pictures."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        pages = written(Path(folder))
         executable = next(filter(None, map(shutil.which, NAMES)))
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        shoot(browser, pages["plan"], "page-plan", DESK)
-        shoot(browser, pages["plan"], "page-plan-phone", PHONE, TABLE)
-        shoot(browser, pages["check"], "page-check-dark", DESK, scheme="dark")
-        shoot(browser, pages["diff"], "page-diff", DESK)
-        shoot(browser, pages["both"], "page-two-checks", DESK)
-        shoot(browser, pages["comparison"], "page-compare", LOW, CHARTS)
+        for name, page in written(Path(folder)).items():
+            for look, (size, scheme) in LOOKS.items():
+                begin = TABLE if look == "-phone" else BEGIN.get(name, TOP)
+                shoot(browser, page, f"page-{name}{look}", size, begin, scheme)
         browser.close()
 
 
@@ -56,13 +57,17 @@ def written(folder: Path) -> dict[str, Path]:
     before = isoinit.check(model, batch)
     plan.apply(model, seed=0)
     after = isoinit.check(model, batch, plan=plan)
-    found = isoinit.compare(deep, torch.randn(64, 64), ["default", "plan", "he"], 200)
     shown = {
         "plan": plan,
         "check": after,
         "diff": plan.diff(isoinit.plan(model, tokens, overrides=weights)),
-        "both": before.diff(after),
-        "comparison": found,
+        "two-checks": before.diff(after),
+        "compare": isoinit.compare(deep, torch.randn(64, 64), ["default", "plan", "he"], 200),
+        "reading": isoinit.read(model, tokens),
+        "audit": isoinit.audit(Tower),
+        "coordinates": isoinit.coordinates(
+            wide, (32, 64, 128, 256), batch=torch.randn(64, 8), parametrization="standard"
+        ),
     }
     for name, one in shown.items():
         one.to_html(folder / f"{name}.html")
@@ -73,6 +78,30 @@ def deep() -> torch.nn.Module:
     """Twenty layers, built anew at each call."""
     layers = [layer for _ in range(20) for layer in (torch.nn.Linear(64, 64), torch.nn.ReLU())]
     return torch.nn.Sequential(*layers, torch.nn.Linear(64, 8))
+
+
+def wide(width: int) -> torch.nn.Module:
+    """Three layers, of a width."""
+    first, second = torch.nn.Linear(8, width), torch.nn.Linear(width, width)
+    last = torch.nn.Linear(width, 4)
+    return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
+
+
+class Tower(torch.nn.Module):
+    """Layers whose scales `reset_parameters` does not reach, and a table in memory of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(64, 64) for _ in range(4))
+        self.scales = torch.nn.Parameter(torch.full((4, 64), 1e-5))
+        self.register_buffer("angles", torch.arange(64.0), persistent=False)
+        self.out = torch.nn.Linear(64, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        for layer, scale in zip(self.layers, self.scales, strict=True):
+            x = x + scale * layer(x).relu()
+        return self.out(x * self.angles.cos())
 
 
 def shoot(

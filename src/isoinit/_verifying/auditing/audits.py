@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -92,7 +93,7 @@ class Audit(Shown, Verdict):
             self.ok,
             [
                 ("initialized by", self.initialization),
-                *((k, str(n)) for k, n in kinds.items()),
+                *((re.sub(r"^\w+", r"\g<0>s", kind), str(n)) for kind, n in kinds.items()),
                 ("isoinit", __version__),
             ],
             remarks(self.findings),

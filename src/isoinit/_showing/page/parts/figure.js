@@ -1,5 +1,5 @@
   // Sizes in a drawing, in pixels at full width.
-  const BOX = 208, BESIDE = 132, LANE = 136, GAP = 14, TALL = 900, CELLS = 48;
+  const BOX = 208, BESIDE = 132, LANE = 136, GAP = 14, TALL = 900, CELLS = 48, EDGE = 6;
   const CHARACTER = 7.2, SMALL = 6.2; // of a label, and of what stands below it: how wide
 
   /** The model as a graph: a trunk from above to below, branches to its right. */
@@ -15,7 +15,7 @@
       this.right = BOX;
       const end = this.way(facts.parts, BOX / 2, this.cap("input", BOX / 2, 10), true);
       const bottom = this.cap("output", BOX / 2, end + GAP + 12);
-      const width = this.right + 2, svg = draw("svg", { viewBox: `-1 0 ${width} ${bottom}`, width, height: bottom,
+      const width = this.right + EDGE + 2, svg = draw("svg", { viewBox: `${-EDGE - 1} 0 ${width} ${bottom}`, width, height: bottom,
         role: "group", "aria-label": `${facts.title}: layers from the input to the output` }, this.hatch(), ...this.layers);
       const holder = make("div", { class: "graph" }, svg);
       at("figure").append(make("h2", {}, facts.title), make("figcaption", {}, facts.caption), this.legend(), holder);
@@ -128,16 +128,16 @@
     }
 
     block({ name, times, parts }, x, y, trunk, width) {
-      const frame = draw("rect", { class: "block", x: x - width / 2 - 1, y, rx: 8 });
+      const frame = draw("rect", { class: "block", x: x - width / 2 - EDGE, y, rx: 8 });
       this.layers[0].append(frame);
       const before = this.right;
       this.right = x + width / 2;
       const end = this.way(parts, x, y + 22, true, width) + GAP;
-      frame.setAttribute("width", this.right - (x - width / 2) + 2);
+      frame.setAttribute("width", this.right - (x - width / 2) + 2 * EDGE);
       frame.setAttribute("height", end - y);
       this.layers[2].append(draw("text", { class: "times", x: x - width / 2 + 8, y: y + 16 }, `× ${count(times)}`),
         draw("text", { class: "cap", x: this.right - 8, y: y + 16, "text-anchor": "end" }, this.fit(name, this.right - x - 30)));
-      this.right = Math.max(before, this.right + 1);
+      this.right = Math.max(before, this.right + EDGE);
       return end;
     }
 
@@ -155,6 +155,8 @@
       const norm = box.kind === "norm", told = beside < 3 ? box.told : box.told.slice(-1);
       let said = told.map(([what, value]) => beside < 3 ? `${what} ${number(value, 3)}`.trim() : number(value, 2));
       if (said.join(" · ").length * SMALL < width - 8) said = said.length ? [said.join(" · ")] : [];
+      // What is too long for a line of a narrow box takes two: "embedding 1024×128".
+      said = said.flatMap((text) => text.length * SMALL < width - 4 ? [text] : text.split(/ (?=[^ ]*$)/));
       const height = 24 + 15 * said.length;
       const whole = [box.name, ...box.told.map(([what, value]) => what ? `${what}: ${number(value)}` : value)];
       const group = draw("g", { class: `box ${box.kind}`, tabindex: 0, role: "button", "aria-label": `${whole.join(", ")}. Find it in the table` });

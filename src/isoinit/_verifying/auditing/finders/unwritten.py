@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from isoinit._showing.findings import Finding, listed
 from isoinit._verifying.auditing.facts import Facts
 
-WRITE = "write it in init_weights, _init_weights or reset_parameters"
+WRITE = "in init_weights, _init_weights or reset_parameters"
 MOST = 3  # kinds that are told one by one
 EMPTY = "torch.nn.Module.to_empty does not write memory, and no constructor runs after it"
 
@@ -30,7 +30,7 @@ def never_written(facts: Facts) -> Iterator[Finding]:
             float(sum(facts.missing[name].never for name in names)),
             0.0,
             EMPTY,
-            WRITE,
+            f"write {_it(names)} {WRITE}",
             f"{listed(names)}: no initialization writes {_it(names)}, and {_holds(names)} whatever "
             f"the memory held ({'; '.join(told[:MOST])}{more})",
         )
@@ -52,7 +52,7 @@ def partly_written(facts: Facts) -> Iterator[Finding]:
             float(sum(facts.missing[name].never for name in parts)),
             0.0,
             EMPTY,
-            WRITE,
+            f"write every element {WRITE}",
             "; ".join([*parts.values()][:MOST])
             + (f"; and {len(parts) - MOST} more" if len(parts) > MOST else ""),
         )
@@ -69,7 +69,7 @@ def computed(facts: Facts) -> Iterator[Finding]:
             float(sum(facts.missing[name].computed for name in names)),
             0.0,
             EMPTY,
-            "write what it is computed from first: " + WRITE,
+            f"first write the tensor that the values are computed from, {WRITE}",
             f"{listed(names)}: computed from memory that nothing had written, so the values depend on "
             "that memory",
         )
@@ -79,7 +79,7 @@ def _origin(facts: Facts, name: str) -> str:
     """What the constructors know of a tensor, in words."""
     values = facts.before(name)
     if values is None:
-        return "what a constructor on the processor gives is not known"
+        return "we could not find what the constructor gives on the CPU"
     if values.is_floating_point() and bool(values.isnan().all()):
         return "no constructor writes it either"
     if name in facts.chance:
