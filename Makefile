@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures screenshots variational sparse libraries clean
+.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures screenshots variational sparse libraries package package-smoke tagged clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -33,6 +33,20 @@ format: $(VENV)/dev.stamp
 # The documentation as a site, in site/: open site/index.html. Links and anchors are checked.
 docs: $(VENV)/dev.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Seconds: the sdist and the wheel, in dist/, and whether the package index would take them.
+package: $(VENV)/dev.stamp
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
+# Minutes, and 2 GB meanwhile: every command of the README, from the wheel in an empty environment.
+package-smoke: package
+	$(BIN)/python tests/installed.py dist/*.whl
+
+# Whether the tag that a release is made of is the package's version.
+tagged: $(VENV)/dev.stamp
+	test "$(GITHUB_REF_NAME)" = "v$$($(BIN)/python -c 'import isoinit; print(isoinit.__version__)')"
 
 bench: $(VENV)/dev.stamp peers
 	$(BIN)/python -m benchmarks
@@ -123,7 +137,7 @@ soak: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m evidence.soak
 
 clean:
-	rm -rf $(VENV) $(LIBRARIES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIBRARIES) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
