@@ -15,7 +15,7 @@ from isoinit._planning import rules
 from isoinit.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 DOCS += sorted((ROOT / "docs").rglob("*.md"))
 DECISIONS = [path for path in DOCS if path.parent.name == "decisions" and path.stem != "index"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

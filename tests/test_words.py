@@ -43,7 +43,8 @@ PLAIN = {
     rf"\b(?:{COUNTED}) an? (?:{EACH})\b": "for each",
 }
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "results.md"]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES += [ROOT / "benchmarks" / "results.md"]
 PAGES += [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "decisions"]
 CODE = sorted((ROOT / "src").rglob("*.py"))
 BLOCK = re.compile(r"^```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
