@@ -273,7 +273,7 @@ def sparse_(
     _check(tensor, 2, 2)
     methods.Normal(std=std)  # refuses a bad std
     if not 0 <= sparsity <= 1:
-        raise ArgumentError(f"sparsity={sparsity!r}: expected a share of zeros from 0 to 1")
+        raise ArgumentError(f"sparsity={sparsity!r}: expected the fraction of zeros, from 0 to 1")
     kept = len(tensor) - math.ceil(sparsity * len(tensor))
     gain = std * math.sqrt(kept)  # Sparse draws non-zeros of gain/sqrt(kept), column by column
     initializer = methods.Zeros() if gain == 0 else methods.Sparse(connections=kept, gain=gain)

@@ -58,8 +58,9 @@ class HealthCheck(Callback):
         """Raise for a model whose training step changes the weights."""
         if not pl_module.automatic_optimization:
             raise ArgumentError(
-                f"{type(pl_module).__name__} uses manual optimization, so its training_step changes "
-                "the weights: call isoinit.check(model, batch, loss=...) before the fit instead"
+                f"{type(pl_module).__name__} uses manual optimization, so its training_step "
+                "changes the weights. Call isoinit.check(model, batch, loss=...) before "
+                "trainer.fit instead"
             )
 
     def on_train_batch_start(

@@ -60,7 +60,7 @@ def test_each_unit_keeps_one():
 
 @pytest.mark.parametrize(
     ("density", "spread", "message"),
-    [(0.1, "even", "spread='even'"), (0.0001, "er", "one for each unit takes")],
+    [(0.1, "even", "spread='even'"), (0.0001, "er", "one weight for each unit makes")],
 )
 def test_bad_input(density, spread, message):
     with pytest.raises(ArgumentError, match=message):

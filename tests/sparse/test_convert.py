@@ -266,26 +266,26 @@ class TestBadInput:
 
     @pytest.mark.parametrize("density", [0, -0.1, 1.5, math.nan, "0.1", True, {"*": 0}])
     def test_density(self, density):
-        self.refused(ArgumentError, "density=.*expected a share", density=density)
+        self.refused(ArgumentError, "density=.*expected the fraction", density=density)
 
     def test_fewer_than_one_weight_a_unit(self):
-        self.refused(ArgumentError, r"density=0.01 leaves '0.weight' 0.64 of the 64", density=0.01)
-        self.refused(ArgumentError, "one for each unit takes 72", density=0.01, spread="erk")
+        self.refused(ArgumentError, r"each unit of '0.weight' would keep 0.64 of its 64 weights", density=0.01)
+        self.refused(ArgumentError, "one weight for each unit makes 72", density=0.01, spread="erk")
 
     def test_shapes_that_do_not_divide(self):
         self.refused(ArgumentError, "'0.weight': the pattern 2:5 needs", pattern="2:5")
-        self.refused(ArgumentError, "'2.weight': blocks of 16 do not divide 8", pattern="block16")
+        self.refused(ArgumentError, "'2.weight': the number of units is 8", pattern="block16")
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             ({"pattern": "checkers"}, "pattern='checkers'"),
-            ({"pattern": "2:4", "density": 0.1}, "which keeps 0.5"),
+            ({"pattern": "2:4", "density": 0.1}, "this pattern keeps 0.5"),
             ({"spread": "even"}, "spread='even'"),
-            ({"spread": "erk", "density": {"*": 0.1}}, "give one density for all layers"),
+            ({"spread": "erk", "density": {"*": 0.1}}, "Give one density for all layers"),
             ({"density": {"0.weight": 0.1}}, "no pattern of the densities matches '2.weight'"),
             ({"parameters": "0.bias"}, "'0.bias' is a vector"),
-            ({"parameters": lambda name, p: False}, "chooses none"),
+            ({"parameters": lambda name, p: False}, "selects none"),
             ({"plan": "auto"}, "plan is a str"),
             ({"seed": "x"}, "seed='x'"),
         ],
@@ -330,10 +330,10 @@ class TestBadInput:
             sparse.convert(model, density=0.25, seed=0)
 
     def test_what_saves_nothing_stays_dense_and_says_so(self):
-        with pytest.warns(IsoinitWarning, match="stay dense: a density of 0.5 saves no time"):
+        with pytest.warns(IsoinitWarning, match="stay dense: at density 0.5 a sparse weight is not faster"):
             model = sparse.convert(mlp(64, 64, 8), density=0.5, seed=0)
         assert type(model[0]) is nn.Linear
-        assert "saves no time" in str(sparse.costs(model))
+        assert "is not faster" in str(sparse.costs(model))
 
     def test_an_empty_parameter_that_the_plan_leaves_alone(self):
         with torch.device("meta"):

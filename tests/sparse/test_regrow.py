@@ -383,9 +383,9 @@ def test_rigl_without_a_backward_pass_is_refused():
         ({"fraction": float("nan")}, "fraction=nan"),
         ({"fraction": True}, "fraction=True"),
         ({"every": 0}, "every=0.*1 or more"),
-        ({"every": 2.0}, r"every=2\.0.*whole"),
+        ({"every": 2.0}, r"every=2\.0.*integer"),
         ({"until": 0}, "until=0"),
-        ({"every": 50, "until": 50}, "until is to be above every"),
+        ({"every": 50, "until": 50}, "Expected until above every"),
         ({"seed": "a"}, "seed='a'"),
     ],
 )
@@ -411,11 +411,11 @@ def wrapped(name):
 @pytest.mark.parametrize(
     ("model", "method", "match"),
     [
-        (nn.Linear(2, 2), "set", "no sparse weights.*convert"),
-        (nn.Linear(2, 2), "rigl", "no sparse weights.*convert"),
-        (nn.Sequential(embedding()), "rigl", r"'0\.weight' belongs to none.*'set'"),
-        (nn.Sequential(convolution()), "rigl", r"'0\.weight' belongs to none.*'set'"),
-        (sharing(), "set", r"'1\.weight' shares.*'0\.weight'"),
+        (nn.Linear(2, 2), "set", "no trainable sparse weights.*convert"),
+        (nn.Linear(2, 2), "rigl", "no trainable sparse weights.*convert"),
+        (nn.Sequential(embedding()), "rigl", r"'0\.weight' belongs to another layer.*'set'"),
+        (nn.Sequential(convolution()), "rigl", r"'0\.weight' belongs to another layer.*'set'"),
+        (sharing(), "set", r"'1\.weight' and '0\.weight' share"),
         (wrapped("DistributedDataParallel"), "rigl", "wrapped in DistributedDataParallel"),
         (wrapped("FSDPModule"), "set", "wrapped in FSDPModule"),
         ([linear()], "set", "model is a list"),

@@ -308,7 +308,7 @@ REFUSED = {
     "prior for a part": (mlp, {"prior": {"0.*": 1.0}}, ["matches '2.weight'", '"*"']),
     "noise": (mlp, {"noise": "loud"}, ["noise='loud'", "'flipout'"]),
     "start": (mlp, {"start": "moped"}, ["start='moped'", "Trained()"]),
-    "seed": (mlp, {"seed": 1.5}, ["seed=1.5", "whole number"]),
+    "seed": (mlp, {"seed": 1.5}, ["seed=1.5", "integer"]),
     "plan": (mlp, {"plan": "auto"}, ["plan is a str", "isoinit.Plan"]),
 }
 
@@ -351,7 +351,7 @@ def test_an_integer_parameter_is_refused():
 def test_a_prior_on_another_device_is_refused():
     model = mlp()
     prior = torch.distributions.Normal(*torch.zeros(2, device="meta"), validate_args=False)
-    with pytest.raises(ArgumentError, match=r"'0.weight' is on meta, the parameter on cpu"):
+    with pytest.raises(ArgumentError, match=r"'0.weight' is on meta, but the parameter is on cpu"):
         convert(model, prior=prior, seed=0)
     assert not parametrize.is_parametrized(model[0])
 
@@ -501,7 +501,7 @@ def test_a_distributed_model_is_refused(tmp_path):
     )
     try:
         model = nn.parallel.DistributedDataParallel(mlp())
-        with pytest.raises(ArgumentError, match="convert first, then wrap"):
+        with pytest.raises(ArgumentError, match="Convert first, then wrap"):
             convert(model, seed=0)
         assert not parametrize.is_parametrized(model.module[0])
     finally:

@@ -110,7 +110,7 @@ def test_a_plan_with_a_path_can_be_saved(trained, tmp_path):
     expected = plan.apply(net(), 1)
     assert torch.equal(loaded.apply(model, 1)[0].weight, expected[0].weight)
     held = isoinit.plan(model, overrides={"*": FromPosterior(trained)})
-    with pytest.raises(ArgumentError, match="save the model's state_dict"):
+    with pytest.raises(ArgumentError, match="Save the model's state_dict"):
         held.to_json()
 
 
@@ -133,7 +133,7 @@ def test_another_architecture_is_named_and_nothing_changes(trained, tmp_path):
     torch.save(trained.state_dict(), tmp_path / "posterior.pt")
     wide, deep = net(48), nn.Sequential(*net(), nn.ReLU(), nn.Linear(4, 4))
     for model, words in (
-        (wide, r"'0\.weight' has shape \(32, 16\), the model's \(48, 16\)"),
+        (wide, r"'0\.weight' has shape \(32, 16\) there and \(48, 16\) in the model"),
         (deep, r"'4\.weight' among 4"),
     ):
         plan = isoinit.plan(model)
@@ -151,11 +151,11 @@ def test_sources_that_are_none_are_refused(tmp_path):
         (net(), "convert"),
         (tmp_path / "plain.pt", "holds no distribution"),
         (tmp_path / "list.pt", "holds a list"),
-        (tmp_path / "text.pt", "no saved state_dict"),
+        (tmp_path / "text.pt", "is not a saved state_dict"),
         (tmp_path / "missing.pt", "cannot be read: No such file"),
         (3, "FromPosterior\\(source=int\\)"),
     ):
         with pytest.raises(ArgumentError, match=words):
             FromPosterior(source)
-    with pytest.raises(ArgumentError, match="give it to a plan"):
+    with pytest.raises(ArgumentError, match="Use it in a plan"):
         FromPosterior(convert(net(), seed=0)).std_for(isoinit.plan(net())["0.weight"].layout)

@@ -141,7 +141,7 @@ def test_double_precision_stays():
 
 def test_a_lazy_layer_becomes_a_distribution_once_it_has_a_shape():
     model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())
-    with pytest.raises(isoinit.IsoinitError, match=r"0\.weight.*lazy.*run the model once"):
+    with pytest.raises(isoinit.IsoinitError, match=r"0\.weight.*lazy.*Run the model once"):
         convert(model, seed=0)
     model(torch.randn(5, 3))
     convert(model, parameters="all", seed=0)(torch.randn(5, 3)).sum().backward()

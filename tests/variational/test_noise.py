@@ -167,7 +167,7 @@ def test_two_forwards_before_a_checkpointed_backward_are_refused():
     """Either could be meant; the wrong one would give wrong gradients in silence."""
     model = convert(Checkpointed(reentrant=False), seed=0)
     loss = model(X).sum() + model(X).sum()
-    with pytest.raises(IsoinitError, match="2 forwards were made"):
+    with pytest.raises(IsoinitError, match="there were 2 forward passes"):
         loss.backward()
     model(X).sum().backward()
     with torch.no_grad():

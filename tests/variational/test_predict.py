@@ -235,8 +235,8 @@ def test_a_network_at_its_prior_is_told():
     [
         ({"likelihood": "probabilities"}, "'logits'"),
         ({"noise_std": -1.0}, "noise_std=-1.0"),
-        ({"likelihood": "normal"}, "pair of mean and variance"),
-        ({"seed": 1.5}, "whole number"),
+        ({"likelihood": "normal"}, r"pair \(mean, variance\)"),
+        ({"seed": 1.5}, "integer"),
     ],
 )
 def test_other_arguments_are_refused(arguments, words):

@@ -28,7 +28,7 @@ def test_a_row_a_quantity():
         " epistemic       0.300  2.00    30.0",
         " aleatoric       0.400  0.400   0.400",
         "",
-        " std: root of the total variance; epistemic: the part that draws disagree on;",
+        " std: square root of the total variance; epistemic: the variance between draws;",
         " aleatoric: the data's noise",
     ]
 

@@ -153,7 +153,7 @@ def test_modes_buffers_and_the_generator_are_left_alone():
     [
         (lambda x, y: Regression(x, y, noise_std=0.0), "noise_std=0.0"),
         (lambda x, y: Regression(x, y, examples=1), "examples=1"),
-        (lambda x, y: Regression(x, y.float()), "class numbers"),
+        (lambda x, y: Regression(x, y.float()), "class indices"),
         (lambda x, y: Regression(x, y, "values"), "floating-point"),
         (lambda x, y: Regression(x, y, "classes"), "'classes'"),
         (lambda x, y: Regression(x, y.float() / 0, "values"), "NaN or infinity"),

@@ -47,8 +47,8 @@ def choose_parameters(
         names = [n for n in known if n in plan and plan[n].layout.is_map and not plan[n].kept]
         if missing := [name for name in known if name not in plan]:
             raise PlanError(
-                f"nothing was changed: the plan has no entry for {missing[0]!r}; make the plan from "
-                "this model"
+                f"nothing was changed: the plan has no entry for {missing[0]!r}. Make the plan "
+                "from this model"
             )
     else:
         patterns = [parameters] if isinstance(parameters, str) else list(parameters)
@@ -56,8 +56,8 @@ def choose_parameters(
         names = [name for name in known if name in matched]
     if not names:
         raise ArgumentError(
-            f"parameters={parameters!r} chooses none of the model's {len(known)} parameters; name "
-            'some, or use "all"'
+            f"parameters={parameters!r} selects none of the model's {len(known)} parameters. Name "
+            'at least one, or use "all"'
         )
     return names
 
@@ -85,8 +85,8 @@ def choose_values(
     found = match_patterns(given, roles, aliases)
     if missing := [name for name in roles if name not in found]:
         raise ArgumentError(
-            f"nothing was changed: no pattern of the {what} matches {missing[0]!r}; add one, such as "
-            f"{example}"
+            f"nothing was changed: no pattern of the {what} matches {missing[0]!r}. Add a "
+            f"pattern, such as {example}"
         )
     return {name: given[found[name]] for name in roles}
 
@@ -116,7 +116,7 @@ def refuse_wrapped(model: nn.Module) -> None:
         for cls in type(module).__mro__:
             if cls.__name__ == "ScriptModule":
                 raise ArgumentError(
-                    "the model is scripted, and what it computes is fixed: convert before torch.jit"
+                    "the model is scripted, so it cannot be converted. Convert it before torch.jit"
                 )
             if cls.__name__ in (
                 "DistributedDataParallel",
@@ -124,6 +124,6 @@ def refuse_wrapped(model: nn.Module) -> None:
                 "FSDPModule",
             ):
                 raise ArgumentError(
-                    f"the model is wrapped in {cls.__name__} already, which would not synchronize "
-                    "the new parameters; convert first, then wrap"
+                    f"the model is already wrapped in {cls.__name__}, which would not synchronize "
+                    "the new parameters. Convert first, then wrap"
                 )

@@ -89,8 +89,8 @@ def unfollowed(plan: Plan, found: Mapping[str, Declared]) -> tuple[str, ...]:
         return ()
     words = "; ".join(f"{said} of {listed([*map(repr, names)])}" for said, names in left.items())
     return (
-        f"the plan does not follow what layers ask for: {words}. To follow it, give the initializer "
-        "as an override",
+        f"the plan does not use these initializers of layers: {words}. To use one, pass it in "
+        "overrides=",
     )
 
 

@@ -32,9 +32,10 @@ def read(model: Any, x: Any, method: str, **options: Any) -> Plan:
     backend = keras.config.backend()
     if backend not in READERS:
         raise ArgumentError(
-            f"Keras runs under the {backend!r} backend, which isoinit cannot read: expected "
-            f"{' or '.join(map(repr, READERS))}. Set KERAS_BACKEND=torch or KERAS_BACKEND=jax before "
-            "Keras is imported; a plan that was saved there can be applied under any backend"
+            f"Keras runs under the {backend!r} backend, but isoinit cannot read it; expected "
+            f"{' or '.join(map(repr, READERS))}. Set KERAS_BACKEND=torch or KERAS_BACKEND=jax "
+            "before you import Keras. A plan saved under one of them can be applied under any "
+            "backend"
         )
     example = example_for(model, x)
     variables = trainable(model)

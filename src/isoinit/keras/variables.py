@@ -26,8 +26,8 @@ def trainable(model: Any) -> Variables:
     _require_model(model)
     if not model.built:
         raise ArgumentError(
-            f"the model {model.name!r} is not built: its variables do not exist yet. Pass an example "
-            "input x, or call the model on one first"
+            f"the model {model.name!r} is not built: its variables do not exist yet. Pass an "
+            "example input x, or call the model once first"
         )
     found = model.trainable_variables
     if not found:
@@ -38,8 +38,8 @@ def trainable(model: Any) -> Variables:
     twice = [path for path, count in Counter(v.path for v in found).items() if count > 1]
     if twice:
         raise ArgumentError(
-            f"two variables have the path {twice[0]!r}, and would get the same random numbers: give "
-            "their layers different names"
+            f"two variables have the path {twice[0]!r}, so they would get the same random "
+            "numbers. Give their layers different names"
         )
     return {variable.path: variable for variable in found}
 
@@ -59,8 +59,8 @@ def example_for(model: Any, x: Any) -> Any:
         given = keras.tree.map_structure(keras.ops.convert_to_tensor, given)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"x cannot be made tensors ({first_words(error)}); expected an array, or a list or dict "
-            "of arrays, as for model(x)"
+            f"x cannot be converted to tensors ({first_words(error)}); expected an array, or a "
+            "list or dict of arrays, as for model(x)"
         ) from error
     if not model.built:
         try:
@@ -87,8 +87,8 @@ def first_words(error: BaseException) -> str:
 def _require_model(model: Any) -> None:
     if not isinstance(model, keras.layers.Layer):
         raise ArgumentError(
-            f"model is a {type(model).__module__}.{type(model).__name__}; expected a model or a layer "
-            "of Keras 3 (for a module of torch call isoinit.plan)"
+            f"model is a {type(model).__module__}.{type(model).__name__}; expected a model or a "
+            "layer of Keras 3 (for a torch module, call isoinit.plan)"
         )
 
 
@@ -98,8 +98,8 @@ def _made_up(model: Any) -> Any:
     if not inputs:
         state = "declares no inputs" if model.built else "is not built"
         raise ArgumentError(
-            f"the model {model.name!r} {state}, so no example can be made for it: pass x, an example "
-            "input as for model(x)"
+            f"the model {model.name!r} {state}, so isoinit cannot make an example input. Pass x, "
+            "an example input as for model(x)"
         )
     # A functional model also tells whether it takes a list or a dict; a sequential one has one input.
     declared = getattr(model, "input", inputs[0])
@@ -156,12 +156,12 @@ def _refuse_mismatch(plan: Plan, variables: Variables) -> None:
             made, is_ = plan[path], (tuple(variable.shape), variable.dtype)
             if is_ != (made.shape, made.dtype):
                 faults.append(
-                    f"{path!r} has shape {is_[0]} and dtype {is_[1]}, in the plan {made.shape} and "
-                    f"{made.dtype}"
+                    f"{path!r} has shape {is_[0]} and dtype {is_[1]}, but in the plan "
+                    f"{made.shape} and {made.dtype}"
                 )
     if faults:
         few = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" * (len(faults) > 3))
         raise PlanError(
-            f"no variable was changed: the plan was made for another model ({few}). Names that Keras "
-            "gives to layers count up in a process: name the layers yourself, or plan again"
+            f"no variable was changed: the plan was made for another model ({few}). Keras numbers "
+            "the names of layers within a process. Name the layers yourself, or make a new plan"
         )

@@ -73,7 +73,7 @@ def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int | None = 0) ->
     Args:
         plan: what `isoinit.keras.plan` made, perhaps changed or loaded.
         model: a built model whose trainable variables are those of the plan.
-        seed: any whole number. One seed gives the same values on every backend. None draws one from
+        seed: any integer. One seed gives the same values on every backend. None draws one from
             the system; `plan.seed` has it then.
 
     Raises:
@@ -99,7 +99,7 @@ def apply(plan: Plan, model: keras.Model | keras.Layer, seed: int | None = 0) ->
 
     if not isinstance(plan, Plan):
         raise ArgumentError(
-            f"plan is a {type(plan).__name__}; expected what isoinit.keras.plan returned"
+            f"plan is a {type(plan).__name__}; expected a plan from isoinit.keras.plan"
         )
     used = secrets.randbits(63) if seed is None else as_whole(seed, "to draw one from the system")
     assign(plan, trainable(model), used)

@@ -115,8 +115,8 @@ def _refuse_empty(model: nn.Module, asked: Asked) -> None:
     for name, buffer in model.named_buffers():
         if buffer.is_meta:
             raise ArgumentError(
-                f"nothing was changed: the buffer {name!r} is on the meta device, and what it holds "
-                "is not known here: build the model with its buffers on the processor"
+                f"nothing was changed: the buffer {name!r} is on the meta device, so its values "
+                "are unknown: build the model with its buffers on the CPU"
             )
     if fault := left_on_meta(asked.plan.entries, require_parameters(model, "convert")[0]):
         raise ArgumentError(f"nothing was changed: {fault}")

@@ -81,7 +81,7 @@ class Costs:
         numbers = {note: str(n) for n, note in enumerate(notes, start=1)}
         rows = [(*_cells(cost), numbers.get(cost.note, "")) for cost in (*self.weights, self.total)]
         return render(
-            "what the weights take, and what they would take dense",
+            "the memory of the weights, and of the same weights stored dense",
             ("weight", "kept", "of", "stored", "dense", "training", "dense", "ops", "note"),
             rows,
             notes=[f"{number} {note}" for note, number in numbers.items()],
@@ -131,10 +131,10 @@ def _costs(model: nn.Module) -> Iterator[tuple[Cost, torch.Tensor]]:
             values, first = parts.original, parts[0]
             kind = type(module).__bases__[0].__name__
             if isinstance(first, Scattered):
-                why = f"no saving of time: a dense weight is made for each call of {kind}"
+                why = f"no saving of time: each call of {kind} builds a dense weight"
                 yield _cost(prefix + name, values, first.places, 2, 0, why), values
             elif isinstance(first, Masked):
-                why = "no saving: a mask lies on a dense weight"
+                why = "no saving: the weight is stored dense and multiplied by a mask"
                 yield _dense(prefix + name, values, 2, why), values
 
 
@@ -150,7 +150,7 @@ def _cost(
     held = sum(buffer.nbytes for buffer in places.buffers())
     stored, whole = kept * width + held, weights * width
     if not note and stored >= whole:
-        note = "no saving of memory: the places take as much as the zeros would"
+        note = "no saving of memory: the stored positions take as much memory as the zeros would"
     return Cost(
         name,
         kept,

@@ -79,7 +79,7 @@ def mask_of(kept: Kept, layout: Layout) -> torch.Tensor:
     if found != (stack * rows, size):
         raise ArgumentError(
             f"the pattern has (rows, columns) {found}; expected {(stack * rows, size)} for a "
-            f"parameter of shape {layout.shape}: draw it for this layout"
+            f"parameter of shape {layout.shape}. Draw the pattern for this layout"
         )
     flat = np.zeros(math.prod(layout.shape), np.bool_)
     flat[kept.rows.astype(np.intp) * size + kept.columns] = True
@@ -123,12 +123,12 @@ def hold(model: nn.Module, kept: Mapping[str, Kept], layouts: Mapping[str, Layou
         if tuple(masks[first].shape) != shape:
             raise ArgumentError(
                 f"nothing was changed: the layout of {name!r} has shape {layouts[name].shape}; "
-                f"expected {shape}: make the plan from this model"
+                f"expected {shape}. Make the plan from this model"
             )
         if getattr(holders[first].module, "sparse", False) is True:
             raise ArgumentError(
-                f"nothing was changed: {name!r} belongs to a table with sparse=True, whose gradient "
-                "no mask can pass: make it with sparse=False"
+                f"nothing was changed: {name!r} belongs to a table with sparse=True, and a mask "
+                "cannot pass sparse gradients. Make the table with sparse=False"
             )
     for first, mask in masks.items():
         holder = holders[first]
@@ -216,12 +216,14 @@ def remove_masks(model: Model) -> Model:
                 kinds = ", ".join(type(part).__name__ for part in parts)
                 raise ArgumentError(
                     f"nothing was changed: {prefix + attribute!r} has several parametrizations "
-                    f"({kinds}): remove them together, with "
+                    f"({kinds}). Remove all of them with "
                     "torch.nn.utils.parametrize.remove_parametrizations"
                 )
             found.setdefault(module, {})[attribute] = parts
     if not found:
-        raise ArgumentError(f"{type(model).__name__} has no masks: isoinit.sparse.mask makes them")
+        raise ArgumentError(
+            f"{type(model).__name__} has no masks. Add them with isoinit.sparse.mask"
+        )
     for module, lists in found.items():
         unparametrized(module, {attribute: _zeroed(parts) for attribute, parts in lists.items()})
     return model

@@ -53,8 +53,9 @@ def spread_budget(
     least = sum(floors[name] * sizes[name] for name in layouts)
     if budget < least * (1 - 1e-9):
         raise ArgumentError(
-            f"density={density:g} is {budget:.0f} of {sum(sizes.values())} weights, and one for each "
-            f"unit takes {least:.0f}: expected {least / sum(sizes.values()):.3g} or more"
+            f"density={density:g} keeps {budget:.0f} of {sum(sizes.values())} weights, but one "
+            f"weight for each unit makes {least:.0f}. Expected a density of "
+            f"{least / sum(sizes.values()):.3g} or more"
         )
     shares = _solve(sizes, weights, floors, budget)
     while more := {name for name, share in shares.items() if crossover < share < 1}:

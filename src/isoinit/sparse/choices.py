@@ -141,8 +141,8 @@ def choose_sparse(
     for entry in entries.values():
         if not entry.layout.is_map:
             raise ArgumentError(
-                f"nothing was changed: {entry.name!r} is a vector ({entry.role}), of which nothing "
-                "can be left out: choose weights"
+                f"nothing was changed: {entry.name!r} is a vector ({entry.role}), and a vector "
+                "cannot be sparse. Choose weight matrices or kernels"
             )
     layouts = {name: entry.layout for name, entry in entries.items()}
     if density is None:
@@ -168,7 +168,8 @@ def _given_shares(
         _require_share(share, f" for {pattern!r}")
     if spread != "uniform":
         raise ArgumentError(
-            f"spread={spread!r} with a density for each layer: give one density for all layers"
+            f"spread={spread!r} cannot be combined with a density for each layer. Give one "
+            "density for all layers"
         )
     example = '"*": 1.0 for the rest to stay dense'
     return choose_values(density, roles, aliases, "densities", example)
@@ -178,8 +179,8 @@ def _require_share(share: object, where: str) -> None:
     number = isinstance(share, (int, float)) and not isinstance(share, bool)
     if not number or not 0 < share <= 1:  # type: ignore[operator]
         raise ArgumentError(
-            f"nothing was changed: density={share!r}{where}; expected a share of weights above 0, "
-            "1 at most"
+            f"nothing was changed: density={share!r}{where}; expected the fraction of weights to "
+            "keep, above 0 and at most 1"
         )
 
 
@@ -187,23 +188,23 @@ def _choose(entry: Entry, density: float, pattern: str, crossover: float) -> Cho
     planned, layout = entry.initializer, entry.layout
     if planned is None:
         raise ArgumentError(
-            f"nothing was changed: the plan leaves {entry.name!r} as it was ({entry.reason}); give it "
-            "an initializer, or leave it out by parameters="
+            f"nothing was changed: the plan leaves {entry.name!r} unchanged ({entry.reason}). "
+            "Give it an initializer, or exclude it with parameters="
         )
     if isinstance(planned, SparseInitializer):
         return Choice(entry, planned)
     size = shape_of(layout)[2]
     if density == 1 or (density > crossover and ":" not in pattern):
-        why = "" if density == 1 else f"a density of {density:.3g} saves no time"
+        why = "" if density == 1 else f"at density {density:.3g} a sparse weight is not faster"
         return Choice(entry, None, dense=why)
     if isinstance(planned, (Centred, Identity, Dirac, GateBias)):
-        return Choice(entry, None, dense=f"it is planned as {planned}")
+        return Choice(entry, None, dense=f"the plan initializes it with {planned}")
     if density * size < 1 - 1e-9:
         raise ArgumentError(
-            f"nothing was changed: density={density:g} leaves {entry.name!r} {density * size:.2g} of "
-            f"the {size} weights of a unit; expected one at least: a density of {1 / size:.3g} or "
-            f"more, for this weight alone by density={{{entry.name!r}: ..., '*': {density:g}}}, or "
-            "spread='erk'"
+            f"nothing was changed: with density={density:g}, each unit of {entry.name!r} would "
+            f"keep {density * size:.2g} of its {size} weights; expected at least one. Use a "
+            f"density of {1 / size:.3g} or more (for this weight only: density={{{entry.name!r}: "
+            f"..., '*': {density:g}}}), or spread='erk'"
         )
     try:
         initializer, constant = _sparse_of(entry, planned, density, pattern)

@@ -157,7 +157,8 @@ def from_dense(
     known, aliases = require_parameters(model, "convert")
     if empty := [name for name in asked.sparse if known[name].is_meta]:
         raise ArgumentError(
-            f"from_dense: {empty[0]!r} is on the meta device: it has no values to keep"
+            f"from_dense: {empty[0]!r} is on the meta device and has no values. Load the dense "
+            "weights first"
         )
     holders = require_holders(model, known, aliases, list(asked.choices))
     say_what_stays(asked.choices, holders)
@@ -217,8 +218,8 @@ def adopt(model: Model, state: Mapping[str, Any]) -> Model:
             if theirs is None or theirs.shape != own.shape:
                 held = "none" if theirs is None else f"{len(theirs)}"
                 raise ArgumentError(
-                    f"nothing was changed: the state dict has {held} {what} for {name!r}, the model "
-                    f"{len(own)}; expected a model converted with the same densities"
+                    f"nothing was changed: the state dict has {held} {what} for {name!r}, but the "
+                    f"model has {len(own)}. Convert the model with the densities of the saved one"
                 )
         moves.append((places, found))
     for places, (columns, starts) in moves:

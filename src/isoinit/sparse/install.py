@@ -58,7 +58,7 @@ def require_holders(
     for name in chosen:
         if fault := _fault(name, known[name], held[name], aliases):
             raise ArgumentError(
-                f"nothing was changed: {name!r} {fault}, or leave it out: "
+                f"nothing was changed: {name!r} {fault}, or exclude the parameter with "
                 f"parameters=lambda name, _: name != {name!r}"
             )
     return {name: holders[0] for name, holders in held.items()}
@@ -68,18 +68,18 @@ def _fault(
     name: str, parameter: nn.Parameter, holders: Sequence[Holder], aliases: Mapping[str, str]
 ) -> str:
     if any(_is_sparse(holder.module) for holder in holders):
-        return "is sparse already: convert a model once, with all parameters that you mean"
+        return "is sparse already. Convert a model only once, with all parameters together"
     if fault := parametrization_fault(holders):
         return fault
     others = [other for other, first in aliases.items() if first == name]
     if others:
         return (
-            f"is shared with {others[0]!r}, which would go on using the dense weight: untie the two "
-            "first"
+            f"is shared with {others[0]!r}, which would continue to use the dense weight. Untie "
+            "the two first"
         )
     if not parameter.is_floating_point():
         kind = str(parameter.dtype).removeprefix("torch.")
-        return f"is of type {kind}: convert before quantizing"
+        return f"is of type {kind}. Convert the model before quantizing"
     return ""
 
 

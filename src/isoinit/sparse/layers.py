@@ -104,10 +104,11 @@ def refuse_other_places(module: nn.Module, state: dict[str, Any], prefix: str, *
             if not same:
                 layer = name.rpartition(".")[0] or "the layer"
                 raise ArgumentError(
-                    f"nothing was loaded: the state dict keeps other weights of {layer!r} than the "
-                    f"model does ({what!r} differ; {len(theirs)} entries there, {len(own)} here): "
-                    "convert with the density, pattern and seed of the saved model, or call "
-                    "isoinit.sparse.adopt(model, state_dict) first, which takes its places over"
+                    "nothing was loaded: the state dict and the model keep different weights of "
+                    f"{layer!r} ({what!r} differ: {len(theirs)} entries in the state dict, "
+                    f"{len(own)} in the model). Convert with the density, pattern and seed of the "
+                    "saved model, or first call isoinit.sparse.adopt(model, state_dict) to take "
+                    "over its positions"
                 )
 
 

@@ -41,7 +41,7 @@ class Regrow:
     """Drops the smallest weights of every row and regrows as many in the same row, every so often.
 
     Call `step` once after each step of the optimizer. At every `every`-th call before `until`, a share
-    f(t) = fraction/2 · (1 + cos(πt/until)) of each row's weights, to the nearest whole number, is
+    f(t) = fraction/2 · (1 + cos(πt/until)) of each row's weights, to the nearest integer, is
     dropped by size, and as many places of the row are chosen anew:
 
     - "rigl": those where the loss is steepest, that is, where the gradient of the dense weight is
@@ -132,10 +132,10 @@ class Regrow:
             pairs = {name: watch.pairs for name, watch in self._watches.items()}
             if self.method == "rigl" and not any(pairs.values()):
                 raise ArgumentError(
-                    f"step {now} is one at which weights move, and no gradient has passed through the "
-                    "sparse layers: call step() once after each loss.backward() and optimizer.step(); "
-                    "of a compiled model, run those steps for which regrow.due is true uncompiled, or "
-                    "use method='set', which needs no gradient"
+                    f"weights move at step {now}, but no gradient has passed through the sparse "
+                    "layers. Call step() once after each loss.backward() and optimizer.step(). If "
+                    "the model is compiled, run the steps at which regrow.due is true without "
+                    "compilation, or use method='set', which needs no gradient"
                 )
             moved = sum(self._move(part, now, pairs.get(part.name, [])) for part in self._parts)
         self.steps = now
@@ -155,8 +155,8 @@ class Regrow:
         steps = state.get("steps")
         if not isinstance(steps, int) or steps < 0:
             raise ArgumentError(
-                f"the state's steps is {steps!r}; expected a whole number, 0 or more: load what "
-                "Regrow.state_dict() gave"
+                f"the state's steps is {steps!r}; expected an integer of 0 or more. Load a dict "
+                "from Regrow.state_dict()"
             )
         self.steps = steps
         self._watch()
@@ -227,19 +227,19 @@ def _require_numbers(method: Any, fraction: Any, every: Any, until: Any) -> None
     number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
     if not number or not 0 < fraction <= 1:
         raise ArgumentError(
-            f"Regrow(fraction={fraction!r}): expected the share of weights to drop, above 0 and 1 at "
-            "most; 0.3 is usual"
+            f"Regrow(fraction={fraction!r}): expected the fraction of weights to move, above 0 "
+            "and at most 1, usually 0.3"
         )
     for name, value in (("every", every), ("until", until)):
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
         if not whole or value < 1:
             raise ArgumentError(
-                f"Regrow({name}={value!r}): expected a whole number of steps, 1 or more"
+                f"Regrow({name}={value!r}): expected a number of steps, an integer of 1 or more"
             )
     if until <= every:
         raise ArgumentError(
-            f"Regrow(every={every!r}, until={until!r}) never moves anything: until is to be above "
-            "every; three quarters of the training's steps is usual"
+            f"Regrow(every={every!r}, until={until!r}) never moves a weight. Expected until above "
+            "every, usually three quarters of the training steps"
         )
 
 
@@ -257,8 +257,9 @@ def _require_kinds(model: Any, optimizer: Any, method: Method) -> None:
     for module in model.modules():
         if found := refused.intersection(cls.__name__ for cls in type(module).__mro__):
             raise ArgumentError(
-                f"the model is wrapped in {found.pop()}, of which each process sees its own part and "
-                "would move other weights: use DistributedDataParallel with method='set'"
+                f"the model is wrapped in {found.pop()}. Each process holds only a part of the "
+                "weights, so processes would move different weights. Use DistributedDataParallel "
+                "with method='set'"
             )
 
 
@@ -267,15 +268,15 @@ def _chosen(model: nn.Module, method: Method) -> list[_Part]:
     parts = [part for part in _sparse_parts(model) if part.values.requires_grad]
     if not parts:
         raise ArgumentError(
-            f"{type(model).__name__} has no sparse weights that are trained: make them with "
+            f"{type(model).__name__} has no trainable sparse weights. Make them with "
             "isoinit.sparse.convert"
         )
     if method == "rigl":
         linear = [part for part in parts if isinstance(part.module, SparseLinear)]
         if not linear:
             raise ArgumentError(
-                f"Regrow(method='rigl') moves the weights of sparse linear layers, and "
-                f"{parts[0].name!r} belongs to none, nor does any other: use method='set'"
+                "Regrow(method='rigl') works only for sparse linear layers, and the model has "
+                f"none ({parts[0].name!r} belongs to another layer). Use method='set'"
             )
         return linear
     return parts
@@ -290,8 +291,8 @@ def _sparse_parts(model: nn.Module) -> Iterator[_Part]:
             yield part
         elif first.module is not part.module:
             raise ArgumentError(
-                f"{part.name!r} shares its kept weights with {first.name!r}, whose places would have "
-                "to move with them: untie the two"
+                f"{part.name!r} and {first.name!r} share their kept weights, but their positions "
+                "would move separately. Untie the two"
             )
 
 
@@ -310,6 +311,7 @@ def _require_held(parts: Sequence[_Part], optimizer: torch.optim.Optimizer) -> N
     for part in parts:
         if id(part.values) not in held:
             raise ArgumentError(
-                f"the optimizer does not hold the kept weights of {part.name!r}: make it from "
-                "model.parameters() after converting, or freeze the weights with requires_grad_(False)"
+                f"the optimizer does not hold the kept weights of {part.name!r}. Make the "
+                "optimizer from model.parameters() after the conversion, or freeze the weights "
+                "with requires_grad_(False)"
             )

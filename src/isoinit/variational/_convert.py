@@ -203,8 +203,8 @@ def _refuse_converted(model: nn.Module) -> None:
     for prefix, module in named_modules(model):
         for attribute in held_distributions(module):
             raise ArgumentError(
-                f"nothing was changed: {prefix + attribute!r} is a distribution already: convert a "
-                "model once, with all parameters that you mean"
+                f"nothing was changed: {prefix + attribute!r} is a distribution already. Convert "
+                "a model only once, with all parameters together"
             )
 
 
@@ -216,7 +216,7 @@ def _priors(
     """The prior of every chosen parameter."""
     if not isinstance(prior, Mapping):
         return dict.fromkeys(chosen, prior)
-    return choose_values(prior, chosen, aliases, "priors", '"*" for the rest')
+    return choose_values(prior, chosen, aliases, "priors", '"*" for all others')
 
 
 def _holders(
@@ -233,11 +233,14 @@ def _holders(
 
 def _fault(parameter: nn.Parameter, holders: list[Holder]) -> str:
     if fault := parametrization_fault(holders):
-        return f"{fault}, or leave it out by parameters="
-    leave = "or leave it out: parameters=lambda name, p: p.requires_grad"
+        return f"{fault}. Or exclude the parameter with parameters="
+    leave = "or exclude the parameter with parameters=lambda name, p: p.requires_grad"
     if not parameter.is_floating_point():
         kind = str(parameter.dtype).removeprefix("torch.")
-        return f"is of type {kind}, which has no Gaussian: convert before quantizing, {leave}"
+        return (
+            f"is of type {kind}, which cannot hold a Gaussian. Convert the model before "
+            f"quantizing, {leave}"
+        )
     if not parameter.requires_grad and not isinstance(parameter, nn.UninitializedParameter):
-        return f"is frozen, so its std could not be trained: unfreeze it, {leave}"
+        return f"is frozen, so its std could not be trained. Unfreeze it, {leave}"
     return ""

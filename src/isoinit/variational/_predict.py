@@ -157,7 +157,7 @@ def predict(
     args, kwargs = as_arguments(x)
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 2:
         raise ArgumentError(
-            f"predict(samples={samples!r}): expected a whole number of at least 2, since one draw "
+            f"predict(samples={samples!r}): expected an integer of at least 2, because one draw "
             "has no std"
         )
     if likelihood not in get_args(Likelihood):
@@ -169,7 +169,7 @@ def predict(
     if parametrize._cache_enabled:
         raise ArgumentError(
             "predict was called inside torch.nn.utils.parametrize.cached(), where every forward "
-            "repeats the same draw; call it outside"
+            "pass repeats the same draw. Call predict outside"
         )
     _warn_if_at_prior(model)
     first = new_index() if seed is None else torch.tensor(resolve_seed(seed) % 2**63, device="cpu")
@@ -253,9 +253,9 @@ def _warn_if_at_prior(model: nn.Module) -> None:
     if len(fallen) * 2 > len(shares):
         named = ", ".join(f"{name!r} ({share:.0%})" for name, share in list(fallen.items())[:3])
         warnings.warn(
-            f"most units of {len(fallen)} of {len(shares)} parameters are at their prior, as if they "
-            f"had seen no data: {named}; lower the temperature of the divergence, warm it up "
-            "(elbo(warmup_steps=...)), or widen the prior",
+            f"most units of {len(fallen)} of {len(shares)} parameters are at their prior, as if "
+            f"they had seen no data: {named}. Lower the temperature of the divergence, use "
+            "elbo(warmup_steps=...), or give a wider prior",
             IsoinitWarning,
             stacklevel=3,
         )
@@ -268,7 +268,7 @@ def _stacked(outputs: list[Any], likelihood: str) -> torch.Tensor:
         kind = first.dtype if isinstance(first, torch.Tensor) else type(first).__name__
         raise ArgumentError(
             f"the model returned {kind}; expected one floating-point tensor for "
-            f"likelihood={likelihood!r}: wrap the model in a module that returns the part to average"
+            f"likelihood={likelihood!r}. Wrap the model in a module that returns only this tensor"
         )
     wide = torch.promote_types(first.dtype, torch.float32)
     return torch.stack([tensor.to(wide) for tensor in tensors])
@@ -285,8 +285,8 @@ def _values(outputs: list[Any], noise_std: float | torch.Tensor) -> Prediction:
 def _normal(outputs: list[Any], _: float | torch.Tensor) -> Prediction:
     if not isinstance(outputs[0], tuple) or len(outputs[0]) != 2:
         raise ArgumentError(
-            f'the model returned {type(outputs[0]).__name__}; likelihood="normal" expects a pair of '
-            "mean and variance"
+            f"the model returned {type(outputs[0]).__name__}; expected a pair (mean, variance) "
+            'for likelihood="normal"'
         )
     draws = _stacked([mean for mean, _ in outputs], "normal")
     epistemic = draws.var(0)

@@ -12,12 +12,12 @@ from isoinit._showing.terminal import Printed
 
 DIGITS = 3
 LEGEND = {
-    "std": "std: root of the total variance",
-    "epistemic": "epistemic: the part that draws disagree on",
+    "std": "std: square root of the total variance",
+    "epistemic": "epistemic: the variance between draws",
     "aleatoric": "aleatoric: the data's noise",
     "probability": "probability: of the likeliest class",
     "entropy": "entropy: in nats",
-    "information": "information: the part of the entropy that draws disagree on",
+    "information": "information: the part of the entropy from differences between draws",
 }
 
 

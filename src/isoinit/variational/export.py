@@ -56,7 +56,7 @@ def sample(model: Model, seed: int | None = None) -> Model:
             default generator.
 
     Raises:
-        ArgumentError: if the model has no distribution, or the seed is no whole number.
+        ArgumentError: if the model has no distribution, or the seed is not an integer.
 
     Example:
         >>> import torch

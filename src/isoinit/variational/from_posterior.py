@@ -126,8 +126,8 @@ class FromPosterior(Initializer):
         """The initializer as plain JSON data; only one with a path has such."""
         if isinstance(self.source, _Posterior):
             raise ArgumentError(
-                "a plan that draws from a model in memory cannot be saved: save the model's "
-                "state_dict, and give FromPosterior its path"
+                "the plan draws from a model in memory, so it cannot be saved. Save the model's "
+                "state_dict, and pass its path to FromPosterior"
             )
         return super().to_dict()
 
@@ -140,8 +140,8 @@ class FromPosterior(Initializer):
         assert isinstance(known, _Posterior)
         if not self.parameter:
             raise ArgumentError(
-                "FromPosterior draws each parameter from its own distribution: give it to a plan, as "
-                'in isoinit.plan(model, overrides={"*": isoinit.FromPosterior(source)})'
+                "FromPosterior needs a parameter name to find its distribution. Use it in a plan, "
+                'isoinit.plan(model, overrides={"*": isoinit.FromPosterior(source)})'
             )
         if self.parameter not in known:
             why = UnknownParameterError(self.parameter, known)
@@ -149,8 +149,8 @@ class FromPosterior(Initializer):
         moments = known[self.parameter]
         if tuple(moments.mean.shape) != layout.shape:
             raise ArgumentError(
-                f"the posterior is of another architecture: its {self.parameter!r} has shape "
-                f"{tuple(moments.mean.shape)}, the model's {layout.shape}"
+                f"the posterior is of another architecture: {self.parameter!r} has shape "
+                f"{tuple(moments.mean.shape)} there and {layout.shape} in the model"
             )
         return moments
 
@@ -199,7 +199,8 @@ def _read_once(path: str, *_: int) -> _Posterior:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file that is none of these makes them raise
         raise ArgumentError(
-            f"FromPosterior(source={path!r}) is no saved state_dict: {str(error).splitlines()[0]}"
+            f"FromPosterior(source={path!r}) is not a saved state_dict: "
+            f"{str(error).splitlines()[0]}"
         ) from None
     if not isinstance(state, Mapping):
         raise ArgumentError(
@@ -236,6 +237,6 @@ def _of_state(state: Mapping[str, Any], path: str) -> _Posterior:
     if all(moments.std is None for moments in found.values()):
         raise ArgumentError(
             f"FromPosterior(source={path!r}) holds no distribution; expected the state_dict of a "
-            "model that isoinit.variational.convert has converted"
+            "model from isoinit.variational.convert"
         )
     return found

@@ -89,10 +89,10 @@ def elbo(
     require_number("elbo", "temperature", temperature, above=-1e-300, hint=", at least 0")
     for name, value, least in (("n_data", n_data, 1), ("warmup_steps", warmup_steps, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ArgumentError(f"elbo({name}={value!r}): expected a whole number, {least} or more")
+            raise ArgumentError(f"elbo({name}={value!r}): expected an integer of {least} or more")
     if warmup_steps and (step is None or step < 0):
         raise ArgumentError(
-            f"elbo(step={step!r}, warmup_steps={warmup_steps}): expected the number of the step, "
+            f"elbo(step={step!r}, warmup_steps={warmup_steps}): expected the index of the step, "
             "counted from 0"
         )
     weight = temperature
@@ -141,7 +141,7 @@ def converted(model: nn.Module) -> list[tuple[GaussianWeight, torch.Tensor]]:
     found = list(distributions(model))
     if not found:
         raise ArgumentError(
-            f"{type(model).__name__} has no weight that is a distribution; call "
+            f"{type(model).__name__} has no variational weight. Call "
             "isoinit.variational.convert(model) first"
         )
     return found

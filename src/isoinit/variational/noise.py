@@ -28,7 +28,7 @@ _STANDARD = Normal(std=1.0)
 def normals(
     index: torch.Tensor, shape: Sequence[int], name: str, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """Standard normal numbers: a function of the index (one whole number), the name, the element.
+    """Standard normal numbers: a function of the index (one integer), the name, the element.
 
     An operation of torch's own kind, so that compiled and batched code can hold it.
     """
@@ -161,10 +161,10 @@ class Draws:
         self._replayed = True
         if self._forwards > 1:
             raise IsoinitError(
-                f"activation checkpointing runs a part of the model again in the backward pass, but "
-                f"{self._forwards} forwards were made since the last one, each with a draw of the "
-                "weights of its own: call backward after each forward (and evaluate under "
-                "torch.no_grad()), or checkpoint the whole model"
+                "activation checkpointing runs a part of the model again in the backward pass, "
+                f"but there were {self._forwards} forward passes since the last one, each with "
+                "its own draw of the weights. Call backward after each forward pass and evaluate "
+                "under torch.no_grad(), or checkpoint the whole model"
             )
         if self.index is None:
             self.index = new_index()

@@ -97,7 +97,7 @@ class ScaleMixture:
         require_number("ScaleMixture", "narrow", self.narrow, above=0)
         if not isinstance(self.samples, int) or self.samples < 1:
             raise ArgumentError(
-                f"ScaleMixture(samples={self.samples!r}): expected a whole number of at least 1"
+                f"ScaleMixture(samples={self.samples!r}): expected an integer of at least 1"
             )
 
 
@@ -126,7 +126,7 @@ def build_prior(prior: PriorLike, mean: torch.Tensor, planned: float, name: str)
     if not isinstance(prior, NormalPrior):
         raise ArgumentError(
             f"the prior of {name!r} is {prior!r}; expected a standard deviation above 0, a "
-            "NormalPrior, a ScaleMixture, or one of torch.distributions"
+            "NormalPrior, a ScaleMixture, or a distribution of torch.distributions"
         )
     std = prior.std * planned if prior.relative else prior.std
     return _Normal(std, prior.mean, mean, name)
@@ -206,9 +206,9 @@ class _Any(_Sampled):
             fits = False
         if prior.event_shape or not fits:
             raise ArgumentError(
-                f"the prior of {name!r} has batch shape {tuple(prior.batch_shape)} and event shape "
-                f"{tuple(prior.event_shape)}; expected one of single numbers, of a shape that "
-                f"broadcasts to {tuple(start.shape)}"
+                f"the prior of {name!r} has batch shape {tuple(prior.batch_shape)} and event "
+                f"shape {tuple(prior.event_shape)}; expected event shape () and a batch shape "
+                f"that broadcasts to {tuple(start.shape)}"
             )
         self.parts = _Parts(prior, start, name)
         try:
@@ -242,8 +242,8 @@ class _Parts(nn.Module):
             elif isinstance(value, torch.Tensor):
                 if value.device != start.device:
                     raise ArgumentError(
-                        f"the prior of {name!r} is on {value.device}, the parameter on "
-                        f"{start.device}: build the prior on the parameter's device"
+                        f"the prior of {name!r} is on {value.device}, but the parameter is on "
+                        f"{start.device}. Build the prior on the parameter's device"
                     )
                 self.register_buffer(key, _in_range(value.detach(), start, name, key))
             elif value is not None:
@@ -266,8 +266,9 @@ def _argument(prior: Distribution, key: str) -> Any:
         if hasattr(prior, kept):
             return getattr(prior, kept)
     raise ArgumentError(
-        f"a prior of the kind {type(prior).__name__} cannot be saved, because it does not keep its "
-        f"argument {key!r}; give a simpler one of torch.distributions, a NormalPrior or a ScaleMixture"
+        f"the prior {type(prior).__name__} cannot be saved, because it does not store its "
+        f"argument {key!r}. Give a NormalPrior, a ScaleMixture or a simpler class of "
+        "torch.distributions"
     )
 
 
@@ -286,8 +287,8 @@ def _in_range(value: torch.Tensor, start: torch.Tensor, name: str, what: str) ->
     if bool(lost.any()):
         kind = str(kept.dtype).removeprefix("torch.")
         raise ArgumentError(
-            f"the prior of {name!r} has {what} {value[lost].flatten()[0]}, "
-            f"which is out of the range of {kind}; expected numbers whose squares it can hold"
+            f"the prior of {name!r} has {what} {value[lost].flatten()[0]}, but its square is out "
+            f"of the range of {kind}. Give a number with a square in this range"
         )
     return kept
 

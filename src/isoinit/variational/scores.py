@@ -32,7 +32,7 @@ def score(probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> 
 
     Args:
         probabilities: (examples, classes), such as `predict(...).mean`.
-        labels: (examples,) whole numbers.
+        labels: (examples,) integers.
         bins: of the calibration error.
 
     Raises:
@@ -55,8 +55,8 @@ def score(probabilities: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> 
     sums = probabilities.sum(1)
     if not bool(((sums - 1).abs() < 1e-2).all() and (probabilities >= 0).all()):
         raise ArgumentError(
-            "score's probabilities are negative, or a row does not sum to 1; give "
-            'predict(..., likelihood="logits").mean, or a softmax'
+            "score got probabilities that are negative, or a row that does not sum to 1. Pass "
+            'predict(..., likelihood="logits").mean or the output of a softmax'
         )
     from torchmetrics.functional.classification import multiclass_calibration_error
 

@@ -83,8 +83,8 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
     if isinstance(start, Trained):
         if not bool(value.isfinite().all()):
             raise ArgumentError(
-                f"nothing was changed: {name!r} holds NaN or infinity; Trained() begins at the "
-                "present values, so load the trained weights first"
+                f"nothing was changed: {name!r} holds NaN or infinity; Trained() starts from the "
+                "current values, so load the trained weights first"
             )
         return Begin(1.0, lambda mean: _share_of(mean, start, planned_spread(plan, name)))
     total = planned_spread(plan, name)
@@ -96,7 +96,7 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
     if not 0 < spread < math.inf:
         raise PlanError(
             f"nothing was changed: {entry.initializer} gives {name!r} a std of {spread:g}; "
-            "expected a finite one above 0"
+            "expected a finite std above 0"
         )
     return Begin(shrink, lambda _: torch.full((), spread, dtype=torch.float64, device="cpu"))
 
@@ -119,7 +119,8 @@ def planned_spread(plan: Plan, name: str) -> float:
     """
     if name not in plan:
         raise PlanError(
-            f"nothing was changed: the plan has no entry for {name!r}; make the plan from this model"
+            f"nothing was changed: the plan has no entry for {name!r}. Make the plan from this "
+            "model"
         )
     entry = plan[name]
     if entry.initializer is not None:
@@ -180,16 +181,18 @@ class Regression:
             )
         if not isinstance(self.examples, int) or self.examples < 2:
             raise ArgumentError(
-                f"Regression(examples={self.examples!r}): expected a whole number of at least 2"
+                f"Regression(examples={self.examples!r}): expected an integer of at least 2"
             )
         if not isinstance(self.targets, torch.Tensor) or not self.targets.ndim:
-            raise ArgumentError("Regression(targets=...): expected a tensor, a row an example")
+            raise ArgumentError(
+                "Regression(targets=...): expected a tensor with one row for each example"
+            )
         whole = not self.targets.is_floating_point()
         if (self.likelihood == "labels") != (whole and self.targets.ndim == 1):
             kind = f"{self.targets.dtype}, shape {tuple(self.targets.shape)}"
             raise ArgumentError(
-                f"Regression(targets=...) has {kind}; expected a vector of class numbers for "
-                '"labels" and floating-point numbers for "values"'
+                f"Regression(targets=...) has {kind}; expected a vector of class indices for "
+                '"labels", or floating-point numbers for "values"'
             )
         if not bool(self.targets.isfinite().all()):
             raise ArgumentError("Regression(targets=...) holds NaN or infinity")
@@ -207,16 +210,16 @@ class Regression:
             name = names[id(layer)]
             if name not in order and len(inputs[0]) != len(self.targets):
                 raise ArgumentError(
-                    f"nothing was changed: Regression has {len(self.targets)} targets, and layer "
-                    f"{name!r} gets {len(inputs[0])} rows; expected one target for each row"
+                    f"nothing was changed: Regression has {len(self.targets)} targets, but layer "
+                    f"{name!r} gets {len(inputs[0])} rows. Give one target for each row"
                 )
             order[name] = True
 
         self._run(model, names, note)
         if not order:
             raise ArgumentError(
-                f"{type(model).__name__} has no nn.Linear and no convolution, which is what "
-                "Regression can begin at"
+                f"{type(model).__name__} has no nn.Linear and no convolution, so Regression has "
+                "no layer to start from"
             )
         order[list(order)[-1]] = False
         return order
