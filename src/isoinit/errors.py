@@ -21,6 +21,8 @@ _ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Letters and marks that nothing is drawn for: what else is in Default_Ignorable_Code_Point (UAX #44),
 # but for variation selectors, which belong to emoji.
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Of all letters, those in common: far names are shown where none is nearer, 'head.weight' for 'hed.*'.
+_NEAR: Final = (0.8, 0.65, 0.5)
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -45,6 +47,29 @@ def escaped(text: str, keep: str = "") -> str:
 
 def _is_escaped(character: str) -> bool:
     return category(character) in _ESCAPED or character in _BLANK
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return what an error about an unknown name ends with: a question, or "" if no name is near.
+
+    Upper and lower case count as equal.
+
+    Args:
+        name: what was given.
+        names: the names that there are.
+
+    Example:
+        >>> print("no function 'functoin'" + did_you_mean("functoin", ["build", "function"]))
+        no function 'functoin'. Did you mean 'function'?
+    """
+    known = {known.casefold(): known for known in names}
+    given = str(name).casefold()
+    nearest = (get_close_matches(given, known, n=3, cutoff=cutoff) for cutoff in _NEAR)
+    found = next(filter(None, nearest), [])
+    if not found:
+        return ""
+    *others, last = (repr(known[name]) for name in found)
+    return f". Did you mean {', '.join(others)}{' or ' * bool(others)}{last}?"
 
 
 class IsoinitError(Exception):
@@ -82,13 +107,9 @@ class UnknownParameterError(IsoinitError, KeyError):
 
     def __init__(self, name: str, known: Iterable[str], kind: str = "parameter is called") -> None:
         names = list(known)
-        nearest = get_close_matches(name, names, n=3, cutoff=0.4)
-        if nearest:
-            hint = f"the nearest are {', '.join(map(repr, nearest))}"
-        else:
-            few = len(names) <= 8
-            hint = f"they are {', '.join(map(repr, names))}" if few else "none is near"
-        super().__init__(f"no {kind} {name!r} among {len(names)}: {hint}")
+        few = f": they are {', '.join(map(repr, names))}" if len(names) <= 8 else ""
+        hint = did_you_mean(name, names) or few
+        super().__init__(f"no {kind} {name!r} among {len(names)}{hint}")
 
 
 class UnhealthyError(IsoinitError, RuntimeError):

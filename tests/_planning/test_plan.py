@@ -255,7 +255,7 @@ class TestBadInput:
 
     def test_an_unknown_name_is_answered_with_the_nearest(self, plan):
         with pytest.raises(
-            UnknownParameterError, match=r"'2\.wieght' among 4: the nearest are '2\.weight'"
+            UnknownParameterError, match=r"'2\.wieght' among 4\. Did you mean '2\.weight'"
         ):
             plan["2.wieght"] = isoinit.Zeros()
         with pytest.raises(KeyError):

@@ -50,6 +50,27 @@ def number():
     return 3
 
 
+class Unclear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x, y):
+        return self.layer(x) + y
+
+
+def unclear():
+    return Unclear()
+
+
+class Small(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+
+
+ready = Small()
+
+
 def refuses():
     return nn.Linear(4, 4), torch.zeros(2, 5)
 '''
@@ -169,6 +190,72 @@ def test_check_answers_by_its_status(status, capsys):
     assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
+def test_version(folder, status, capsys):
+    assert status("--version") == 0
+    assert capsys.readouterr().out == f"isoinit {isoinit.__version__}\n"
+
+
+def test_a_plan_is_saved_and_used(folder, status, capsys):
+    """`check` measures what a saved plan, or the options that make one, put into the model."""
+    plan = ("plan", "models.py:default", "--method", "he", "--save", "he.json")
+    assert status(*plan, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((folder / "he.json").read_text())
+    torch.manual_seed(3)  # as the target is called
+    layers = [x for _ in range(20) for x in (torch.nn.Linear(32, 32), torch.nn.ReLU())]
+    model, batch = torch.nn.Sequential(*layers), torch.randn(16, 32)
+    isoinit.Plan.load(folder / "he.json").apply(model, seed=3)
+    rms = model[:-1](batch).square().mean().sqrt().item()
+    found = []
+    for options in (["--plan", "he.json"], ["--method", "he"]):
+        assert status("check", "models.py:default", *options, "--seed", "3", "--json") == 0
+        found.append(json.loads(capsys.readouterr().out)["layers"][-1]["rms"])
+    assert found == pytest.approx([rms, rms], rel=1e-4)
+    assert status("check", "models.py:default", "--recipe", "own") == 1
+    assert status("check", "models.py:default", "--only", "*.weight") == 0
+    assert status("init", "models.py:default", "-o", "c", "--plan", "he.json", "--seed", "3") == 0
+    written = load_file(folder / "c" / "model.safetensors")
+    assert all(torch.equal(written[name], t) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize("option", ["--method", "--recipe", "--only"])
+@pytest.mark.parametrize("command", ["check", "init"])
+def test_a_saved_plan_and_another_one_are_refused(folder, status, capsys, command, option):
+    isoinit.plan(torch.nn.Linear(2, 2)).save(folder / "p.json")
+    value = {"--method": "he", "--recipe": "own", "--only": "*"}[option]
+    more = ["-o", "c"] if command == "init" else []
+    assert status(command, "models.py:default", *more, "--plan", "p.json", option, value) == 2
+    error = capsys.readouterr().err
+    assert f"--plan and {option} cannot be combined" in error
+    assert f"isoinit plan TARGET {option} … --save FILE" in error
+
+
+@pytest.mark.parametrize("target", ["models.py:Small", "models.py:ready"])
+def test_classes_and_models_as_targets(folder, status, capsys, target):
+    """A class is called, and a model is taken as it is."""
+    assert status("plan", target, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["parameters"]) == {
+        *("0.weight", "0.bias", "2.weight", "2.bias")
+    }
+    assert status("init", target, "-o", "c") == 0
+    capsys.readouterr()
+    assert status("check", target, "--json") in (0, 1)
+    shown = capsys.readouterr()
+    assert "gives no batch; check runs the model on random inputs (2×8)" in shown.err
+    assert len(json.loads(shown.out)["layers"]) == 2
+    arguments = ["--methods", "default,he", "--steps", "2", "--seeds", "1", "--json"]
+    assert status("compare", target, *arguments) == 0
+
+
+def test_a_model_is_compared_from_its_own_values(folder, status, capsys):
+    """Each run trains a copy: the first run of a method is the same beside another and alone."""
+    found = []
+    for methods in ("default", "he,default"):
+        arguments = ["--methods", methods, "--steps", "3", "--seeds", "1", "--json"]
+        assert status("compare", "models.py:ready", *arguments) == 0
+        found.append(json.loads(capsys.readouterr().out)["methods"][-1])
+    assert found[0]["runs"][0]["losses"] == found[1]["runs"][0]["losses"]
+
+
 def test_audit_answers_by_its_status(status, capsys):
     assert status("audit", "models:default") == 0  # a batch beside the model is left alone
     assert capsys.readouterr().out.startswith("nothing forgotten")
@@ -233,6 +320,13 @@ def test_verify_answers_by_its_status(folder, status, capsys):
     assert "bit for bit" in capsys.readouterr().out
     assert status("verify", "c", "--seed", "3", "--json") == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["where"] == ["0.weight"]
+    assert status("verify", "c", "--seed", "3") == 1
+    told = capsys.readouterr().out
+    assert "20 findings like this: 0…38.weight" in told
+    assert "list every finding" in told
+    assert len(told.splitlines()) == 3
+    assert status("verify", "c", "--seed", "3", "--verbose") == 1
+    assert len(capsys.readouterr().out.splitlines()) == 21
     assert status("verify", "c", "--plan", "c/isoinit_plan.json", "--github", "--strict") == 0
 
 
@@ -275,15 +369,26 @@ WRONG = [
     (["plan", "none.py:f"], "there is no file none.py"),
     (["plan", "broken.py:f"], "nothing_of_this_name"),
     (["plan", "no_such_package:f"], "importing no_such_package failed: ModuleNotFoundError"),
-    (["plan", "models.py:missing"], "has no function called 'missing'"),
+    (["plan", "models.py:missing"], "has no function, class or model called 'missing'"),
+    (["plan", "models.py:defualt"], "called 'defualt'. Did you mean 'default'?"),
+    (["plan", "model.py:default"], "there is no file model.py. Did you mean 'models.py'"),
+    (["plan", "models.py:default", "--method", "ortogonal"], "Did you mean 'orthogonal'?"),
+    (["plan", "models.py:default", "--recipe", "paper:lama"], "Did you mean 'paper:llama'"),
+    (["plan", "models.py:default", "--only", "0.wieght"], "Did you mean '0.weight'"),
+    (["plan", "models.py:default", "--save", "no/plan.json"], "there is no folder no"),
+    (["explain", "models.py:default", "38.wight"], "Did you mean '38.weight'"),
+    (["check", "models.py:default", "--plan", "bits.jsn"], "Did you mean 'bits.json'? See"),
     (["plan", "models.py:needs"], "Expected a function without arguments"),
     (["plan", "models.py:number"], "returned a int; expected a torch.nn.Module"),
     (["plan", "models.py:refuses"], "forward failed on the example"),
     (["plan", "models.py:default", "--method", "best"], "expected one of auto"),
     (["plan", "models.py:default", "--seed", "x"], "Invalid value for '--seed'"),
     (["plan"], "Missing argument"),
-    (["check", "models.py:alone"], "returns a model without a batch"),
-    (["audit", "models.py:missing"], "has no function called 'missing'"),
+    (["check", "models.py:unclear"], "gives a model without a batch, and check runs the model: no"),
+    (["audit", "models.py:missing"], "has no function, class or model called 'missing'"),
+    (["audit", "models.py:ready"], "is a model, and audit makes models itself"),
+    (["coordinates", "models.py:ready"], "is a model, and this command makes models itself"),
+    (["rules", "--json", "--markdown"], "choose one of them"),
     (["audit", "models.py:needs"], "Expected a function without arguments"),
     (["audit", "models.py:number"], "returned a int; expected a torch.nn.Module"),
     (["check", "models.py:default", "--json", "--github"], "choose one of them"),
@@ -296,12 +401,16 @@ WRONG = [
         "expected one of safetensors, dcp",
     ),
     (["init", "models.py:default", "-o", "c", "--max-shard-size", "big"], "max_shard_size='big'"),
-    (["init", "models.py:alone", "-o", "c", "--check"], "returns a model without a batch"),
+    (
+        ["init", "models.py:unclear", "-o", "c", "--check"],
+        "Give a function that returns (model, batch)",
+    ),
     (["verify", "none"], "is no folder"),
     (["verify", "."], "pass the plan"),
     (["verify", ".", "--plan", "bits.json"], "can't decode"),
     (["diff", "models.py"], "Missing argument"),
     (["diff", "none.json", "none.json"], "does not exist"),
+    (["diff", "bit.json", "models.py"], "does not exist. Did you mean 'bits.json'?"),
     (["diff", ".", "models.py"], "is a directory"),
     (["diff", "models.py", "models.py"], "models.py: the plan is not JSON"),
     (["diff", "bits.json", "models.py"], "bits.json: 'utf-8' codec can't decode"),
@@ -342,6 +451,10 @@ def test_the_command_line_starts_without_a_framework():
 
 def test_rules(status, capsys):
     assert status("rules") == 0
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
+    assert "Var = 2/((1 + a²) fan_in)" in " ".join(table.split())
+    assert status("rules", "--markdown") == 0
     assert "| LayerScale |" in capsys.readouterr().out
     assert status("rules", "--json") == 0
     data = json.loads(capsys.readouterr().out)

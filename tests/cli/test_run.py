@@ -169,6 +169,40 @@ def test_without_a_command_the_help_is_printed(status, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("isoinit plan m.py:f --method o", ["orthogonal"]),
+        ("isoinit check m.py:f --recipe paper:b", ["paper:bert"]),
+        ("isoinit ver", ["verify"]),
+    ],
+)
+def test_shell_completion(status, capsys, monkeypatch, words, expected):
+    monkeypatch.setenv("_ISOINIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert status() == 0
+    assert capsys.readouterr().out.split() == expected
+
+
+def test_the_script_of_shell_completion(status, capsys):
+    assert status("--show-completion", "bash") == 0
+    assert "_ISOINIT_COMPLETE" in capsys.readouterr().out
+
+
+def test_help_tells_the_exit_status(status, capsys):
+    assert status("--help") == 0
+    assert "Exit status: 0 done" in capsys.readouterr().out
+
+
+def test_written_out_names_are_those_of_the_library():
+    from isoinit._planning.recipes import RECIPES
+    from isoinit._planning.rules import METHODS
+    from isoinit.cli import options
+
+    assert (tuple(options.METHODS), tuple(options.RECIPES)) == (METHODS, RECIPES)
+
+
 def by_shell(command):
     """In a shell, without a framework: what `isoinit rules` needs none for."""
     line = f"{sys.executable} -c 'from isoinit.cli import main; main()'"

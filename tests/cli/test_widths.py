@@ -95,7 +95,6 @@ def test_a_transfer_is_shown(status, capsys):
         ),
         (("models.py:build", *FEW, "--base", "64"), "base=64 is larger than width 32"),
         (("models.py:build", *FEW, "--seeds", "1"), "seeds=range(0, 1)"),
-        (("models.py:alone", *FEW), "without a batch"),
         (("models.py:without", *FEW), "calling without(32) failed: TypeError"),
         (("models.py:by_name", *FEW), "Expected a function that takes only a width"),
         (("models.py:heads", "--widths", "32,50,128"), "calling heads(50) failed: AssertionError"),
@@ -120,3 +119,8 @@ def test_wrong_use(status, capsys, arguments, said):
 def test_wrong_use_of_transfer(status, capsys, arguments, said):
     assert status("transfer", "models.py:build", *arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_batch_is_made_where_the_function_gives_none(status, capsys):
+    assert status("coordinates", "models.py:alone", *FEW, "--steps", "1", "--json") in (0, 1)
+    assert "random inputs (2×8)" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from isoinit._reading.values import FEW, Values, is_unround
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of, own_calls
 from isoinit._writing.postponed import Write, writes_left
-from isoinit.errors import ArgumentError, PlanError
+from isoinit.errors import ArgumentError, PlanError, did_you_mean
 from isoinit.initializers import Initializer
 from isoinit.initializers.scale import fans
 
@@ -42,7 +42,8 @@ def refuse_keep(keep: str) -> None:
         ArgumentError: naming those that are known.
     """
     if keep not in KEEP:
-        raise ArgumentError(f"keep={keep!r}: expected one of {', '.join(KEEP)}")
+        near = did_you_mean(keep, KEEP)
+        raise ArgumentError(f"keep={keep!r}: expected one of {', '.join(KEEP)}{near}")
 
 
 def values_before(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from isoinit._drawing.hashing import hash_sum, tensor_key
 from isoinit._drawing.shard import Piece
 from isoinit._planning.plan import Plan
 from isoinit._showing.findings import Finding, Verdict, errors_first
+from isoinit._showing.folding import kinds
+from isoinit._showing.terminal import Printed, Tabled
 from isoinit._system.modes import plain_torch
 from isoinit._writing.assigning import needs_model
 from isoinit._writing.fingerprint import Fingerprint
@@ -28,7 +30,7 @@ _PIECE = 2**22  # elements
 
 
 @dataclass(frozen=True)
-class Verified(Verdict):
+class Verified(Verdict, Tabled):
     """The result of a verification.
 
     Attributes:
@@ -58,7 +60,14 @@ class Verified(Verdict):
             fingerprint=self.fingerprint,
         )
 
-    def __str__(self) -> str:
+    def show(self, *, verbose: bool = False) -> Printed:
+        """Return the verdict and the findings as text.
+
+        Findings that differ only in the numbers of names share a line.
+
+        Args:
+            verbose: whether every finding gets a line.
+        """
         told = "holds what the plan draws" if self.ok else "does not hold what the plan draws"
         under = "" if self.seed is None else f" under seed {self.seed}"
         lines = [
@@ -66,7 +75,20 @@ class Verified(Verdict):
             f"for bit ({self.format})"
         ]
         lines += [f"fingerprint {self.fingerprint}"] if self.fingerprint else []
-        return "\n".join([*lines, *(f"  {finding}" for finding in self.findings)])
+        found = list(map(str, self.findings)) if verbose else _folded(self.findings)
+        return Printed("\n".join([*lines, *(f"  {line}" for line in found)]))
+
+
+def _folded(findings: Sequence[Finding]) -> list[str]:
+    """Return findings as lines: alike ones about names that differ in numbers as one."""
+    lines = []
+    for kind in kinds(findings, lambda f: f.where[0], lambda f: (f.name, f.severity, f.advice)):
+        first, *others = kind.items
+        alike = f"; {len(kind.items)} findings like this: {kind.name}" if others else ""
+        lines.append(escaped(f"{first}{alike}"))
+    if len(lines) < len(findings):
+        lines.append("show(verbose=True) and isoinit verify --verbose list every finding")
+    return lines
 
 
 def verify_checkpoint(

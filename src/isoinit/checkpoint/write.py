@@ -27,7 +27,7 @@ from isoinit.checkpoint.shards import safetensors_contents
 from isoinit.checkpoint.sizes import parse_size, show_size
 from isoinit.checkpoint.tensors import stored_tensors
 from isoinit.checkpoint.writer import write_file
-from isoinit.errors import ArgumentError, CheckpointError, RankError, escaped
+from isoinit.errors import ArgumentError, CheckpointError, RankError, did_you_mean, escaped
 
 FORMATS = ("safetensors", "dcp")
 Progress = Callable[[int, int], None]
@@ -177,7 +177,8 @@ def _agreed(seed: int | None) -> int:
 
 def _job(plan: Plan, model: nn.Module, folder: Path, seed: int, most: int, layout: str) -> _Job:
     if layout not in FORMATS:
-        raise ArgumentError(f"format={layout!r}: expected one of {', '.join(FORMATS)}")
+        near = did_you_mean(layout, FORMATS)
+        raise ArgumentError(f"format={layout!r}: expected one of {', '.join(FORMATS)}{near}")
     refuse_place(folder)
     tensors, aliases = stored_tensors(plan, model, seed)
     contents = (

@@ -7,42 +7,59 @@ imports what it runs: help needs no imports, and the rule book no framework.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import isoinit
-from isoinit.cli import widths
+from isoinit.cli import checkpoints, widths
+from isoinit.cli.inputs import batch_for, plan_for, refuse_two_plans
 from isoinit.cli.options import (
     Github,
     Html,
     Json,
     Method,
+    MethodOrNone,
     Only,
     PlanFile,
     Recipe,
+    SavedPlan,
     Seed,
     Strict,
     Target,
     Verbose,
     answer,
-    no_batch,
     place,
     write_page,
 )
-from isoinit.cli.targets import call_target, find_target, load_target
-from isoinit.errors import Interrupted, escaped
-
-if TYPE_CHECKING:
-    from torch import nn
+from isoinit.cli.targets import call_target, find_target, load_target, refuse_model
+from isoinit.errors import ArgumentError, Interrupted, escaped
 
 app = typer.Typer(
     help="Plan, apply and verify the initial parameters of neural networks.",
-    add_completion=False,
+    epilog="Exit status: 0 done, or healthy; 1 a finding or a difference; 2 an argument, file, model "
+    "or target that can't be used; 130 Ctrl-C; 141 the reader of the output has ended.",
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"isoinit {isoinit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take what all commands have: their own options come behind their name."""
 
 
 @app.command()
@@ -86,13 +103,22 @@ def plan(
     recipe: Recipe = None,
     only: Only = None,
     seed: Seed = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also save the plan as JSON.", callback=place),
+    ] = None,
     html: Html = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the initializer of every parameter and the reason for it. Changes nothing."""
+    """Show the initializer of every parameter and the reason for it. Changes nothing.
+
+    A saved plan is for isoinit check --plan, init --plan and diff.
+    """
     model, batch, _ = load_target(target, seed)
     chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
+    if save is not None:
+        chosen.save(save)
     write_page(chosen, html)
     print(chosen.to_json() if as_json else chosen.show(verbose=verbose))
 
@@ -135,16 +161,31 @@ def explain(
 
 
 @app.command()
-def rules(as_json: Json = False) -> None:
-    """Print the rule book: the condition, formula, reason and paper of every rule."""
+def rules(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """Print the rule book: the condition, formula and paper of every rule.
+
+    --markdown and --json also have the reasons.
+    """
     from isoinit._planning import rules as rule_book
 
-    print(rule_book.to_json() if as_json else rule_book.to_markdown())
+    if as_json and markdown:
+        raise ArgumentError("--json and --markdown cannot be combined: choose one of them")
+    if markdown:
+        print(rule_book.to_markdown())
+    else:
+        print(rule_book.to_json() if as_json else rule_book.shown())
 
 
 @app.command()
 def check(
     target: Target,
+    plan_file: SavedPlan = None,
+    method: MethodOrNone = None,
+    recipe: Recipe = None,
+    only: Only = None,
     seed: Seed = 0,
     html: Html = None,
     as_json: Json = False,
@@ -161,14 +202,20 @@ def check(
     ] = "adam",
     verbose: Verbose = False,
 ) -> None:
-    """Measure signal and gradient through the model that the function returns.
+    """Measure signal and gradient through the model, as the target gives it.
+
+    With --plan, --method, --recipe or --only, the model is initialized first, with --seed.
 
     Exits with 1 if the model is unhealthy.
     """
+    refuse_two_plans(plan_file, method, recipe, only)
     model, batch, loss = load_target(target, seed)
-    if batch is None:
-        raise no_batch(target, "check")
-    health = isoinit.check(model, batch, loss=loss, lr=lr, optimizer=optimizer)
+    batch = batch_for(target, model, batch, "check")
+    chosen = None
+    if any(each is not None for each in (plan_file, method, recipe)) or only:
+        chosen = plan_for(model, batch, plan_file, method, recipe, only)
+        chosen.apply(model, seed)
+    health = isoinit.check(model, batch, loss=loss, plan=chosen, lr=lr, optimizer=optimizer)
     write_page(health, html)
     text = health.to_json() if as_json else health.show(verbose=verbose)
     answer(health, text, as_json=as_json, github=github, strict=strict)
@@ -203,10 +250,9 @@ def compare(
     """
     from isoinit._verifying.comparing import METHODS
 
-    function = find_target(target)
-    _, batch, loss = call_target(function, target, seed)
-    if batch is None:
-        raise no_batch(target, "compare")
+    function = find_target(target, seed)
+    model, batch, loss = call_target(function, target, seed)
+    batch = batch_for(target, model, batch, "compare")
     try:
         found = isoinit.compare(
             lambda: call_target(function, target).model,
@@ -243,109 +289,13 @@ def audit(
 
     Exits with 1 if there are any.
     """
-    function = find_target(target)
+    function = find_target(target, seed)
+    refuse_model(function, target, "audit")
     found = isoinit.audit(lambda: call_target(function, target).model, seed=seed)
     write_page(found, html)
     text = found.to_json() if as_json else str(found)
     answer(found, text, as_json=as_json, github=github, strict=strict)
 
 
-@app.command()
-def init(
-    target: Target,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
-    method: Method = "auto",
-    recipe: Recipe = None,
-    only: Only = None,
-    seed: Seed = 0,
-    max_shard_size: Annotated[
-        str, typer.Option(help="The largest size of one file, such as 5GB or 1GiB.")
-    ] = "5GB",
-    file_format: Annotated[
-        str, typer.Option("--format", help="safetensors, or dcp for torch.distributed.checkpoint.")
-    ] = "safetensors",
-    check: Annotated[
-        bool, typer.Option("--check", help="Also apply the plan in memory and check the model.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write a model's initial parameters to a checkpoint, without the model in memory.
-
-    Run the command again to continue an interrupted write.
-    Under torchrun the processes divide the work.
-    """
-    from isoinit._showing.progress import bytes_shown
-    from isoinit._system.processes import joined, rank_and_size, together
-
-    with joined():
-        rank, _ = rank_and_size()
-        with together("planning the model"):
-            with isoinit.deferred():
-                model, batch, loss = load_target(target, seed)
-            if check:
-                _refuse_unrunnable(target, model, batch)
-            chosen = isoinit.plan(model, batch, method=method, recipe=recipe, only=only)
-        with bytes_shown("writing", visible=rank == 0 and not as_json) as progress:
-            written = isoinit.write_checkpoint(
-                chosen,
-                model,
-                out,
-                seed,
-                max_shard_size=max_shard_size,
-                format=file_format,
-                progress=progress,
-            )
-    if rank > 0:
-        return
-    health = isoinit.check(chosen.apply(model, seed), batch, loss=loss) if check else None
-    if as_json:
-        ok = None if health is None else health.ok
-        print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
-    else:
-        print(written)
-        for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
-            print(f"  {line}")
-    raise typer.Exit(0 if health is None or health.ok else 1)
-
-
-@app.command()
-def verify(
-    directory: Annotated[Path, typer.Argument(help="The folder of a checkpoint.")],
-    plan_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--plan",
-            exists=True,
-            dir_okay=False,
-            help="A plan that Plan.save wrote.",
-            show_default="the plan stored in the checkpoint",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The seed of the values.", show_default="the seed stored in the checkpoint"
-        ),
-    ] = None,
-    as_json: Json = False,
-    github: Github = False,
-    strict: Strict = False,
-) -> None:
-    """Compare a checkpoint bit for bit with the values that its plan draws.
-
-    Exits with 1 if they differ.
-    """
-    chosen = None if plan_file is None else isoinit.Plan.load(plan_file)
-    found = isoinit.verify_checkpoint(directory, chosen, seed)
-    text = found.to_json() if as_json else str(found)
-    answer(found, text, as_json=as_json, github=github, strict=strict)
-
-
-def _refuse_unrunnable(target: str, model: nn.Module, batch: Any) -> None:
-    """Raise if the files could be written but not checked."""
-    from isoinit._reading.torch import named_parameters
-    from isoinit._writing.refusals import refuse_unready
-
-    if batch is None:
-        raise no_batch(target, "--check")
-    refuse_unready(named_parameters(model)[0], now=True)
+app.command()(checkpoints.init)
+app.command()(checkpoints.verify)

@@ -7,7 +7,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-from isoinit.errors import IsoinitError, escaped
+from isoinit.errors import IsoinitError, did_you_mean, escaped
 
 LONGEST = 1000  # characters of what somebody else's error says
 _OTHERS = tuple(
@@ -48,6 +48,12 @@ def line_of(error: BaseException) -> str:
     if isinstance(error, IsoinitError):
         return text_of(error)
     return f"{told(error)}. Set ISOINIT_TRACEBACK=1 to see the traceback."
+
+
+def near_file(path: Path) -> str:
+    """Return a question about a file that is not there: which of its folder was meant."""
+    folder = path.parent
+    return did_you_mean(path.name, (p.name for p in folder.iterdir()) if folder.is_dir() else ())
 
 
 def _place(error: BaseException) -> str:

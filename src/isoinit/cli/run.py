@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
 from isoinit.cli.commands import app
 from isoinit.cli.failures import line_of, text_of
 
+COMPLETING = "_ISOINIT_COMPLETE"  # the name that click makes of the program's
 WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the last two as shells report their signals
 
 
@@ -48,9 +50,11 @@ def _answer(arguments: Sequence[str]) -> int:
 
     Not by calling the app, which answers errors in its own way: with boxes, and with the status 1.
     """
+    command = typer.main.get_command(app)
+    if COMPLETING in os.environ:  # a shell asks for names
+        return _completed(command)
     try:
-        command = typer.main.get_command(app)
-        with command.make_context("isoinit", list(arguments) or ["--help"]) as context:
+        with _context(command, arguments) as context:
             command.invoke(context)
         status = 0
     except typer.Exit as ended:
@@ -58,6 +62,25 @@ def _answer(arguments: Sequence[str]) -> int:
     if sys.stdout is not None:  # as it is where it was closed
         sys.stdout.flush()
     return status
+
+
+def _context(command: Any, arguments: Sequence[str]) -> Any:
+    """Return a command with its arguments, which runs no code of the user's."""
+    try:
+        return command.make_context("isoinit", list(arguments) or ["--help"])
+    except SystemExit as ended:  # typer's --show-completion and --install-completion end so
+        if ended.__context__ is not None:
+            raise
+        raise typer.Exit(int(ended.code or 0)) from None
+
+
+def _completed(command: Callable[..., object]) -> int:
+    """Answer a shell that asks how an argument may go on, as typer's scripts for shells expect."""
+    try:
+        command(prog_name="isoinit")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 def _ended(line: str, status: int) -> int:
@@ -74,7 +97,8 @@ def _misuse(error: BaseException) -> str:
     if said is None:
         return ""
     command = getattr(getattr(error, "ctx", None), "command_path", "isoinit")
-    return f"{' '.join(said().split()).rstrip('.')}. See {command} --help."
+    text = " ".join(said().split()).rstrip(".")
+    return f"{text}{'' if text.endswith('?') else '.'} See {command} --help."
 
 
 def _drain() -> None:

@@ -1,7 +1,8 @@
-"""The target of a command: a function that makes a model, a batch and a loss."""
+"""The target of a command: what makes a model, and perhaps a batch and a loss."""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import sys
@@ -12,8 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from isoinit._system.signals import call_user
-from isoinit.cli.failures import told
-from isoinit.errors import ArgumentError
+from isoinit.cli.configs import SCHEME, model_of
+from isoinit.cli.failures import near_file, told
+from isoinit.errors import ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,10 +35,11 @@ class Loaded(NamedTuple):
 
 
 def load_target(target: str, seed: int = 0, *given: int) -> Loaded:
-    """Import a target and call it.
+    """Import a target and call it; a model is taken as it is.
 
     Args:
-        target: `package.module:function` or `path/to/file.py:function`.
+        target: `package.module:name`, `path/to/file.py:name` or `hf:path/to/config.json`. The name
+            is that of a function, a class or a model.
         seed: given to `torch.manual_seed` before the call, so that the model and the batch that
             the function makes repeat.
         given: what the function takes, such as a width.
@@ -44,30 +47,65 @@ def load_target(target: str, seed: int = 0, *given: int) -> Loaded:
     Raises:
         ArgumentError: if it does not import, fails, or returns something else.
     """
-    return call_target(find_target(target), target, seed, *given)
+    found = find_target(target, seed)
+    if _is_model(found):
+        return Loaded(cast("nn.Module", found))
+    return call_target(found, target, seed, *given)
 
 
-def find_target(target: str) -> Callable[..., Any]:
+def find_target(target: str, seed: int) -> Any:
     """Import a target, and do not call it.
+
+    Args:
+        target: as for `load_target`.
+        seed: given to `torch.manual_seed` before the import, which may make a model.
+
+    Returns:
+        What makes the model, or a model.
 
     Raises:
         ArgumentError: if it does not import.
     """
     place, colon, name = target.rpartition(":")
+    if target.startswith(SCHEME):
+        return lambda: model_of(target)
     if not colon or not place or not name:
         raise ArgumentError(
             f"TARGET {target!r}: expected package.module:function or path/to/file.py:function"
         )
-    function = getattr(_import(place, target), name, None)
-    if not callable(function):
-        raise ArgumentError(f"TARGET {target!r}: {place} has no function called {name!r}")
-    return cast("Callable[..., Any]", function)
+    module = _import(place, target, seed)
+    found = getattr(module, name, None)
+    if not callable(found):
+        near = did_you_mean(name, (n for n, value in vars(module).items() if callable(value)))
+        raise ArgumentError(
+            f"TARGET {target!r}: {place} has no function, class or model called {name!r}{near}"
+        )
+    return found
+
+
+def refuse_model(found: Any, target: str, what: str) -> None:
+    """Refuse a model as the target of a command that makes models itself.
+
+    Raises:
+        ArgumentError: saying what to give instead.
+    """
+    if _is_model(found):
+        raise ArgumentError(
+            f"TARGET {target!r} is a model, and {what} makes models itself: give the function or the "
+            "class that makes it"
+        )
+
+
+def _is_model(found: object) -> bool:
+    import torch
+
+    return isinstance(found, torch.nn.Module)
 
 
 def call_target(
     function: Callable[..., Any], target: str, seed: int | None = None, *given: int
 ) -> Loaded:
-    """Call a target's function.
+    """Call a target's function, or copy its model.
 
     Args:
         function: what `find_target` found.
@@ -84,9 +122,11 @@ def call_target(
     if seed is not None:
         torch.manual_seed(seed)
     name = f"{name}({', '.join(map(str, given))})"
+    if target.startswith(SCHEME):
+        return Loaded(function())
     taken = "that takes only a width" if given else "without arguments"
     with _theirs(target, f"calling {name}", f". Expected a function {taken}"):
-        made = call_user(function, *given)
+        made = copy.deepcopy(function) if _is_model(function) else call_user(function, *given)
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
     if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
@@ -123,14 +163,17 @@ def _theirs(target: str, doing: str, hint: str = "") -> Iterator[None]:
         raise ArgumentError(f"TARGET {target!r}: {doing} failed: {told(error)}{hint}") from error
 
 
-def _import(place: str, target: str) -> ModuleType:
+def _import(place: str, target: str, seed: int) -> ModuleType:
+    path = Path(place)
+    if place.endswith(".py") and not path.is_file():
+        raise ArgumentError(f"TARGET {target!r}: there is no file {place}{near_file(path)}")
+    import torch
+
+    torch.manual_seed(seed)
     if not place.endswith(".py"):
         sys.path.insert(0, "")
         with _theirs(target, f"importing {place}"):
             return importlib.import_module(place)
-    path = Path(place)
-    if not path.is_file():
-        raise ArgumentError(f"TARGET {target!r}: there is no file {place}")
     # Under a name of its own, so that a file called random.py replaces nothing.
     name = f"isoinit_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

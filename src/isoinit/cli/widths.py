@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import isoinit
+from isoinit.cli.inputs import batch_for
 from isoinit.cli.options import (
     Github,
     Html,
@@ -18,11 +19,10 @@ from isoinit.cli.options import (
     Verbose,
     WidthTarget,
     answer,
-    no_batch,
     place,
     write_page,
 )
-from isoinit.cli.targets import Loaded, call_target, find_target
+from isoinit.cli.targets import Loaded, call_target, find_target, refuse_model
 from isoinit.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -103,13 +103,12 @@ def coordinates(
     """
     numbers = _numbers(widths)
     build, loaded = _built(target, numbers[0], seed)
-    if loaded.batch is None:
-        raise no_batch(target, "coordinates")
+    batch = batch_for(target, loaded.model, loaded.batch, "coordinates")
     found = isoinit.coordinates(
         build,
         numbers,
         base,
-        loaded.batch,
+        batch,
         loss=loaded.loss,
         optimizer=optimizer,
         lr=lr,
@@ -124,7 +123,8 @@ def coordinates(
 
 def _built(target: str, width: int, seed: int) -> tuple[Callable[[int], nn.Module], Loaded]:
     """What makes a model of a width, and what the function returns for one."""
-    function = find_target(target)
+    function = find_target(target, seed)
+    refuse_model(function, target, "this command")
 
     def build(width: int) -> nn.Module:
         return call_target(function, target, None, width).model

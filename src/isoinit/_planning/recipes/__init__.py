@@ -14,7 +14,7 @@ from isoinit._planning.recipes.papers import PAPERS, paper_choices
 from isoinit._planning.rules import Choice
 from isoinit._reading.graph import Graph
 from isoinit._reading.roles import Role
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, did_you_mean
 
 RECIPES = ("own", *PAPERS)
 
@@ -28,7 +28,8 @@ def refuse_recipe(recipe: str | None, method: str) -> None:
     if recipe is None:
         return
     if recipe not in RECIPES:
-        raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}")
+        near = did_you_mean(recipe, RECIPES)
+        raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}{near}")
     if method != "auto":
         raise ArgumentError(
             f"recipe={recipe!r} and method={method!r}: a recipe says what every parameter gets, so "

@@ -11,7 +11,7 @@ from isoinit._planning.rules.chosen import choose
 from isoinit._planning.rules.conditions import before_sine
 from isoinit._planning.rules.keep import kept
 from isoinit._planning.rules.methods import METHODS
-from isoinit._planning.rules.page import to_json, to_markdown
+from isoinit._planning.rules.page import shown, to_json, to_markdown
 from isoinit._planning.rules.table import RULES, USUAL
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "choose",
     "kept",
     "left",
+    "shown",
     "to_json",
     "to_markdown",
 ]

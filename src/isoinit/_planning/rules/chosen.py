@@ -14,7 +14,7 @@ from isoinit._planning.rules.table import RULES, deciding
 from isoinit._planning.rules.usual import reasons
 from isoinit._reading.few_inputs import FEW
 from isoinit._reading.roles import Role
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, did_you_mean
 from isoinit.initializers import HeNormal, Initializer, Normal
 from isoinit.initializers.base import WholeInitializer
 
@@ -39,7 +39,8 @@ def choose(role: Role, method: str = "auto") -> Choice:
         ArgumentError: for an unknown method.
     """
     if method not in METHODS:
-        raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+        near = did_you_mean(method, METHODS)
+        raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}{near}")
     choice = _by_role(role, method)
     return kept(role, choice, asked=method != "auto" and by_method(method, role) is not None)
 

@@ -1,10 +1,12 @@
-"""The rule book as a page."""
+"""The rule book to be read: in a terminal, in Markdown, as JSON."""
 
 from __future__ import annotations
 
 import json
 
 from isoinit._planning.rules.table import RULES
+from isoinit._showing.table import render
+from isoinit._showing.terminal import Printed
 
 
 def to_markdown() -> str:
@@ -15,6 +17,13 @@ def to_markdown() -> str:
         for rule in RULES
     )
     return head + "\n".join(rows)
+
+
+def shown() -> Printed:
+    """Return the rule book as a table for the terminal, in the order in which rules are asked."""
+    title = f"{len(RULES)} rules; the first whose condition a parameter meets decides"
+    rows = [(rule.name, rule.when, rule.formula, rule.source) for rule in RULES]
+    return render(title, ("rule", "a parameter that is …", "gets", "source"), rows)
 
 
 def to_json() -> str:

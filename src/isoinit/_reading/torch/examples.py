@@ -43,19 +43,24 @@ def examples(model: nn.Module) -> Iterator[Any]:
         yield from map(typed, _from_first_layer(inner))
 
 
-def trace_made_up(model: nn.Module) -> tuple[Graph, Any]:
+def trace_made_up(model: nn.Module, *, real: bool = False) -> tuple[Graph, Any]:
     """Read a model by running it on an example that is made for it; return both.
+
+    Args:
+        model: any model.
+        real: whether real tensors may be run where fake ones do not do. A large model takes long on
+            them, and its weights may not be there yet.
 
     Raises:
         TraceError: if none can be made, or the forward refuses those that are; it says what to pass.
     """
-    refusal = "there is no telling what its forward takes"
+    refusal = ""
     for batch in examples(model):
         try:
-            # Not on real tensors: a large model takes long, and its weights may not be there yet.
-            return _without_moments(trace(model, batch, real=False)), batch
-        except TraceError as error:
-            refusal = str(error).partition(". Pass")[0]
+            return _without_moments(trace(model, batch, real=real)), batch
+        except TraceError as error:  # the first is of the likeliest example
+            refusal = refusal or str(error).partition(". Pass")[0]
+    refusal = refusal or "there is no telling what its forward takes"
     names = ", ".join(needed(model)) or "its inputs"
     raise TraceError(
         f"no example could be made for {type(unwrap(model)).__name__} ({refusal}); pass one for "
@@ -92,7 +97,8 @@ def _from_config(model: Any) -> Iterator[dict[str, Any]]:
                 yield batch
             if not {"pixel_values", "input_features"} & set(names):
                 break  # nothing varies with the choice
-    yield dict(model.dummy_inputs)
+    if model.dummy_inputs.keys() <= takes.keys():  # a model of sound is given tokens, too
+        yield dict(model.dummy_inputs)
 
 
 def _input(name: str, config: Any, choice: int) -> torch.Tensor | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from isoinit._planning import rules
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, did_you_mean
 
 Own = TypeVar("Own", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def resolve_methods(
         if not callable(method) and method not in METHODS:
             raise ArgumentError(
                 f"methods: {name!r} is {method!r}; expected one of {', '.join(METHODS)}, or a "
-                f"function of {takes}"
+                f"function of {takes}{did_you_mean(method, METHODS)}"
             )
     if not chosen:
         raise ArgumentError("methods is empty: expected at least one, such as 'plan'")
