@@ -215,9 +215,7 @@ def test_an_audit():
 
 def test_a_checkpoint(model, plan, tmp_path):
     folder = tmp_path / "größe\n\u202e"
-    with pytest.raises(
-        IsoinitError, match="a safetensors file can hold no tensor of the name"
-    ) as no:
+    with pytest.raises(IsoinitError, match="a safetensors file cannot hold a tensor called") as no:
         isoinit.write_checkpoint(plan, model, folder, seed=0)
     clean(str(no.value))
     clean(str(isoinit.write_checkpoint(plan, model, folder, seed=0, format="dcp")))

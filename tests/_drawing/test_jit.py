@@ -14,7 +14,7 @@ def test_what_cannot_be_cached_is_compiled_all_the_same(monkeypatch):
     functions = {}
     exec("def one(x): return x + 1\ndef two(x): return x + 2", functions)
     monkeypatch.setattr(jit, "_cached", True)
-    with pytest.warns(IsoinitWarning, match="point NUMBA_CACHE_DIR to a writable folder"):
+    with pytest.warns(IsoinitWarning, match="Set NUMBA_CACHE_DIR to a writable folder"):
         one = jit.kernel(functions["one"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -12,7 +12,7 @@ from isoinit._system.headers import BITS, MOST, Header, parse_header, read_heade
 
 # What the format forbids and the package takes: see `headers`.
 STRICTER = re.compile(
-    r"the key .* is there twice|is no object with dtype|has type \{'F32': None\}", re.DOTALL
+    r"the key .* appears twice|is not an object with dtype|has type \{'F32': None\}", re.DOTALL
 )
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -81,17 +81,17 @@ def test_whole_files_and_every_type(tmp_path):
         ({"a": ONE, "b": {**ONE, "data_offsets": [9, 17]}}, 17, "leaves a gap"),
         ({"a": ONE, "b": {**ONE, "data_offsets": [4, 12]}}, 12, "overlaps"),
         ({"a": ONE, "b": ONE}, 8, "overlaps"),
-        ({"a": {**ONE, "data_offsets": [0, 4]}}, 4, "has 4 bytes, and F32 of shape .2. takes 8"),
+        ({"a": {**ONE, "data_offsets": [0, 4]}}, 4, "has 4 bytes, but F32 of shape .2. takes 8"),
         ({"a": ONE}, 9, "has .* bytes, expected"),
         ({"a": {**ONE, "dtype": "F128"}}, 8, "has type 'F128'; expected one of BOOL"),
-        ({"a": {**ONE, "shape": [2**40, 2**40]}}, 8, "more elements than 64 bits"),
-        ({"a": {**ONE, "shape": [-2]}}, 8, "expected a list of whole numbers"),
-        (b'{"a": {}, "a": {}}', 0, "the key 'a' is there twice"),
+        ({"a": {**ONE, "shape": [2**40, 2**40]}}, 8, "more elements than a 64-bit"),
+        ({"a": {**ONE, "shape": [-2]}}, 8, "expected a list of integers"),
+        (b'{"a": {}, "a": {}}', 0, "the key 'a' appears twice"),
         (b"[" * 5000, 0, "nested too deeply"),
         (b'{"a":' * 5000, 0, "nested too deeply"),
         (b'{"\xff": 1}', 0, "can't decode"),
-        (b"[]", 0, "no JSON object"),
-        ({"__metadata__": {"a": 1}}, 0, "more than text"),
+        (b"[]", 0, "not a JSON object"),
+        ({"__metadata__": {"a": 1}}, 0, "values that are not text"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, header, size, words):
@@ -122,11 +122,11 @@ def test_a_length_that_is_too_large_is_not_read(tmp_path):
     ("text", "words"),
     [
         ("", "Expecting value"),
-        ("[]", "it is no index"),
-        ("{}", "it is no index"),
-        ('{"weight_map": []}', "it is no index"),
-        ('{"weight_map": {"a": 1}}', "it is no index"),
-        ('{"weight_map": {"a": "x", "a": "y"}}', "is there twice"),
+        ("[]", "it is not an index"),
+        ("{}", "it is not an index"),
+        ('{"weight_map": []}', "it is not an index"),
+        ('{"weight_map": {"a": 1}}', "it is not an index"),
+        ('{"weight_map": {"a": "x", "a": "y"}}', "appears twice"),
         ("[" * 5000, "nested too deeply"),
         *(
             (json.dumps({"weight_map": {"a": name}}), "the name of a file in the same folder")

@@ -128,7 +128,7 @@ def test_what_stands_where_the_lock_would_be(tmp_path):
     ):
         path = folder / LOCK
         make(path)
-        with pytest.raises(ArgumentError, match="where isoinit makes a file"), locked(folder):
+        with pytest.raises(ArgumentError, match="isoinit needs a lock file"), locked(folder):
             raise AssertionError
         assert not outside.exists()
         path.rmdir() if path.is_dir() else path.unlink()

@@ -65,7 +65,7 @@ def test_fields():
     types = {"a": int, "b": float}
     assert read_fields(types, {"a": 1}, (), ["b"]) == {"a": 1}
     for data, match in (
-        ({}, "a missing field: 'a'"),
+        ({}, "the field 'a' is missing"),
         ({"a": 1, "c": 2}, "'c'; expected a, b"),
         ([], "an object"),
     ):

@@ -86,11 +86,11 @@ class TestOnlyMissing:
         [
             (
                 {"0.weight": torch.zeros(6, 5)},
-                r"'0\.weight' of shape \(6, 5\), the model of \(6, 6\)",
+                r"'0\.weight' of shape \(6, 5\), but the model has shape \(6, 6\)",
             ),
             ({"model.0.weight": torch.zeros(6, 6)}, r"none of the 1 names .*'model\.0\.weight'"),
             (3, "is a int; expected a state dict, the names in it"),
-            ([nn.Linear(2, 2)], "holds a Linear in the place of a name"),
+            ([nn.Linear(2, 2)], "holds a Linear, which is not a name"),
             ("missing.safetensors", "only_missing: missing.safetensors: .*No such file"),
         ],
         ids=["shape", "names", "kind", "no names", "no file"],
@@ -128,12 +128,15 @@ class TestOnlyMissing:
         [
             (
                 lambda f: torch.save({"state_dict": {}}, f / "x.pt"),
-                "no tensors by name, but 'state",
+                "it holds 'state",
             ),
-            (lambda f: (f / "x.pt").write_bytes(b"abc"), "refuses it"),
-            (lambda f: (f / "model.safetensors").write_bytes(b"abc"), "expected 8 and a header"),
-            (lambda f: None, "holds no .safetensors or .bin file"),
-            (lambda f: [save_file({}, f / f"{n}.safetensors") for n in "ab"], "and no index"),
+            (lambda f: (f / "x.pt").write_bytes(b"abc"), "failed"),
+            (
+                lambda f: (f / "model.safetensors").write_bytes(b"abc"),
+                "expected 8 bytes and a header",
+            ),
+            (lambda f: None, "holds no .safetensors file, no .bin file"),
+            (lambda f: [save_file({}, f / f"{n}.safetensors") for n in "ab"], "but no index"),
             (
                 lambda f: (f / "model.safetensors.index.json").write_text(
                     '{"weight_map": {"0.weight": "gone.safetensors"}}'
@@ -186,9 +189,9 @@ class TestOnly:
         ("only", "error", "match"),
         [
             ("hed.*", UnknownParameterError, "no parameter matches 'hed"),
-            ([], ArgumentError, "with at least one"),
+            ([], ArgumentError, "a non-empty list"),
             (3, ArgumentError, "expected a name, a glob"),
-            (nn.Linear(2, 2), ArgumentError, "is no module of the Sequential"),
+            (nn.Linear(2, 2), ArgumentError, "is not a module of the Sequential"),
         ],
         ids=["pattern", "nothing", "kind", "another's module"],
     )
@@ -251,7 +254,7 @@ def test_what_changed_since_an_apply_counts(plan):
     for name in ("1.weight", "2.weight", "3.weight"):
         assert torch.equal(model.get_parameter(name), fresh.get_parameter(name))
     model[1].double()
-    with pytest.raises(PlanError, match=r"'1\.weight' is float64, the plan expects float32"):
+    with pytest.raises(PlanError, match=r"'1\.weight' is float64, but the plan expects float32"):
         plan.apply(model)
 
 

@@ -69,7 +69,7 @@ OUT = torch.full(SHAPE, 3.0)
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"out": OUT[:3]}, ArgumentError, r"out has shape \(3, 10\), .* has \(12, 10\)"),
+        ({"out": OUT[:3]}, ArgumentError, r"out has shape \(3, 10\), .* have shape \(12, 10\)"),
         ({"out": OUT.long()}, PlanError, "dtype int64"),
         ({"out": OUT.to("meta")}, PlanError, "is on the meta device"),
         ({"out": np.broadcast_to(np.float32(3), SHAPE)}, ArgumentError, "writable NumPy array"),
@@ -82,7 +82,7 @@ OUT = torch.full(SHAPE, 3.0)
             ArgumentError,
             r"layout has shape \(4, 4\)",
         ),
-        ({"initializer": isoinit.Dirac()}, ArgumentError, "needs a convolution's kernel"),
+        ({"initializer": isoinit.Dirac()}, ArgumentError, "needs a convolution kernel"),
     ],
     ids=lambda value: None if not isinstance(value, dict) else "-".join(value),
 )

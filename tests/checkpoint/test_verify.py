@@ -198,17 +198,17 @@ def test_tied_parameters_under_any_of_their_names(tmp_path):
 
 def test_wrong_use(tmp_path, folder):
     plan = planned(build())
-    with pytest.raises(ArgumentError, match="is no folder"):
+    with pytest.raises(ArgumentError, match="is not a folder"):
         isoinit.verify_checkpoint(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArgumentError, match=r"holds no isoinit_plan\.json: pass the plan"):
+    with pytest.raises(ArgumentError, match=r"holds no isoinit_plan\.json\. Pass the plan"):
         isoinit.verify_checkpoint(tmp_path / "empty", seed=0)
-    with pytest.raises(ArgumentError, match=r"holds no isoinit\.json: pass the seed"):
+    with pytest.raises(ArgumentError, match=r"holds no isoinit\.json\. Pass the seed"):
         isoinit.verify_checkpoint(tmp_path / "empty", plan)
-    with pytest.raises(ArgumentError, match="holds no checkpoint that is whole"):
+    with pytest.raises(ArgumentError, match="holds no complete checkpoint"):
         isoinit.verify_checkpoint(tmp_path / "empty", plan, 0)
     (folder / "isoinit_plan.json").unlink()
-    with pytest.raises(ArgumentError, match="pass the plan, or write the checkpoint again"):
+    with pytest.raises(ArgumentError, match="Pass the plan, or write the checkpoint again"):
         isoinit.verify_checkpoint(folder)
 
 

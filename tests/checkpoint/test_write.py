@@ -171,7 +171,7 @@ def test_a_whole_checkpoint_is_left_alone_and_a_part_is_gone_on_with(tmp_path):
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     again = isoinit.write_checkpoint(plan, model, folder, max_shard_size=3000, seed=0)
     assert (again.new, again.files) == ((), first.files)
-    assert "nothing to do" in str(again)
+    assert "so nothing was written" in str(again)
     name = next(name for name in first.files if name.startswith("model-00001"))
     gone = {name, "model.safetensors.index.json"}
     for each in gone:
@@ -208,11 +208,16 @@ def test_another_checkpoint_is_not_written_over(tmp_path):
     _refused("max_shard_size is", ArgumentError, plan, model, folder, seed=1, max_shard_size=99)
     plan["first.weight"] = isoinit.Orthogonal()
     _refused(
-        "the plan gives 'first.weight' something else", ArgumentError, plan, model, folder, seed=1
+        "the plan has different values for 'first.weight'",
+        ArgumentError,
+        plan,
+        model,
+        folder,
+        seed=1,
     )
     model.flags[0] = False
     plan = isoinit.Plan.load(folder / "isoinit_plan.json")
-    _refused("'flags', which the plan does not draw", ArgumentError, plan, model, folder, seed=1)
+    _refused(r"'flags' \(not drawn by the plan\)", ArgumentError, plan, model, folder, seed=1)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -222,14 +227,14 @@ def test_another_checkpoint_is_not_written_over(tmp_path):
 def test_foreign_files_are_not_written_over(tmp_path, name):
     model = build()
     (tmp_path / name).write_bytes(b"precious")
-    _refused("which isoinit did not write", ArgumentError, planned(model), model, tmp_path)
+    _refused("not written by isoinit", ArgumentError, planned(model), model, tmp_path)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(name, b"precious")]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "expected a JSON object"),
         ('{"kind": "isoinit checkpoint"}', "version None"),
     ],
@@ -251,7 +256,9 @@ def test_files_that_were_changed(tmp_path):
     record.write_text(text)
     with (tmp_path / "model.safetensors").open("ab") as file:
         file.write(b"x")
-    _refused("it was changed after it was written; remove it", ArgumentError, plan, model, tmp_path)
+    _refused(
+        "The file was changed after it was written: remove it", ArgumentError, plan, model, tmp_path
+    )
 
 
 def test_places_that_cannot_be(tmp_path):
@@ -262,7 +269,7 @@ def test_places_that_cannot_be(tmp_path):
     _refused(
         "name of a file; expected a folder", ArgumentError, plan, model, tmp_path / "m.safetensors"
     )
-    _refused("does not exist; create it first", ArgumentError, plan, model, tmp_path / "no" / "c")
+    _refused("does not exist. Create it first", ArgumentError, plan, model, tmp_path / "no" / "c")
     _refused(
         "format='gguf': expected one of", ArgumentError, plan, model, tmp_path / "c", format="gguf"
     )
@@ -326,7 +333,7 @@ def test_a_disk_without_room(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     _refused(
-        "the disk has 100 B left; nothing was written",
+        "nothing was written: .* the disk has only 100 B free",
         CheckpointError,
         planned(model),
         model,
@@ -345,7 +352,7 @@ def test_a_disk_that_fills_up(tmp_path, small_pieces):
     try:
         plan_of_little = isoinit.plan(nn.Linear(2, 2), torch.zeros(1, 2))
         isoinit.write_checkpoint(plan_of_little, nn.Linear(2, 2), tmp_path / "fits", seed=0)
-        with pytest.raises(CheckpointError, match="make room and run the same again to go on"):
+        with pytest.raises(CheckpointError, match="free some disk space and repeat the call"):
             isoinit.write_checkpoint(plan, model, folder, seed=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

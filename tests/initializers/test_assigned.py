@@ -28,7 +28,7 @@ def test_any_other_is_refused_without_the_model():
 def test_a_prescribed_size_stays():
     assigned = Assigned(HeNormal(), "w", LAYOUT, size=0.25)
     assert assigned.std_for(fans.vector((3,))) == 0.25
-    with pytest.raises(ArgumentError, match="prescribes"):
+    with pytest.raises(ArgumentError, match="fixes the scale"):
         assigned.scaled(2.0)
     assert Assigned(HeNormal(), "w", LAYOUT).scaled(2.0).base == HeNormal().scaled(2.0)
 

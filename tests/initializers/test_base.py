@@ -306,7 +306,10 @@ def test_defaults_are_not_printed(initializer, shown):
         ({"initializer": "_He"}, "'_He'"),
         ({"initializer": ["Zeros"]}, "Zeros"),
         ({}, "None"),
-        ({"initializer": "Normal", "sigma": 1}, "no field is called 'sigma'; expected mean, std"),
+        (
+            {"initializer": "Normal", "sigma": 1},
+            "there is no field called 'sigma'; expected mean, std",
+        ),
         ({"initializer": "Constant"}, "Constant.*'val'"),
         ({"initializer": "Normal", "std": "wide"}, "std: found 'wide'; expected a finite number"),
         ({"initializer": "Normal", "std": -1}, "std=-1"),
@@ -341,7 +344,7 @@ def test_an_initializer_of_ones_own():
 
     try:
         assert Initializer.from_dict(Alternating(0.5).to_dict()) == Alternating(0.5)
-        with pytest.raises(ArgumentError, match="no option that sets its size"):
+        with pytest.raises(ArgumentError, match="no option for its scale"):
             Alternating(0.5).scaled(2.0)
     finally:
         del Initializer._by_name["Alternating"]

@@ -61,9 +61,11 @@ def test_it_survives_plain_data():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ArgumentError, match=r"shape \(24, 10\), found \(10, 24\)"):
+    with pytest.raises(
+        ArgumentError, match=r"shape \(24, 10\), but the parameter has shape \(10, 24\)"
+    ):
         BLOCKS.std_for(fans.linear((10, 24)))
     with pytest.raises(ArgumentError, match="2 initializers and 1 layouts"):
         Blocks(0, PARTS, LAYOUTS[:1])
-    with pytest.raises(ArgumentError, match="layouts of one shape but for that axis"):
+    with pytest.raises(ArgumentError, match="same shape except along this axis"):
         Blocks(1, PARTS, LAYOUTS)

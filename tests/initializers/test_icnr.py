@@ -33,7 +33,7 @@ def test_the_scale_is_that_of_the_base():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ArgumentError, match="groups of 4"):
+    with pytest.raises(ArgumentError, match="divisible by 4"):
         ICNR(4).std_for(fans.conv((10, 3, 3, 3)))
     with pytest.raises(ArgumentError, match="pixels"):
         ICNR(0)

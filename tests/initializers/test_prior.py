@@ -25,7 +25,7 @@ def test_frequencies_survive_saving():
 
 @pytest.mark.parametrize("frequencies", [[], [1, 0], [1, -1], [1, math.inf], [1, math.nan]])
 def test_frequencies_that_have_no_logarithm_are_refused(frequencies):
-    with pytest.raises(ArgumentError, match="how often each class occurs"):
+    with pytest.raises(ArgumentError, match="the number of examples of each class"):
         LogFrequencies(frequencies)
 
 

@@ -57,7 +57,7 @@ def test_a_mirrored_stack_is_an_isometry_of_a_relu_network(draw):
         ({"mirror": "left"}, None, "mirror='left'"),
         ({"mirror": "both"}, fans.linear((5, 4)), "even number"),
         ({}, fans.vector((4,)), "needs a weight with inputs and outputs"),
-        ({}, fans.embedding((4, 4)), "use Sparse"),
+        ({}, fans.embedding((4, 4)), "Use Sparse"),
     ],
 )
 def test_bad_input(options, layout, message):

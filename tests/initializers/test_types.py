@@ -349,7 +349,7 @@ def test_numbers_of_numpy_become_pythons(kind):
 
 
 def test_a_tensor_of_no_axes_is_told_what_to_do():
-    with pytest.raises(ArgumentError, match=r"pass its \.item\(\)"):
+    with pytest.raises(ArgumentError, match=r"Pass its \.item\(\)"):
         Normal(std=torch.tensor(0.5))
 
 

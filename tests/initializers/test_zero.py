@@ -86,10 +86,10 @@ def test_dirac_hands_the_channels_through(kernel, groups, transposed, draw):
         (lambda: Constant("x"), "val='x'"),
         (lambda: GateBias(val=math.nan), "val=nan"),
         (lambda: GateBias(gates=0), "gates=0"),
-        (lambda: GateBias(gates=4.5), "gates=4.5.*whole"),
+        (lambda: GateBias(gates=4.5), "gates=4.5.*integer"),
         (lambda: GateBias(gate=4), "gate=4"),
         (lambda: GateBias(gate=-1), "gate=-1"),
-        (lambda: GateBias(gate=1.5), "gate=1.5.*whole"),
+        (lambda: GateBias(gate=1.5), "gate=1.5.*integer"),
         (lambda: Identity(gain=math.inf), "gain=inf"),
     ],
 )
@@ -101,7 +101,7 @@ def test_bad_options(make, named):
 @pytest.mark.parametrize(
     ("initializer", "layout", "named"),
     [
-        (GateBias(), fans.vector((6,)), r"4 equal parts, found shape \(6,\)"),
+        (GateBias(), fans.vector((6,)), r"divisible by 4 \(gates\), found shape \(6,\)"),
         (Identity(), fans.vector((6,)), r"vector of shape \(6,\)"),
         (Identity(), fans.conv((4, 4, 3)), r"Dirac\(\)"),
         (Dirac(), fans.linear((4, 4)), r"Identity\(\)"),

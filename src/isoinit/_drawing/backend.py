@@ -55,8 +55,8 @@ def numba_fault() -> str:
         import_module("isoinit._drawing.jit")
     except ImportError as error:
         warnings.warn(
-            f"Numba cannot be used ({error}): NumPy makes the same numbers, some 100 times "
-            f"slower; install numba to have the speed back",
+            f"Numba cannot be used ({error}): NumPy draws the same numbers, but about 100 times "
+            "slower. Install numba for full speed",
             IsoinitWarning,
             stacklevel=6,
         )

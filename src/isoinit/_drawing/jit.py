@@ -36,8 +36,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         except RuntimeError as error:  # no folder that Numba may write to
             _cached = False
             warnings.warn(
-                f"each process compiles the kernels anew, because they cannot be cached ({error}): "
-                f"point NUMBA_CACHE_DIR to a writable folder",
+                "each process compiles the kernels again, because they cannot be cached "
+                f"({error}). Set NUMBA_CACHE_DIR to a writable folder",
                 IsoinitWarning,
                 stacklevel=3,
             )

@@ -54,8 +54,8 @@ def alone() -> Iterator[None]:
         try:
             if waited > LONG:
                 warnings.warn(
-                    f"waited {waited:.0f} s for another thread that plans, checks or fills a model: "
-                    "in one process this is done one at a time",
+                    f"waited {waited:.0f} s for another thread. Only one thread of a process can "
+                    "plan, check or fill a model at a time",
                     IsoinitWarning,
                     stacklevel=4,
                 )

@@ -146,8 +146,8 @@ def open_regular(path: Path, *, links: bool) -> BufferedReader:
         OSError: if it cannot be opened.
         ValueError: if it is no regular file.
     """
-    # Looked at first, for opening alone does something to some devices; and again once it is open,
-    # for by then the name may stand for something else.
+    # Checked before opening, because opening has an effect on some devices. Checked again when it is
+    # open, because the name may then belong to another file.
     _require_regular(path.stat() if links else path.lstat())
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not links:

@@ -51,7 +51,7 @@ class Format:
             data = parse_json(text)
         except ValueError as error:
             raise PlanError(
-                f"the {self.what} is not JSON, or was cut off ({error}); expected what isoinit wrote"
+                f"the {self.what} is not valid JSON ({error}); expected a file written by isoinit"
             ) from None
         if not isinstance(data, dict) or data.get(self.key) != self.name:
             raise PlanError(
@@ -60,7 +60,7 @@ class Format:
         version = data.get("version")
         if type(version) is not int or version != self.version:  # true equals 1
             raise PlanError(
-                f"the {self.what} has version {shown(version)}, this isoinit reads "
-                f"{self.version}; {self.advice}"
+                f"the {self.what} has version {shown(version)}, but this isoinit reads version "
+                f"{self.version}: {self.advice}"
             )
         return data

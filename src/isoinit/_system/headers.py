@@ -60,10 +60,10 @@ def read_header(path: Path, *, links: bool) -> tuple[dict[str, Header], int]:
     with open_regular(path, links=links) as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
-            raise ValueError(f"it has {size} bytes, expected 8 and a header")
+            raise ValueError(f"it has {size} bytes, expected 8 bytes and a header")
         length = int.from_bytes(file.read(8), "little")
         if length > MOST:
-            raise ValueError(f"its header would take {length} bytes, expected at most {MOST}")
+            raise ValueError(f"its header has a length of {length} bytes, expected at most {MOST}")
         if length > size - 8:
             raise ValueError(f"it has {size} bytes, less than its header")
         tensors = parse_header(file.read(length))
@@ -82,12 +82,12 @@ def parse_header(data: bytes) -> dict[str, Header]:
     try:
         header = parse_json(data.decode("utf-8"), strict=True)
     except ValueError as error:
-        raise ValueError(f"its header is no JSON that can be read: {error}") from None
+        raise ValueError(f"its header is not valid JSON: {error}") from None
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     notes = header.pop("__metadata__", None)
     if notes is not None and not _all_text(notes):
-        raise ValueError("its __metadata__ holds more than text by name")
+        raise ValueError("its __metadata__ holds values that are not text")
     tensors = {name: _tensor(name, facts) for name, facts in header.items()}
     start = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
@@ -108,27 +108,27 @@ def _tensor(name: str, facts: Any) -> Header:
         ValueError: if it is none, or its bytes are not as many as its shape and type take.
     """
     if not isinstance(facts, dict) or not facts.keys() >= _FIELDS:
-        raise ValueError(f"{name!r:.200} is no object with dtype, shape and data_offsets")
+        raise ValueError(f"{name!r:.200} is not an object with dtype, shape and data_offsets")
     dtype, shape, offsets = facts["dtype"], facts["shape"], facts["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"{name!r:.200} has type {dtype!r:.40}; expected one of {', '.join(BITS)}")
     if not _whole_numbers(shape):
-        raise ValueError(f"{name!r:.200} has shape {shape!r:.40}; expected a list of whole numbers")
+        raise ValueError(f"{name!r:.200} has shape {shape!r:.40}; expected a list of integers")
     if not _whole_numbers(offsets) or len(offsets) != 2:
-        raise ValueError(
-            f"{name!r:.200} has data_offsets {offsets!r:.40}; expected two whole numbers"
-        )
+        raise ValueError(f"{name!r:.200} has data_offsets {offsets!r:.40}; expected two integers")
     if any(_nests(more, _DEEPEST) for key, more in facts.items() if key not in _FIELDS):
         raise ValueError(f"{name!r:.200} has a field that is nested too deeply")
     bits = 1
     for factor in (*shape, BITS[dtype]):
         bits *= factor
         if bits >= _WORD:  # in this order: a zero behind does not help
-            raise ValueError(f"{name!r:.200} has more elements than 64 bits count: {shape!r:.40}")
+            raise ValueError(
+                f"{name!r:.200} has more elements than a 64-bit integer can count: {shape!r:.40}"
+            )
     begin, end = offsets
     if bits % 8 or end - begin != bits // 8:
         raise ValueError(
-            f"{name!r:.200} has {end - begin} bytes, and {dtype} of shape {shape!r:.40} takes "
+            f"{name!r:.200} has {end - begin} bytes, but {dtype} of shape {shape!r:.40} takes "
             f"{bits / 8:g}"
         )
     return Header(dtype, tuple(shape), begin, end)
@@ -168,7 +168,7 @@ def read_index(path: Path, *, links: bool) -> dict[str, str]:
     index = parse_json(read_text(path, links=links, most=MOST))
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not _all_text(places):
-        raise ValueError('it is no index: expected "weight_map" with the file of each tensor')
+        raise ValueError('it is not an index; expected "weight_map" with the file of each tensor')
     for name, file in places.items():
         if not is_plain_name(file):
             raise ValueError(

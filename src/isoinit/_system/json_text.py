@@ -17,7 +17,7 @@ def parse_json(text: str, *, strict: bool = False) -> Any:
     Args:
         text: of any origin.
         strict: whether NaN, infinities, numbers beyond a double and halves of surrogate pairs are
-            refused, as RFC 8259 does; then -0 and whole numbers beyond 64 bits become floats, as in
+            refused, as RFC 8259 does; then -0 and integers beyond 64 bits become floats, as in
             most other readers.
 
     Raises:
@@ -41,7 +41,7 @@ def parse_json(text: str, *, strict: bool = False) -> Any:
     except MemoryError:
         raise ValueError("it is too large to be read") from None
     except UnicodeEncodeError:
-        raise ValueError("it holds half of a surrogate pair, which is no character") from None
+        raise ValueError("it holds half of a surrogate pair, which is not a character") from None
     return data
 
 
@@ -69,7 +69,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice!a:.80} is there twice")
+        raise ValueError(f"the key {twice!a:.80} appears twice")
     return data
 
 
@@ -88,4 +88,4 @@ def _finite(text: str) -> float:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number of JSON")

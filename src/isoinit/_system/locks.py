@@ -62,7 +62,7 @@ def _opened(path: Path) -> int:
                 raise
             kind = "a symbolic link"
     raise ArgumentError(
-        f"{path} is {kind}, where isoinit makes a file while it writes; nothing was written: remove it"
+        f"nothing was written: {path} is {kind}, but isoinit needs a lock file there. Remove it"
     )
 
 

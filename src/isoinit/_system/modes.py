@@ -27,8 +27,8 @@ def plain_torch() -> Iterator[None]:
         return
     if where := _traced(torch):
         raise ArgumentError(
-            f"isoinit was called inside {where}, where tensors have no values: call it before, and "
-            "outside of that; nothing was changed"
+            f"isoinit was called inside {where}, where tensors have no values. Call isoinit "
+            "outside it; nothing was changed"
         )
     with ExitStack() as stack:
         for left in _left(torch):

@@ -80,8 +80,8 @@ def lost_rank(error: Exception) -> RankError:
     """What to raise where a collective failed."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return RankError(
-        f"a rank is gone, or does something else than this one ({reason}). Look for the error of the "
-        "rank that stopped first, and call this on all ranks alike"
+        f"a rank has stopped or made a different call ({reason}). Look for the error of the rank "
+        "that stopped first, and make the same call on all ranks"
     )
 
 
@@ -117,8 +117,8 @@ def rank_and_size() -> tuple[int, int]:
         return dist.get_rank(), dist.get_world_size()
     if _launched():
         raise ArgumentError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and there is no process group: call "
-            'torch.distributed.init_process_group("gloo") in every process first'
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but there is no process group. First call "
+            'torch.distributed.init_process_group("gloo") in every process'
         )
     return 0, 1
 
@@ -167,14 +167,14 @@ def _differences(seen: Mapping[Said, list[int]]) -> str:
     for facts, ranks in seen.items():
         if facts != usual:
             differ = [
-                f"{name} {found!r} and not {dict(usual).get(name)!r}"
+                f"{name} {found!r} instead of {dict(usual).get(name)!r}"
                 for name, found in facts
                 if found != dict(usual).get(name)
             ]
             lines.append(f"{_named(ranks)} with {', '.join(differ)}")
     return (
-        f"nothing was changed: {'; '.join(lines)} (as {_named(seen[usual])}): every rank must be "
-        "given the same plan and the same seed, by the same version"
+        f"nothing was changed: {'; '.join(lines)} (as {_named(seen[usual])}). Give every rank the "
+        "same plan and the same seed, and use one version of isoinit"
     )
 
 

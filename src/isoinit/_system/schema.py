@@ -79,10 +79,12 @@ def read_fields(
     for key in data:
         if key not in types:
             known = ", ".join(types) or "none"
-            raise ArgumentError(f"{named(at)}no field is called {shown(key)}; expected {known}")
+            raise ArgumentError(
+                f"{named(at)}there is no field called {shown(key)}; expected {known}"
+            )
     for name in types:
         if name not in data and name not in optional:
-            raise ArgumentError(f"{named(at)}a missing field: {name!r}")
+            raise ArgumentError(f"{named(at)}the field {name!r} is missing")
     return {n: read(kind, data[n], (*at, n)) for n, kind in types.items() if n in data}
 
 
@@ -121,14 +123,14 @@ def read(kind: Any, value: Any, at: Place) -> Any:
 
 _KNOWN = {
     bool: "true or false",
-    int: "a whole number",
+    int: "an integer",
     float: "a finite number",
     str: "text",
 }
 
 
 def _plain(kind: type, value: Any, at: Place) -> Any:
-    """Return a value of a type that JSON knows; a whole number is a float too, and stays one."""
+    """Return a value of a type that JSON knows; an integer is a float too, and stays one."""
     fits = isinstance(value, (int, float) if kind is float else kind)
     if isinstance(value, bool):  # which Python counts as an int
         fits = kind is bool

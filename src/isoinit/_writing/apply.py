@@ -211,9 +211,9 @@ def _stoppable(count: int, seed: int) -> Iterator[Filled]:
     except BaseException as error:
         few = ", ".join(map(repr, done[:3])) + (f" and {len(done) - 3} more" * (len(done) > 3))
         told = (
-            f"stopped when {len(done)} of {count} parameters were filled ({few or 'none'}); the "
-            f"others hold no initial values yet: apply the plan (or call isoinit.init) again with "
-            f"seed={seed} to complete it"
+            f"stopped after {len(done)} of {count} parameters were filled ({few or 'none'}). The "
+            "others have no initial values yet. To complete the model, apply the plan (or call "
+            f"isoinit.init) again with seed={seed}"
         )
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(told, tuple(done)) from None
@@ -322,9 +322,9 @@ def _chosen(
     parted = [name for name in chosen if name in aliases and aliases[name] in chosen]
     if parted:
         warnings.warn(
-            f"{parted[0]!r} was tied to {aliases[parted[0]]!r} when the plan was made, and is no more "
-            "(to_empty parts tied parameters): both get the same values, and will train apart "
-            "unless they are tied again (model.tie_weights() in transformers)",
+            f"{parted[0]!r} was tied to {aliases[parted[0]]!r} in the plan, but is not tied now "
+            "(to_empty separates tied parameters). Both get the same values, but training will "
+            "change them separately. Tie them again (in transformers, with model.tie_weights())",
             IsoinitWarning,
             stacklevel=5,
         )

@@ -69,8 +69,9 @@ def follow(
                 ) from failure
     if lost := [name for name in following(entries) if name not in found.parameters]:
         raise PlanError(
-            f"nothing was changed: parameter {lost[0]!r} follows from a weight by right_inverse, and "
-            "the model computes no weight of it: apply the plan to the model that it was made from"
+            f"nothing was changed: parameter {lost[0]!r} is computed from a weight by "
+            "right_inverse, but this model has no such weight. Apply the plan to the model that "
+            "it was made from"
         )
     return found
 
@@ -133,7 +134,7 @@ def _follow(
             }
         )
     if not bool(torch.isfinite(made).all()):
-        raise ValueError("the weight that comes out is not finite")
+        raise ValueError("the resulting weight is not finite")
     for name, buffer in replica.changed.items():
         found.buffers[name] = buffer.to(computed.buffers[name].dtype)
 

@@ -273,7 +273,10 @@ class Entry:
     def _misfit(self) -> str:
         """Return why no parameter of this layout gets such values; "" if one can."""
         if self.kept in LEFT and self.initializer is not None:
-            return f"it is kept as it was ({self.kept!r}), and {self.initializer} would fill it"
+            return (
+                f"kept is {self.kept!r}, so the parameter stays unchanged, but it has the "
+                f"initializer {self.initializer}"
+            )
         try:
             std = self.std
             _ = self.own_target

@@ -174,9 +174,9 @@ def _draws_on(device: torch.device) -> bool:
         return False
     except Exception as error:  # whatever it is, the processor makes the same numbers
         warnings.warn(
-            f"Triton does not run on {device} ({type(error).__name__}: {error}): parameters there "
-            f"are filled on the processor and copied, which is slower; Triton needs a C compiler "
-            f"and a GPU that it supports",
+            f"Triton does not run on {device} ({type(error).__name__}: {error}): parameters on "
+            "this device are filled on the CPU and copied, which is slower. Triton needs a C "
+            "compiler and a supported GPU",
             IsoinitWarning,
             stacklevel=4,
         )
@@ -197,7 +197,7 @@ def array_type(dtype: torch.dtype) -> np.dtype[Any]:
         PlanError: if it is none that can hold initial values.
     """
     if dtype not in ARRAYS:
-        raise PlanError(f"{dtype} cannot hold initial values; expected one of {list(ARRAYS)}")
+        raise PlanError(f"{dtype} is not a supported dtype; expected one of {list(ARRAYS)}")
     return ARRAYS[dtype]
 
 

@@ -84,11 +84,11 @@ def fingerprint(model: nn.Module, group: Any = None) -> Fingerprint:
         held, _ = held_in(modules)
         for name, part in held.items():
             if part.place.is_meta:
-                raise PlanError(f"parameter {name!r} has no values to take a fingerprint of")
+                raise PlanError(f"parameter {name!r} has no values, so it has no fingerprint")
             if is_computed(part.place):
                 raise PlanError(
-                    f"parameter {name!r} is a {type(part.place).__name__}, which computes its "
-                    "values: take the fingerprint before the model is converted"
+                    f"parameter {name!r} is a {type(part.place).__name__}, a tensor that computes "
+                    "its values. Take the fingerprint before the model is converted"
                 )
         copies = copies_of(modules)
         sums = {name: _hash_held(name, part) for name, part in held.items()}
@@ -113,8 +113,8 @@ def planned_fingerprint(entries: Iterable[Entry], seed: int | None) -> Fingerpri
     entries = list(entries)
     if unknown := [entry.name for entry in entries if needs_model(entry)]:
         raise PlanError(
-            f"parameter {unknown[0]!r} follows from a weight by the right_inverse of its module, and "
-            "a plan has no modules: apply the plan and take isoinit.fingerprint(model)"
+            f"parameter {unknown[0]!r} is computed by the right_inverse of its module, and a plan "
+            "has no modules. Apply the plan and call isoinit.fingerprint(model)"
         )
     with plain_torch():
         return Fingerprint(
@@ -182,7 +182,7 @@ def _reduced(sums: list[int], names: list[str], part: Held, copies: Iterable[Any
     ]:
         more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
         raise RankError(
-            f"copies of parameter {differ[0]!r}{more} differ between ranks that should hold the same: "
-            "apply the plan on all of them with one seed"
+            f"copies of parameter {differ[0]!r}{more} differ between ranks that should hold the "
+            "same values. Apply the plan with the same seed on all ranks"
         )
     return [int(total) for total in totals]

@@ -89,10 +89,10 @@ def buffer_values(
     if left := [name for name in named if name in lost and name not in values]:
         more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
         raise PlanError(
-            f"nothing was changed: buffer {left[0]!r}{more} came from the meta device without values, "
-            f"and the model's own initialization gives it none{own.why}: its constructor alone "
-            "computes it. Pass a function that builds the model anew, apply(model, buffers=build), or "
-            "set the buffer yourself and pass buffers=False"
+            f"nothing was changed: buffer {left[0]!r}{more} came from the meta device without "
+            f"values, and the model's own initialization does not set it{own.why}. Only its "
+            "constructor computes it. Pass a function that builds the model again, apply(model, "
+            "buffers=build), or set the buffer yourself and pass buffers=False"
         )
     return values
 
@@ -196,8 +196,8 @@ def _anew(build: Callable[[], nn.Module]) -> nn.Module:
         model = call_user(build)
     if not isinstance(model, nn.Module):
         raise PlanError(
-            f"nothing was changed: buffers() returned a {type(model).__name__}; expected a function "
-            "that builds the model anew, a torch.nn.Module"
+            f"nothing was changed: buffers() returned a {type(model).__name__}; expected a "
+            "function that builds the model again and returns a torch.nn.Module"
         )
     return model
 
@@ -209,11 +209,11 @@ def _refuse_another(
     for name, expected in shapes.items():
         shape = tuple(values[name].shape) if name in values else None
         if shape != expected or values[name].is_meta:
-            found = f"has no such {kind}" if shape is None else f"has one of shape {shape}"
+            found = f"has no such {kind}" if shape is None else f"has it with shape {shape}"
             found = "has it on the meta device" if shape == expected else found
             raise PlanError(
-                f"nothing was changed: the model has a {kind} {name!r} of shape {expected}, and the "
-                f"one that buffers() builds {found}: expected the same model, with values"
+                f"nothing was changed: the model has a {kind} {name!r} of shape {expected}, but "
+                f"the model from buffers() {found}. Return the same model, with values"
             )
 
 

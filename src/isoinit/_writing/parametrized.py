@@ -51,7 +51,7 @@ def parametrization_fault(holders: Sequence[Holder]) -> str:
         if isinstance(holder.module, ParametrizationList):
             kinds = ", ".join(type(part).__name__ for part in holder.module)
             return (
-                f"belongs to a parametrization ({kinds}): remove it first, with "
+                f"belongs to a parametrization ({kinds}). Remove it first with "
                 "torch.nn.utils.parametrize.remove_parametrizations"
             )
     return ""

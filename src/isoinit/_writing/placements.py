@@ -165,16 +165,16 @@ def held(name: str, tensor: torch.Tensor) -> Held:
         elif kind != "Replicate":
             raise PlanError(
                 f"nothing was changed: parameter {name!r} is a DTensor placed as {placement}; "
-                "expected Replicate or Shard on each dimension of its mesh: parameters are not sums "
-                "of parts"
+                "expected Replicate or Shard on each dimension of its mesh"
             )
         if size > 1:
             (copies if kind == "Replicate" else parts).append(mesh.get_group(n))
     if piece.held != tuple(memory.shape) and math.prod(piece.held) + memory.numel() > 0:
         raise PlanError(
             f"nothing was changed: parameter {name!r} of shape {shape} is a DTensor placed as "
-            f"{sharded.placements} on a mesh of {tuple(mesh.shape)}, where this rank should hold "
-            f"{piece.held} and holds {tuple(memory.shape)}: how it is cut is not known here"
+            f"{sharded.placements} on a mesh of {tuple(mesh.shape)}. This rank should hold shape "
+            f"{piece.held}, but it holds {tuple(memory.shape)}. isoinit cannot tell which part "
+            "this is"
         )
     return Held(tensor, Part(memory, piece, shape, tuple(parts), tuple(copies)))
 
@@ -236,8 +236,9 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
         name = prefixes[id(info.module)] + info.param_name
         if not contiguous:
             raise PlanError(
-                f"nothing was changed: parameter {name!r} was not contiguous when it was made part of "
-                "a flat parameter; make the model contiguous before it is wrapped"
+                f"nothing was changed: parameter {name!r} was not contiguous when "
+                "FullyShardedDataParallel flattened it. Make it contiguous before you wrap the "
+                "model"
             )
         first, count = part.intra_param_start_idx or 0, part.numel_in_shard or 0
         at = part.offset_in_shard or 0

@@ -17,7 +17,7 @@ def poison(tensor: torch.Tensor, byte: int = NAN) -> None:
     """Fill a tensor's memory with one byte.
 
     Args:
-        tensor: dense, of any strides; float, complex, whole numbers or bool.
+        tensor: dense, of any strides; float, complex, integers or bool.
         byte: 0 to 255.
 
     Raises:
@@ -34,7 +34,7 @@ def poison(tensor: torch.Tensor, byte: int = NAN) -> None:
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as whole numbers, one an element (two of a complex number)."""
+    """The same memory as integers, one an element (two of a complex number)."""
     tensor = tensor.detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
@@ -42,6 +42,6 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def word(dtype: torch.dtype, byte: int) -> int:
-    """The whole number of a type whose bytes are all the same."""
+    """The integer of a type whose bytes are all the same."""
     size = dtype.itemsize
     return int.from_bytes(bytes([byte]) * size, "little", signed=dtype.is_signed)

@@ -71,23 +71,24 @@ def _refuse(found: Mapping[str, str]) -> None:
 def _fault(tensor: torch.Tensor, *, now: bool) -> str:
     if why_not_drawn(tensor) and is_computed(tensor):
         return (
-            f"is a {type(tensor).__name__}, which computes its values; expected a plain tensor: "
-            "initialize before converting"
+            f"is a {type(tensor).__name__}, which computes its values; expected a plain tensor. "
+            "Initialize the model before converting it"
         )
     if why_not_drawn(tensor) and tensor.dtype in DRAWN:
         return (
-            f"is stored as {tensor.layout}; expected a dense tensor: initialize before converting"
+            f"is stored as {tensor.layout}; expected a dense tensor. Initialize the model before "
+            "converting it"
         )
     if why_not_drawn(tensor):
         return (
-            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16, bfloat16 "
-            "or a complex type: initialize before quantizing"
+            f"has dtype {_name(tensor.dtype)}; expected float32, float64, float16, bfloat16 or a "
+            "complex type. Initialize the model before quantizing it"
         )
     plain = type(tensor) in OWN and tensor.is_contiguous()  # most are
     if not plain and meets_itself(tensor):
         return (
-            "has elements that lie in one place (an expanded tensor, or a view over itself), which "
-            "cannot hold values of their own: make it contiguous first, p.data = p.data.contiguous()"
+            "has elements that share memory (an expanded tensor, or a view that overlaps itself). "
+            "Make it contiguous first, p.data = p.data.contiguous()"
         )
     return _unready(tensor, now=now)
 
@@ -97,16 +98,19 @@ def _unready(tensor: torch.Tensor, *, now: bool) -> str:
     if plain:
         return ""  # most are
     if isinstance(tensor, UninitializedParameter):
-        return "has no shape yet (a lazy layer): run the model once on a batch first"
+        return "has no shape yet (a lazy layer). Run the model once on a batch first"
     if now and tensor.is_meta:
         return (
-            "is on the meta device and has no memory: call model.to_empty(device='cpu') first, then "
-            "apply (and set the buffers, which to_empty leaves empty too)"
+            "is on the meta device and has no memory. Call model.to_empty(device='cpu') first, "
+            "then apply. Also set the buffers, because to_empty leaves them without values"
         )
     if now and is_fake(tensor):
         return FAKE
     if now and type(tensor).__name__ == "DTensor":  # importing the class would be slow
-        return "is a sharded DTensor: do this before the model is sharded (Plan.apply works after)"
+        return (
+            "is a sharded DTensor. Do this before the model is sharded (Plan.apply also works "
+            "after)"
+        )
     return ""
 
 
@@ -164,15 +168,15 @@ def left_on_meta(
         return ""
     names, why = listed([repr(name) for name in left]), listed(list(dict.fromkeys(left.values())))
     if len(left) == 1:
-        said = f"parameter {names} is on the meta device, and the plan leaves it as it was"
+        said = f"parameter {names} is on the meta device, and the plan leaves it unchanged"
     else:
-        said = f"parameters {names} are on the meta device, and the plan leaves them as they were"
+        said = f"parameters {names} are on the meta device, and the plan leaves them unchanged"
     give = (
         f"Give an initializer, plan[{next(iter(left))!r}] = ..., or build" if fillable else "Build"
     )
     return (
-        f"{said} ({why}): there is nothing to leave, and the model's own initialization gives no "
-        "values. Pass a function that builds the model anew, apply(model, buffers=build). "
+        f"{said} ({why}). But there are no values to leave, and the model's own initialization "
+        "sets none. Pass a function that builds the model again, apply(model, buffers=build). "
         f"{give} the model under isoinit.deferred() instead"
     )
 
@@ -205,13 +209,13 @@ def refuse_mismatch(
             continue
         if tensor.shape != entry.shape:
             shape = tuple(tensor.shape)
-            faults.append(f"{name!r} has shape {shape}, the plan expects {entry.shape}")
+            faults.append(f"{name!r} has shape {shape}, but the plan expects {entry.shape}")
         elif (found := _name(tensor.dtype)) != entry.dtype:
-            faults.append(f"{name!r} is {found}, the plan expects {entry.dtype}")
+            faults.append(f"{name!r} is {found}, but the plan expects {entry.dtype}")
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise PlanError(
-            f"nothing was changed: {'; '.join(faults[:3])}{more}; make the plan from this model, "
+            f"nothing was changed: {'; '.join(faults[:3])}{more}. Make the plan from this model, "
             "or apply it to the model that it was made from"
         )
 

@@ -1,4 +1,4 @@
-"""The seed that values follow from: a whole number, or one drawn from torch's generators."""
+"""The seed that values follow from: an integer, or one drawn from torch's generators."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def resolve_seed(seed: int | None) -> int:
     So `torch.manual_seed` governs what was not seeded otherwise.
 
     Raises:
-        ArgumentError: if it is neither None nor a whole number.
+        ArgumentError: if it is neither None nor an integer.
     """
     if seed is None:
         with needs("torch", "seed=None"):
             import torch
         return draw_seed(torch.default_generator)
-    return as_whole(seed, "to take one from torch's default generator")
+    return as_whole(seed, "to draw one from torch's default generator")
 
 
 def as_whole(seed: int, without: str) -> int:
     """Return a seed as an int.
 
     Args:
-        seed: a whole number of any type.
+        seed: an integer of any type.
         without: what None would do, for the error.
 
     Raises:
-        ArgumentError: if it is no whole number.
+        ArgumentError: if it is not an integer.
     """
     try:
         return operator.index(seed)
     except TypeError:
         raise ArgumentError(
-            f"seed={seed!r} is a {type(seed).__name__}; expected a whole number, or None {without}"
+            f"seed={seed!r} is a {type(seed).__name__}; expected an integer, or None {without}"
         ) from None
 
 

@@ -17,8 +17,8 @@ from isoinit.errors import PlanError
 _TOLD = 100  # pairs that are counted
 
 APART = (
-    "register one Parameter under both names, or give one of them memory of its own, such as by "
-    "p.data = p.data.clone()"
+    "register one Parameter under both names, or copy one of them, such as by p.data = "
+    "p.data.clone()"
 )
 
 
@@ -50,10 +50,7 @@ def shared(tensors: Mapping[str, torch.Tensor], written: Container[str] | None =
     (one, other), *rest = found
     most = "or more " if len(found) == _TOLD else ""
     more = f" (and {len(rest)} {most}other pairs)" if rest else ""
-    return (
-        f"{one!r} and {other!r}{more} have part of their memory in common, so that what is written "
-        "to one changes the other"
-    )
+    return f"{one!r} and {other!r}{more} share memory, so writing to one changes the other"
 
 
 def meets_itself(tensor: torch.Tensor) -> bool:
@@ -64,11 +61,11 @@ def meets_itself(tensor: torch.Tensor) -> bool:
 def doubts_of_memory(parameters: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     """Return why a plan's parameters cannot all be filled: for the plan's notes."""
     fault = shared(parameters)
-    found = [f"{fault}; apply will refuse to fill them: {APART}"] if fault else []
+    found = [f"{fault}, and apply will raise an error: {APART}"] if fault else []
     if folded := [name for name, p in parameters.items() if meets_itself(p)]:
         more = f" (and {len(folded) - 1} more)" if len(folded) > 1 else ""
         found.append(
-            f"elements of {folded[0]!r}{more} lie in one place (an expanded tensor, or a view over "
-            "itself); apply will refuse to fill it: make it contiguous first"
+            f"elements of {folded[0]!r}{more} share memory (an expanded tensor, or a view that "
+            "overlaps itself), and apply will raise an error: make it contiguous first"
         )
     return tuple(found)

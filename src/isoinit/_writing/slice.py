@@ -77,23 +77,23 @@ def fill_slice(
     shape = tuple(int(size) for size in global_shape)
     if (count := math.prod(shape)) > MOST:
         raise ArgumentError(
-            f"global_shape {shape} has {count:.3g} elements; expected at most 2**63 - 1, as many "
-            "as a tensor can have"
+            f"global_shape {shape} has {count:.3g} elements; expected at most 2**63 - 1, the "
+            "limit of a tensor"
         )
     flat = isinstance(slices, slice)
     piece = Piece.of((math.prod(shape),), (slices,)) if flat else Piece.of(shape, slices)  # type: ignore[arg-type]
     if not isinstance(initializer, Initializer):
         raise ArgumentError(
-            f"initializer is a {type(initializer).__name__}; expected one such as HeNormal() or "
-            "plan[name].initializer"
+            f"initializer is a {type(initializer).__name__}; expected an initializer, such as "
+            "HeNormal() or plan[name].initializer"
         )
     layout = layout or of_tensor(shape)
     if layout.shape != shape:
         raise ArgumentError(f"layout has shape {layout.shape}, expected global_shape {shape}")
     if tuple(getattr(out, "shape", ())) != piece.held:
         raise ArgumentError(
-            f"out has shape {tuple(out.shape)}, and the part of {shape} that slices={slices!r} names "
-            f"has {piece.held}: give it that shape"
+            f"out has shape {tuple(out.shape)}, but slices={slices!r} of {shape} have shape "
+            f"{piece.held}. Give out this shape"
         )
     stream = Stream(resolve_seed(seed), name)
     if isinstance(out, np.ndarray):
@@ -126,8 +126,8 @@ def _fill_array(
     turned = tuple(slice(None, None, -1 if step < 0 else 1) for step in array.strides)
     if not array.flags.c_contiguous and span_of(array[turned]).meets_itself:
         raise PlanError(
-            "nothing was changed: elements of out lie in one place (a view over itself), and cannot "
-            "hold values of their own: expected an array whose elements lie apart, such as out.copy()"
+            "nothing was changed: elements of out share memory (a view that overlaps itself). "
+            "Pass an array with separate elements, such as out.copy()"
         )
     flat = bits.reshape(-1) if bits.flags.c_contiguous else np.empty(bits.size, bits.dtype)
     ask_for_huge_pages(flat.ctypes.data, flat.nbytes)

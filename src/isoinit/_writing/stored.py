@@ -69,7 +69,7 @@ def stored(given: Given) -> Stored:
     else:
         raise _no_checkpoint(f"is a {type(given).__name__}")
     if other := next((n for n in given if not isinstance(n, str)), None):
-        raise _no_checkpoint(f"holds a {type(other).__name__} in the place of a name")
+        raise _no_checkpoint(f"holds a {type(other).__name__}, which is not a name")
     return Stored(shapes, "only_missing")
 
 
@@ -92,15 +92,16 @@ def parameters_in(
         shape = tuple(parameters[name].shape)
         if known[name] not in (None, shape):
             raise PlanError(
-                f"nothing was changed: {there.place} has {name!r} of shape {known[name]}, the model "
-                f"of {shape}, so that it cannot be loaded: pass the other names alone (a list will "
-                "do) to have the parameter filled, and copy what fits afterwards"
+                f"nothing was changed: {there.place} has {name!r} of shape {known[name]}, but the "
+                f"model has shape {shape}, so it cannot be loaded. Pass only the other names (a "
+                "list is enough). Then the plan fills this parameter, and you can copy the values "
+                "that fit"
             )
     if not given and known:
         raise PlanError(
             f"nothing was changed: none of the {len(known)} names in {there.place} (such as "
             f"{next(iter(there.shapes))!r}) is a parameter of the model (such as "
-            f"{next(iter(parameters))!r}): expected the state_dict of a model like it"
+            f"{next(iter(parameters))!r}). Pass the state_dict of a model like this one"
         )
     return given
 
@@ -151,11 +152,11 @@ def _in_folder(folder: Path) -> Path:
     loose = sorted(folder.glob(f"*{SAFE}"))
     found = [path for path in (*whole, *parts) if path.is_file()] or loose
     if not found:
-        raise ValueError("it holds no .safetensors or .bin file, and no index of these")
+        raise ValueError("it holds no .safetensors file, no .bin file and no index of such files")
     if found == loose and len(loose) > 1:
         names = listed([path.name for path in loose])
         raise ValueError(
-            f"it holds {names} and no index ({NAMES[0]}{SAFE}{INDEX}); pass one of them"
+            f"it holds {names} but no index ({NAMES[0]}{SAFE}{INDEX}). Pass one of these files"
         )
     return found[0]
 
@@ -170,13 +171,13 @@ def _pickled(path: Path) -> dict[str, Shape]:
         raise
     except Exception as error:
         said = str(error).partition("\n")[0]
-        raise ValueError(f"torch.load(weights_only=True) refuses it ({said})") from error
+        raise ValueError(f"torch.load(weights_only=True) failed ({said})") from error
     if not isinstance(state, Mapping):
         raise ValueError(f"it holds a {type(state).__name__}; expected a state dict")
     shapes = {str(name): _shape(value) for name, value in state.items()}
     if state and all(shape is None for shape in shapes.values()):
         names = listed([repr(name) for name in shapes])
         raise ValueError(
-            f"it holds no tensors by name, but {names}; load it, and pass the state dict in it"
+            f"it holds {names} instead of tensors. Load it, and pass the state dict in it"
         )
     return {name: shape for name, shape in shapes.items() if shape is not None}

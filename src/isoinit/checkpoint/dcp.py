@@ -58,8 +58,8 @@ class _Storage:
     def __init__(self, dtype: torch.dtype, size: int) -> None:
         if not (kind := KINDS[dtype].storage):
             raise PlanError(
-                f"nothing was written: a tensor is {dtype}, for which torch has no storage "
-                'of its own; write it with format="safetensors"'
+                f'nothing was written: the format "dcp" cannot store {dtype}, the type of a '
+                'tensor. Use format="safetensors"'
             )
         self.key = ("storage", getattr(torch, kind), "0", "cpu", size, None)
 

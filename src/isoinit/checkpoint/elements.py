@@ -19,6 +19,6 @@ def from_file(path: Path, place: int, dtype: torch.dtype) -> Callable[[], Reader
         with open_regular(path, links=False) as file:
             file.seek(place + start * dtype.itemsize)
             if file.readinto(out.view(np.uint8).data) != out.nbytes:
-                raise ValueError(f"{path} ends too early")
+                raise ValueError(f"{path} is shorter than expected")
 
     return lambda: read

@@ -28,11 +28,11 @@ def refuse_place(folder: Path) -> None:
     if folder.is_file() or folder.suffix == ".safetensors":
         raise ArgumentError(
             f"{folder} is {'a file' if folder.is_file() else 'the name of a file'}; expected a "
-            "folder, which gets model.safetensors and what else belongs to it: name one, such as "
+            "folder for model.safetensors and its other files. Pass a folder, such as "
             f"{folder.with_name('checkpoint')}"
         )
     if not folder.parent.is_dir():
-        raise ArgumentError(f"the folder {folder.parent} does not exist; create it first")
+        raise ArgumentError(f"the folder {folder.parent} does not exist. Create it first")
 
 
 def make_folder(folder: Path) -> None:
@@ -46,7 +46,7 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
     except OSError as error:
         raise ArgumentError(
-            f"{folder} cannot be made: {error.strerror}; name another folder"
+            f"{folder} cannot be created: {error.strerror}. Use another folder"
         ) from None
 
 
@@ -68,26 +68,24 @@ def prepare(folder: Path, record: Mapping[str, Any], files: Sequence[File]) -> l
     try:
         known = records.load_record(folder)
     except PlanError as error:
-        raise ArgumentError(
-            f"{folder} cannot be written to: {error}; name another folder"
-        ) from None
+        raise ArgumentError(f"{folder} cannot be written to: {error}. Use another folder") from None
     if known is None:
         _refuse_foreign(folder, files)
     elif known["digest"] != record["digest"]:
         said = "; ".join(records.differences(known, record)[:3])
         other = known["seed"] != record["seed"]
-        go_on = f", or pass seed={known['seed']} to go on with it" if other else ""
+        go_on = f", or pass seed={known['seed']} to continue it" if other else ""
         raise ArgumentError(
-            f"{folder} holds another checkpoint, and nothing was written: there {said}; write to "
-            f"another folder, or remove this one{go_on}"
+            f"nothing was written: {folder} holds another checkpoint ({said}). Write to another "
+            f"folder, or remove this one{go_on}"
         )
     missing = _missing(folder, files)
     remove_partials(folder, {file.name for file in files})
     needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(
-            f"{folder} needs {show_size(needed)} more and the disk has {show_size(free)} left; "
-            "nothing was written: make room, or name a folder on another disk"
+            f"nothing was written: {folder} needs {show_size(needed)} more, but the disk has only "
+            f"{show_size(free)} free. Free some space, or use a folder on another disk"
         )
     return [file.name for file in missing]
 
@@ -97,8 +95,8 @@ def _refuse_foreign(folder: Path, files: Sequence[File]) -> None:
     names += [path.name for pattern in CHECKPOINTS for path in sorted(folder.glob(pattern))]
     if names:
         raise ArgumentError(
-            f"{folder} holds {listed(list(dict.fromkeys(names)))}, which isoinit did not write, and "
-            "nothing was written: name an empty folder"
+            f"nothing was written: {folder} holds {listed(list(dict.fromkeys(names)))}, not "
+            "written by isoinit. Use an empty folder"
         )
 
 
@@ -116,19 +114,21 @@ def _missing(folder: Path, files: Sequence[File]) -> list[File]:
             kind = kind_of(path)
             if kind not in ("", FILE):
                 raise ArgumentError(
-                    f"{path} is {kind}, expected a file, and nothing was written: remove it, and run "
-                    "the same again"
+                    f"nothing was written: {path} is {kind}, expected a file. Remove it and "
+                    "repeat the call"
                 )
             if not kind or (file.name == records.PLAN and not _is_plan(path, file)):
                 missing.append(file)
             # The record has no size of the plan, whose notes may change where its numbers do not.
             elif file.name != records.PLAN and (why := difference(path, file)):
                 raise ArgumentError(
-                    f"{path} {why}: it was changed after it was written; remove it and run the same "
-                    "again"
+                    f"{path} {why}. The file was changed after it was written: remove it and "
+                    "repeat the call"
                 )
         except OSError as error:
-            raise ArgumentError(f"{path} cannot be read: {error.strerror}; see to that") from None
+            raise ArgumentError(
+                f"{path} cannot be read: {error.strerror}. Fix this and repeat the call"
+            ) from None
     return missing
 
 

@@ -34,13 +34,13 @@ def difference(path: Path, file: File) -> str:
             return f"has {size} bytes, expected {file.size}"
         for part in file.parts:
             if found.read(len(part.head)) != part.head:
-                return "has another header or text than would be written"
+                return "has a header or text that differs from what would be written"
             if part.tensor is None:
                 continue
             if part.tensor.drawn is not None:
                 found.seek(part.size - len(part.head), io.SEEK_CUR)
             elif not _holds(found, part):
-                return f"holds other values of {part.tensor.name!r}"
+                return f"holds different values of {part.tensor.name!r}"
     return ""
 
 

@@ -63,10 +63,12 @@ def find_checkpoint(folder: Path, layout: str | None = None) -> Found:
         tensors = _guarded(found, name, _read_tensors, folder / name) or {}
         if lost := sorted(expected - tensors.keys()):
             said = ", ".join(map(repr, lost[:3]))
-            found.faults.setdefault(name, f"lacks {said}, which {INDEX} has there")
+            found.faults.setdefault(name, f"does not hold {said}, but {INDEX} says that it does")
         if more := sorted(tensors.keys() - expected if expected else tensors.keys() & places):
             said = ", ".join(map(repr, more[:3]))
-            where = f"{INDEX} does not have there" if expected else "another file holds too"
+            where = (
+                f"{INDEX} does not list for this file" if expected else "another file also holds"
+            )
             found.faults.setdefault(name, f"holds {said}, which {where}")
         found.tensors.update(tensors)
         places.update(dict.fromkeys(tensors, name))
@@ -78,7 +80,7 @@ def _shards(folder: Path, found: Found) -> dict[str, set[str]]:
     single = bool(kind_of(folder / SINGLE))
     if kind_of(folder / INDEX):
         if single:
-            found.faults[SINGLE] = f"is beside {INDEX}, and readers take the one or the other"
+            found.faults[SINGLE] = f"and {INDEX} are both there, and readers use only one of them"
         files: dict[str, set[str]] = {}
         for name, file in (_guarded(found, INDEX, _read_index, folder / INDEX) or {}).items():
             files.setdefault(file, set()).add(name)
@@ -88,10 +90,10 @@ def _shards(folder: Path, found: Found) -> dict[str, set[str]]:
     loose = sorted(path.name for path in folder.glob("*.safetensors"))
     if not loose:
         raise ArgumentError(
-            f"{folder} holds no checkpoint that is whole: expected {SINGLE}, {INDEX} or {METADATA}"
+            f"{folder} holds no complete checkpoint; expected {SINGLE}, {INDEX} or {METADATA}"
         )
     if len(loose) > 1:
-        found.faults[INDEX] = "is missing, which is written last"
+        found.faults[INDEX] = "is missing (it is written last)"
     return {name: set() for name in loose}
 
 
@@ -122,7 +124,7 @@ def _read_tensors(path: Path) -> dict[str, Stored]:
     tensors = {}
     for name, facts in header.items():
         if facts.dtype not in dtypes:
-            raise ValueError(f"{name!r:.200} has type {facts.dtype}, which isoinit does not know")
+            raise ValueError(f"{name!r:.200} has type {facts.dtype}, which isoinit cannot read")
         dtype = dtypes[facts.dtype]
         reader = from_file(path, begin + facts.begin, dtype)
         tensors[name] = Stored(name, dtype, facts.shape, reader)

@@ -87,7 +87,9 @@ class _Unpickler(pickle.Unpickler):
             return PurePosixPath
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        raise ValueError(f"it asks for {module}.{name}, which is no part of such metadata")
+        raise ValueError(
+            f"it refers to {module}.{name}, which is not allowed in checkpoint metadata"
+        )
 
 
 def _parts(folder: Path, metadata: Any) -> Parts:
@@ -118,10 +120,10 @@ def _chunk(folder: Path, offsets: tuple[int, ...], sizes: tuple[int, ...], info:
     """
     if not is_plain_name(info.relative_path):
         raise ValueError(
-            f"it has a part in {info.relative_path!r:.80}; expected the name of a file in the folder"
+            f"it names the file {info.relative_path!r:.80}; expected a file name in the same folder"
         )
     if any(type(n) is not int or n < 0 for n in (info.offset, info.length, *offsets, *sizes)):
-        raise ValueError(f"it has a part at {info.offset!r:.40}, which is no place in a file")
+        raise ValueError(f"it has the offset {info.offset!r:.40}; expected an integer of 0 or more")
     return _Chunk(offsets, sizes, folder / info.relative_path, info.offset, info.length)
 
 
@@ -135,7 +137,7 @@ def _require_parts(name: str, shape: tuple[int, ...], chunks: list[_Chunk]) -> N
     whole = sum(math.prod(chunk.sizes) for chunk in chunks) == math.prod(shape)
     boxes = sorted(box for box in boxes if all(begin < end for begin, end in box))
     if not inside or not whole or any(_overlaps(boxes)):
-        raise ValueError(f"its parts of {name!r:.200} do not make up the shape {shape}")
+        raise ValueError(f"its parts of {name!r:.200} do not cover the shape {shape} exactly")
 
 
 def _overlaps(boxes: list[tuple[tuple[int, int], ...]]) -> Iterator[bool]:
@@ -158,7 +160,7 @@ def _faults(chunk: _Chunk) -> Iterator[tuple[str, str]]:
         yield name, f"cannot be read ({error})"
     else:
         if size < end:
-            yield name, f"has {size} bytes, expected {end} or more"
+            yield name, f"has {size} bytes, expected at least {end}"
 
 
 def _from_chunks(
@@ -224,7 +226,7 @@ def _load(chunk: _Chunk, dtype: torch.dtype) -> torch.Tensor:
     data = io.BytesIO(_bytes(chunk, chunk.length))
     tensor = _contained(lambda: torch.load(data, weights_only=True))
     if not isinstance(tensor, torch.Tensor) or (tensor.dtype, tensor.shape) != (dtype, chunk.sizes):
-        raise ValueError(f"{chunk.path.name} holds something else at byte {chunk.place}")
+        raise ValueError(f"{chunk.path.name} does not hold the expected data at byte {chunk.place}")
     return tensor
 
 

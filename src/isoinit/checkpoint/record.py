@@ -77,9 +77,9 @@ def load_record(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:  # among them PlanError
         raise PlanError(f"{path}: {error}") from None
     if fault := next(_faults(record), None):
-        raise PlanError(f"{path} holds what no record does: {fault}")
+        raise PlanError(f"{path} is not a valid record: {fault}")
     if record["digest"] != digest_of(record):
-        raise PlanError(f"{path} was changed after it was written: its digest is another")
+        raise PlanError(f"{path} was changed after it was written: its digest does not match")
     return record
 
 
@@ -87,7 +87,7 @@ def _faults(record: Mapping[str, Any]) -> Iterator[str]:
     """What is not as `make_record` makes it, in words; a digest can be made to fit anything."""
     for name in dict.fromkeys((*_FIELDS, *record)):
         if name not in _FIELDS or name not in record:
-            yield f"{name!r:.80} is {'missing' if name in _FIELDS else 'no field of one'}"
+            yield f"{name!r:.80} is {'missing' if name in _FIELDS else 'not a known field'}"
         elif not _FIELDS[name](record[name]):
             yield f"{name!r} is {record[name]!r:.80}"
 
@@ -149,11 +149,11 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[s
     ]
     said += _tensor_differences(found["tensors"], expected["tensors"])
     said += [
-        f"{name} has another text"
+        f"{name} has a different text"
         for name in dict.fromkeys([*found["texts"], *expected["texts"]])
         if found["texts"].get(name) != expected["texts"].get(name)
     ]
-    return said or ["the files are dealt out otherwise"]
+    return said or ["the tensors are divided among the files differently"]
 
 
 def _tensor_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
@@ -166,9 +166,9 @@ def _tensor_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -
             if mine[fact] != other[fact]:
                 yield f"{name!r} has {fact} {mine[fact]}, not {other[fact]}"
         if mine.get("plan") != other.get("plan"):
-            yield f"the plan gives {name!r} something else"
+            yield f"the plan has different values for {name!r}"
         if mine.get("values") != other.get("values"):
-            yield f"{name!r}, which the plan does not draw, holds other values"
+            yield f"{name!r} (not drawn by the plan) holds different values"
 
 
 def values_hash(tensor: Stored) -> str:

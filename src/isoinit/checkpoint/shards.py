@@ -54,13 +54,13 @@ def _file(name: str, tensors: Sequence[Stored], aliases: Mapping[str, str]) -> F
         begin, end = end, end + tensor.bytes
         if tensor.name == "__metadata__" or not _is_unicode(tensor.name):
             raise PlanError(
-                f"nothing was written: a safetensors file can hold no tensor of the name "
-                f'{tensor.name!r}; write it with format="dcp"'
+                "nothing was written: a safetensors file cannot hold a tensor called "
+                f'{tensor.name!r}. Use format="dcp"'
             )
         if not (code := KINDS[tensor.dtype].code):
             raise PlanError(
-                f"nothing was written: {tensor.name!r} is {tensor.dtype}, which safetensors cannot "
-                'hold; write it with format="dcp"'
+                f"nothing was written: {tensor.name!r} is {tensor.dtype}, a type that safetensors "
+                'cannot hold. Use format="dcp"'
             )
         header[tensor.name] = {"dtype": code, "shape": tensor.shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()

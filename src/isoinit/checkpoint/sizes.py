@@ -30,8 +30,8 @@ def parse_size(size: int | str) -> int:
         found = None if unit is None else int(float(match[1]) * unit)
     if found is None or found < 1:
         raise ArgumentError(
-            f"max_shard_size={size!r}: expected bytes as a whole number above 0, or text such as "
-            '"5GB", "200MB" or "1GiB"'
+            f"max_shard_size={size!r}: expected a number of bytes, an integer above 0, or text "
+            'such as "5GB", "200MB" or "1GiB"'
         )
     return found
 

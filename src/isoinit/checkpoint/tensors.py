@@ -146,7 +146,10 @@ def drawn(entry: Entry, seed: int) -> Stored:
     dtype = getattr(torch, entry.dtype, None)
     assert initializer is not None
     if dtype not in KINDS:  # a plan may have been read from a file
-        raise PlanError(f"nothing was written: {entry.name!r} has type {entry.dtype!r:.40}")
+        raise PlanError(
+            f"nothing was written: {entry.name!r} has type {entry.dtype!r:.40}, which is not a "
+            "known type"
+        )
     try:
         law = entry.law
     except IsoinitError as error:
@@ -172,8 +175,9 @@ def kept(name: str, parameter: nn.Parameter, seed: int) -> Stored:
     _require_kind(f"parameter {name!r}", parameter.dtype)
     if parameter.layout is not torch.strided:
         raise PlanError(
-            f"nothing was written: parameter {name!r} is stored as {parameter.layout}; a checkpoint "
-            "holds dense tensors: make it one, or keep it outside of the model"
+            f"nothing was written: parameter {name!r} is stored as {parameter.layout}; a "
+            "checkpoint holds only dense tensors. Make the parameter dense, or keep it outside "
+            "the model"
         )
 
     def constructed() -> Reader:
@@ -282,8 +286,8 @@ def _kept(
     left = {name: p for name, p in parameters.items() if plan.entries[name].initializer is None}
     if sharded := [name for name, p in left.items() if type(p).__name__ == "DTensor"]:
         raise PlanError(
-            f"nothing was written: parameters {', '.join(map(repr, sharded))} are sharded, and the "
-            "plan leaves them as they were: give them initializers, or write before "
-            "sharding"
+            f"nothing was written: parameters {', '.join(map(repr, sharded))} are sharded, and "
+            "the plan leaves them unchanged. Give them initializers, or write the checkpoint "
+            "before sharding"
         )
     return values

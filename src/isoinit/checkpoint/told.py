@@ -18,7 +18,7 @@ from isoinit.checkpoint.read import DAMAGE, Found, partial_files
 from isoinit.checkpoint.shards import READ_FIRST
 from isoinit.errors import ArgumentError, PlanError
 
-AGAIN = "write the checkpoint again with the same arguments, which makes what is missing"
+AGAIN = "write the checkpoint again with the same arguments: this adds what is missing"
 
 
 @dataclass
@@ -63,7 +63,7 @@ def read_told(folder: Path, plan: Plan | None, seed: int | None) -> Told:
     elif told.record is not None:
         told.seed = told.record["seed"]
     elif not told.findings:
-        raise ArgumentError(f"{folder} holds no {records.NAME}: pass the seed")
+        raise ArgumentError(f"{folder} holds no {records.NAME}. Pass the seed")
     elif told.own and told.plan is not None:
         told.seed = told.plan.seed
     return told
@@ -73,8 +73,8 @@ def _stored_plan(folder: Path, told: Told) -> Plan | None:
     try:
         return Plan.from_json(read_text(folder / records.PLAN, links=False))
     except FileNotFoundError:
-        heal = "" if told.record is None else ", or write the checkpoint again, which makes it anew"
-        raise ArgumentError(f"{folder} holds no {records.PLAN}: pass the plan{heal}") from None
+        heal = "" if told.record is None else ", or write the checkpoint again"
+        raise ArgumentError(f"{folder} holds no {records.PLAN}. Pass the plan{heal}") from None
     except DAMAGE as error:  # among them PlanError
         told.findings.append(_broken(records.PLAN, error))
         return None
@@ -82,9 +82,9 @@ def _stored_plan(folder: Path, told: Told) -> Plan | None:
 
 def _broken(name: str, error: Exception) -> Finding:
     advice = (
-        "write the checkpoint again with the same arguments, which makes it anew, or pass the plan"
+        "write the checkpoint again with the same arguments, or pass the plan"
         if name == records.PLAN
-        else "take it from where the checkpoint came from, or write to another folder"
+        else "copy it again from the original checkpoint, or write to another folder"
     )
     return finding("broken file", name, f"{name} cannot be read ({error})", advice)
 
@@ -93,9 +93,12 @@ def about_plan(told: Told) -> Iterator[Finding]:
     """What the stored plan gives otherwise than the record says, and what no plan draws any more."""
     if told.record is None or told.plan is None:
         return
-    advice = "take the plan that it was written with"
+    advice = "pass the plan that the checkpoint was written with"
     if told.own and told.plan.seed not in (None, told.record["seed"]):
-        said = f"{records.PLAN} has seed {told.plan.seed}, {records.NAME} {told.record['seed']}"
+        said = (
+            f"{records.PLAN} has seed {told.plan.seed}, but {records.NAME} has "
+            f"{told.record['seed']}"
+        )
         yield finding("wrong plan", records.PLAN, said, advice)
     drawn = {e.name: e for e in told.plan if e.initializer is not None}
     for name, facts in told.record["tensors"].items():
@@ -104,7 +107,7 @@ def about_plan(told: Told) -> Iterator[Finding]:
         if name not in drawn:
             yield finding("wrong plan", name, f"the plan draws no {name!r:.200}", advice)
         elif told.own and records.plan_hash(drawn[name]) != facts["plan"]:
-            said = f"{records.PLAN} gives {name!r:.200} something else than {records.NAME} records"
+            said = f"{records.PLAN} and {records.NAME} have different values for {name!r:.200}"
             yield finding("wrong plan", name, said, advice)
 
 
@@ -113,7 +116,7 @@ def about_files(folder: Path, told: Told, found: Found) -> Iterator[Finding]:
     for name, why in found.faults.items():
         yield finding("broken file", name, f"{name} {why}", "remove it, and " + AGAIN)
     for name in partial_files(folder):
-        yield finding("unfinished write", name, f"{name} is there: a write was stopped", AGAIN)
+        yield finding("unfinished write", name, f"{name} was left by an interrupted write", AGAIN)
     if told.record is None:
         return
     for name, size in told.record["files"].items():
@@ -127,12 +130,15 @@ def about_files(folder: Path, told: Told, found: Found) -> Iterator[Finding]:
     for name in dict.fromkeys(names):
         if name not in told.record["files"]:
             severity = "error" if name in READ_FIRST or name in found.files else "warning"
-            said = f"{name} is there, which isoinit did not write"
-            advice = "remove it, or a reader may take it for the checkpoint"
+            said = f"{name} was not written by isoinit"
+            advice = "remove it, because a program may load it as the checkpoint"
             yield finding("unexpected file", name, said, advice, severity)
     if told.record["definition"] != DEFINITION:
         was = told.record["definition"]
-        said = f"random numbers of definition {was}, this isoinit has {DEFINITION}"
+        said = (
+            f"the checkpoint has random numbers of definition {was}, but this isoinit has "
+            f"definition {DEFINITION}"
+        )
         yield finding("other numbers", records.NAME, said, "use the isoinit that wrote it")
 
 
@@ -152,11 +158,11 @@ def _difference(path: Path, size: int, record: Mapping[str, Any]) -> str:
             return f"has {found} bytes, expected {size}"
         if text is not None:
             with open_regular(path, links=False) as file:
-                return "" if records.text_hash(file.read(size)) == text else "has another text"
+                return "" if records.text_hash(file.read(size)) == text else "has a different text"
         if header is not None:
             with open_regular(path, links=False) as file:
                 if records.header_facts(file.read(header[0])) != header:
-                    return "has another header"
+                    return "has a different header"
     except DAMAGE as error:
         return f"cannot be read ({error})"
     return ""

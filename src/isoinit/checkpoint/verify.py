@@ -130,7 +130,7 @@ def verify_checkpoint(
     """
     folder = Path(directory)
     if not folder.is_dir():
-        raise ArgumentError(f"{folder} is no folder; expected one that holds a checkpoint")
+        raise ArgumentError(f"{folder} is not a folder; expected a folder with a checkpoint")
     told = read_told(folder, plan, seed)
     record = told.record or {}
     found = find_checkpoint(folder, record.get("format"))
@@ -175,7 +175,7 @@ def _expected(
         try:
             tensors.update(dict.fromkeys(there or [entry.name], drawn(entry, told.seed)))
         except PlanError as error:
-            advice = "take the plan that it was written with"
+            advice = "pass the plan that the checkpoint was written with"
             wrong.append(finding("wrong plan", entry.name, str(error), advice))
     return tensors
 
@@ -202,12 +202,12 @@ def _about_names(
             continue
         if record is None:
             said, severity = (
-                f"{name!r:.200} is not drawn, and nothing else tells its values",
+                f"{name!r:.200} is not drawn by the plan, so its values were not compared",
                 "warning",
             )
         else:
-            said, severity = f"{name!r:.200} is there and not in {records.NAME}", "error"
-        yield finding("unexpected tensor", name, said, "see where it comes from", severity)
+            said, severity = f"{name!r:.200} is not in {records.NAME}", "error"
+        yield finding("unexpected tensor", name, said, "find out which program wrote it", severity)
 
 
 def _about_values(
@@ -234,7 +234,7 @@ def _compare_hash(found: Stored, facts: Mapping[str, Any]) -> Finding | None:
         return fault
     if records.values_hash(found) == facts["values"]:
         return None
-    said = f"{found.name!r} holds other values than were written"
+    said = f"{found.name!r} does not hold the values that were written"
     return finding("wrong tensor", found.name, said, "write it again")
 
 
@@ -267,7 +267,7 @@ def _compare(found: Stored, expected: Stored, sums: dict[str, str]) -> Finding |
             where = tuple(int(i) for i in np.unravel_index(start + first, expected.shape))
             was, wanted = (_value(x[first : first + 1], expected.dtype) for x in (theirs, ours))
             said = f"{found.name!r} at {list(where)} is {was!r}, expected {wanted!r}"
-            advice = "see whether seed and plan are those that it was written with"
+            advice = "check that seed and plan are those that the checkpoint was written with"
             value, limit = _real(was), _real(wanted)
             return finding("wrong tensor", found.name, said, advice, value=value, limit=limit)
         total += hash_sum(theirs, Piece.run(start, theirs.size), key)

@@ -62,9 +62,9 @@ class Written:
         said = (
             f"{kept} of {len(self.files)} files existed already"
             if self.new
-            else "it existed already, nothing to do"
+            else "it existed already, so nothing was written"
         )
-        drawn = "only the sizes of drawn values were compared; verify compares the values"
+        drawn = "only sizes were compared; verify also compares the drawn values"
         return f"{told}; {said} ({drawn})"
 
 
@@ -207,8 +207,8 @@ def _refuse_different(record: dict[str, Any]) -> None:
         if other["digest"] != digests[0]
     ]
     raise RankError(
-        f"nothing was written: ranks differ from rank 0; on {', on '.join(said)}: give every rank the "
-        "same model, plan, seed and versions"
+        f"nothing was written: ranks differ from rank 0; on {', on '.join(said)}. Give every rank "
+        "the same model, plan, seed and versions"
     )
 
 
@@ -225,7 +225,7 @@ def _missing(stack: ExitStack, folder: Path, job: _Job, *, first: bool) -> list[
 def _prepared(stack: ExitStack, folder: Path, job: _Job) -> list[str]:
     make_folder(folder)
     if not stack.enter_context(locked(folder)):
-        raise ArgumentError(f"another process is writing to {folder}: wait for it, or stop it")
+        raise ArgumentError(f"another process is writing to {folder}. Wait for it, or stop it")
     return prepare(folder, job.record, job.files)
 
 
@@ -244,8 +244,8 @@ def _refuse_gaps(folder: Path, files: Sequence[File]) -> None:
     gone = [file.name for file in files if kind_of(folder / file.name) != FILE]
     if gone:
         raise CheckpointError(
-            f"{folder} lacks {', '.join(gone[:3])}, which was written: it must be one folder that all "
-            "ranks see, and that nothing else removes files from"
+            f"{', '.join(gone[:3])} was written but is not in {folder}. Use one folder that all "
+            "ranks can see, and let no other program remove its files"
         )
 
 

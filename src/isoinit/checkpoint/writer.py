@@ -46,10 +46,10 @@ def write_file(folder: Path, file: File, advance: Callable[[int], None]) -> None
             if waiting is not None:
                 advance(waiting.result())
     except OSError as error:
-        what = "make room" if error.errno in _FULL else "see to that"
+        what = "free some disk space" if error.errno in _FULL else "fix this"
         raise CheckpointError(
-            f"writing {path} failed: {error.strerror or error}; the files that are whole are kept and "
-            f"nothing reads the folder as a checkpoint yet: {what} and run the same again to go on"
+            f"writing {path} failed: {error.strerror or error}. Complete files are kept, but the "
+            f"folder is not a checkpoint yet. To continue, {what} and repeat the call"
         ) from error
 
 

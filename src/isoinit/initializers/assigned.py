@@ -100,7 +100,8 @@ class Assigned(Initializer):
         """With a scaled `base`, unless the size is prescribed."""
         if self.size is not None:
             raise ArgumentError(
-                f"{self}.scaled({factor!r}): the parametrization prescribes the size of its weight"
+                f"{self}.scaled({factor!r}): the parametrization fixes the scale of its weight, "
+                "so a factor has no effect"
             )
         return replace(self, base=self.base.scaled(factor))
 
@@ -121,8 +122,8 @@ class Assigned(Initializer):
     def _require_direct(self) -> None:
         if not self.direct:
             raise ArgumentError(
-                f"{self} is what a module's right_inverse gives, and only the model has it: fill it "
-                "with Plan.apply or write_checkpoint, or give another initializer"
+                f"{self} needs the right_inverse of a module, and only the model has it. Use "
+                "Plan.apply or write_checkpoint, or give another initializer"
             )
 
     def __str__(self) -> str:

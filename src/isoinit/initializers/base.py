@@ -158,8 +158,8 @@ class Initializer(Options, ABC):
             return self
         if self.law(layout, _DOUBLE) is None or self.mean_for(layout):
             raise ArgumentError(
-                f"{self} does not fill complex numbers: expected one that draws each element by "
-                "itself, with mean zero, such as Normal(std=...) or HeNormal(), or one of fixed values"
+                f"{self} cannot fill a complex tensor. Use independent elements with mean zero, "
+                "such as Normal(std=...) or HeNormal(), or fixed values"
             )
         return self.scaled(math.sqrt(0.5))
 
@@ -240,7 +240,7 @@ class Initializer(Options, ABC):
             expected = "expected a factor that is finite and above 0"
             raise ArgumentError(f"{self}.scaled({factor!r}): {expected}")
         if not self._sizes:
-            raise ArgumentError(f"{self}.scaled({factor!r}): it has no option that sets its size")
+            raise ArgumentError(f"{self}.scaled({factor!r}): it has no option for its scale")
         return replace(self, **{name: number * getattr(self, name) for name in self._sizes})
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class Initializer(Options, ABC):
         if cls is None or isabstract(cls):
             known = [n for n, each in Initializer._by_name.items() if not isabstract(each)]
             raise ArgumentError(
-                f"{named(at)}no initializer is called {shown(name)}; expected one of "
+                f"{named(at)}there is no initializer called {shown(name)}; expected one of "
                 f"{', '.join(sorted(known))}"
             )
         options = {key: value for key, value in data.items() if key != "initializer"}
@@ -293,15 +293,14 @@ class Initializer(Options, ABC):
         """Refuse a `base` that is no initializer."""
         if not isinstance(base := getattr(self, "base", None), Initializer):
             name = type(self).__name__
-            raise ArgumentError(f"{name}(base={base!r}): expected an initializer, as HeNormal() is")
+            raise ArgumentError(f"{name}(base={base!r}): expected an initializer, like HeNormal()")
 
     def _require_map(self, layout: Layout) -> None:
         """Refuse vectors, which have no fan-in or fan-out."""
         if not layout.is_map:
             raise ArgumentError(
                 f"{self} needs a weight with inputs and outputs, found a vector of shape "
-                f"{layout.shape}; biases take Zeros(), scales take Ones(), or give a standard "
-                "deviation with Normal(std=...)"
+                f"{layout.shape}. Use Zeros() for a bias, Ones() for a scale, or Normal(std=...)"
             )
 
 

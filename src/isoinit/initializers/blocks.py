@@ -56,14 +56,14 @@ class Blocks(Initializer):
         if not self.layouts or len(self.layouts) != len(self.initializers):
             raise ArgumentError(
                 f"Blocks: {len(self.initializers)} initializers and {len(self.layouts)} layouts; "
-                "expected one of each for every block"
+                "expected one initializer and one layout for each block"
             )
         rank = len(self.layouts[0].shape)
         rest = {(*one.shape[: self.axis], *one.shape[self.axis + 1 :]) for one in self.layouts}
         if not 0 <= self.axis < rank or len(rest) > 1:
             raise ArgumentError(
-                f"Blocks(axis={self.axis}): expected layouts of one shape but for that axis, found "
-                f"{', '.join(str(one.shape) for one in self.layouts[:4])}"
+                f"Blocks(axis={self.axis}): expected layouts that have the same shape except "
+                f"along this axis, found {', '.join(str(one.shape) for one in self.layouts[:4])}"
             )
 
     @property
@@ -169,5 +169,6 @@ class Blocks(Initializer):
     def _require_shape(self, layout: Layout) -> None:
         if layout.shape != self.shape:
             raise ArgumentError(
-                f"Blocks: its blocks make a parameter of shape {self.shape}, found {layout.shape}"
+                f"Blocks: the blocks together have shape {self.shape}, but the parameter has "
+                f"shape {layout.shape}"
             )

@@ -84,8 +84,8 @@ class Centred(MapsInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         if n_in < 2:
             raise ArgumentError(
-                f"{self} needs two inputs or more, found {n_in} in shape {layout.shape}: weights "
-                "that sum to zero would all be zero; use Orthogonal()"
+                f"{self} needs two or more inputs, found {n_in} in shape {layout.shape}, because "
+                "the weights of each unit sum to zero. Use Orthogonal()"
             )
         return min(n_out, (n_in - 1) * (1 if self.taps == "centre" else taps))
 

@@ -29,7 +29,7 @@ class ICNR(WholeInitializer):
     Source: Aitken et al. 2017.
 
     Raises:
-        ArgumentError: unless `pixels` is a whole number above 0 and `base` an initializer that draws
+        ArgumentError: unless `pixels` is an integer above 0 and `base` an initializer that draws
             each weight by itself; if the layout's outputs are no multiple of `pixels`.
     """
 
@@ -53,7 +53,8 @@ class ICNR(WholeInitializer):
         stack, n_out, _, _ = layout.maps_shape
         if stack != 1 or n_out % self.pixels:
             raise ArgumentError(
-                f"{self} needs outputs in groups of {self.pixels}, found shape {layout.shape}"
+                f"{self} needs a number of outputs that is divisible by {self.pixels}, found "
+                f"shape {layout.shape}"
             )
         return self.base.std_for(layout)
 

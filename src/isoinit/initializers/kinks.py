@@ -151,8 +151,8 @@ class KinkBias(WholeInitializer):
         inputs = self.layout.maps_shape[2]
         if not len(self.centre) == len(self.sizes) == inputs:
             raise ArgumentError(
-                f"KinkBias(centre={self.centre}, sizes={self.sizes}): expected a number for each of "
-                f"the {inputs} inputs of a weight of shape {self.layout.shape}"
+                f"KinkBias(centre={self.centre}, sizes={self.sizes}): expected one number for "
+                f"each of the {inputs} inputs of a weight of shape {self.layout.shape}"
             )
 
     def std_for(self, layout: Layout) -> float:

@@ -79,8 +79,9 @@ class LooksLinear(WholeInitializer):
         sides = {"both": (2, 2), "out": (2, 1), "in": (1, 2)}[self.mirror]
         if n_out % sides[0] or n_in % sides[1]:
             raise ArgumentError(
-                f"{self} mirrors units in pairs and needs an even number of them, found {n_out} "
-                f"outputs and {n_in} inputs in shape {layout.shape}; use Orthogonal()"
+                f"{self} pairs each unit with its negative and needs an even number of units, "
+                f"found {n_out} outputs and {n_in} inputs in shape {layout.shape}; use "
+                "Orthogonal()"
             )
         return n_out // sides[0], n_in // sides[1]
 

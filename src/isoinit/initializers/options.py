@@ -33,9 +33,9 @@ class Options:
             return
         parts = [f"{'above' if above else 'at least'} {low:g}"] if low > -math.inf else []
         parts += [f"at most {high:g}"] if high < math.inf else []
-        said = f"{'whole' if whole else 'finite'} number {' and '.join(parts)}".rstrip()
-        one = "; pass its .item()" if getattr(value, "shape", None) == () else ""
-        raise ArgumentError(f"{type(self).__name__}({name}={value!r}): expected a {said}{one}")
+        said = f"{'an integer' if whole else 'a finite number'} {' and '.join(parts)}".rstrip()
+        one = ". Pass its .item()" if getattr(value, "shape", None) == () else ""
+        raise ArgumentError(f"{type(self).__name__}({name}={value!r}): expected {said}{one}")
 
     def _require_all(self, name: str, *, above: float = -math.inf) -> None:
         """Make a field a tuple of finite numbers: a plan that was read from a file holds a list.

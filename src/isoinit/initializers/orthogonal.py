@@ -103,8 +103,8 @@ class DeltaOrthogonal(WholeInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         if not layout.taps:
             raise ArgumentError(
-                f"DeltaOrthogonal needs a convolution's kernel, found shape {layout.shape}; for a "
-                "matrix use Orthogonal()"
+                f"DeltaOrthogonal needs the kernel of a convolution, found shape {layout.shape}. "
+                "For a matrix use Orthogonal()"
             )
         if n_out < n_in:
             raise ArgumentError(

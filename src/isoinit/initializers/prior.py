@@ -39,11 +39,11 @@ class LogFrequencies(WholeInitializer):
     frequencies: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        expected = "expected how often each class occurs"
+        expected = "expected the number of examples of each class"
         try:
             self._require_all("frequencies", above=0)
         except ArgumentError as error:
-            never = "count classes that never occur as one"
+            never = "use 1 for a class that never occurs"
             raise ArgumentError(f"{error}; {expected}, {never}") from None
         if not self.frequencies:
             raise ArgumentError(f"LogFrequencies(frequencies=()): {expected}")
@@ -75,7 +75,7 @@ class LogFrequencies(WholeInitializer):
     def _logs(self, layout: Layout) -> Array:
         if math.prod(layout.shape) != len(self.frequencies):
             raise ArgumentError(
-                f"{self} needs a bias of as many elements, found shape {layout.shape}"
+                f"{self} needs a bias with one element for each class, found shape {layout.shape}"
             )
         counts = np.array(self.frequencies)
         return np.asarray(np.log(counts / counts.sum()))

@@ -81,13 +81,13 @@ class SparseOrthogonal(SparseInitializer):
         """The size of W: outputs, and inputs times taps, each halved where it is mirrored."""
         self._require_map(layout)
         if layout.kind == "embedding":
-            raise ArgumentError(f"{self} multiplies, and a lookup table does not: use Sparse()")
+            raise ArgumentError(f"{self} is for matrices, not for lookup tables. Use Sparse()")
         _, n_out, n_in, taps = layout.maps_shape
         sides = {"none": (1, 1), "both": (2, 2), "out": (2, 1), "in": (1, 2)}[self.mirror]
         if n_out % sides[0] or n_in * taps % sides[1]:
             raise ArgumentError(
-                f"{self} mirrors units in pairs and needs an even number of them, found {n_out} "
-                f"outputs and {n_in * taps} inputs in shape {layout.shape}"
+                f"{self} pairs each unit with its negative and needs an even number of units, "
+                f"found {n_out} outputs and {n_in * taps} inputs in shape {layout.shape}"
             )
         return n_out // sides[0], n_in * taps // sides[1]
 

@@ -50,7 +50,9 @@ class DecayRates(WholeInitializer):
 
     def _row(self, layout: Layout) -> Array:
         if not layout.shape:
-            raise ArgumentError(f"{self} needs a parameter with states along its last axis")
+            raise ArgumentError(
+                f"{self} needs a parameter of two or more axes, with the states along the last axis"
+            )
         return np.asarray(np.log(np.arange(1.0, layout.shape[-1] + 1)))
 
 

@@ -138,7 +138,8 @@ class GateBias(WholeInitializer):
         """The standard deviation over the gates."""
         if math.prod(layout.shape) % self.gates:
             raise ArgumentError(
-                f"{self} needs a bias of {self.gates} equal parts, found shape {layout.shape}"
+                f"{self} needs a bias with a length that is divisible by {self.gates} (gates), "
+                f"found shape {layout.shape}"
             )
         return abs(self.val) * math.sqrt(self.gates - 1) / self.gates
 
@@ -184,8 +185,8 @@ class Identity(WholeInitializer):
         _, n_out, n_in, taps = layout.maps_shape
         if taps > 1:
             raise ArgumentError(
-                f"Identity needs a matrix, found a convolution's kernel of shape {layout.shape}; "
-                "use Dirac()"
+                f"Identity needs a matrix, found a convolution kernel of shape {layout.shape}. "
+                "Use Dirac()"
             )
         return abs(self.gain) * math.sqrt(min(n_out, n_in) / (n_out * n_in))
 
@@ -232,7 +233,7 @@ class Dirac(WholeInitializer):
         """The root mean square of the elements."""
         if not layout.taps:
             raise ArgumentError(
-                f"Dirac needs a convolution's kernel, found shape {layout.shape}; for a matrix use "
+                f"Dirac needs a convolution kernel, found shape {layout.shape}. For a matrix use "
                 "Identity()"
             )
         _, n_out, n_in, taps = layout.maps_shape

@@ -138,7 +138,7 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch):
     monkeypatch.setitem(sys.modules, "isoinit._drawing.jit", None)
     backend.numba_fault.cache_clear()
     try:
-        with pytest.warns(IsoinitWarning, match="install numba"):
+        with pytest.warns(IsoinitWarning, match="Install numba"):
             first = drawn("normal", 120_000)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -195,7 +195,7 @@ def test_names(name, density, connections, found):
         ("dense", None, None, "expected one of"),
         (3, None, None, "expected one of"),
         ("4:4", None, None, "0 < N < M"),
-        ("2:4", 0.3, None, "which keeps 0.5"),
+        ("2:4", 0.3, None, "this pattern keeps 0.5"),
         ("random", None, 5, "only pattern='fixed'"),
     ],
 )
@@ -206,7 +206,7 @@ def test_wrong_names(name, density, connections, message):
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [(NOfM(2, 4), "4 divides, found rows of 10"), (Blocks(4), "blocks of 4 do not divide 6 units")],
+    [(NOfM(2, 4), "divisible by 4, found 10"), (Blocks(4), "number of units is 6")],
 )
 def test_shapes_that_do_not_divide(pattern, message):
     with pytest.raises(ArgumentError, match=message):

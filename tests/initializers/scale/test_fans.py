@@ -264,10 +264,10 @@ def test_the_kernel_is_its_taps():
     [
         (fans.linear, ((5,),), r"2 axes, found shape \(5,\)"),
         (fans.linear, ((2, 3, 4),), "2 axes"),
-        (fans.linear, ((10, 4), 3), "10 entries, which 3"),
-        (fans.linear, ((10, 4), 0), "which 0"),
+        (fans.linear, ((10, 4), 3), "10 entries, which is not divisible by 3"),
+        (fans.linear, ((10, 4), 0), "not divisible by 0"),
         (fans.conv, ((4, 3),), "3 or more axes"),
-        (fans.conv, ((4, 3, 3), 3), "4 entries, which 3"),
+        (fans.conv, ((4, 3, 3), 3), "4 entries, which is not divisible by 3"),
         (fans.conv, ((4, 3, 3), 2.0), "2.0"),
         (fans.conv_transpose, ((4, 3, 3), 3), "input axis"),
         (fans.bilinear, ((2, 3),), "3 axes"),

@@ -28,8 +28,8 @@ def parse(name: str, density: float | None, connections: int | None, default: fl
     """
     if connections is not None and name != "fixed":
         raise ArgumentError(
-            f"connections={connections} with pattern={name!r}: only pattern='fixed' has a fixed "
-            "number of connections a unit; give a density"
+            f"connections={connections} with pattern={name!r}: only pattern='fixed' takes a "
+            "number of connections for each unit. Give a density"
         )
     share = default if density is None else density
     if name == "fixed":
@@ -44,8 +44,8 @@ def parse(name: str, density: float | None, connections: int | None, default: fl
             raise ArgumentError(f"pattern={name!r}: expected N:M with 0 < N < M, such as '2:4'")
         if density is not None and density != n / m:
             raise ArgumentError(
-                f"density={density:g} with pattern={name!r}, which keeps {n / m:g}: leave the "
-                "density out"
+                f"density={density:g} with pattern={name!r}: this pattern keeps {n / m:g}. Give "
+                "no density"
             )
         return NOfM(n, m)
     raise ArgumentError(f"pattern={name!r}: expected one of {NAMES}")

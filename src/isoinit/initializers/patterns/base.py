@@ -107,8 +107,8 @@ def shape_of(layout: Layout) -> tuple[int, int, int]:
     """
     if not layout.is_map:
         raise ArgumentError(
-            f"a vector of shape {layout.shape} has no units whose inputs could be left out: keep it "
-            "dense"
+            f"a vector of shape {layout.shape} has no inputs to select, so it cannot be sparse. "
+            "Keep it dense"
         )
     if layout.kind == "embedding":
         return 1, layout.shape[0], layout.shape[1]
@@ -117,7 +117,7 @@ def shape_of(layout: Layout) -> tuple[int, int, int]:
 
 
 def share_of(density: float, size: int) -> int:
-    """The whole number of `size` that a density means: to the nearest, and one at least."""
+    """The integer of `size` that a density means: to the nearest, and one at least."""
     return min(max(round(density * size), 1), size)
 
 
@@ -145,7 +145,10 @@ def cover(stream: Stream, stack: int, rows: int, size: int, count: int) -> npt.N
         (stack, rows, count), the order within a row of no meaning.
     """
     if not 0 < count <= size < 2**31:
-        raise ArgumentError(f"a row keeps {count} of {size}; expected 1 to all, below 2**31")
+        raise ArgumentError(
+            f"each row has {size} weights and would keep {count}; expected 1 to {size}, and fewer "
+            "than 2**31"
+        )
     own = min(count, -(-size // max(rows, 1)))
     dealt = np.argsort(
         stream.child("deal").words(0, stack * size).reshape(stack, size), kind="stable"

@@ -40,8 +40,8 @@ class Blocks(Pattern):
         for what, number in (("units", rows), ("inputs", size)):
             if number % self.side:
                 raise ArgumentError(
-                    f"blocks of {self.side} do not divide {number} {what}; use smaller blocks, or the "
-                    "pattern 'fixed'"
+                    f"the number of {what} is {number}, which is not divisible by the block size "
+                    f"{self.side}. Use smaller blocks, or the pattern 'fixed'"
                 )
         return share_of(self.density, size // self.side) * self.side
 

@@ -36,8 +36,8 @@ class NOfM(Pattern):
         """
         if size % self.m:
             raise ArgumentError(
-                f"the pattern {self.n}:{self.m} needs rows that {self.m} divides, found rows of "
-                f"{size} inputs; use another M, or the pattern 'fixed'"
+                f"the pattern {self.n}:{self.m} needs a number of inputs that is divisible by "
+                f"{self.m}, found {size}. Use another M, or the pattern 'fixed'"
             )
         return size // self.m * self.n
 

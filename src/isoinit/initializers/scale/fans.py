@@ -87,18 +87,20 @@ class Layout:
                     "than 2**63 elements"
                 )
         if math.prod(self.grid) != math.prod(self.shape):
-            return f"grid={self.grid} has another number of elements than shape={self.shape}"
+            return f"grid={self.grid} and shape={self.shape} have different numbers of elements"
         axes = self.stack + self.out + self.in_ + self.taps
         if sorted(axes) != list(range(len(self.grid))):
             return (
                 f"stack, out, in_ and taps are the axes {axes}: expected each axis of "
-                f"grid={self.grid} once"
+                f"grid={self.grid} exactly once"
             )
         if min(self.fan_in, self.fan_out) <= 0:
             return f"fan_in={self.fan_in}, fan_out={self.fan_out}: expected numbers above 0"
         rows = self.shape[0] if self.shape else 0
         if self.padding is not None and not 0 <= self.padding < rows:
-            return f"padding={self.padding}: expected null or a row of shape={self.shape}"
+            return (
+                f"padding={self.padding}: expected null or the index of a row of shape={self.shape}"
+            )
         return self._of_another_kind()
 
     def _of_another_kind(self) -> str:
@@ -113,7 +115,7 @@ class Layout:
             fits = len(self.shape) == 2 and self.grid == self.shape and self.out == (1,)
         else:
             fits = not taps
-        return "" if fits else f"kind={self.kind!r} has no such axes and fans: {self}"
+        return "" if fits else f"kind={self.kind!r} cannot have these axes and fans: {self}"
 
     @property
     def is_map(self) -> bool:
@@ -206,8 +208,8 @@ def contraction(
     pulled = shape if grid is None else tuple(int(n) for n in grid)
     if sorted((*in_, *out, *stack)) != list(range(len(pulled))):
         raise ArgumentError(
-            f"the axes {tuple(stack)} + {tuple(out)} + {tuple(in_)} must name each axis of shape "
-            f"{shape} once"
+            f"the axes {tuple(stack)} + {tuple(out)} + {tuple(in_)} must include each axis of "
+            f"shape {shape} exactly once"
         )
     fan_in, fan_out = (float(math.prod(pulled[axis] for axis in axes)) for axes in (in_, out))
     axes = tuple(stack), tuple(out), tuple(in_), ()
@@ -361,8 +363,8 @@ def _checked(shape: Sequence[int], rank: int, what: str, *, exact: bool = False)
 def _split(size: int, parts: int, axis: str, shape: tuple[int, ...]) -> int:
     if not isinstance(parts, (int, np.integer)) or parts < 1 or size % parts:
         raise ArgumentError(
-            f"the {axis} axis of shape {shape} has {size} entries, which {parts} blocks or groups "
-            "do not divide; give a number that does"
+            f"the {axis} axis of shape {shape} has {size} entries, which is not divisible by "
+            f"{parts} blocks or groups. Give a divisor of {size}"
         )
     return size // parts
 
@@ -370,5 +372,5 @@ def _split(size: int, parts: int, axis: str, shape: tuple[int, ...]) -> int:
 def _steps(stride: int | Sequence[int], dims: int) -> int:
     steps = stride**dims if isinstance(stride, int) else math.prod(stride)
     if steps < 1:
-        raise ArgumentError(f"stride={stride!r}: expected whole numbers, at least 1")
+        raise ArgumentError(f"stride={stride!r}: expected integers of at least 1")
     return steps

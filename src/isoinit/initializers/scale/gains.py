@@ -80,7 +80,7 @@ def _expectation(function: Function, power: int) -> float:
         if rough.sum() > _ROUGH:
             break
     # What is left lies in panels of width 1e-14 about kinks and jumps: next to nothing, but for a
-    # pole such as that of 1/z², which has no expectation. Noise is left as large as it was at first.
+    # pole such as that of 1/z², which has no expectation. Noise stays as large as it was.
     rest = float(whole[1].sum())
     most = 1e3 if len(left) > _ROUGH else 1e-6
     return total + rest if abs(rest) < most * float(scale[1, 0]) else math.inf
@@ -107,8 +107,8 @@ def function_gain(function: Function, what: str = "the activation") -> float:
     beyond = np.square(function(np.array([-_EDGE, _EDGE]))).max() * _density(_EDGE)
     if not math.isfinite(moment) or moment <= 0 or beyond > 1e-12 * moment:
         raise ArgumentError(
-            f"{what} has no finite positive E[φ(z)²] for standard normal z (found {moment:g} between "
-            "-12 and 12), so no gain restores its signal; check the function on such inputs"
+            f"{what} has no finite positive E[φ(z)²] for standard normal z (found {moment:g} "
+            "between -12 and 12), so no gain keeps the signal. Check the function on these inputs"
         )
     return 1 / math.sqrt(moment)
 
@@ -136,8 +136,8 @@ def activation_gain(nonlinearity: str, param: float | None = None) -> float:
         return _EXACT[nonlinearity](0.01 if param is None else param)
     if nonlinearity not in ACTIVATIONS:
         raise ArgumentError(
-            f"nonlinearity={nonlinearity!r} is not known; known are "
-            f"{', '.join(sorted({*ACTIVATIONS, *_EXACT}))}; for any other function use "
+            f"nonlinearity={nonlinearity!r} is not a known name; expected one of "
+            f"{', '.join(sorted({*ACTIVATIONS, *_EXACT}))}; for another function, use "
             "isoinit.gain(function)"
         )
     function = ACTIVATIONS[nonlinearity]
