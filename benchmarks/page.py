@@ -24,9 +24,7 @@ ARGUMENTS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
 FIRST = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-REASON = (
-    "what feeds it has this second moment, and the scale keeps it through the activation behind"
-)
+REASON = "its input is the output of gelu, whose second moment was computed; gain 1.534 makes it 1"
 
 
 def pages() -> dict[str, Page]:

@@ -127,7 +127,9 @@ class TestOnlyMissing:
     def test_another_shape_is_refused_before_the_plan(self, saved):
         config = BertForMaskedLM.from_pretrained(saved).config
         config.vocab_size = 110
-        with pytest.raises(PlanError, match=r"word_embeddings.*of shape \(100, 32\), the model"):
+        with pytest.raises(
+            PlanError, match=r"word_embeddings.*of shape \(100, 32\), but the model"
+        ):
             isoinit.plan(BertForSequenceClassification(config), IDS, only_missing=saved)
 
 

@@ -312,9 +312,9 @@ class TestTarget:
     def test_what_is_none(self, target):
         model, batch = deep(depth=1), normal(8, 64)
         plan = isoinit.plan(model, batch)
-        with pytest.raises(ArgumentError, match=r"target=.*finite and above 0"):
+        with pytest.raises(ArgumentError, match=r"target=.*a finite number above 0"):
             plan.calibrate(model, batch, target=target)
-        with pytest.raises(ArgumentError, match=r"target\['0.weight'\]=.*finite and above 0"):
+        with pytest.raises(ArgumentError, match=r"target\['0.weight'\]=.*a finite number above 0"):
             plan.calibrate(model, batch, target={"0.weight": target})
 
     def test_an_unknown_name(self):

@@ -147,8 +147,8 @@ WRONG = [
     ({"*.bias": None}, ArgumentError, "is None; expected an initializer"),
     ({"*.bias": Zeros}, ArgumentError, "expected an initializer such as isoinit.Zeros()"),
     ({0: Zeros()}, ArgumentError, "found the key 0; expected the name of a parameter, a glob"),
-    ([("*.bias", Zeros())], ArgumentError, "overrides is a list; expected a mapping"),
-    ("*.bias", ArgumentError, "overrides is a str; expected a mapping"),
+    ([("*.bias", Zeros())], ArgumentError, "overrides is a list; expected a dict"),
+    ("*.bias", ArgumentError, "overrides is a str; expected a dict"),
 ]
 
 

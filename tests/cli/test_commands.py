@@ -307,11 +307,11 @@ def test_init_checks_where_it_is_asked_to(status, capsys):
     assert json.loads(capsys.readouterr().out)["ok"] is True
     assert status("init", "models:default", "-o", "z", "--check", "--method", "zero") == 1
     assert status("init", "models:default", "-o", "z", "--method", "zero") == 0
-    assert "nothing to do" in capsys.readouterr().out
+    assert "so nothing was written" in capsys.readouterr().out
     assert status("init", "models:default", "-o", "z", "--seed", "1") == 2
     refusal = capsys.readouterr().err
     assert "z holds another checkpoint" in refusal
-    assert "or pass seed=0 to go on with it" in refusal
+    assert "or pass seed=0 to continue it" in refusal
 
 
 def test_verify_answers_by_its_status(folder, status, capsys):

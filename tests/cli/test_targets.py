@@ -52,7 +52,7 @@ def test_what_a_function_takes():
         ((nn.Linear(2, 2),), "returned a tuple"),
         ((nn.Linear(2, 2), None, None, None), "returned a tuple"),
         ((nn.Linear(2, 2), None, "mse"), "returned a str as its loss"),
-        ((nn.Linear(2, 2), torch.zeros(3, 2), nn.MSELoss()), "TARGET 'm:f'.*holds no targets"),
+        ((nn.Linear(2, 2), torch.zeros(3, 2), nn.MSELoss()), "TARGET 'm:f'.*without targets"),
     ],
     ids=["a number", "one in a tuple", "four", "a loss that is a word", "no targets"],
 )

@@ -354,26 +354,26 @@ ABSTRACT = {name: jax.ShapeDtypeStruct(w.shape, w.dtype) for name, w in P.items(
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda: ij.check(net, ABSTRACT, X), PlanError, "'a', 'b', 'c' and 1 more of net hold no"),
+        (lambda: ij.check(net, ABSTRACT, X), PlanError, "'a', 'b', 'c' and 1 more of net have no"),
         (
             lambda: ij.check(net, P, jax.ShapeDtypeStruct(X.shape, X.dtype)),
             ArgumentError,
-            "the inputs hold no values here",
+            "the inputs have no values here",
         ),
         (lambda: ij.check(net, {"a": Y}, X), ArgumentError, "net has no parameters"),
         (
             lambda: ij.check(net, P, X, loss=jnp.square),
             ArgumentError,
-            r"loss gave float32\[16, 5\]",
+            r"loss returned float32\[16, 5\]",
         ),
-        (lambda: ij.check(net, P, X, loss=lambda y: "no"), ArgumentError, "loss gave a str"),
+        (lambda: ij.check(net, P, X, loss=lambda y: "no"), ArgumentError, "loss returned a str"),
         (lambda: ij.check(net, P, X, loss="mse"), ArgumentError, "loss is 'mse', a str"),
-        (lambda: ij.check(net, P, X, loss=cross_entropy), ArgumentError, "holds no targets"),
+        (lambda: ij.check(net, P, X, loss=cross_entropy), ArgumentError, "without targets"),
         (lambda: ij.check(net, P, X, loss=lambda y: y.no), TraceError, "loss failed on the output"),
         (
             lambda: ij.check(net, P, X, loss=lambda y: jax.lax.stop_gradient(y).sum()),
             ArgumentError,
-            "loss does not depend on any parameter",
+            "loss does not depend on a trainable parameter",
         ),
         (
             lambda: ij.check(

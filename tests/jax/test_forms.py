@@ -208,9 +208,11 @@ def test_linen_variables_of_each_kind(variables):
 
 
 def test_linen_without_variables(variables):
-    with pytest.raises(ArgumentError, match=r"variables of the Linen module Linen .* missing"):
+    with pytest.raises(
+        ArgumentError, match=r"the Linen module Linen needs its variables .* missing"
+    ):
         model_of(Linen())
-    with pytest.raises(ArgumentError, match="variables of the Linen module Linen"):
+    with pytest.raises(ArgumentError, match="the Linen module Linen needs its variables"):
         model_of(Linen(), X)
     with pytest.raises(ArgumentError, match='no collection "params": they hold batch_stats'):
         model_of(Linen(), {"batch_stats": variables["batch_stats"]}, X)
@@ -350,5 +352,5 @@ def test_haiku_with_state():
         assert equal(new, before)
     abstract = jax.eval_shape(transformed.init, KEY, X)
     same_reading(model_of(transformed, abstract, X), (5, 8))
-    with pytest.raises(ArgumentError, match=r"takes \(params, state\)"):
+    with pytest.raises(ArgumentError, match=r"needs \(params, state\)"):
         model_of(transformed, pair[0], X)

@@ -124,13 +124,13 @@ def test_what_is_no_model():
     params = mlp_params()
     torch = pytest.importorskip("torch")
     for model, args, said in (
-        (torch.nn.Linear(8, 8), (X,), "isoinit.plan is for torch models"),
+        (torch.nn.Linear(8, 8), (X,), "Use isoinit.plan instead"),
         (params, (mlp, X), "of type dict; plan takes"),
         (nnx.Linear, (X,), "the model is the class Linear"),
         (hk.multi_transform(lambda: (jnp.abs, (jnp.abs, jnp.abs))), ({}, X), "hk.multi_transform"),
         (eqx.nn.StateIndex(jnp.ones(3)), (), "has no __call__|of type equinox"),
         (mlp, (), "mlp is a function without its parameters"),
-        (hk.transform(mlp), (), "takes params after it"),
+        (hk.transform(mlp), (), "needs params as the next argument"),
     ):
         with pytest.raises(ArgumentError, match=said):
             model_of(model, *args)
@@ -162,15 +162,18 @@ def test_inputs():
         ((X, {"a": 0.5}), r"inputs\[1\]\['a'\] is a float"),
         (("text",), r"inputs\[0\] is a str"),
         ((object(),), r"inputs\[0\] is an object; expected a JAX or NumPy array"),
-        ((jax.ShapeDtypeStruct((symbol, 8), jnp.float32),), r"shape \(batch, 8\), with a size"),
-        ((jax.ShapeDtypeStruct((None, 8), jnp.float32),), r"inputs\[0\] has the shape \(None, 8\)"),
+        (
+            (jax.ShapeDtypeStruct((symbol, 8), jnp.float32),),
+            r"shape \(batch, 8\) with an unknown size",
+        ),
+        ((jax.ShapeDtypeStruct((None, 8), jnp.float32),), r"inputs\[0\] has shape \(None, 8\)"),
     ):
         with pytest.raises(ArgumentError, match=said):
             model_of(mlp, params, *inputs)
     with pytest.raises(ArgumentError, match="there are no inputs"):
         model_of(nnx.Linear(8, 8, rngs=nnx.Rngs(0)))
     unknown = {"layers": [jax.ShapeDtypeStruct((None, 8), jnp.float32)]}
-    with pytest.raises(ArgumentError, match=r"params\['layers'\]\[0\] has the shape"):
+    with pytest.raises(ArgumentError, match=r"params\['layers'\]\[0\] has shape"):
         model_of(mlp, unknown, X)
 
 

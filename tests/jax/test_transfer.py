@@ -102,11 +102,11 @@ def test_integers_among_the_parameters_are_no_part_of_it():
         ((apply, build(16)[1], X), {}, "the target is a dict: expected a module of Flax NNX"),
         ((apply, apply, X), {}, r"the base cannot be read: there are no inputs.*; expected a mod"),
         ((build, X), {"base": 64, "target": 16}, "base=64 is larger than target=16"),
-        ((build, X), {"base": 64}, "target=None: expected a whole number"),
-        ((build(16), X), {"base": 16, "target": 64}, "base=16 is for a function of a size"),
+        ((build, X), {"base": 64}, "target=None: expected an integer"),
+        ((build(16), X), {"base": 16, "target": 64}, "base=16 needs a function"),
         ((lambda n: 1 / 0, X), {"base": 1, "target": 2}, r"build\(1\) failed: ZeroDivisionError"),
         ((*build(16), X), {"unit": 0.0}, "unit=0.0: expected a width above 0"),
-        ((*build(16), X), {"unit": 8, "base": 8}, "unit= is for one model without a base"),
+        ((*build(16), X), {"unit": 8, "base": 8}, "unit= is for a single model without a base"),
         ((build, X), {"base": 8, "target": 16, "optimizer": "lion"}, "optimizer='lion'"),
     ],
 )
@@ -118,7 +118,7 @@ def test_other_models_are_refused(arguments, options, said):
 def test_models_of_other_kinds_are_refused():
     with pytest.raises(PlanError, match=r"'layers.bias' has no counterpart"):
         ij.transfer(build(16, 3), build(64, 1), X)
-    with pytest.raises(PlanError, match="tune on the smaller model"):
+    with pytest.raises(PlanError, match="Tune the smaller model"):
         ij.transfer(build(64), build(16), X)
     with pytest.raises(TraceError, match="the target cannot be read: apply failed"):
         ij.transfer(build(16), (apply, build(64)[1] | {"out": struct(3, 2)}), X)

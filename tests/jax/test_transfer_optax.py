@@ -177,7 +177,7 @@ def test_flax_linen():
     variables = filled(made(32)[1], 0.0)
     updates = moved(t.optimizer(0.5), variables["params"], filled(variables["params"], 0.5))
     assert np.allclose(updates["Dense_1"]["kernel"], -0.5 / 4, rtol=1e-4)
-    with pytest.raises(PlanError, match=r"below 'params': pass what is in it"):
+    with pytest.raises(PlanError, match=r"inside 'params': pass the tree in it"):
         t.optimizer(0.5).init(variables)
     with pytest.raises(ArgumentError, match=r"the base cannot be read: .* a pair of a model"):
         ij.transfer(Model(8), Model(32), X)
@@ -245,17 +245,25 @@ def test_what_is_tied_in_the_plan_stays_tied(transfer):
     params = build(64)[1]
     last = params.pop("out")
     tied.optimizer(0.1).init(filled(params | {"last": last}, 1.0))
-    with pytest.raises(PlanError, match="'out' was tied to 'last' in the plan, and is no more"):
+    with pytest.raises(
+        PlanError, match="'out' was tied to 'last' in the plan, but is not tied now"
+    ):
         tied.optimizer(0.1).init(filled({"last": last, "out": last}, 1.0))
 
 
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({"w": struct(2, 2)}, "no parameter 'w', but 'in', 'out'"),
-        ({"in": struct(8, 32)}, r"'in' has shape \(8, 32\), the transfer's plan has \(8, 64\)"),
-        ({}, "holds none of the plan's parameters"),
-        ({"in": jax.ShapeDtypeStruct((8, 64), jnp.int32)}, "holds none of the plan's"),
+        ({"w": struct(2, 2)}, "no parameter 'w'; it has 'in', 'out'"),
+        (
+            {"in": struct(8, 32)},
+            r"'in' has shape \(8, 32\), but \(8, 64\) in the plan of the transfer",
+        ),
+        ({}, "holds none of the parameters of the plan"),
+        (
+            {"in": jax.ShapeDtypeStruct((8, 64), jnp.int32)},
+            "holds none of the parameters of the plan",
+        ),
     ],
 )
 def test_other_trees_are_refused(transfer, tree, said):

@@ -269,7 +269,11 @@ class TestBadInput:
         self.refused(ArgumentError, "density=.*expected the fraction", density=density)
 
     def test_fewer_than_one_weight_a_unit(self):
-        self.refused(ArgumentError, r"each unit of '0.weight' would keep 0.64 of its 64 weights", density=0.01)
+        self.refused(
+            ArgumentError,
+            r"each unit of '0.weight' would keep 0.64 of its 64 weights",
+            density=0.01,
+        )
         self.refused(ArgumentError, "one weight for each unit makes 72", density=0.01, spread="erk")
 
     def test_shapes_that_do_not_divide(self):
@@ -330,7 +334,9 @@ class TestBadInput:
             sparse.convert(model, density=0.25, seed=0)
 
     def test_what_saves_nothing_stays_dense_and_says_so(self):
-        with pytest.warns(IsoinitWarning, match="stay dense: at density 0.5 a sparse weight is not faster"):
+        with pytest.warns(
+            IsoinitWarning, match="stay dense: at density 0.5 a sparse weight is not faster"
+        ):
             model = sparse.convert(mlp(64, 64, 8), density=0.5, seed=0)
         assert type(model[0]) is nn.Linear
         assert "is not faster" in str(sparse.costs(model))

@@ -89,7 +89,10 @@ def _on_arrays(activation: Callable[[Any], Any], what: str) -> Callable[[Array],
         else:
             return function
     tried = " and ".join(f"on {kind} ({failure})" for kind, failure in failures.items())
-    raise ArgumentError(f"{what} failed {tried}; expected an elementwise function of either")
+    raise ArgumentError(
+        f"{what} failed {tried}; expected an elementwise function of a NumPy array or a torch "
+        "tensor"
+    )
 
 
 def _refuse_mixing(function: Callable[[Array], Array], what: str) -> None:
@@ -97,6 +100,6 @@ def _refuse_mixing(function: Callable[[Array], Array], what: str) -> None:
         elementwise(lambda rows: function(rows[0]), [np.linspace(-2, 2, 24)], rtol=1e-5, atol=1e-8)
     except ReplayError as error:
         raise ArgumentError(
-            f"{what} is not elementwise: an output depends on other inputs than its own, or chance, "
-            "so it has no gain; expected a function such as torch.relu"
+            f"{what} is not elementwise: an output depends on other inputs or on chance, so the "
+            "function has no gain. Pass a function such as torch.relu"
         ) from error

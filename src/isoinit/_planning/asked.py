@@ -184,8 +184,8 @@ def _several(only: Only) -> Sequence[str | nn.Module]:
     given = [only] if isinstance(only, (str, nn.Module)) else only
     if not isinstance(given, Sequence) or not given:
         raise ArgumentError(
-            f"only={only!r}: expected a name, a glob such as 'head.*', a module of the model, or a "
-            "list of these with at least one"
+            f"only={only!r}: expected a name, a glob such as 'head.*', a module of the model, or "
+            "a non-empty list of these"
         )
     return given
 
@@ -199,8 +199,8 @@ def _within(module: nn.Module, model: nn.Module) -> tuple[str, list[str]]:
     prefix = next((name for name, other in named_modules(model) if other is module), None)
     if prefix is None:
         raise ArgumentError(
-            f"only: the {type(module).__name__} is no module of the {type(model).__name__}; pass one "
-            "of the model's own, such as model.head, or a pattern of names"
+            f"only: the {type(module).__name__} is not a module of the {type(model).__name__}. "
+            "Pass a module of this model, such as model.head, or a pattern of names"
         )
     known = names_by_id(model)
     mine = {known[id(parameter)] for parameter in module.parameters()}

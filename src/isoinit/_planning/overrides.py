@@ -50,8 +50,8 @@ def choose_overrides(
                 continue
             raise ArgumentError(
                 f"{earlier!r} gives {name!r} {initializer!r} and {pattern!r} gives it "
-                f"{overrides[pattern]!r}; nothing was changed: let only one of them match, or "
-                "override the parameter by its name, which decides over globs and roles"
+                f"{overrides[pattern]!r}; nothing was changed. Let only one pattern match, or "
+                "override the parameter by its full name: a name comes before globs and roles"
             )
     return chosen
 
@@ -75,7 +75,7 @@ def overridden(
             entries[name].require_fit(new)
         except IsoinitError as error:
             raise ArgumentError(
-                f"{pattern!r} does not fit {name!r}: {error}; nothing was changed"
+                f"the override of {pattern!r} does not fit {name!r}: {error}; nothing was changed"
             ) from None
         by = "" if pattern in entries or pattern in aliases else f" for {pattern!r}"
         changed[name] = replace(
@@ -129,8 +129,8 @@ def match_patterns(
 def _refuse_other_kinds(overrides: Mapping[str, Initializer]) -> None:
     if not isinstance(overrides, Mapping):
         raise ArgumentError(
-            f"overrides is a {type(overrides).__name__}; expected a mapping from a name, a glob or "
-            'a role to an initializer, such as {"*.bias": isoinit.Zeros()}'
+            f"overrides is a {type(overrides).__name__}; expected a dict with names, globs or "
+            'roles as keys and initializers as values, such as {"*.bias": isoinit.Zeros()}'
         )
     for pattern, initializer in overrides.items():
         _refuse_other_key(pattern)

@@ -320,8 +320,8 @@ class Plan(Readable):
         """
         if self.transfer is not None:
             raise PlanError(
-                "the scales of this plan come from a smaller model (isoinit.transfer), and a "
-                "calibration would undo the transfer: calibrate no plan of a transfer"
+                "this plan comes from isoinit.transfer, and a calibration would undo the "
+                "transfer. Use the plan without calibration"
             )
         with needs("torch", "Plan.calibrate"):
             from isoinit._planning.calibration import calibrated

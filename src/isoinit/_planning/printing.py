@@ -89,7 +89,7 @@ class Readable(Tabled, Shown):
         if now is None:
             if own:
                 raise ArgumentError(
-                    "show(own=True) runs the model's own initialization, so it needs the model: "
+                    "show(own=True) runs the model's own initialization and needs the model. Call "
                     "show(now=model, own=True)"
                 )
             return {}, []

@@ -63,9 +63,9 @@ def read(text: str) -> dict[str, Any]:
         entries = _entries(found.pop("parameters"))
         _refuse_contradictions(entries, found["aliases"])
         if found.get("transfer") is None and (some := [n for n, e in entries.items() if e.factors]):
-            raise ArgumentError(f"parameters.{some[0]} has factors, and the plan has no transfer")
+            raise ArgumentError(f"parameters.{some[0]} has factors, but the plan has no transfer")
     except ArgumentError as error:
-        raise PlanError(f"the plan holds what no plan can: {error}") from error
+        raise PlanError(f"the plan is not valid: {error}") from error
     return {
         **{n: value for n, value in found.items() if n not in FORMAT.header},
         "entries": entries,
@@ -97,11 +97,13 @@ def _refuse_contradictions(entries: Mapping[str, Entry], aliases: Mapping[str, s
         if other not in entries:
             raise fault(("aliases", name), other, "the name of a parameter of the plan")
         if name in entries:
-            raise ArgumentError(f"aliases: {shown(name)} is a parameter of the plan itself")
+            raise ArgumentError(f"aliases: {shown(name)} is also an entry of the plan")
     for name, entry in entries.items():
         at = ("parameters", name)
         if entry.copies and (entry.copies not in entries or entries[entry.copies].copies):
-            raise fault((*at, "copies"), entry.copies, "a parameter of the plan that is no copy")
+            raise fault(
+                (*at, "copies"), entry.copies, "a parameter of the plan that is not itself a copy"
+            )
         made = entry.initializer
         of = made.of if isinstance(made, FOLLOWING) else None
         if of is not None and of not in entries:
@@ -109,7 +111,7 @@ def _refuse_contradictions(entries: Mapping[str, Entry], aliases: Mapping[str, s
         follows = bool(entry.copies) or of is not None  # most follow from none
         if follows and entry != (its := followed(name, entries)):
             raise ArgumentError(
-                f"{named(at)}{entry.initializer} of shape {entry.shape} is not what follows from "
-                f"{shown(entry.copies or of)}: {its.initializer} of shape {its.shape}; load the "
-                "plan as it was, and override that one"
+                f"{named(at)}{entry.initializer} of shape {entry.shape} does not match "
+                f"{shown(entry.copies or of)}: {its.initializer} of shape {its.shape}. Load the "
+                f"original plan, and override {shown(entry.copies or of)}"
             )

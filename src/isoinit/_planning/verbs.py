@@ -378,7 +378,7 @@ def init(
         True
     """
     if calibrate and batch is None:
-        raise ArgumentError("init(calibrate=True) needs a batch of real examples to measure")
+        raise ArgumentError("init(calibrate=True) needs a batch of real examples")
     with alone():
         chosen = plan(
             model,

@@ -23,7 +23,7 @@ from isoinit.initializers.scale.gains import Function
 from isoinit.initializers.scale.mean_field import Way
 
 # Layers in a row from which on a chain counts as deep. Up to there, keeping the variance alone lets
-# tanh's gradients grow 2.7 times (1.178^(12/2)), and the sizes of ReLU networks as wide as 256 spread
+# tanh's gradients grow 2.7 times (1.178^(12/2)), and the sizes of ReLU networks as wide as 256 vary
 # by a quarter (exp(5·12/256), Hanin & Rolnick 2018).
 DEEP = 13
 

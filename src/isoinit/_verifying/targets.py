@@ -44,17 +44,17 @@ def without_targets(
         return batch, loss
     names = [parameter.name for parameter in takes]
     said = f"loss={name} takes {len(names)} arguments ({', '.join(names)})"
-    alone = f"give a function of the output alone: loss=lambda output: {call}"
+    alone = f"pass a function of the output only: loss=lambda output: {call}"
     if len(names) > 2 or any(p.kind is p.KEYWORD_ONLY for p in takes):
         raise ArgumentError(
-            f"{said}, and gets two: the model's output and the targets of a batch (inputs, targets); "
-            f"{alone}"
+            f"{said}, but it is called with at most two: the model's output and the targets of a "
+            f"batch (inputs, targets). {alone}"
         )
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         parts = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise ArgumentError(
-            f"{said}, and the batch is a {type(batch).__name__}{parts}, which holds no targets; "
-            f"give the batch as a pair (inputs, targets), or {alone}"
+            f"{said}, but the batch is a {type(batch).__name__}{parts} without targets. Pass the "
+            f"batch as a pair (inputs, targets), or {alone}"
         )
     inputs, targets = batch
     return inputs, lambda output: loss(output, targets)

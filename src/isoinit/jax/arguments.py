@@ -28,15 +28,15 @@ def key_of(seed: Any, name: Any) -> np.ndarray[Any, np.dtype[np.uint32]]:
     for argument, value in (("seed", seed), ("name", name)):
         if isinstance(value, jax.core.Tracer):
             raise ArgumentError(
-                f"{argument} is traced; expected a Python value, for the stream's key is made before "
-                f"compilation: take it as a static argument (static_argnames=({argument!r},))"
+                f"{argument} is traced; expected a Python value, because it is needed before "
+                f"compilation. Make it a static argument (static_argnames=({argument!r},))"
             )
     if not isinstance(name, str):
         raise ArgumentError(f"name={name!r}; expected a string, such as the parameter's name")
     try:
         number = operator.index(seed)
     except TypeError:
-        raise ArgumentError(f"seed={seed!r}; expected a whole number") from None
+        raise ArgumentError(f"seed={seed!r}; expected an integer") from None
     return np.array(key_words(Stream(number, name).key()), np.uint32)
 
 
@@ -51,8 +51,8 @@ def dtype_of(dtype: Any) -> tuple[str, np.dtype[Any]]:
         raise ArgumentError(f"dtype is {name}; expected float32, bfloat16, float16 or float64")
     if name == "float64" and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ArgumentError(
-            "dtype is float64, and JAX's x64 mode is off: set jax.config.update("
-            '"jax_enable_x64", True), or choose float32'
+            "dtype is float64, but JAX's x64 mode is off. Call "
+            'jax.config.update("jax_enable_x64", True), or choose float32'
         )
     return name, kind
 
@@ -70,7 +70,7 @@ def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
     try:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
-        raise ArgumentError(f"shape={shape!r}; expected whole numbers, one an axis") from None
+        raise ArgumentError(f"shape={shape!r}; expected one integer for each axis") from None
     if min(sizes, default=0) < 0 or math.prod(sizes) > _MOST:
         raise ArgumentError(
             f"shape {sizes} has {math.prod(sizes):.3g} elements; expected at most 2**62, and no axis "
@@ -84,27 +84,29 @@ def part_of(
 ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """Return where a part begins and its shape."""
     if max(shape, default=0) > LONGEST:
-        raise ArgumentError(f"shape {shape} has an axis longer than 2**32: cut it into two axes")
+        raise ArgumentError(f"shape {shape} has an axis longer than 2**32. Split it into two axes")
     held = shape if sizes is None else shape_of(sizes)
     firsts = (0,) * len(shape) if start is None else tuple(start)
     if not len(firsts) == len(held) == len(shape):
         raise ArgumentError(
-            f"start={start!r}, sizes={sizes!r}: expected one of each for every axis of {shape}"
+            f"start={start!r}, sizes={sizes!r}: expected one start and one size for each axis of "
+            f"{shape}"
         )
     starts = []
     for axis, (first, size, whole) in enumerate(zip(firsts, held, shape, strict=True)):
         if isinstance(first, jax.Array):
             if first.shape or not jnp.issubdtype(first.dtype, jnp.integer):
-                raise ArgumentError(f"start[{axis}]={first!r}; expected a whole number")
+                raise ArgumentError(f"start[{axis}]={first!r}; expected an integer")
             starts.append(first.astype(np.uint32))
             continue
         try:
             number = operator.index(first)
         except TypeError:
-            raise ArgumentError(f"start[{axis}]={first!r}; expected a whole number") from None
+            raise ArgumentError(f"start[{axis}]={first!r}; expected an integer") from None
         if not 0 <= number <= whole - size:
             raise ArgumentError(
-                f"axis {axis}: {size} elements from {number} on; expected a part of the {whole} there"
+                f"axis {axis}: {size} elements from index {number}; expected a range within its "
+                f"{whole} elements"
             )
         starts.append(np.uint32(number % LONGEST))
     return tuple(starts), held

@@ -95,17 +95,21 @@ def _refuse_unstorable(kept: dict[str, Any], arrays: dict[str, Any]) -> None:
     faults = []
     for name, leaf in arrays.items():
         if leaf.dtype.name not in CODES:
-            faults.append(f"{name!r} is {leaf.dtype}, which safetensors cannot hold")
+            faults.append(f"{name!r} is {leaf.dtype}, a type that safetensors cannot hold")
         elif name == "__metadata__" or any("\ud800" <= one <= "\udfff" for one in name):
-            faults.append(f"safetensors can hold no array called {name!r}")
+            faults.append(f"safetensors cannot hold an array called {name!r}")
         elif name in kept and isinstance(leaf, jax.ShapeDtypeStruct):
-            faults.append(f"{name!r} is kept, but is a ShapeDtypeStruct and has no values")
+            faults.append(
+                f"{name!r} is kept unchanged, but is a ShapeDtypeStruct and has no values"
+            )
         elif name in kept and isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            faults.append(f"{name!r} is kept, but other processes hold parts of its values")
+            faults.append(
+                f"{name!r} is kept unchanged, but other processes hold parts of its values"
+            )
     if faults:
         raise PlanError(
-            f"nothing was written: {'; '.join(faults)}. Give a tree without these, or arrays with "
-            "values in their place"
+            f"nothing was written: {'; '.join(faults)}. Pass a tree without these, or replace "
+            "them with arrays that have values"
         )
 
 

@@ -145,8 +145,8 @@ class Checking:
         measured = replace(measured, chance=self._chance[0])
         if came.loss is not None and not measured.began:
             raise ArgumentError(
-                "loss does not depend on any parameter that is trained; nothing was changed: work it "
-                "out from the model's output, without stop_gradient"
+                "loss does not depend on a trainable parameter; nothing was changed. Compute it "
+                "from the model's output, without stop_gradient"
             )
         tell_expected(measured.layers, plan, read.parent)
         values = measuring.split(arrays)
@@ -210,18 +210,19 @@ def refuse_valueless(model: Model, params: Any) -> None:
     without = [name for name, leaf in named_leaves(params).items() if not _has_values(leaf)]
     if without:
         raise PlanError(
-            f"nothing was measured: {listed([repr(n) for n in without])} of {model.name} hold no "
-            "values here. Fill them first: isoinit.jax.init(model, x), or params = plan.fill(params)"
+            f"nothing was measured: {listed([repr(n) for n in without])} of {model.name} have no "
+            "values here. Fill them first with isoinit.jax.init(model, x) or params = "
+            "plan.fill(params)"
         )
     if not all(map(_has_values, jax.tree_util.tree_leaves(model.state))):
         raise PlanError(
-            f"nothing was measured: the state of {model.name} holds no values here. Pass the state "
-            "that its init makes, and not its shapes"
+            f"nothing was measured: the state of {model.name} has no values here. Pass the state "
+            "from its init, not only the shapes"
         )
     if not all(map(_has_values, jax.tree_util.tree_leaves(model.inputs))):
         raise ArgumentError(
-            "nothing was measured: the inputs hold no values here. Pass real examples, and not a "
-            "jax.ShapeDtypeStruct; outside of jit, and with all of each array on this process"
+            "nothing was measured: the inputs have no values here. Pass real examples instead of "
+            "a jax.ShapeDtypeStruct, outside jit, with the whole of each array on this process"
         )
 
 

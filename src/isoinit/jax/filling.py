@@ -70,13 +70,13 @@ def entries_to_draw(plan: Planned, leaves: Mapping[str, Any]) -> dict[str, Entry
 
 
 def resolved(seed: int | None) -> int:
-    """Return a whole number; None draws one from the system, since JAX has no generator of its own."""
+    """Return an integer; None draws one from the system, since JAX has no generator of its own."""
     if seed is not None:
         return as_whole(seed, "to draw one from the system's entropy")
     if jax.process_count() > 1:
         raise ArgumentError(
-            f"seed=None would give each of {jax.process_count()} processes weights of its own; "
-            "expected one whole number for all of them"
+            f"seed=None would give each of {jax.process_count()} processes different weights; "
+            "expected one integer, the same in all processes"
         )
     return secrets.randbits(63)
 
@@ -95,20 +95,22 @@ def _refuse_mismatch(
             if jax.numpy.issubdtype(leaf.dtype, np.inexact):
                 faults.append(f"the plan has no entry for {name!r}")
         elif tuple(leaf.shape) != entry.shape:
-            faults.append(f"{name!r} has shape {tuple(leaf.shape)}, the plan expects {entry.shape}")
+            faults.append(
+                f"{name!r} has shape {tuple(leaf.shape)}, but the plan expects {entry.shape}"
+            )
         elif leaf.dtype.name != entry.dtype:
-            faults.append(f"{name!r} is {leaf.dtype}, the plan expects {entry.dtype}")
+            faults.append(f"{name!r} is {leaf.dtype}, but the plan expects {entry.dtype}")
     if faults:
         raise PlanError(
-            f"nothing was drawn: {'; '.join(faults)}. Make the plan from this tree, or fill the tree "
-            "that it was made from (a torch model is filled by plan.apply)"
+            f"nothing was drawn: {'; '.join(faults)}. Make the plan from this tree, or fill the "
+            "tree that it was made from (for a torch model, use plan.apply)"
         )
 
 
 def _missing(name: str, leaf: Any) -> str:
     if leaf is None:
         return f"params has no array called {name!r}"
-    return f"{name!r} is a {type(leaf).__name__}, and no array of JAX or NumPy"
+    return f"{name!r} is a {type(leaf).__name__}, not an array of JAX or NumPy"
 
 
 def _refuse_unfillable(planned: Mapping[str, Entry | None], leaves: Mapping[str, Any]) -> None:
@@ -117,8 +119,8 @@ def _refuse_unfillable(planned: Mapping[str, Entry | None], leaves: Mapping[str,
     for name, leaf in leaves.items():
         if isinstance(leaf, jax.core.Tracer):
             raise ArgumentError(
-                f"{name!r} is traced: fill outside of jit and of other transformations, and pass the "
-                "filled tree in"
+                f"{name!r} is traced. Fill outside jit and other transformations, and pass the "
+                "filled tree as an argument"
             )
         entry = planned[name]
         if entry is not None and entry.initializer is not None:
@@ -136,13 +138,11 @@ def _undrawable(entry: Entry, leaf: Any) -> str:
     assert entry.initializer is not None
     dtype = dtype_named(entry.dtype)
     if dtype is None:
-        return (
-            f"is {entry.dtype}, which nothing is drawn for; expected float32, float64, float16, "
-            "bfloat16 or a complex type"
-        )
+        return f"is {entry.dtype}; expected float32, float64, float16, bfloat16 or a complex type"
     if jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
         return (
-            f"is {entry.dtype}, which JAX has only after jax.config.update('jax_enable_x64', True)"
+            f"is {entry.dtype}, which JAX supports only after jax.config.update('jax_enable_x64', "
+            "True)"
         )
     try:
         entry.require_fit(entry.initializer)
@@ -154,14 +154,17 @@ def _undrawable(entry: Entry, leaf: Any) -> str:
 
 def _valueless(leaf: Any, entry: Entry | None) -> str:
     """Return why a leaf that is to be kept has no values; "" if it has."""
-    said = "is kept as it was" + (f" ({entry.reason})" if entry is not None else "")
+    said = "is kept unchanged" + (f" ({entry.reason})" if entry is not None else "")
     if isinstance(leaf, jax.ShapeDtypeStruct) and entry is not None:
         return (
-            f"{said}, but is a ShapeDtypeStruct and has no values: give it an initializer, plan[...] "
-            "= ..., or put an array in its place"
+            f"{said}, but is a ShapeDtypeStruct and has no values: give it an initializer, "
+            "plan[...] = ..., or replace it with an array"
         )
     if isinstance(leaf, jax.Array) and leaf.is_deleted():
-        return f"{said}, but its values are gone: it was deleted, or donated to a jitted function"
+        return (
+            f"{said}, but its values no longer exist: the array was deleted, or donated to a "
+            "jitted function"
+        )
     return ""
 
 

@@ -92,15 +92,15 @@ def form_of(
 def _refuse(model: Any) -> None:
     """Raise ArgumentError for what looks like a model of JAX and is none."""
     if isinstance(model, type):
-        raise ArgumentError(f"the model is the class {model.__name__}: make an object of it first")
+        raise ArgumentError(f"the model is the class {model.__name__}. Create an instance first")
     if _is(model, "keras", "Layer"):
-        raise ArgumentError(f"{_title(model)} is a Keras model: isoinit.keras is for those")
+        raise ArgumentError(f"{_title(model)} is a Keras model. Use isoinit.keras instead")
     if _is(model, "torch.nn", "Module"):
-        raise ArgumentError(f"{_title(model)} is a torch module: isoinit.plan is for torch models")
+        raise ArgumentError(f"{_title(model)} is a torch module. Use isoinit.plan instead")
     if _is(model, "haiku", "MultiTransformed", "MultiTransformedWithState"):
         raise ArgumentError(
-            "the model is of hk.multi_transform, which has several functions: pass the one to plan as "
-            "(lambda params, x: model.apply[0](params, rng, x), params, x)"
+            "the model comes from hk.multi_transform and has several functions. Pass one of them, "
+            "as (lambda params, x: model.apply[0](params, rng, x), params, x)"
         )
 
 
@@ -158,8 +158,8 @@ def _function(apply: Callable[..., Any], tree: Any) -> Form:
 def _equinox(module: Any) -> Form:
     if not callable(module):
         raise ArgumentError(
-            f"{_title(module)} has no __call__: pass (lambda module, x: ..., module, x), with a "
-            "function that calls what it has"
+            f"{_title(module)} has no __call__. Pass (lambda module, x: ..., module, x) with a "
+            "function that calls one of its methods"
         )
     params, state = Part.of(module, _is_parameter), Part.of(module, _is_state)
 
@@ -251,9 +251,9 @@ def _linen(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> For
     if not args or not isinstance(args[0], Mapping):
         found = f"got an object {_kind(args[0])}" if args else "they are missing"
         raise ArgumentError(
-            f"the variables of the Linen module {title} come after it ({found}): pass "
-            "(module, variables, *inputs), with jax.eval_shape(module.init, key, *inputs) to need no "
-            "memory"
+            f"the Linen module {title} needs its variables as the next argument ({found}). Pass "
+            "(module, variables, *inputs). Variables from jax.eval_shape(module.init, key, "
+            "*inputs) need no memory"
         )
     given = args[0]
     bare = "params" not in given
@@ -319,8 +319,8 @@ def _haiku(transformed: Any, args: tuple[Any, ...]) -> Form:
         found = f"got an object {_kind(args[0])}" if args else "they are missing"
         wanted = "(params, state), as init returns them," if stateful else "params"
         raise ArgumentError(
-            f"a Haiku {type(transformed).__name__} takes {wanted} after it ({found}): pass "
-            f"(transformed, {'(params, state)' if stateful else 'params'}, *inputs)"
+            f"a Haiku {type(transformed).__name__} needs {wanted} as the next argument ({found}). "
+            f"Pass (transformed, {'(params, state)' if stateful else 'params'}, *inputs)"
         )
     params, state = Part.of(whole, _is_parameter), Part.of(others, _is_array)
     before = 2 if stateful else 1

@@ -33,8 +33,8 @@ def singular_values(model: Model) -> tuple[float, ...]:
     place = next((i for i, leaf in enumerate(leaves) if _can_vary(leaf)), None)
     if place is None:
         raise ArgumentError(
-            "jacobian=True, but the inputs hold no floating-point array of examples to vary: pass "
-            "embedded inputs in place of tokens"
+            "jacobian=True, but the inputs hold no floating-point array of examples to "
+            "differentiate by. Pass embedded inputs instead of tokens"
         )
     given = jnp.asarray(leaves[place])
 
@@ -60,8 +60,8 @@ def singular_values(model: Model) -> tuple[float, ...]:
         raise explained(failure, model) from failure
     if matrix is None:
         raise ArgumentError(
-            f"jacobian=True, but the Jacobian has {count:,} numbers, more than {LARGEST:,}; pass a "
-            "smaller example, or leave it out"
+            f"jacobian=True, but the Jacobian has {count:,} numbers, more than {LARGEST:,}. Pass "
+            "a smaller example, or jacobian=False"
         )
     rows = np.asarray(matrix, np.float64).reshape(matrix.shape[0], -1)
     if not np.isfinite(rows).all():

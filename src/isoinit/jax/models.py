@@ -98,8 +98,8 @@ class Model:
         """
         if self.form.assign is None:
             raise ArgumentError(
-                f"{self.name} ({self.library}) cannot be changed in place: use the new parameters "
-                "that are returned"
+                f"{self.name} ({self.library}) cannot be changed in place. Use the returned "
+                "parameters"
             )
         self.require_fit(params)
         self.form.assign(params)
@@ -112,13 +112,13 @@ class Model:
             if mine is None or other is None:
                 which = "is missing" if other is None else "is not known"
                 raise PlanError(
-                    f"the parameter {name!r} {which}: the tree differs from the one of {self.name}; "
-                    "nothing was changed"
+                    f"the parameter {name!r} {which}: the tree differs from the parameters of "
+                    f"{self.name}; nothing was changed"
                 )
             if (mine.shape, mine.dtype) != (other.shape, other.dtype):
                 raise PlanError(
-                    f"the parameter {name!r} of {self.name} is {shown(mine)}, and was given "
-                    f"{shown(other)}; nothing was changed"
+                    f"the parameter {name!r} of {self.name} is {shown(mine)}, but {shown(other)} "
+                    "was given; nothing was changed"
                 )
 
 
@@ -199,7 +199,9 @@ def traced(model: Model) -> tuple[Any, Any]:
     except Exception as failure:  # of any kind: it is the model's
         raise explained(failure, model) from failure
     if not jaxpr.out_avals:
-        raise TraceError(f"{model.name} returned no array; expected one, or a pytree with some")
+        raise TraceError(
+            f"{model.name} returned no array; expected an array, or a pytree with at least one"
+        )
     return jaxpr, jax.tree_util.tree_structure(out)
 
 
@@ -217,7 +219,9 @@ def shown(leaf: Any) -> str:
 
 def _held(names: Mapping[str, Any]) -> str:
     few = ", ".join(f"{name} of {leaf.dtype}" for name, leaf in list(names.items())[:3])
-    found = f"its arrays are no real or complex numbers ({few})" if names else "it holds no arrays"
+    found = (
+        f"its arrays do not hold real or complex numbers ({few})" if names else "it holds no arrays"
+    )
     return f"{found}. Pass JAX or NumPy arrays, or jax.ShapeDtypeStruct"
 
 
@@ -241,12 +245,12 @@ def explained(failure: Exception, model: Model) -> TraceError:
     leaves = jax.tree_util.tree_leaves(model.inputs)
     given = ", ".join(shown(leaf) for leaf in leaves[:4]) + ", …" * (len(leaves) > 4)
     own = str(failure).strip()
-    hint = "Pass inputs, and settings in kwargs=, that a call of it takes"
+    hint = "Pass inputs (and settings in kwargs=) that a call of the model accepts"
     if isinstance(failure, _WANT_VALUES):
         own = own.splitlines()[0]  # the rest speaks of what JAX was called with
         hint = (
-            "It uses the value of an array where Python needs a number, such as in `if`; while it is "
-            "traced there is none. Use jnp.where or jax.lax.cond, or pass the setting in kwargs="
+            "It uses the value of an array in Python code, such as in `if`, but a traced array "
+            "has no value. Use jnp.where or jax.lax.cond, or pass the setting in kwargs="
         )
     return TraceError(
         f"{model.name} failed while it was traced with inputs {given}{line}: "

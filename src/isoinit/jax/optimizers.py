@@ -117,20 +117,19 @@ def owned(plan: Plan, tree: Any) -> dict[str, str]:
             continue
         shape, planned = tuple(leaves[name].shape), plan.entries[own].shape
         if shape != planned:
-            faults.append(f"{name!r} has shape {shape}, the transfer's plan has {planned}")
+            faults.append(f"{name!r} has shape {shape}, but {planned} in the plan of the transfer")
         elif firsts.setdefault(own, name) != name:
-            faults.append(f"{name!r} was tied to {firsts[own]!r} in the plan, and is no more")
+            faults.append(f"{name!r} was tied to {firsts[own]!r} in the plan, but is not tied now")
     strange = [repr(name) for name, own in found.items() if own not in plan.entries]
     if strange:
         faults.append(
-            f"the plan has no parameter {listed(strange)}, but {_few(plan)}{_hint(plan, leaves)}"
+            f"the plan has no parameter {listed(strange)}; it has {_few(plan)}{_hint(plan, leaves)}"
         )
     if not found:
-        faults.append(f"the tree holds none of the plan's parameters, which are {_few(plan)}")
+        faults.append(f"the tree holds none of the parameters of the plan ({_few(plan)})")
     if faults:
         raise PlanError(
-            f"{'; '.join(faults)}. Give optax the parameters of the larger model that the transfer "
-            "was made of"
+            f"{'; '.join(faults)}. Pass optax the parameters of the target model of this transfer"
         )
     return found
 
@@ -143,7 +142,7 @@ def _hint(plan: Plan, leaves: Mapping[str, Any]) -> str:
     """Return what may be wrong with the names of a tree; "" where nothing shows."""
     outer = next(iter(leaves)).partition(".")[0]
     if all(name.removeprefix(f"{outer}.") in plan.entries for name in leaves):
-        return f" (below {outer!r}: pass what is in it)"
+        return f" (inside {outer!r}: pass the tree in it)"
     return ""
 
 
@@ -157,7 +156,9 @@ def _labels(plan: Plan, labels: Mapping[str, str]) -> Callable[[Any], Any]:
         found = owned(plan, tree)
         for name, own in found.items():
             if own in bare:
-                raise PlanError(f"the plan's entry for {name!r} has no factors: make it anew")
+                raise PlanError(
+                    f"the plan's entry for {name!r} has no factors. Make the transfer again"
+                )
         # Arrays of integers, and keys: no number of them is trained.
         return with_leaves(tree, {n: labels[found[n]] if n in found else HELD
                                   for n in named_leaves(tree)})  # fmt: skip
@@ -253,7 +254,7 @@ def _refuse_settings(made_for: str, settings: Mapping[str, Any]) -> None:
         if name not in known:
             raise ArgumentError(
                 f"{name}={settings[name]!r}: a transfer for {made_for!r} takes "
-                f"{', '.join(known)}; make another for another optimizer"
+                f"{', '.join(known)}. For another optimizer, make another transfer"
             )
 
 
@@ -270,6 +271,6 @@ def _refuse_old_optax() -> None:
 
     if not hasattr(contrib, "MuonDimensionNumbers"):
         raise ArgumentError(
-            f"optax {optax.__version__} has a Muon for matrices of two axes alone: install optax "
+            f"optax {optax.__version__} has a Muon only for arrays with two axes. Install optax "
             "0.2.6 or later, or make the transfer for 'adamw'"
         )

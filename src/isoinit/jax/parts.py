@@ -80,8 +80,8 @@ class Call:
         inputs = (*args, named.tree) if named.places else args
         if not jax.tree_util.tree_leaves(inputs):
             raise ArgumentError(
-                "there are no inputs: pass an example of what the model is called with after the "
-                "model and its parameters, or its jax.ShapeDtypeStruct"
+                "there are no inputs. After the model and its parameters, pass example inputs for "
+                "a call of the model, or their jax.ShapeDtypeStruct"
             )
         sized("inputs", inputs)
         return Call(inputs, dict(kwargs), named)
@@ -103,8 +103,8 @@ def sized(what: str, tree: Any) -> None:
         if is_array(leaf.value) and not all(isinstance(n, int) for n in leaf.value.shape):
             sizes = ", ".join("None" if n is None else str(n) for n in leaf.value.shape)
             raise ArgumentError(
-                f"{_place(leaf)} has the shape ({sizes}), with a size that is not known: pass one "
-                "with a number for each size"
+                f"{_place(leaf)} has shape ({sizes}) with an unknown size. Pass an array with a "
+                "known shape"
             )
 
 
@@ -113,8 +113,8 @@ def _no_array(leaf: Leaf) -> str:
     found = f"{_place(leaf)} is {_article(kind.removeprefix('builtins.'))}"
     if isinstance(leaf.value, bool | int | float | complex | str):
         return (
-            f"{found}: {leaf.value!r}. Pass a setting by its name in kwargs=, as "
-            "{'train': False}, and a number that the model computes with as jnp.asarray"
+            f"{found}: {leaf.value!r}. Pass a setting by its name in kwargs=, as {{'train': "
+            "False}, and pass a number for the computation as jnp.asarray"
         )
     return f"{found}; expected a JAX or NumPy array, or a jax.ShapeDtypeStruct"
 

@@ -113,8 +113,8 @@ class Passes:
             raise
         except Exception as failure:  # of any kind: it is that of a derivative in the model
             raise TraceError(
-                f"{self._model.name} has no gradient: {type(failure).__name__}: {first_line(failure)} "
-                "A check sends a gradient back, as training does"
+                f"{self._model.name} has no gradient: {type(failure).__name__}: "
+                f"{first_line(failure)} A check computes gradients, as training does"
             ) from failure
 
     def output(self, arrays: Sequence[Any]) -> Any:
@@ -200,13 +200,14 @@ class Passes:
             return None
         if not isinstance(loss, jax.Array | np.ndarray | np.generic | float):
             raise ArgumentError(
-                f"loss gave a {type(loss).__name__}; expected an array of one number: take the mean"
+                f"loss returned a {type(loss).__name__}; expected an array of one number. Use the "
+                "mean"
             )
         loss = jnp.asarray(loss)
         if loss.size != 1 or not jnp.issubdtype(loss.dtype, jnp.floating):
             raise ArgumentError(
-                f"loss gave {loss.dtype}[{', '.join(map(str, loss.shape))}]; expected an array of one "
-                "real number: take the mean of it"
+                f"loss returned {loss.dtype}[{', '.join(map(str, loss.shape))}]; expected an "
+                "array of one real number. Use the mean"
             )
         return loss.reshape(())
 

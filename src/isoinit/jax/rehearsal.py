@@ -15,7 +15,7 @@ from isoinit.initializers.scale.fans import vector
 from isoinit.jax import philox
 from isoinit.jax.arguments import key_of, real_dtype_of
 
-# Counters beyond 2**32 and parts of blocks; each law, and each way through its polynomials.
+# Counters beyond 2**32 and parts of blocks; each distribution, and each way through its polynomials.
 _WHOLE: Final = (2**24, 2**20)
 _PART: Final = (slice(2**23 + 5, 2**23 + 69), slice(7, 7 + 1024))
 _REHEARSED: Final = (

@@ -89,8 +89,8 @@ def _broadcast(prefix: Any, params: Any) -> list[Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise ArgumentError(
             f"sharding is a {type(prefix).__name__}; expected a Sharding, a function of name and "
-            "leaf, or a tree of shardings with the structure of params or its upper part. JAX says: "
-            f"{error}"
+            "leaf, or a tree of shardings with the structure of params or a prefix of it. JAX "
+            f"says: {error}"
         ) from error
     return [None if one is missing else one for one in jax.tree_util.tree_leaves(spread)]
 
@@ -112,6 +112,6 @@ def _refuse_unfit(pairs: Mapping[str, tuple[Any, Sharding]]) -> None:
             faults.append(f"{name!r} of shape {leaf.shape} ({error})")
     if faults:
         raise PlanError(
-            f"nothing was drawn: the sharding does not fit {listed(faults)}: give these parameters "
-            "another sharding"
+            f"nothing was drawn: the sharding does not fit {listed(faults)}. Give these "
+            "parameters another sharding"
         )

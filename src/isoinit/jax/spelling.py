@@ -74,8 +74,8 @@ def named_leaves(tree: Any) -> dict[str, Any]:
             continue
         if leaf.name in named:
             raise ArgumentError(
-                f"two leaves of the tree are both named {leaf.name!r}: {named[leaf.name].path} and "
-                f"{leaf.path}. Rename one of them, or leave dots out of the keys"
+                f"two leaves of the tree are both named {leaf.name!r}: {named[leaf.name].path} "
+                f"and {leaf.path}. Rename one of them, or use keys without dots"
             )
         named[leaf.name] = leaf
     return {name: leaf.value for name, leaf in named.items()}

@@ -47,10 +47,10 @@ def normal(
         name: the parameter's name, which its random numbers depend on.
         shape: of the whole parameter; no axis longer than 2**32.
         dtype: float32, bfloat16, float16, or float64 if JAX's x64 mode is on.
-        seed: any whole number; 0 by default, as in `isoinit.fill_slice`.
+        seed: any integer; 0 by default, as in `isoinit.fill_slice`.
         mean: the mean; 0 by default.
         std: the standard deviation; 1 by default.
-        start: where the part begins along each axis, as `jax.lax.dynamic_slice` has it: whole numbers
+        start: where the part begins along each axis, as `jax.lax.dynamic_slice` has it: integers
             or scalars that may be traced, such as ``jax.lax.axis_index("x") * 64``. By default 0.
             Traced ones are not checked: a part has to lie within the whole.
         sizes: the part's shape; by default the whole shape.
@@ -99,7 +99,7 @@ def uniform(
         name: the parameter's name.
         shape: of the whole parameter.
         dtype: of the numbers.
-        seed: any whole number.
+        seed: any integer.
         a: the lower bound; 0 by default.
         b: the upper bound, which no value reaches; 1 by default.
         start: where the part begins along each axis.
@@ -141,7 +141,7 @@ def truncated_normal(
         name: the parameter's name.
         shape: of the whole parameter.
         dtype: of the numbers.
-        seed: any whole number.
+        seed: any integer.
         mean: of the normal before it is cut; 0 by default.
         std: of the normal before it is cut; 1 by default.
         a: the lower bound, in standard deviations from the mean, as `jax.random.truncated_normal` and
@@ -238,7 +238,7 @@ def _of(
     if not philox.keeps_clear_of_subnormals(law, called):
         raise ArgumentError(
             f"{initializer} can draw subnormal float32 values, below 1.2e-38, which accelerators "
-            "round to zero: choose larger ones, or use isoinit.fill_slice on the processor"
+            "round to zero. Use larger values, or isoinit.fill_slice on the CPU"
         )
     form = philox.form_of(law, called, whole, held)
     return _part(key, philox.numbers_of(law, called), starts, form)

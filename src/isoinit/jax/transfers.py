@@ -98,8 +98,8 @@ def transfer(
         if unit is not None:
             if base is not None or target is not None:
                 raise ArgumentError(
-                    "unit= is for one model without a base: give transfer(model, x, unit=256), or "
-                    "leave it out"
+                    "unit= is for a single model without a base. Use transfer(model, x, "
+                    "unit=256), or omit unit="
                 )
             require_unit(unit)
             after, runs = _planned(model, "model", inputs, options)
@@ -121,16 +121,17 @@ def _models(
     if base is None and target is None:
         if len(inputs) < 2:
             raise ArgumentError(
-                "a transfer needs two models and an input, transfer(base_model, target_model, x), or "
-                "a function that builds them, transfer(build, x, base=64, target=1024)"
+                "a transfer needs two models and an input. Use transfer(base_model, target_model, "
+                "x), or transfer(build, x, base=64, target=1024) with a function that builds a "
+                "model"
             )
         _refuse_others(model, inputs[0])
         return model, inputs[0], _called(model), inputs[1:]
     sizes = require_sizes(base, target, "transfer(build, x, base=64, target=1024)")
     if type(model) is tuple or not callable(model):
         raise ArgumentError(
-            f"base={base!r} is for a function of a size that builds a model, and the model is a "
-            f"{type(model).__name__}: give transfer(base_model, target_model, x)"
+            f"base={base!r} needs a function that builds a model of a given size, but the model "
+            f"is a {type(model).__name__}. Use transfer(base_model, target_model, x)"
         )
     small, large = (built(model, size) for size in sizes)
     _refuse_others(small, large)

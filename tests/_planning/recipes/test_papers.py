@@ -253,5 +253,5 @@ def test_wrong_use():
         ArgumentError, match=r"'paper:gpt5': expected one of own, paper:gpt2, .*vit"
     ):
         isoinit.plan(Gpt(), IDS, recipe="paper:gpt5")
-    with pytest.raises(ArgumentError, match="leave method at 'auto'"):
+    with pytest.raises(ArgumentError, match="Leave method at 'auto'"):
         isoinit.init(Gpt(), IDS, recipe="paper:gpt2", method="he", seed=0)

@@ -503,7 +503,7 @@ SHARED = nn.Linear(2, 2)
 REFUSED = [
     (3, None, "build is a int; expected a function"),
     (lambda: 3, None, r"build\(\) returned a int"),
-    (lambda: 1 / 0, None, r"build\(\) failed on the processor: ZeroDivisionError"),
+    (lambda: 1 / 0, None, r"build\(\) failed on the CPU: ZeroDivisionError"),
     (nn.Identity, None, "has no parameters and no buffers"),
     (lambda: nn.LazyLinear(3), None, "'weight' has no shape yet"),
     (lambda: torch.jit.script(nn.Linear(2, 2)), None, "before torch.jit.script"),

@@ -246,8 +246,8 @@ class TestBadInput:
         ("arguments", "said"),
         [
             ({"widths": (64, 128)}, "widths=(64, 128): expected three"),
-            ({"widths": (128, 64, 32)}, "in increasing order"),
-            ({"widths": (64, 64, 128)}, "in increasing order"),
+            ({"widths": (128, 64, 32)}, "three or more increasing integers"),
+            ({"widths": (64, 64, 128)}, "three or more increasing integers"),
             ({"widths": 64}, "widths=64"),
             ({"widths": (0, 64, 128)}, "widths=(0, 64, 128)"),
             ({"seeds": [0]}, "seeds=[0]: expected two"),
@@ -259,7 +259,7 @@ class TestBadInput:
             ({"parametrization": "mup"}, "parametrization='mup': expected 'transfer'"),
             ({"base": 64}, "base=64 is larger than width 32"),
             ({"base": 0}, "base=0"),
-            ({"optimizer": "muon", "parametrization": "standard"}, "does not tell which"),
+            ({"optimizer": "muon", "parametrization": "standard"}, "does not define which"),
             ({"loss": "mse"}, "loss='mse'"),
             ({"batch": "x", "loss": None}, "batch is a str"),
             ({"batch": None, "loss": None}, "batch is a NoneType"),
@@ -282,7 +282,7 @@ class TestBadInput:
             check(lambda width: nn.MultiheadAttention(width, 4), (30, 60, 120))
 
     def test_a_loss_that_is_no_number(self):
-        with pytest.raises(ArgumentError, match=r"loss gave a tensor of shape \(64, 4\)"):
+        with pytest.raises(ArgumentError, match=r"loss returned a tensor of shape \(64, 4\)"):
             check(batch=X, loss=lambda output: output)
 
     def test_a_forward_that_fails(self):

@@ -44,14 +44,16 @@ def calibrated(
     with alone():
         parameters, _ = require_parameters(model, "calibrate")
         if seed is None:
-            raise ArgumentError("seed=None: expected the seed that the plan will be applied with")
+            raise ArgumentError(
+                "seed=None: expected an integer, the seed with which you will apply the plan"
+            )
         refuse_unready(parameters, now=True)
         refuse_mismatch(entries, parameters)
         kept = {name: parameters[name] for name, e in entries.items() if e.initializer is None}
         if names := unfilled(kept):
             raise PlanError(
-                f"parameter {names[0]!r} was built under isoinit.deferred and holds no values yet, "
-                "and the plan leaves it as it was: apply the plan to the model first"
+                f"parameter {names[0]!r} was built under isoinit.deferred and has no values yet, "
+                "and the plan leaves it unchanged. Apply the plan to the model first"
             )
         if target is None:
             target = {name: goal for name, entry in entries.items() if (goal := entry.own_target)}

@@ -128,7 +128,7 @@ def _refuse_targets(target: Target) -> None:
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not known or not 0 < value < math.inf:
             place = f"target[{name!r}]" if name else "target"
-            raise ArgumentError(f"{place}={value!r}: expected a number that is finite and above 0")
+            raise ArgumentError(f"{place}={value!r}: expected a finite number above 0")
 
 
 def _holds_numbers(tensor: torch.Tensor) -> bool:
@@ -138,16 +138,16 @@ def _holds_numbers(tensor: torch.Tensor) -> bool:
 
 def _refuse_unmeasurable(tensors: list[torch.Tensor]) -> None:
     if tensors and not any(tensor.numel() for tensor in tensors):
-        raise ArgumentError("the batch is empty; expected examples to measure scales with")
+        raise ArgumentError("the batch is empty. Pass examples for the measurement")
     for number, tensor in enumerate(tensors):
         if bool(torch.isfinite(tensor).all()):
             continue
         where = tuple((~torch.isfinite(tensor)).nonzero()[0].tolist())
         which = f"tensor {number} of the batch" if len(tensors) > 1 else "the batch"
         raise ArgumentError(
-            f"{which}, of shape {tuple(tensor.shape)}, holds {tensor[where].item()} at {where}; "
-            "a scale cannot be measured with it: pass finite data (in a mask, the type's smallest "
-            "number for minus infinity); nothing was changed"
+            f"{which}, of shape {tuple(tensor.shape)}, holds {tensor[where].item()} at {where}, "
+            "so scales cannot be measured. Pass finite data (in a mask, use the smallest finite "
+            "number of the dtype instead of -inf); nothing was changed"
         )
 
 
@@ -270,7 +270,7 @@ def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _F
         return "the output is not finite on this batch"
     if rms == 0:
         return "the output is exactly zero on this batch"
-    # What rounding leaves of the difference of equal numbers is no spread.
+    # Rounding errors of equal numbers are not a standard deviation.
     if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().abs().double().max().item():
         return "the output is the same number everywhere on this batch"
     factor = weight.target / std

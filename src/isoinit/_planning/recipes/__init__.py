@@ -32,8 +32,8 @@ def refuse_recipe(recipe: str | None, method: str) -> None:
         raise ArgumentError(f"recipe={recipe!r}: expected one of {', '.join(RECIPES)}{near}")
     if method != "auto":
         raise ArgumentError(
-            f"recipe={recipe!r} and method={method!r}: a recipe says what every parameter gets, so "
-            "leave method at 'auto', or plan without a recipe"
+            f"recipe={recipe!r} and method={method!r}: a recipe already decides every "
+            "initializer. Leave method at 'auto', or plan without a recipe"
         )
 
 

@@ -36,7 +36,7 @@ from isoinit.errors import IsoinitError
 from isoinit.initializers import Initializer, Normal, Orthogonal, TruncatedNormal, Uniform
 from isoinit.initializers.scale import activation_gain, fans
 
-# Six standard errors: a true law is refused once in 500 million times.
+# Six standard errors: a false-alarm rate of one in 500 million.
 ERRORS = 6.0
 
 
@@ -179,7 +179,12 @@ def _law_of(write: Write, shape: tuple[int, ...]) -> Initializer | None:
     numbers.update((k, v) for k, v in given.items() if k in numbers)
     try:
         return _LAWS[name](numbers, shape)
-    except (IsoinitError, ValueError, TypeError, ArithmeticError):  # no such law, or not of ours
+    except (
+        IsoinitError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+    ):  # no such distribution, or not one of ours
         return None
 
 
@@ -286,7 +291,9 @@ def _bears_out(law: Initializer, whole: torch.Tensor | None, x: Array) -> bool:
             return False
         if x.max() > law.mean + law.b * law.std + slack:
             return False
-        mean = float(x.mean())  # the closed form is not needed: the bounds and the spread decide
+        mean = float(
+            x.mean()
+        )  # the closed form is not needed: the bounds and the standard deviation decide
     elif isinstance(law, Normal):
         mean = law.mean
     error = std / math.sqrt(x.size)

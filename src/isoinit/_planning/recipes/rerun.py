@@ -93,8 +93,8 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
     """
     if is_deferring():
         raise PlanError(
-            "recipe='own' was asked for inside isoinit.deferred(), which postpones the very fills "
-            "that are to be seen; plan the model after the block. Nothing was changed"
+            "recipe='own' was used inside isoinit.deferred(), which postpones the fills that this "
+            "recipe must observe. Plan the model after the block; nothing was changed"
         )
     twins: dict[int, nn.Parameter] = {}
 
@@ -113,8 +113,8 @@ def rerun(model: nn.Module, seed: int) -> dict[str, Seen]:
         if not layers and not models:
             raise PlanError(
                 f"recipe='own': {type(unwrap(model)).__name__} has no initialization of its own: "
-                f"neither it nor a layer has a method {', '.join(OWN + CONSTRUCTORS[:1])}; plan it "
-                "without a recipe. Nothing was changed"
+                f"no module has a method {', '.join(OWN + CONSTRUCTORS[:1])}. Plan it without a "
+                "recipe; nothing was changed"
             )
         seed_generators(seed)
         owners = {
@@ -147,7 +147,7 @@ def _memory(tensor: torch.Tensor) -> torch.Tensor:
         return torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device="cpu")
     except RuntimeError as failure:  # torch's way to say that there is none
         raise PlanError(
-            "recipe='own': there is no memory to run its own initialization for a parameter of shape "
+            "recipe='own': not enough memory to run the initialization of a parameter of shape "
             f"{tuple(tensor.shape)}; nothing was changed"
         ) from failure
 
@@ -168,5 +168,6 @@ def _run(calls: list[Call]) -> None:
             except Exception as error:
                 raise PlanError(
                     f"recipe='own': the model's own {call.name} failed: {type(error).__name__}: "
-                    f"{error}; nothing was changed. Plan the model without a recipe, or mend it"
+                    f"{error}. Plan the model without a recipe, or fix this method; nothing was "
+                    "changed"
                 ) from error

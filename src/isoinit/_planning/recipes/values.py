@@ -35,7 +35,7 @@ from isoinit.initializers.scale import fans
 Array = npt.NDArray[np.float64]
 
 SAMPLE = 2**20  # elements looked at of a larger parameter
-ENOUGH = 1000  # values without which no law is estimated
+ENOUGH = 1000  # with fewer values, no distribution is estimated
 # Kolmogorov's statistic times the root of the number of values, which it exceeds once in 100,000.
 LARGEST_GAP = 2.47
 # A cut so far out takes two values in a billion, and `trunc_normal_` cuts at ±2 whatever the std.

@@ -58,8 +58,8 @@ def _of_block(mine: Entry, block: Entry, axis: int, index: int) -> Initializer |
     if new is None or block.shape[axis] == 1 or new.is_constant:
         return new
     raise ArgumentError(
-        f"the override of {mine.name!r} is one initializer for several kernels side by side, which "
-        "grow differently: give it isoinit.Blocks, with an initializer for each"
+        f"the override of {mine.name!r} is one initializer, but the parameter holds several "
+        "kernels that grow differently. Use isoinit.Blocks with one initializer for each"
     )
 
 
@@ -75,8 +75,8 @@ def together(plan: Plan, blocks: InBlocks) -> tuple[dict[str, Entry], tuple[str,
         of = [factors for factors in known if factors is not None]
         if len({factors.optimizer for factors in of}) > 1:
             raise PlanError(
-                f"a part of {name!r} is a hidden matrix and another is not, so that no one of Muon "
-                "and AdamW is right for it: make the transfer for 'adamw'"
+                f"one part of {name!r} is a hidden matrix and another is not, so neither Muon nor "
+                "AdamW fits the whole. Make the transfer for 'adamw'"
             )
         first = min(of, key=lambda factors: factors.lr)
         if len({_numbers(factors) for factors in of}) > 1:

@@ -110,8 +110,8 @@ def growths(
         if min(grown.summed, grown.made) < 1:
             before, after = base[twin[name]].layout.shape, target[name].layout.shape
             raise PlanError(
-                f"{twin[name]!r} of the base has shape {before}, larger than {after} of {name!r} in "
-                "the target: tune on the smaller model, and give it as the base"
+                f"{twin[name]!r} of the base has shape {before}, which is larger than {after} of "
+                f"{name!r} in the target. Tune the smaller model, and pass it as the base"
             )
     return found
 

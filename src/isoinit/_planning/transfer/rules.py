@@ -21,9 +21,14 @@ MUON = "Zheng et al. 2026, tables 3 and 4"
 COMPLETEP = "Dey et al. 2025 (CompleteP), table 1; Zheng et al. 2026, tables 5 and 6"
 DEPTH_MUP = "Yang et al. 2023 (Tensor Programs VI), table 1; Zheng et al. 2026, tables 11 and 12"
 REFUSED = {
-    "adafactor": "its step is relative to each parameter's own size, so that its learning rate falls "
-    "as fan_in^-1/2 and a gauge changes nothing but the start (Yang et al. 2022, appendix B.3)",
-    "lion": "its step has one size whatever the gradient, and its factors were tried with no Lion",
+    "adafactor": (
+        "its steps are relative to the size of each parameter, so other rules are needed (Yang et "
+        "al. 2022, appendix B.3)"
+    ),
+    "lion": (
+        "its steps do not depend on the size of the gradient, and the factors were not tested "
+        "with it"
+    ),
 }
 ADJUSTED = {"muon": "original", "muon:match_rms_adamw": "match_rms_adamw"}  # of torch's Muon
 

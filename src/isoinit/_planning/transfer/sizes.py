@@ -18,17 +18,20 @@ def require_sizes(base: object, target: object, example: str) -> tuple[int, int]
         example: a call that is right, for errors.
 
     Raises:
-        ArgumentError: unless both are whole numbers of at least 1, in this order.
+        ArgumentError: unless both are integers of at least 1, in this order.
     """
     for name, size in (("base", base), ("target", target)):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ArgumentError(
-                f"{name}={size!r}: expected a whole number, at least 1, that build takes: {example}"
+                f"{name}={size!r}: expected an integer of at least 1, a size for build: {example}"
             )
     assert isinstance(base, int)
     assert isinstance(target, int)
     if base > target:
-        raise ArgumentError(f"base={base} is larger than target={target}: tune on the smaller one")
+        raise ArgumentError(
+            f"base={base} is larger than target={target}. Tune the smaller model, and use its "
+            "size as base"
+        )
     return base, target
 
 
@@ -50,6 +53,6 @@ def built(build: Callable[[int], Any], size: int) -> Any:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"build({size}) failed: {type(error).__name__}: {error}; give sizes that the model can "
+            f"build({size}) failed: {type(error).__name__}: {error}. Use sizes that the model can "
             "have, such as multiples of its number of heads"
         ) from error

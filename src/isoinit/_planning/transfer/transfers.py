@@ -36,7 +36,7 @@ class Transfer(Tabled):
 
     def __post_init__(self) -> None:
         if self.plan.transfer is None:
-            raise PlanError("the plan has no factors: expected one that isoinit.transfer made")
+            raise PlanError("the plan has no factors; expected a plan from isoinit.transfer")
 
     @property
     def factors(self) -> dict[str, Factors]:

@@ -62,8 +62,8 @@ def twins(base: Mapping[str, Role], target: Mapping[str, Role]) -> dict[str, str
     if missing := base.keys() - found.values():
         name = min(missing)
         raise PlanError(
-            f"{name!r} of the base has no counterpart in the target: expected two models of one "
-            "kind that differ in width and depth alone"
+            f"{name!r} of the base has no counterpart in the target: expected two models of the "
+            "same architecture that differ only in width and depth"
         )
     return {name: found[name] for name in target}
 
@@ -138,6 +138,6 @@ def _unlike(base: Node, target: Node) -> PlanError:
     name = next((f"{target.path}{rest}" for rest, _ in target.below("")), target.path)
     where = f"below {base.path!r} " if base.path else ""
     return PlanError(
-        f"{name!r} has no counterpart {where}in the base model: expected two models of one kind that "
-        "differ in width and depth alone"
+        f"{name!r} has no counterpart {where}in the base model: expected two models of the same "
+        "architecture that differ only in width and depth"
     )

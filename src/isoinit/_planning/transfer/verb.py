@@ -99,8 +99,8 @@ def transfer(
         if unit is not None:
             if base is not None or target is not None or not isinstance(model, nn.Module):
                 raise ArgumentError(
-                    "unit= is for one model without a base: give transfer(model, batch=batch, "
-                    "unit=256), or leave it out"
+                    "unit= is for a single model without a base. Use transfer(model, batch=batch, "
+                    "unit=256), or omit unit="
                 )
             require_unit(unit)
             return Transfer(
@@ -126,13 +126,13 @@ def _models(
     if isinstance(model, nn.Module):
         if base is not None:
             raise ArgumentError(
-                f"base={base!r} is for a function that builds models, but a model was given: use "
+                f"base={base!r} needs a function that builds models, but a model was given. Use "
                 "transfer(base_model, target_model, batch)"
             )
         if not isinstance(target, nn.Module):
             raise ArgumentError(
                 f"target={target!r}: expected a second, larger model, transfer(base_model, "
-                "target_model, batch), or unit= for one model alone"
+                "target_model, batch), or unit= for a single model"
             )
         return model, target, type(model).__name__
     both = require_sizes(base, target, "transfer(build, base=64, target=1024, batch=batch)")

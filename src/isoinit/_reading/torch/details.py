@@ -261,7 +261,7 @@ def _axes(
 
 
 def _is_places(index: Any) -> bool:
-    """Return whether an index is a tensor of whole numbers."""
+    """Return whether an index is a tensor of integers."""
     whole = isinstance(index, torch.Tensor) and not index.is_floating_point()
     return bool(whole and index.dtype != torch.bool)
 

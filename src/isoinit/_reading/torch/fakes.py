@@ -52,7 +52,7 @@ def quiet_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
-FAKE = "is a fake tensor and has no memory: build the model outside of FakeTensorMode"
+FAKE = "is a fake tensor and has no memory. Build the model outside FakeTensorMode"
 
 
 def is_fake(tensor: torch.Tensor) -> bool:

@@ -94,12 +94,12 @@ def require_parameters(
     parameters, aliases = named_parameters(model)
     if not parameters:
         raise ArgumentError(
-            f"{type(model).__name__} has no parameters: there is nothing to {purpose}"
+            f"{type(model).__name__} has no parameters, so there is nothing to {purpose}"
         )
     if made := [name for name, p in parameters.items() if not is_lazy(p) and p.is_inference()]:
         raise ArgumentError(
-            f"parameter {made[0]!r} was made inside torch.inference_mode: it cannot be trained, and "
-            f"torch does not count what is written; build the model outside of it, then {purpose} it"
+            f"parameter {made[0]!r} was made inside torch.inference_mode, so it cannot be "
+            f"trained. Build the model outside torch.inference_mode, then {purpose} it"
         )
     return parameters, aliases
 
@@ -112,10 +112,10 @@ def refuse_keras(model: object) -> None:
             if str(kind.__module__).partition(".")[0] == "keras":
                 place = f"layer {name!r}" if name else "model"
                 raise ArgumentError(
-                    f"{place} is a {type(module).__name__} of Keras, which keeps its weights in "
-                    "variables of its own. For a model of Keras call isoinit.keras.plan or "
-                    "isoinit.keras.init; a module of torch with layers of Keras inside is not "
-                    "supported. Nothing was changed"
+                    f"{place} is a {type(module).__name__} of Keras, and Keras keeps weights in "
+                    "its own variables. For a Keras model, call isoinit.keras.plan or "
+                    "isoinit.keras.init. A torch module with Keras layers inside is not "
+                    "supported; nothing was changed"
                 )
 
 

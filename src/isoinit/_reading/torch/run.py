@@ -46,8 +46,8 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     elif issubclass(kind, (list, set)) or not any(True for _ in tensors_in(batch)):
         raise ArgumentError(
             f"batch is a {kind.__name__}; expected a tensor or another object for model(batch), a "
-            "tuple for model(*batch), or a mapping for model(**batch): pass tuple(batch) if it holds "
-            "the arguments, and (batch,) if it is the one argument"
+            "tuple for model(*batch), or a mapping for model(**batch). Pass tuple(batch) if it "
+            "holds the arguments, or (batch,) if it is a single argument"
         )
     else:
         arguments = (batch,), {}
@@ -66,9 +66,7 @@ def _of_one_length(tensor: torch.Tensor) -> torch.Tensor:
     rows = tensor.detach().unbind()
     shape = [min(sizes) for sizes in zip(*(row.shape for row in rows), strict=True)]
     if not math.prod(shape):
-        raise ArgumentError(
-            "batch holds a nested tensor with a row that has no elements: leave such rows out"
-        )
+        raise ArgumentError("batch holds a nested tensor with an empty row. Remove such rows")
     return torch.stack([row[tuple(map(slice, shape))] for row in rows])
 
 
@@ -118,7 +116,9 @@ def _is_elsewhere(tensor: torch.Tensor) -> bool:
 
 def _graph(recorder: Recorder, result: Any, how: str) -> Graph:
     if result is None:
-        raise TraceError("the forward returned None; expected a tensor, or something with tensors")
+        raise TraceError(
+            "the forward pass returned None; expected a tensor, or a container of tensors"
+        )
     return recorder.graph(result, how)
 
 
@@ -271,17 +271,18 @@ def _refusal(model: nn.Module, batch: Any) -> str:
     ]
     whole = type(batch) is not tuple and issubclass(type(batch), tuple)
     return (
-        f"the model's forward does not take this batch ({fault}): it takes ({', '.join(takes)}), and "
-        f"was given {_told(args, kwargs)}{_whole(batch) if whole else ''}. Leave targets out of the "
-        "batch: a plan needs none, and check and compare take them in loss=, a function of the "
-        "output, or beside a loss that takes both, such as loss=torch.nn.CrossEntropyLoss(); nothing "
-        "was changed"
+        f"the model's forward does not accept this batch ({fault}): it takes "
+        f"({', '.join(takes)}), but was given "
+        f"{_told(args, kwargs)}{_whole(batch) if whole else ''}. Remove targets from the batch: a "
+        "plan needs none. For check and compare, pass the batch as (inputs, targets) with a loss "
+        "of both, such as loss=torch.nn.CrossEntropyLoss(), or use targets inside a loss of the "
+        "output; nothing was changed"
     )
 
 
 def _told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return how many arguments are passed by place, and the names of the others."""
-    places = f"{len(args)} by place" if args or not kwargs else ""
+    places = f"{len(args)} by position" if args or not kwargs else ""
     return " and ".join(filter(None, (places, ", ".join(kwargs))))
 
 

@@ -180,8 +180,8 @@ def audit(
             )
     if is_deferring():
         raise PlanError(
-            "audit was called inside isoinit.deferred(), which postpones the fills that it must see; "
-            "call it outside the block"
+            "audit was called inside isoinit.deferred(), which postpones the fills that audit "
+            "must observe. Call audit outside the block"
         )
     seed = resolve_seed(seed)
     dtype = torch.get_default_dtype()
@@ -207,7 +207,7 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
         model, why = without_values(build, comes_so=straight is None)
         if any(model is other for other in met):
             raise ArgumentError(
-                "build() returned the same model twice; expected a new one at each call"
+                "build() returned the same model twice. Return a new model at each call"
             )
         met.append(model)
         reasons.append(why)

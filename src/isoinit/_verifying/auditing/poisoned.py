@@ -79,7 +79,7 @@ def on_cpu(build: Build, seed: int, seen: Constructing | None = None) -> Held | 
     seed_generators(seed)
     with CPU, _empty_is_nan():
         with seen or nullcontext():
-            model = _built(build, "on the processor")
+            model = _built(build, "on the CPU")
         held = look(model)
     return None if any(t.is_meta for t in held.whole.values()) else held
 
@@ -107,7 +107,7 @@ def without_values(build: Build, *, comes_so: bool) -> tuple[nn.Module, str]:
                 raise
             why = f"{type(cause).__name__}: {cause}"
     with CPU:
-        model = _built(build, "on the processor")
+        model = _built(build, "on the CPU")
     forget_marks(model)
     return model, why
 
@@ -135,8 +135,9 @@ def initialized(
             _poison(local(tensor), nan=nan)
     except Exception as error:
         raise ArgumentError(
-            f"{type(model).__name__}.to_empty(device='cpu') gives no memory that can be looked at: "
-            f"{type(error).__name__}: {error}; audit the model before it is quantized or made sparse"
+            f"{type(model).__name__}.to_empty(device='cpu') gives memory that cannot be read: "
+            f"{type(error).__name__}: {error}. Audit the model before it is quantized or made "
+            "sparse"
         ) from error
     seed_generators(seed)
     seen = Watch(tensors, tuple(aliases.values()))
@@ -175,7 +176,7 @@ def look(model: nn.Module) -> Held:
 
 
 def poisons(dtype: torch.dtype) -> tuple[int, int]:
-    """The bytes of the two poisons: of whole numbers, ones and zeros, which any code can index by."""
+    """The bytes of the two poisons: of integers, ones and zeros, which any code can index by."""
     if dtype.is_floating_point or dtype.is_complex:
         return NAN, FINITE
     return (1 if dtype is torch.bool else NAN), 0
@@ -197,8 +198,9 @@ def _initialize(model: nn.Module, initialize: Initialize | None) -> None:
             call_user(run)
         except Exception as error:
             raise ArgumentError(
-                f"{name} failed on a model from the meta device: {type(error).__name__}: {error}; it "
-                "may read a tensor that nothing has written yet: write it first, or mend the call"
+                f"{name} failed on a model from the meta device: {type(error).__name__}: {error}. "
+                "It may read a tensor that nothing has written yet. Write this tensor first, or "
+                "fix the function"
             ) from error
 
 
@@ -209,8 +211,8 @@ def _built(build: Build, where: str) -> nn.Module:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"build() failed {where}: {type(error).__name__}: {error}; expected a function that "
-            "takes nothing and returns a torch.nn.Module"
+            f"build() failed {where}: {type(error).__name__}: {error}. Pass a function without "
+            "arguments that returns a torch.nn.Module"
         ) from error
     if not isinstance(model, nn.Module):
         raise ArgumentError(
@@ -219,8 +221,8 @@ def _built(build: Build, where: str) -> nn.Module:
     refuse_keras(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ArgumentError(
-            "build() returned a scripted module, whose tensors cannot be replaced; audit the model "
-            "before torch.jit.script"
+            "build() returned a scripted module, and its tensors cannot be replaced. Audit the "
+            "model before torch.jit.script"
         )
     return model
 
@@ -229,19 +231,20 @@ def _refuse_unseen(model: nn.Module) -> None:
     tensors = named_parameters(model)[0] | named_buffers(model)[0]
     if not tensors:
         raise ArgumentError(
-            f"{type(model).__name__} has no parameters and no buffers: there is nothing to audit "
-            "(quantized layers hold none that are seen: audit the model before it is quantized)"
+            f"{type(model).__name__} has no parameters and no buffers, so there is nothing to "
+            "audit. Audit a quantized model before quantization, because quantized layers have no "
+            "visible parameters"
         )
     for name, tensor in tensors.items():
         if is_lazy(tensor):
             raise ArgumentError(
-                f"{name!r} has no shape yet (a lazy layer): run the model once on a batch "
-                "in build()"
+                f"{name!r} has no shape yet (a lazy layer). Run the model once on a batch in "
+                "build()"
             )
         if tensor.is_quantized:
             raise ArgumentError(
-                f"{name!r} is quantized, and its memory cannot be poisoned: audit the model before it "
-                "is quantized"
+                f"{name!r} is quantized, so its memory cannot be filled with a test pattern. "
+                "Audit the model before it is quantized"
             )
 
 

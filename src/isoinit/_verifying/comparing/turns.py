@@ -37,13 +37,11 @@ def refuse(asked: Asked, least: int) -> None:
     """
     steps, seeds = asked.steps, asked.seeds
     if not isinstance(steps, int) or steps < least:
-        raise ArgumentError(f"steps={steps!r}: expected a whole number, at least {least}")
+        raise ArgumentError(f"steps={steps!r}: expected an integer of at least {least}")
     if isinstance(seeds, int) or not seeds:
-        raise ArgumentError(
-            f"seeds={seeds!r}: expected one whole number or more, such as (0, 1, 2)"
-        )
+        raise ArgumentError(f"seeds={seeds!r}: expected one or more integers, such as (0, 1, 2)")
     if len(set(seeds)) < len(seeds):
-        raise ArgumentError(f"seeds={seeds!r}: each seed may be given once")
+        raise ArgumentError(f"seeds={seeds!r}: a seed appears twice. Give each seed once")
     refuse_optimizer(asked.optimizer, asked.lr)
 
 
@@ -156,6 +154,9 @@ def in_turns(trials: Sequence[Trial], asked: Asked, task: str, *, visible: bool)
             for seed, trial in turns:
                 trial.train(seed, steps, advance)
         except KeyboardInterrupt as stop:
-            told = "stopped before all trainings ran; `done` of this exception holds those that did"
+            told = (
+                "stopped before all training runs were finished. The attribute `done` of this "
+                "exception holds the finished ones"
+            )
             raise Interrupted(told, so_far(complete=False)) from stop
     return so_far(complete=True)

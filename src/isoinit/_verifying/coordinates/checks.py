@@ -222,18 +222,18 @@ def _refuse(widths: Sequence[int], seeds: Sequence[int], steps: int) -> None:
     """Raise `ArgumentError` for what no slopes come of."""
     if not _are_counts(widths) or len(widths) < 3 or list(widths) != sorted(set(widths)):
         raise ArgumentError(
-            f"widths={widths!r}: expected three integers or more in increasing order, such as "
-            "(64, 128, 256): two would fit any slope"
+            f"widths={widths!r}: expected three or more increasing integers, such as (64, 128, "
+            "256), because two points fit any slope"
         )
     if isinstance(seeds, int) or len(set(seeds)) < max(len(seeds), 2):
         raise ArgumentError(
-            f"seeds={seeds!r}: expected two different integers or more, such as (0, 1): one training "
-            "says little about a slope"
+            f"seeds={seeds!r}: expected two or more different integers, such as (0, 1), because "
+            "one training run says little about a slope"
         )
     if not _are_counts([steps]):
-        raise ArgumentError(f"steps={steps!r}: expected a whole number, at least 1")
+        raise ArgumentError(f"steps={steps!r}: expected an integer of at least 1")
 
 
 def _are_counts(numbers: Any) -> bool:
-    """Whether these are whole numbers above 0."""
+    """Whether these are integers above 0."""
     return isinstance(numbers, Sequence) and all(isinstance(n, int) and n > 0 for n in numbers)

@@ -65,20 +65,21 @@ class Starts:
         if not own and self.parametrization not in PARAMETRIZATIONS:
             known = " or ".join(map(repr, PARAMETRIZATIONS))
             raise ArgumentError(
-                f"parametrization={self.parametrization!r}: expected {known}, or a function of a "
-                "model, its width and a seed that starts the model and returns groups for an optimizer"
+                f"parametrization={self.parametrization!r}: expected {known}, or a function "
+                "(model, width, seed) that initializes the model and returns groups for an "
+                "optimizer"
             )
         if self.optimizer in ADJUSTED and self.parametrization == "standard":
             raise ArgumentError(
-                f"optimizer={self.optimizer!r} trains some of the parameters alone, and a standard "
-                "parametrization does not tell which: give a function that returns the optimizer"
+                f"optimizer={self.optimizer!r} trains only some of the parameters, and a standard "
+                "parametrization does not define which. Pass a function that returns the optimizer"
             )
         if not own and (not isinstance(self.base, int) or self.base < 1):
             raise ArgumentError(f"base={self.base!r}: expected a width of the model")
         if not own and self.base > widths[0]:
             raise ArgumentError(
-                f"base={self.base} is larger than width {widths[0]} of widths={tuple(widths)}: "
-                "settings are transferred from small to large; give a base of at most this width"
+                f"base={self.base} is larger than width {widths[0]} of widths={tuple(widths)}. "
+                "Settings are transferred from small to large, so use a base of at most this width"
             )
 
     def begin(self, width: int, seed: int) -> tuple[nn.Module, Stepped]:

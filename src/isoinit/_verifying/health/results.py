@@ -94,7 +94,7 @@ class Health(Tabled, Shown, Verdict):
         """
         if not isinstance(other, Health):
             raise ArgumentError(
-                f"other is a {type(other).__name__}; expected what isoinit.check returns"
+                f"other is a {type(other).__name__}; expected the result of isoinit.check"
             )
         return HealthDifferences(self, other)
 

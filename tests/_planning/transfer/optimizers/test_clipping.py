@@ -133,5 +133,5 @@ def test_a_norm_below_0_is_refused(most):
 
 
 def test_bare_parameters_are_refused():
-    with pytest.raises(ArgumentError, match="expected the model and not its parameters"):
+    with pytest.raises(ArgumentError, match="expected the model, not its parameters"):
         mlp_transfer().clip_grad_norm_(mlp().parameters(), 1.0)

@@ -125,7 +125,9 @@ def test_groups_of_frozen_models_are_right():
 def test_one_cycle_with_one_number_is_found():
     optimizer = adamw()
     lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=10)
-    refused(optimizer, "all 5 groups have one lr", "OneCycleLR(max_lr=number)", "give it a list")
+    refused(
+        optimizer, "all 5 groups have the same lr", "OneCycleLR(max_lr=number)", "Give it a list"
+    )
 
 
 def test_a_cosine_with_a_floor_is_found_with_its_floor():
@@ -161,7 +163,11 @@ def test_a_loop_that_sets_one_number_is_found():
     optimizer = adamw()
     for group in optimizer.param_groups:
         group["lr"] = 3e-4
-    refused(optimizer, "all 5 groups have one lr, 0.0003", "A loop that sets one number")
+    refused(
+        optimizer,
+        "all 5 groups have the same lr, 0.0003",
+        "A loop or a scheduler may have set one number",
+    )
 
 
 def test_a_group_that_was_changed_is_named_with_what_is_planned():
@@ -174,11 +180,14 @@ def test_a_decay_that_was_set_for_all_is_found():
     optimizer = adamw()
     for group in optimizer.param_groups:
         group["weight_decay"] = 0.1
-    refused(optimizer, "the weight_decay of the group 'vectors eps ×0.25' is 0.1, and 0 is planned")
+    refused(
+        optimizer,
+        "the weight_decay of the group 'vectors eps ×0.25' is 0.1, but the transfer plans 0",
+    )
     optimizer = adamw()
     for group in optimizer.param_groups:
         group["eps"] = 1e-8
-    refused(optimizer, "all 5 groups have one eps", "t.groups(model, eps=...)")
+    refused(optimizer, "all 5 groups have the same eps", "t.groups(model, eps=...)")
 
 
 def test_a_learning_rate_that_is_no_number_is_found():
@@ -212,13 +221,13 @@ def test_a_parameter_in_another_group_is_found():
     optimizer = adamw()
     first, second = optimizer.param_groups[0], optimizer.param_groups[2]
     first["params"], second["params"] = second["params"], first["params"]
-    refused(optimizer, "of shape (16, 16), which belongs into 'hidden weight'")
+    refused(optimizer, "of shape (16, 16), which belongs in 'hidden weight'")
     optimizer = adamw()
     vectors = optimizer.param_groups[1]["params"]
     vectors.append(nn.Parameter(vectors[0].detach().clone()))
     refused(
         optimizer,
-        "holds 3 parameters of shape (16,), of which the plan has 2 there",
+        "holds 3 parameters of shape (16,), but the plan has 2 in this group",
     )
 
 
@@ -229,8 +238,11 @@ def test_a_parameter_in_another_group_is_found():
     ("made", "said"),
     [
         (lambda groups: torch.optim.SGD(groups, lr=0.1), "optimizer='sgd'"),
-        (torch.optim.Adafactor, "Adafactor, and the transfer was made for AdamW"),
-        (torch.optim.Adagrad, "its updates may follow the width otherwise; use AdamW"),
+        (torch.optim.Adafactor, "Adafactor, but the transfer was made for AdamW"),
+        (
+            torch.optim.Adagrad,
+            "the size of its updates may depend on the width differently; use AdamW",
+        ),
         (torch.optim.Adam, "acts on the gradient in Adam and on the parameter in AdamW"),
     ],
 )
@@ -285,7 +297,7 @@ def test_the_optimizer_of_accelerate_is_looked_into():
 
 @pytest.mark.parametrize("given", [mlp(), None, [adamw()]])
 def test_what_has_no_groups_is_refused(given):
-    with pytest.raises(ArgumentError, match=re.escape("expected one of torch's")):
+    with pytest.raises(ArgumentError, match=re.escape("expected a torch.optim.Optimizer")):
         T.verify(given)
 
 

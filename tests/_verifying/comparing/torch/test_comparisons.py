@@ -316,7 +316,7 @@ class TestBadInput:
         def frozen():
             return build().requires_grad_(False)
 
-        with pytest.raises(ArgumentError, match="depends on no parameter"):
+        with pytest.raises(ArgumentError, match="does not depend on a trainable parameter"):
             isoinit.compare(frozen, X, ["plan"], 1)
 
 

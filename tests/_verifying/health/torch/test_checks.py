@@ -183,10 +183,10 @@ class TestLoss:
         [
             (
                 lambda y: y,
-                r"loss gave a tensor of shape \(128, 8\); expected a tensor of one number",
+                r"loss returned a tensor of shape \(128, 8\); expected a tensor of one number",
             ),
             (lambda y: 1.0, "expected a tensor of one number"),
-            (lambda y: y.detach().sum(), "does not depend on any parameter"),
+            (lambda y: y.detach().sum(), "does not depend on a trainable parameter"),
         ],
     )
     def test_a_loss_that_is_none(self, loss, match, batch):

@@ -66,12 +66,14 @@ def test_it_is_worked_out_only_on_demand():
 
 def test_tokens_cannot_be_varied():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
-    with pytest.raises(ArgumentError, match="no dense floating-point tensor of examples to vary"):
+    with pytest.raises(
+        ArgumentError, match="no dense floating-point tensor of examples to differentiate by"
+    ):
         isoinit.check(model, torch.tensor([[1, 2], [3, 4]]), jacobian=True)
 
 
 def test_a_jacobian_that_is_too_large_is_refused():
-    with pytest.raises(ArgumentError, match="pass a smaller example"):
+    with pytest.raises(ArgumentError, match="Pass a smaller example"):
         isoinit.check(nn.Linear(5000, 5000), normal(2, 5000), jacobian=True)
 
 

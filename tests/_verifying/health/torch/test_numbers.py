@@ -221,7 +221,7 @@ def test_examples_without_an_element_are_not_identical():
 
 def test_a_loss_of_complex_numbers_is_refused():
     model = nn.Linear(8, 8, dtype=torch.cfloat)
-    with pytest.raises(ArgumentError, match="loss gave a complex tensor"):
+    with pytest.raises(ArgumentError, match="loss returned a complex tensor"):
         isoinit.check(model, X.cfloat(), loss=lambda output: output.mean())
 
 

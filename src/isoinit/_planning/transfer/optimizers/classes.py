@@ -38,7 +38,8 @@ def innermost(optimizer: object) -> tuple[Groups, object]:
         at = nearer
     if groups is None:
         raise ArgumentError(
-            f"optimizer is a {type(optimizer).__name__}; expected one of torch's, with param_groups"
+            f"optimizer is a {type(optimizer).__name__}; expected a torch.optim.Optimizer with "
+            "param_groups"
         )
     return groups, at
 
@@ -70,8 +71,12 @@ def kind_fault(made_for: str, optimizer: object, groups: Groups) -> str:
         )
     wanted = "Muon and AdamW" if made_for == "muon" else NAMES[made_for]
     known = f"isoinit.transfer(..., optimizer={kind!r})" if kind in NAMES else f"use {wanted}"
-    other = "make another, " if kind in NAMES else "its updates may follow the width otherwise; "
-    return f"the optimizer is {name}, and the transfer was made for {wanted}: {other}{known}"
+    other = (
+        "make another, "
+        if kind in NAMES
+        else "the size of its updates may depend on the width differently; "
+    )
+    return f"the optimizer is {name}, but the transfer was made for {wanted}: {other}{known}"
 
 
 def _fitting(made_for: str) -> tuple[str, ...]:

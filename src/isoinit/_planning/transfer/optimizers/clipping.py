@@ -34,8 +34,8 @@ def clip_grad_norm_(
     """Clip the gradients of a model, and return their norm: see `Transfer.clip_grad_norm_`."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(
-            f"model is a {type(model).__name__}; expected the model and not its parameters: which "
-            "gauge a parameter has follows from its name"
+            f"model is a {type(model).__name__}; expected the model, not its parameters, because "
+            "the names of parameters are needed"
         )
     if not max_norm >= 0:  # infinity measures the norm alone
         raise ArgumentError(f"max_norm={max_norm}: expected a number of 0 or more")
@@ -50,7 +50,7 @@ def clip_grad_norm_(
     if error_if_nonfinite and not bool(total.isfinite()):
         raise RuntimeError(
             f"the norm of order {norm_type} of the gradients is {total.item()}, so they cannot be "
-            "clipped; pass error_if_nonfinite=False to scale them by it all the same"
+            "clipped; pass error_if_nonfinite=False to scale them anyway"
         )
     for together in by_mesh(parameters.values(), parameters.values()).values():
         clip_grads_with_norm_(together, max_norm, total, foreach)

@@ -44,11 +44,11 @@ def groups(
         )
     if empty := [name for name, parameter in found.items() if parameter.is_meta]:
         raise PlanError(
-            f"{empty[0]!r} is on the meta device, and the optimizer would hold another parameter than "
-            "the model: apply the plan first, then make the groups"
+            f"{empty[0]!r} is on the meta device, so the optimizer would hold a different "
+            "parameter than the model. Apply the plan first, then make the groups"
         )
     if bare := [name for name in found if plan[name].factors is None]:
-        raise PlanError(f"the plan's entry for {bare[0]!r} has no factors: make the transfer anew")
+        raise PlanError(f"the plan's entry for {bare[0]!r} has no factors. Make the transfer again")
     made = []
     for group in grouped(plan, decay_vectors=decay_vectors).values():
         mine = [found[name] for name in group.members if name in found]
@@ -98,8 +98,8 @@ def _optimizer(plan: Plan, asked: str | None) -> str:
         return str(asked)
     if asked not in (None, made_for):
         raise ArgumentError(
-            f"optimizer={asked!r}: this transfer is for {made_for!r}; leave it out, or make another, "
-            f"isoinit.transfer(..., optimizer={asked!r})"
+            f"optimizer={asked!r}: this transfer is for {made_for!r}. Omit optimizer=, or make "
+            f"another transfer, isoinit.transfer(..., optimizer={asked!r})"
         )
     return made_for
 

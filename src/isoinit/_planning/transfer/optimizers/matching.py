@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from isoinit._planning.plan import Plan
 
 FLAT = (
-    "the model is a FullyShardedDataParallel that keeps its parameters in flat ones, which cannot "
-    "have learning rates of their own: pass use_orig_params=True to it, or use fully_shard"
+    "the model is a FullyShardedDataParallel with flat parameters, so its parameters cannot have "
+    "separate learning rates. Wrap with use_orig_params=True, or use fully_shard"
 )
 
 
@@ -51,13 +51,14 @@ def matched(plan: Plan, model: nn.Module, purpose: str) -> dict[str, nn.Paramete
                 raise _lacking(plan, name, parameters)
         elif shapes[name] != plan[own].shape:
             raise PlanError(
-                f"{name!r} has shape {shapes[name]}, the transfer's plan has {plan[own].shape}: the "
-                "transfer was made of another model; make it of this one"
+                f"{name!r} has shape {shapes[name]}, but {plan[own].shape} in the plan of the "
+                "transfer: the transfer was made for another model. Make it for this model"
             )
         elif own in firsts:
             raise PlanError(
-                f"{name!r} was tied to {firsts[own]!r} when the transfer was made, and is no more "
-                "(to_empty parts tied parameters): tie them again, or make the transfer anew"
+                f"{name!r} was tied to {firsts[own]!r} when the transfer was made, but is not "
+                "tied now (to_empty separates tied parameters). Tie them again, or make the "
+                "transfer again"
             )
         else:
             firsts[own] = name
@@ -103,15 +104,16 @@ def _refuse_tied(plan: Plan, tied: Mapping[str, str]) -> None:
         own, other = (plan.aliases.get(name, name) for name in (first, alias))
         if other in plan and own != other:
             raise PlanError(
-                f"{alias!r} is tied to {first!r}, and was not when the transfer was made: a tied "
-                "parameter has other factors; make the transfer of the model as it is trained"
+                f"{alias!r} is tied to {first!r}, but was not tied when the transfer was made. A "
+                "tied parameter has other factors: make the transfer for the tied model"
             )
 
 
 def _lacking(plan: Plan, name: str, names: Collection[str]) -> PlanError:
     """Return the error for a trained parameter that a plan has no entry for."""
     return PlanError(
-        f"the model trains {name!r}, which the transfer's plan does not have{_hint(plan, names)}"
+        f"the model trains {name!r}, but the plan of the transfer does not have "
+        f"it{_hint(plan, names)}"
     )
 
 
@@ -119,15 +121,18 @@ def _hint(plan: Plan, names: Collection[str]) -> str:
     known = {*plan.entries, *plan.aliases}
     if any(name in known for name in names):
         return (
-            ". If it was added later, make the transfer of the model as it is trained; or freeze it "
-            "(requires_grad_(False)) while the groups are made"
+            ". If it was added later, make the transfer for the model with it, or freeze it "
+            "(requires_grad_(False)) while you make the groups"
         )
     outer = next(iter(names)).partition(".")[0]
     if all(name.removeprefix(f"{outer}.") in known for name in names):
-        return f". The plan was made of the module {outer!r} in it: pass that one"
+        return f". The plan was made for its submodule {outer!r}: pass that module"
     planned = next(iter(plan.entries))
     outer = planned.partition(".")[0]
     if all(f"{outer}.{name}" in known for name in names):
-        return f". The plan was made of the module around this one, which has {planned!r}"
+        return (
+            f". The plan was made for the module that contains this one (it has {planned!r}): "
+            "pass that module"
+        )
     few = listed([repr(entry) for entry in plan.entries])
-    return f" ({few}): the transfer was made of another model; make it of this one"
+    return f" ({few}): the transfer was made for another model. Make it for this model"

@@ -43,8 +43,9 @@ def ratios_fault(name: str, numbers: Sequence[Number]) -> str:
             return f"the {name} of the group {number.of!r} is {number.value}"
         if not number.factor and number.value:
             return (
-                f"the {name} of the group {number.of!r} is {number.value:.6g}, and 0 is planned: "
-                "weight decay does not act on vectors, unless groups(..., decay_vectors=True) says so"
+                f"the {name} of the group {number.of!r} is {number.value:.6g}, but the transfer "
+                "plans 0: weight decay does not act on vectors unless you pass groups(..., "
+                "decay_vectors=True)"
             )
     scaled = [number for number in numbers if number.factor]
     if not scaled or _alike([number.ratio for number in scaled]):
@@ -63,15 +64,15 @@ def _said(name: str, numbers: Sequence[Number]) -> str:
         factors = [f"{number.of!r} ×{number.factor:.4g}" for number in numbers[:3]]
         more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
         return (
-            f"all {len(numbers)} groups have one {name}, {values[0]:.4g}, where the transfer plans "
-            f"other multiples of the base's: {', '.join(factors)}{more}"
+            f"all {len(numbers)} groups have the same {name}, {values[0]:.4g}, but the transfer "
+            f"plans different multiples of the base's: {', '.join(factors)}{more}"
         )
     usual, others = _apart(numbers)
     planned = usual.ratio * others[0].factor
-    more = f" ({len(others) - 1} more groups are off)" if len(others) > 1 else ""
+    more = f" ({len(others) - 1} more groups are wrong)" if len(others) > 1 else ""
     return (
-        f"the {name} of the group {others[0].of!r} is {others[0].value:.6g}; beside {usual.value:.6g} "
-        f"of {usual.of!r} the transfer plans {planned:.6g}{more}"
+        f"the {name} of the group {others[0].of!r} is {others[0].value:.6g}, but next to "
+        f"{usual.value:.6g} of {usual.of!r} the transfer plans {planned:.6g}{more}"
     )
 
 
@@ -86,28 +87,30 @@ def _blamed(name: str, numbers: Sequence[Number]) -> str:
     """Return what has set the numbers, as far as it is seen, and what to do."""
     if name != "lr":
         return (
-            f"Something set {name} after the groups were made: multiply it by one factor for all "
-            f"groups, or give another to t.groups(model, {name}=...)"
+            f"Something set {name} after the groups were made. Multiply it by one factor for all "
+            f"groups, or pass another value to t.groups(model, {name}=...)"
         )
     if _left_alike("max_lr", numbers):
         return (
-            "OneCycleLR(max_lr=number) gave all groups one learning rate: give it a list, "
-            "max_lr=[group['lr'] for group in optimizer.param_groups], as the groups were made"
+            "OneCycleLR(max_lr=number) gave all groups one learning rate. Give it a list, "
+            "max_lr=[group['lr'] for group in optimizer.param_groups], right after making the "
+            "groups"
         )
     if _left_alike("initial_lr", numbers):
         return (
-            "Their initial_lr is one number too, so they were set before a scheduler was made, or by "
-            "one such as CyclicLR(base_lr=number): give it a list, with what t.groups gave as 'lr'"
+            "Their initial_lr is one number too, so it was set before the scheduler was made, or "
+            "by a scheduler such as CyclicLR(base_lr=number). Give the scheduler a list with the "
+            "'lr' of each group from t.groups"
         )
     if (floor := _floor(numbers)) is not None:
         return (
-            f"They seem to have a floor of {floor:.4g}, as CosineAnnealingLR(eta_min=number) and "
-            "ReduceLROnPlateau(min_lr=number) make it: leave eta_min at 0, give min_lr a list of each "
-            "group's, or schedule by a factor for all groups, as LambdaLR does"
+            f"They seem to have a floor of {floor:.4g}, as from CosineAnnealingLR(eta_min=number) "
+            "or ReduceLROnPlateau(min_lr=number). Leave eta_min at 0, give min_lr a list with one "
+            "value for each group, or use a factor for all groups, as LambdaLR does"
         )
     return (
-        "A loop that sets one number in every group does such a thing, and so does a scheduler that "
-        "takes one number: multiply each group's own learning rate by a factor, as LambdaLR does"
+        "A loop or a scheduler may have set one number in every group. Multiply the learning rate "
+        "of each group by a factor instead, as LambdaLR does"
     )
 
 

@@ -51,9 +51,9 @@ def _fault(planned: Mapping[str, Group], groups: Groups, kind: str) -> str:
     if not known:
         called = listed([repr(name) for name in planned])
         return (
-            f"none of the optimizer's {len(groups)} groups is one of this transfer's, which are "
-            f"called {called}: make the optimizer of t.groups(model, lr=...). A state dict that is "
-            "loaded replaces the groups' names, too"
+            f"none of the optimizer's {len(groups)} groups belongs to this transfer (names: "
+            f"{called}). Make the optimizer from t.groups(model, lr=...). Loading a state dict "
+            "also replaces the names of groups"
         )
     if strangers := [group for name, group in named if name not in planned]:
         return _added(strangers)
@@ -85,8 +85,8 @@ def _misadjusted(groups: Groups, planned: str) -> str:
         if (found := group.get("adjust_lr_fn", planned) or "original") != planned:
             asked = "muon" if found == "original" else f"muon:{found}"
             return (
-                f"Muon adjusts its learning rates by {found!r}, and the transfer was made for "
-                f"{planned!r}: make another, isoinit.transfer(..., optimizer={asked!r})"
+                f"Muon adjusts its learning rates by {found!r}, but the transfer was made for "
+                f"{planned!r}. Make another transfer, isoinit.transfer(..., optimizer={asked!r})"
             )
     return ""
 
@@ -102,9 +102,9 @@ def _added(strangers: Groups) -> str:
     )
     count = f"{len(parameters)} parameters" if len(parameters) > 1 else "a parameter"
     return (
-        f"{many} {count} of shape {shapes} that this transfer did not group; they were added later, "
-        "and their learning rate does not follow the width: make the transfer of the model as it is "
-        "trained, and the optimizer of its groups"
+        f"{many} {count} of shape {shapes} that this transfer did not group. They were added "
+        "later, so their learning rate is not transferred. Make the transfer for the model that "
+        "is trained, and the optimizer from its groups"
     )
 
 
@@ -118,12 +118,14 @@ def _misshapen(planned: Mapping[str, Group], group: Group, given: Mapping[str, A
     there = Counter(group.shapes)[shape]
     elsewhere = [other.name for other in planned.values() if shape in other.shapes]
     if there:
-        said = f"{count + there} parameters of shape {shape}, of which the plan has {there} there"
+        said = (
+            f"{count + there} parameters of shape {shape}, but the plan has {there} in this group"
+        )
     elif elsewhere:
-        said = f"a parameter of shape {shape}, which belongs into {elsewhere[0]!r}"
+        said = f"a parameter of shape {shape}, which belongs in {elsewhere[0]!r}"
     else:
-        said = f"a parameter of shape {shape}, which the plan has nowhere"
+        said = f"a parameter of shape {shape}, which is not in the plan"
     return (
-        f"the group {group.name!r} holds {said}: its groups were made of another model; make the "
-        "optimizer of t.groups(model, lr=...) of this one"
+        f"the group {group.name!r} holds {said}. The groups were made for another model: make the "
+        "optimizer from t.groups(model, lr=...) of this model"
     )

@@ -79,7 +79,7 @@ def _origin(facts: Facts, name: str) -> str:
     """What the constructors know of a tensor, in words."""
     values = facts.before(name)
     if values is None:
-        return "we could not find what the constructor gives on the CPU"
+        return "the value from a constructor on the CPU is not known"
     if values.is_floating_point() and bool(values.isnan().all()):
         return "no constructor writes it either"
     if name in facts.chance:

@@ -63,8 +63,8 @@ def objective(output: Any, loss: Loss | None) -> torch.Tensor:
     outputs = [t for t in tensors_in(output) if t.requires_grad]
     if not outputs:
         raise ArgumentError(
-            "the model's output depends on no parameter that is trained, so there is nothing to "
-            "compare: return it without detach(), or set requires_grad"
+            "the model's output does not depend on a trainable parameter, so there is nothing to "
+            "compare. Return it without detach(), or set requires_grad"
         )
     pairs = [(t, unit_noise(t, index)) for index, t in enumerate(outputs)]
     return torch.stack([nn.functional.mse_loss(t, noise) for t, noise in pairs]).sum()

@@ -152,8 +152,8 @@ def _refuse_unready(parameters: dict[str, nn.Parameter], lr: float | None, optim
     if names := unfilled(parameters):
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise PlanError(
-            f"parameter {names[0]!r}{more} was built under isoinit.deferred and holds no values yet: "
-            "call isoinit.init(model, batch) or apply a plan first"
+            f"parameter {names[0]!r}{more} was built under isoinit.deferred and has no values yet. "
+            "Call isoinit.init(model, batch) or apply a plan first"
         )
     refuse_optimizer(optimizer, lr)
 

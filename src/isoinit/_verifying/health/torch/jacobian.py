@@ -38,8 +38,8 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
     inputs = [t for t in tensors_in((args, kwargs)) if _can_vary(t)]
     if not inputs:
         raise ArgumentError(
-            "jacobian=True, but the batch holds no dense floating-point tensor of examples to vary: "
-            "pass embedded inputs (inputs_embeds) in place of tokens"
+            "jacobian=True, but the batch holds no dense floating-point tensor of examples to "
+            "differentiate by. Pass embedded inputs (inputs_embeds) instead of tokens"
         )
     given = inputs[0].detach()
 
@@ -101,7 +101,7 @@ def _unit_rows(output: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """
     if output.numel() * at.numel() > LARGEST:
         raise ArgumentError(
-            f"jacobian=True, but the Jacobian of {output.numel():,} outputs by {at.numel():,} inputs "
-            f"has more than {LARGEST:,} numbers; pass a smaller example, or leave it out"
+            f"jacobian=True, but the Jacobian of {output.numel():,} outputs by {at.numel():,} "
+            f"inputs has more than {LARGEST:,} numbers. Pass a smaller example, or jacobian=False"
         )
     return torch.eye(output.numel(), dtype=output.dtype, device=output.device)

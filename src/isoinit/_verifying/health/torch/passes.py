@@ -201,13 +201,11 @@ def chosen_loss(output: Any, loss: Loss | None) -> torch.Tensor | None:
             if isinstance(chosen, torch.Tensor)
             else f"a {type(chosen).__name__}"
         )
-        raise ArgumentError(
-            f"loss gave {found}; expected a tensor of one number: take the mean of it"
-        )
+        raise ArgumentError(f"loss returned {found}; expected a tensor of one number. Use the mean")
     if not chosen.requires_grad:
         raise ArgumentError(
-            "loss does not depend on any parameter that is trained; nothing was changed: work it "
-            "out from the model's output, without detach() or no_grad()"
+            "loss does not depend on a trainable parameter; nothing was changed. Compute it from "
+            "the model's output, without detach() or no_grad()"
         )
     return chosen
 
