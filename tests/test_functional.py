@@ -452,7 +452,7 @@ def test_a_wrong_number_of_axes(name, shape):
 
 
 def test_groups_must_divide():
-    with pytest.raises(ArgumentError, match="4 entries, which 3"):
+    with pytest.raises(ArgumentError, match="4 entries, which is not divisible by 3"):
         functional.dirac_(torch.empty(4, 2, 3), groups=3)
 
 
