@@ -179,12 +179,7 @@ def _law_of(write: Write, shape: tuple[int, ...]) -> Initializer | None:
     numbers.update((k, v) for k, v in given.items() if k in numbers)
     try:
         return _LAWS[name](numbers, shape)
-    except (
-        IsoinitError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-    ):  # no such distribution, or not one of ours
+    except (IsoinitError, ValueError, TypeError, ArithmeticError):  # no distribution of ours
         return None
 
 
@@ -291,9 +286,7 @@ def _bears_out(law: Initializer, whole: torch.Tensor | None, x: Array) -> bool:
             return False
         if x.max() > law.mean + law.b * law.std + slack:
             return False
-        mean = float(
-            x.mean()
-        )  # the closed form is not needed: the bounds and the standard deviation decide
+        mean = float(x.mean())  # no closed form is needed: the bounds and the std decide
     elif isinstance(law, Normal):
         mean = law.mean
     error = std / math.sqrt(x.size)
