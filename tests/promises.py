@@ -4,6 +4,7 @@ import inspect
 import re
 from dataclasses import is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from typer.main import get_command
@@ -17,6 +18,7 @@ from isoinit.cli.commands import app
 ROOT = Path(__file__).parents[1]
 PUBLIC = ["", ".errors", ".functional", ".initializers", ".jax", ".keras", ".lightning"]
 PUBLIC += [".checkpoint", ".sparse", ".testing", ".variational"]
+NEEDS = {".jax": "jax", ".keras": "keras", ".lightning": "pytorch_lightning"}
 PLAIN = (type(None), bool, int, float, str)
 KIND = inspect.Parameter
 MARKS = {KIND.POSITIONAL_ONLY: "", KIND.POSITIONAL_OR_KEYWORD: "", KIND.KEYWORD_ONLY: "*"}
@@ -26,7 +28,8 @@ TABLE = re.compile(r"^\| Finding \| Severity \|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", r
 
 def promised():
     """Names, arguments with their defaults, options, and words that stand in files and settings."""
-    modules = [import_module(f"isoinit{name}") for name in PUBLIC]
+    there = [name for name in PUBLIC if name not in NEEDS or find_spec(NEEDS[name])]
+    modules = [import_module(f"isoinit{name}") for name in there]
     return {
         "names": {module.__name__: names_of(module) for module in modules},
         "commands": {name: sorted(options(c)) for name, c in get_command(app).commands.items()},
@@ -51,7 +54,7 @@ def facts(value):
     """The arguments of a function; of a class those of its public members, None for what has none.
 
     An initializer is made by its constructor and given to a plan: what a plan calls is no promise.
-    Neither are constructors of dataclasses that verbs return.
+    Neither are constructors of dataclasses that verbs return, nor what comes from torch.
     """
     if inspect.ismodule(value):
         return None
@@ -59,8 +62,12 @@ def facts(value):
         return arguments(value)
     if issubclass(value, isoinit.Initializer):
         return {"__init__": arguments(value)}
-    members = [*dir(value), *getattr(value, "__dataclass_fields__", {})]
-    members = sorted({name for name in members if not name.startswith("_")})
+    own = [each for each in value.__mro__ if each.__module__.startswith("isoinit")]
+    members = {
+        *getattr(value, "__dataclass_fields__", {}),
+        *(n for each in own for n in vars(each)),
+    }
+    members = sorted(name for name in members if not name.startswith("_"))
     found = {name: arguments(inspect.getattr_static(value, name, None)) for name in members}
     return found if is_dataclass(value) else found | {"__init__": arguments(value)}
 
