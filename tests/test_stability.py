@@ -103,6 +103,15 @@ def test_a_plan_file_of_a_later_format_says_so():
         isoinit.Plan.from_json(json.dumps(data))
 
 
+def test_a_rule_that_this_version_does_not_have_is_shown_by_its_name():
+    data = json.loads((STORED / "network.json").read_text(encoding="utf-8"))
+    data["parameters"]["6.weight"] |= {"rule": "a later rule", "close": ["one of then"]}
+    plan = isoinit.Plan.from_json(json.dumps(data))
+    assert plan["6.weight"].rule == "a later rule"
+    assert "one of then" in plan.explain("6.weight")
+    assert bits(plan) == PLANS["network"]
+
+
 def test_every_name_of_an_earlier_version_is_there():
     """With its arguments, their order and their defaults; and the words of files and settings."""
     kept = json.loads(NAMES.read_text(encoding="utf-8"))
