@@ -50,8 +50,8 @@ def test_gpt2():
     config = GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=99, **ENDS)
     t = "transformer."
     expected = [
-        f"{t}wte <- input | norm → h.0.attn.c_attn",
-        f"{t}wpe <- constants | norm → h.0.attn.c_attn",
+        f"{t}wte <- input | norm → h.0.attn.c_attn; stream",
+        f"{t}wpe <- constants | norm → h.0.attn.c_attn; stream",
     ]
     for i in range(2):
         before = "stream" if i else "wte + wpe"
@@ -70,17 +70,18 @@ def test_gpt2():
 
 
 def test_llama():
-    expected = ["model.embed_tokens <- input | norm → layers.0.self_attn.q_proj"]
+    read_by = "self_attn.q_proj, k_proj, v_proj"
+    expected = [f"model.embed_tokens <- input | norm → layers.0.{read_by}; stream"]
     for i in range(2):
         m = f"model.layers.{i}."
         before = "stream" if i else "embed_tokens"
         expected += f"""
-            {m}input_layernorm <- {before} | self_attn.q_proj
+            {m}input_layernorm <- {before} | {read_by}
             {m}self_attn.q_proj <- input_layernorm | attention
             {m}self_attn.k_proj <- input_layernorm | attention
             {m}self_attn.v_proj <- input_layernorm | attention
             {m}self_attn.o_proj <- attention(q_proj, k_proj, v_proj) | stream
-            {m}post_attention_layernorm <- stream | mlp.gate_proj
+            {m}post_attention_layernorm <- stream | mlp.gate_proj, up_proj
             {m}mlp.gate_proj <- post_attention_layernorm | silu → mul → down_proj
             {m}mlp.up_proj <- post_attention_layernorm | mul → down_proj
             {m}mlp.down_proj <- silu(gate_proj) · up_proj | stream
@@ -95,24 +96,25 @@ def test_llama():
 
 
 def test_bert():
-    first = "norm → encoder.layer.0.attention.self.query"
+    read_by = "attention.self.query, key, value, stream"
+    first = f"norm → encoder.layer.0.{read_by}"
     expected = f"""
         embeddings.word_embeddings <- input | {first}
         embeddings.token_type_embeddings <- constants | {first}
         embeddings.position_embeddings <- constants | {first}
         embeddings.LayerNorm <- word_embeddings + token_type_embeddings + position_embeddings | \
-encoder.layer.0.attention.self.query
+encoder.layer.0.{read_by}
     """.splitlines()
     for i in range(2):
         m = f"encoder.layer.{i}."
         before = "layer.0.output.LayerNorm" if i else "embeddings.LayerNorm"
-        after = "pooler.dense" if i else "layer.1.attention.self.query"
+        after = "pooler.dense" if i else f"layer.1.{read_by}"
         expected += f"""
             {m}attention.self.query <- {before} | attention
             {m}attention.self.key <- {before} | attention
             {m}attention.self.value <- {before} | attention
             {m}attention.output.dense <- attention(self.query, self.key, self.value) | stream
-            {m}attention.output.LayerNorm <- stream | intermediate.dense
+            {m}attention.output.LayerNorm <- stream | intermediate.dense, stream
             {m}intermediate.dense <- attention.output.LayerNorm | gelu → output.dense
             {m}output.dense <- gelu(intermediate.dense) | stream
             {m}output.LayerNorm <- stream | {after}
@@ -124,12 +126,12 @@ encoder.layer.0.attention.self.query
 
 
 def test_vit():
-    p = "embeddings."
+    p, read_by = "embeddings.", "attention.q_proj, k_proj, v_proj"
+    first = f"norm → layers.0.{read_by}; stream"
     expected = [
         f"{p}patch_embeddings.projection <- input | cls_token",
-        f"{p}cls_token <- patch_embeddings.projection | norm → layers.0.attention.q_proj",
-        f"{p}position_embeddings <- cat(patch_embeddings.projection, cls_token) | "
-        "norm → layers.0.attention.q_proj",
+        f"{p}cls_token <- patch_embeddings.projection | {first}",
+        f"{p}position_embeddings <- cat(patch_embeddings.projection, cls_token) | {first}",
     ]
     for i in range(2):
         m = f"layers.{i}."
@@ -142,7 +144,7 @@ def test_vit():
             )
         )
         expected += f"""
-            {m}layernorm_before <- {before} | attention.q_proj
+            {m}layernorm_before <- {before} | {read_by}
             {m}attention.q_proj <- layernorm_before | attention
             {m}attention.k_proj <- layernorm_before | attention
             {m}attention.v_proj <- layernorm_before | attention
@@ -165,7 +167,8 @@ def test_t5():
         head = f"{m}layer.{k}."
         kind = "EncDecAttention" if k == 1 and "decoder" in m else "SelfAttention"
         lines = [
-            f"{head}layer_norm <- {before} | {kind}.q",
+            f"{head}layer_norm <- {before} | {kind}.q"
+            + (", k, v" if kind == "SelfAttention" else ""),
             f"{head}{kind}.q <- layer_norm | attention",
         ]
         lines += [f"{head}{kind}.{x} <- {source} | attention" for x in "kv"]
@@ -186,7 +189,9 @@ def test_t5():
 
     bias = "block.0.layer.0.SelfAttention.relative_attention_bias"
     for part, stream in (("encoder", "stream 1"), ("decoder", "stream 2")):
-        expected += [f"shared <- input | norm → {part}.block.0.layer.0.SelfAttention.q"]
+        expected += [
+            f"shared <- input | norm → {part}.block.0.layer.0.SelfAttention.q, k, v; {stream}"
+        ]
         for i in range(2):
             m = f"{part}.block.{i}."
             before = stream if i else "shared"
@@ -194,7 +199,8 @@ def test_t5():
             if part == "decoder":
                 expected += attention(m, 1, stream, "encoder.final_layer_norm", stream, None)
             expected += feed_forward(m, 2 if part == "decoder" else 1, stream)
-        after = {"encoder": "decoder.block.0.layer.1.EncDecAttention.k", "decoder": "shared"}[part]
+        across = ", ".join(f"decoder.block.{i}.layer.1.EncDecAttention.k, v" for i in range(2))
+        after = {"encoder": across, "decoder": "shared"}[part]
         expected += [f"{part}.final_layer_norm <- {stream} | {after}"]
     expected += ["shared <- decoder.final_layer_norm | output"]
     config = T5Config(vocab_size=99, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
@@ -205,10 +211,11 @@ def test_t5():
 
 def test_whisper():
     e, d = "model.encoder.", "model.decoder."
+    read_by = "self_attn.q_proj, k_proj, v_proj"
     expected = f"""
         {e}conv1 <- input | gelu → conv2
-        {e}conv2 <- gelu(conv1) | gelu → add → layers.0.self_attn_layer_norm
-        {e}embed_positions <- constants | norm → layers.0.self_attn.q_proj
+        {e}conv2 <- gelu(conv1) | gelu → add → layers.0.self_attn_layer_norm, stream 1
+        {e}embed_positions <- constants | norm → layers.0.{read_by}; stream 1
     """.splitlines()
 
     def attention(m, name, source, stream):
@@ -244,16 +251,16 @@ def test_whisper():
     reading = read(WhisperForConditionalGeneration(config), batch)
     m = f"{e}layers.0."
     added = "gelu(conv2) + embed_positions"
-    expected += [f"{m}self_attn_layer_norm <- {added} | self_attn.q_proj"]
+    expected += [f"{m}self_attn_layer_norm <- {added} | {read_by}"]
     expected += attention(m, "self_attn", "self_attn_layer_norm", "stream 1")
     expected += feed_forward(m, "stream 1")
-    first = "decoder.layers.0.encoder_attn.k_proj"
+    first = "decoder.layers.0.encoder_attn.k_proj, v_proj"
     expected += [f"{e}layer_norm <- stream 1 | {first}"]
     m = f"{d}layers.0."
     expected += f"""
-        {d}embed_tokens <- input | norm → layers.0.self_attn.q_proj
-        {d}embed_positions <- embed_tokens | norm → layers.0.self_attn.q_proj
-        {m}self_attn_layer_norm <- embed_tokens + embed_positions | self_attn.q_proj
+        {d}embed_tokens <- input | norm → layers.0.{read_by}; stream 2
+        {d}embed_positions <- embed_tokens | norm → layers.0.{read_by}; stream 2
+        {m}self_attn_layer_norm <- embed_tokens + embed_positions | {read_by}
     """.splitlines()
     expected += attention(m, "self_attn", "self_attn_layer_norm", "stream 2")
     expected += [f"{m}encoder_attn_layer_norm <- stream 2 | encoder_attn.q_proj"]
@@ -268,16 +275,16 @@ def test_whisper():
 
 
 def test_mamba():
-    expected = ["backbone.embeddings <- input | norm → layers.0.mixer.in_proj"]
+    expected = ["backbone.embeddings <- input | norm → layers.0.mixer.in_proj; stream"]
     for i in range(2):
         m = f"backbone.layers.{i}."
         scan = "stack(matmul(add(conv1d, x_proj, dt_proj), x_proj))"
         expected += f"""
             {m}norm <- {"stream" if i else "embeddings"} | mixer.in_proj
-            {m}mixer.in_proj <- norm | silu → mul → out_proj
-            {m}mixer.conv1d <- in_proj | silu → x_proj
-            {m}mixer.x_proj <- silu(conv1d) | dt_proj
-            {m}mixer.dt_proj <- x_proj | softplus → A_log
+            {m}mixer.in_proj <- norm | conv1d; silu → mul → out_proj
+            {m}mixer.conv1d <- in_proj | silu → x_proj, mul → out_proj, add → out_proj
+            {m}mixer.x_proj <- silu(conv1d) | dt_proj, mul → out_proj, matmul → out_proj
+            {m}mixer.dt_proj <- x_proj | softplus → A_log, mul → out_proj
             {m}mixer.A_log <- softplus(dt_proj) | exp → mul → out_proj
             {m}mixer.out_proj <- ({scan} + silu(conv1d)) · silu(in_proj) | stream
         """.splitlines()
@@ -289,17 +296,18 @@ def test_mamba():
 
 
 def test_mixtral():
-    expected = ["model.embed_tokens <- input | norm → layers.0.self_attn.q_proj"]
+    read_by = "self_attn.q_proj, k_proj, v_proj"
+    expected = [f"model.embed_tokens <- input | norm → layers.0.{read_by}; stream"]
     for i in range(2):
         m = f"model.layers.{i}."
         before = "stream" if i else "embed_tokens"
         expected += f"""
-            {m}input_layernorm <- {before} | self_attn.q_proj
+            {m}input_layernorm <- {before} | {read_by}
             {m}self_attn.q_proj <- input_layernorm | attention
             {m}self_attn.k_proj <- input_layernorm | attention
             {m}self_attn.v_proj <- input_layernorm | attention
             {m}self_attn.o_proj <- attention(q_proj, k_proj, v_proj) | stream
-            {m}post_attention_layernorm <- stream | mlp.gate
+            {m}post_attention_layernorm <- stream | mlp.gate, mlp.experts.gate_up_proj
             {m}mlp.gate <- post_attention_layernorm | softmax → stream
             {m}mlp.experts.gate_up_proj <- post_attention_layernorm | silu → mul → down_proj
             {m}mlp.experts.down_proj <- silu(gate_up_proj) · gate_up_proj | stream
@@ -313,8 +321,8 @@ def test_mixtral():
 
 def test_resnet50_by_hand():
     expected = """
-        conv1 <- input | norm → relu → layer1.0.downsample.0
-        bn1 <- conv1 | relu → layer1.0.downsample.0
+        conv1 <- input | norm → relu → layer1.0.downsample.0, layer1.0.conv1
+        bn1 <- conv1 | relu → layer1.0.downsample.0, layer1.0.conv1
     """.splitlines()
     depths = {1: 3, 2: 4, 3: 6, 4: 3}
     for stage, depth in depths.items():
@@ -342,8 +350,8 @@ def test_resnet50_by_hand():
 
 def test_unet_by_hand():
     expected = """
-        down1 <- input | relu → down2
-        down2 <- relu(down1) | relu → bottom
+        down1 <- input | relu → down2, cat → up1
+        down2 <- relu(down1) | relu → bottom, cat → up2
         bottom <- relu(down2) | relu → rise2
         rise2 <- relu(bottom) | cat → up2
         up2 <- cat(relu(down2), rise2) | relu → rise1
@@ -395,3 +403,32 @@ def test_a_reading_is_shown_in_notebooks():
     assert [row[0] for row in page.tables[0].rows] == [layer.name for layer in reading.layers]
     assert page.figure is not None
     assert reading._repr_html_().startswith("<iframe")
+
+
+class Readers(torch.nn.Module):
+    """Values that several operations read: behind a norm, beside a stream, in many experts."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(8, 8)
+        self.norm = torch.nn.LayerNorm(8)
+        self.attn = torch.nn.ModuleDict({n: torch.nn.Linear(8, 8) for n in ("wq", "wk", "wv")})
+        self.mlp = torch.nn.ModuleDict({n: torch.nn.Linear(8, 8) for n in ("w1", "w3")})
+        self.experts = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(5))
+        self.last = torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.first(x)
+        q, k, v = (self.attn[n](self.norm(x)) for n in ("wq", "wk", "wv"))
+        x = x + torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        x = torch.relu(self.mlp["w1"](x)) * self.mlp["w3"](x)
+        hidden = torch.tanh(self.last(x))
+        return sum(expert(hidden) for expert in self.experts), torch.sigmoid(hidden)
+
+
+def test_every_reader_of_a_value_is_told():
+    to = {name: to for name, _, to in read(Readers(), torch.randn(2, 3, 8)).chain()}
+    assert to["first"] == "norm → attn.wq, wk, wv; mlp.w1, w3"  # behind the sum
+    assert to["mlp.w1"] == "relu → mul → last"
+    assert to["mlp.w3"] == "mul → last"
+    assert to["last"] == "tanh → experts.0…4; tanh·sigmoid → output"

@@ -71,10 +71,52 @@ def _follow(graph: Graph, value: int, norm: bool = False) -> Following:
             return _follow(graph, end.outputs[0], norm=True)
         if end.name in SUMS and end.index not in graph.joins:
             return _follow(graph, end.outputs[0], norm)
+    return _made(graph, way, end_value, end, norm)
+
+
+def _made(graph: Graph, way: _Way, value: int, end: Op | None, norm: bool) -> Following:
+    """Return what happens on a way up to a value."""
     end = None if end is None or graph.only_returned(end) else end
-    steps = () if is_affine(way.arrays[end_value]) else way.steps_to(end_value)
-    ops = way.behind[end_value]
-    return Following(steps, lambda z: _run(ops, {value: z}, end_value), norm, end)
+    steps = () if is_affine(way.arrays[value]) else way.steps_to(value)
+    ops, start = way.behind[value], way.start
+    return Following(steps, lambda z: _run(ops, {start: z}, value), norm, end)
+
+
+def ways(graph: Graph, value: int) -> tuple[Following, ...]:
+    """Return every way that a value takes, one for each operation that it leads to.
+
+    `following` gives the one of them that tells what the value is for. Statistics, such as the mean
+    square of a norm spelled out in steps, count only where nothing else reads the value.
+    """
+    return graph.once(_ways, value)
+
+
+def _ways(graph: Graph, value: int, norm: bool = False) -> tuple[Following, ...]:
+    way = _Way(graph, value)
+    best: dict[int | None, tuple[int, Op | None]] = {}
+    for end_value, end in sorted(way.exits(), key=way.rank):
+        best.setdefault(None if end is None else end.index, (end_value, end))
+    if len(best) > 1:
+        best = {index: out for index, out in best.items() if _counts(way, *out)}
+    found: list[Following] = []
+    for index in sorted(best, key=lambda index: (index is None, index)):
+        end_value, end = best[index]
+        if end is not None and not way.steps_to(end_value):
+            if end.index in graph.norms:
+                found += _ways(graph, end.outputs[0], norm=True)
+                continue
+            if end.name in SUMS and end.index not in graph.joins:
+                found += _ways(graph, end.outputs[0], norm)
+                continue
+        found.append(_made(graph, way, end_value, end, norm))
+    return tuple(found)
+
+
+def _counts(way: _Way, value: int, end: Op | None) -> bool:
+    """Whether one of several ways out counts: something reads it, not for a statistic, nor times 0."""
+    read = value in way.graph.outputs if end is None else end.name not in STATISTICS
+    array = way.arrays[value]
+    return read and bool(array.min() != array.max())
 
 
 def region(graph: Graph, value: int) -> dict[int, Array]:
@@ -104,6 +146,15 @@ class _Way:
         a residual stream is still the input of its activation. A way that only ends in a statistic
         (the mean square of a norm spelled out in steps) counts least.
         """
+        return min(self.exits(), key=self.rank, default=(self.start, None))
+
+    def rank(self, way: tuple[int, Op | None]) -> tuple[bool, bool]:
+        """Which of several ways out counts: the least."""
+        value, op = way
+        return op is not None and op.name in STATISTICS, is_affine(self.arrays[value])
+
+    def exits(self) -> list[tuple[int, Op | None]]:
+        """Grow the region; return each value that leaves it, and the operation that takes it."""
         exits: list[tuple[int, Op | None]] = []
         waiting = {op.index: op for op in self.graph.consumers.get(self.start, [])}
         while waiting:
@@ -116,13 +167,7 @@ class _Way:
                 taken = [value for value in op.inputs if value in self.arrays]
                 exits += [self.stacked.get(value, (value, op)) for value in taken]
         unread = [v for v in self.arrays if not self.graph.consumers.get(v)]
-        exits += [self.stacked.get(v, (v, None)) for v in unread]
-
-        def rank(way: tuple[int, Op | None]) -> tuple[bool, bool]:
-            value, op = way
-            return op is not None and op.name in STATISTICS, is_affine(self.arrays[value])
-
-        return min(exits, key=rank, default=(self.start, None))
+        return exits + [self.stacked.get(v, (v, None)) for v in unread]
 
     def _absorb(self, op: Op) -> bool:
         acts = op.uses and not op.is_neutral and op.replay is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,10 @@ from isoinit._reading.pointwise import (
     Feed,
     Source,
     feeding,
-    following,
     is_affine,
+    ways,
 )
+from isoinit._showing.folding import kinds
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.table import fold, render
 
@@ -33,6 +34,7 @@ HOW = {
 }
 SIGNS = {"add": " + ", "sub": " - ", "mul": " · ", "div": " / "}
 TIMES = (" · ", " / ")
+MANY = 3  # of readers whose names differ in numbers alone, more are told as one: experts.0…63.w1
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Layer:
         fed_by: what each input is made of, such as `("gelu(c_fc)",)`: layers, norms, "stream" (a
             residual stream), "input" and "constants" (such as places 0, 1, 2), in the model's own
             functions of them.
-        goes_to: what is done with the result: functions in their order, then where it arrives.
+        goes_to: what is done with the result: functions in their order, then everything that reads
+            it: "silu → mul → w2", "norm → attn.wq, wk, wv; stream".
         op: the operation itself.
         feeds: `fed_by` as data.
     """
@@ -180,33 +183,42 @@ class Reading(Shown):
         join = self.graph.ending.get(op.index)
         if join is not None:
             return self._stream(join.stream)
-        way = following(self.graph, op.outputs[0])
-        steps = ["norm"] * way.norm + ([way.activation.name] if way.activation else [])
-        return " → ".join([*steps, self._arrival(way.end, name)])
+        arrivals: dict[tuple[str, ...], list[tuple[str, ...]]] = {}  # by what is done before
+        for way in ways(self.graph, op.outputs[0]):
+            steps = ["norm"] * way.norm + ([way.activation.name] if way.activation else [])
+            arrivals.setdefault(tuple(steps), []).extend(self._arrivals(way.end))
+        return "; ".join(
+            " → ".join([*steps, _listed(found, name)]) for steps, found in arrivals.items()
+        )
 
-    def _arrival(self, end: Op | None, name: str) -> str:
-        """Where a signal arrives that goes into an operation: the next layer, norm, sum or output."""
+    def _arrivals(self, end: Op | None) -> list[tuple[str, ...]]:
+        """Where a signal arrives that goes into an operation: all next layers, sums and outputs.
+
+        Each with the operation, if any, that first mixes it with others. Names of layers are whole.
+        """
         if end is None:
-            return "output"
+            return [("output",)]
         waiting, seen = [end], {end.index}
         multiplied = False
-        mixed: list[str] = []
+        mixed: tuple[str, ...] = ()
+        found: list[tuple[str, ...]] = []
         while waiting:
             op = waiting.pop(0)
-            if op.index in self.graph.joins:
-                return " → ".join([*mixed, self._stream(self.graph.joins[op.index].stream)])
-            if is_layer(self.graph, op):
-                return " → ".join([*mixed, _relative(layer_name(self.graph, op), name)])
             multiplied |= op.name in PRODUCTS and len(op.inputs) > 1
-            if op.name == "scaled_dot_product_attention" or (op.name == "softmax" and multiplied):
-                return "attention"
-            if not mixed and op.kind != "move" and (len(op.inputs) > 1 or op.name == "softmax"):
-                mixed = [op.name]
-            for value in op.outputs:
-                new = [r for r in self.graph.consumers.get(value, []) if r.index not in seen]
-                seen.update(reader.index for reader in new)
-                waiting.extend(new)
-        return " → ".join([*mixed, "output"])
+            if op.index in self.graph.joins:
+                found.append((*mixed, self._stream(self.graph.joins[op.index].stream)))
+            elif is_layer(self.graph, op):
+                found.append((*mixed, layer_name(self.graph, op)))
+            elif op.name == "scaled_dot_product_attention" or (op.name == "softmax" and multiplied):
+                found.append(("attention",))
+            else:
+                if not mixed and op.kind != "move" and (len(op.inputs) > 1 or op.name == "softmax"):
+                    mixed = (op.name,)
+                for value in op.outputs:
+                    new = [r for r in self.graph.consumers.get(value, []) if r.index not in seen]
+                    seen.update(reader.index for reader in new)
+                    waiting.extend(new)
+        return found or [(*mixed, "output")]
 
     def _stream(self, number: int) -> str:
         return "stream" if len(self.graph.branches) == 1 else f"stream {number + 1}"
@@ -278,6 +290,25 @@ def _relative(name: str, site: str) -> str:
     while shared and parts[shared].isdigit():
         shared -= 1
     return ".".join(parts[shared:])
+
+
+def _listed(arrivals: Iterable[tuple[str, ...]], site: str) -> str:
+    """Return where a signal arrives, as seen from a layer: `attn.wq, wk, wv`, `mul → w2`."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for *mixed, name in arrivals:
+        groups.setdefault(tuple(mixed), []).append(name)
+    texts = []
+    for mixed, names in groups.items():
+        beside: dict[str, list[str]] = {}  # by the module that they are in
+        for kind in kinds(dict.fromkeys(names), str, len):
+            for name in [kind.name] if len(kind.items) > MANY else kind.items:
+                beside.setdefault(name.rpartition(".")[0], []).append(name)
+        shown = [
+            ", ".join([_relative(first, site), *(name.rpartition(".")[2] for name in others)])
+            for first, *others in beside.values()
+        ]
+        texts.append(" → ".join([*mixed, ", ".join(shown)]))
+    return ", ".join(texts)
 
 
 def _operation(op: Op) -> str:

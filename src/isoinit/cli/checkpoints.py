@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from isoinit.cli.options import (
     there,
 )
 from isoinit.cli.targets import load_target
+
+if TYPE_CHECKING:
+    from isoinit._verifying.health.results import Health
 
 
 def init(
@@ -80,14 +83,25 @@ def init(
     if rank > 0:
         return
     health = isoinit.check(chosen.apply(model, seed), batch, loss=loss) if check else None
+    _tell(written, chosen.warnings, health, out, as_json)
+    raise typer.Exit(0 if health is None or health.ok else 1)
+
+
+def _tell(
+    written: isoinit.Written,
+    warnings: list[str],
+    health: Health | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Print what was written, and what is doubtful about it."""
     if as_json:
         ok = None if health is None else health.ok
         print(json.dumps({**asdict(written), "directory": str(out), "ok": ok}, indent=1))
-    else:
-        print(written)
-        for line in [*chosen.warnings, *([] if health is None else map(str, health.findings))]:
-            print(f"  {line}")
-    raise typer.Exit(0 if health is None or health.ok else 1)
+        return
+    print(written)
+    for line in [*warnings, *([] if health is None else map(str, health.findings))]:
+        print(f"  {line}")
 
 
 def verify(
