@@ -129,6 +129,11 @@ def joined() -> Iterator[None]:
     if not dist.is_available() or dist.is_initialized() or not _launched():
         yield
         return
+    # Its functions take the group that is there at their import as a default, and hold it for good.
+    # Imported within the block, as a plan does, the threads of the group would outlive the block and
+    # end with the interpreter, which may abort (https://github.com/pytorch/pytorch/pull/179291).
+    import torch.distributed.nn.functional  # noqa: F401
+
     # A lost process is noticed at once; what takes long is another that still writes.
     dist.init_process_group("gloo", timeout=timedelta(days=1))
     try:
