@@ -9,7 +9,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import isoinit
-from isoinit import Difference, Ones, Orthogonal, Zeros
+from isoinit import Difference, HeNormal, Normal, Ones, Orthogonal, Zeros
 from isoinit.errors import ArgumentError
 from isoinit.initializers.scale import fans
 
@@ -127,10 +127,25 @@ def test_repeated_blocks_are_folded_within_80_columns(monkeypatch):
 
 def test_a_difference_too_small_for_the_short_form_is_seen(plan):
     other = isoinit.Plan.from_json(plan.to_json())
-    plan["0.weight"], other["0.weight"] = isoinit.Normal(0.0, 0.1), isoinit.Normal(0.0, 0.1000001)
+    plan["0.weight"], other["0.weight"] = isoinit.Normal(0.0, 0.1), isoinit.Normal(0.0, 0.10001)
     text = str(plan.diff(other))
     assert "1 parameter differs" in text
-    assert "0.1000001" in text
+    assert "0.10001" in text
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-15, 1 + 1e-6, 1 - 1e-5])
+def test_rounding_is_no_difference(plan, factor):
+    """One unit of the sixth digit, which another processor may give, or less."""
+    other = isoinit.Plan.from_json(plan.to_json())
+    for name, base in (("0.weight", HeNormal(gain=1.5)), ("2.weight", Normal(0.0, 0.3))):
+        plan[name] = base
+        other[name] = base.scaled(factor)
+    assert not plan.diff(other)
+    plan["2.weight"] = isoinit.Variational(base=HeNormal(gain=1.5))
+    other["2.weight"] = isoinit.Variational(base=HeNormal(gain=1.5 * factor))
+    assert not plan.diff(other)
+    other["2.weight"] = isoinit.Variational(base=HeNormal(gain=1.5 * (1 + 1e-4)))
+    assert {row.what for row in plan.diff(other)} == {"initializer", "std"}
 
 
 def test_one_parameter_left_as_it_was(plan):

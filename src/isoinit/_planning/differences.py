@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from isoinit._showing.page import Page, Shown, overlaid
@@ -14,6 +15,9 @@ from isoinit.initializers.scale.fans import Layout
 
 FORMAT, VERSION = "isoinit diff", 1
 FACTS = ("initializer", "std", "shape", "layout", "dtype", "role")
+# Two units of the sixth digit, the last that a plan keeps: it depends on the processor's sums. The std
+# of 10⁹ random numbers varies as much from seed to seed.
+TOLERANCE = 2e-5
 NONE = {"parameter": "not there", "initializer": "left as it was"}
 
 
@@ -56,8 +60,9 @@ class Difference:
 class Differences(Shown):
     """What two plans give differently; empty, and so false, if they give the same.
 
-    Plans without differences fill a model with the same bits. Iterate over it for one `Difference`
-    after the other; printing it shows a table. `to_html` draws both plans on the same charts.
+    Iterate over it for one `Difference` after the other; printing it shows a table. `to_html` draws
+    both plans on the same charts. Numbers that differ by less than 2e-5 of their size are equal, as for
+    `Plan.diff`.
 
     Attributes:
         rows: the differences.
@@ -123,10 +128,27 @@ def compare(before: Mapping[str, Planned], after: Mapping[str, Planned]) -> tupl
             if what == "layout" and entry.shape != other.shape:
                 continue
             one, two = getattr(entry, what), getattr(other, what)
-            if one != two:
+            if not alike(one, two):
                 rows.append(Difference(name, what, one, two))
     rows += [Difference(n, "parameter", None, e) for n, e in after.items() if n not in before]
     return tuple(rows)
+
+
+def alike(one: Any, two: Any) -> bool:
+    """Return whether two facts of a plan are the same, numbers up to `TOLERANCE`.
+
+    Example:
+        >>> from isoinit import HeNormal
+        >>> alike(HeNormal(gain=1.41421), HeNormal(gain=1.41422)), alike(0.5, 0.501)
+        (True, False)
+    """
+    if isinstance(one, Initializer) and type(one) is type(two):
+        return all(alike(getattr(one, f.name), getattr(two, f.name)) for f in fields(one))
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=TOLERANCE)
+    if isinstance(one, tuple) and isinstance(two, tuple):
+        return len(one) == len(two) and all(map(alike, one, two))
+    return bool(one == two)
 
 
 def _plain(fact: Any) -> Any:

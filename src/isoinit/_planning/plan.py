@@ -336,7 +336,8 @@ class Plan(Readable):
         """Return the differences from another plan, parameter by parameter; false if none.
 
         It compares initializers, standard deviations, shapes, layouts, dtypes and roles, but not
-        reasons and sources. Plans without differences fill a model with the same bits.
+        reasons and sources. Numbers that differ by less than 2e-5 of their size are equal: a plan keeps
+        six digits, and the last depends on the processor. `digest` tells whether all bits are the same.
 
         Raises:
             ArgumentError: if `other` is not a plan.
