@@ -27,18 +27,13 @@ import math
 import sys
 from dataclasses import replace
 
-import torch
 from torch import Generator, Tensor
 
 from isoinit import initializers as methods
-from isoinit._drawing.streams import Stream
-from isoinit._writing.entry import law_for
-from isoinit._writing.fill import array_type, fill_tensor
-from isoinit._writing.refusals import refuse_unfillable
-from isoinit._writing.seeds import draw_seed
+from isoinit._writing.called import fill, refuse, stream_of
 from isoinit._writing.torch_init import asks_first
-from isoinit.errors import ArgumentError, PlanError
-from isoinit.initializers.scale import Layout, activation_gain, fans
+from isoinit.errors import ArgumentError
+from isoinit.initializers.scale import activation_gain, fans
 
 __all__ = [
     "calculate_gain",
@@ -89,9 +84,9 @@ def uniform_(
     Raises:
         ArgumentError: if a > b, or either is not finite.
     """
-    _check(tensor)
+    refuse(tensor)
     initializer = methods.Constant(a) if a == b else methods.Uniform(a, b)
-    return _fill(tensor, initializer, _stream(tensor, "uniform_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "uniform_", generator))
 
 
 @asks_first
@@ -103,8 +98,8 @@ def normal_(
     Raises:
         ArgumentError: if `std` is negative, or either is not finite.
     """
-    _check(tensor)
-    return _fill(tensor, methods.Normal(mean, std), _stream(tensor, "normal_", generator))
+    refuse(tensor)
+    return fill(tensor, methods.Normal(mean, std), stream_of(tensor, "normal_", generator))
 
 
 @asks_first
@@ -126,17 +121,17 @@ def trunc_normal_(
             is further than 10.8 std from the mean, where torch still draws, or too narrow to be
             resolved.
     """
-    _check(tensor)
+    refuse(tensor)
     methods.Normal(mean, std)  # refuses a bad mean or std
     if not a < b:
         raise ArgumentError(f"a={a!r}, b={b!r}: expected a < b, the absolute bounds of the values")
     if std == 0:
-        return _fill(tensor, methods.Constant(min(max(mean, a), b)))
+        return fill(tensor, methods.Constant(min(max(mean, a), b)))
     # TruncatedNormal wants its bounds finite, and in standard deviations from the mean.
     low = max((a - mean) / std, -sys.float_info.max)
     high = min((b - mean) / std, sys.float_info.max)
     initializer = methods.TruncatedNormal(mean, std, low, high)
-    return _fill(tensor, initializer, _stream(tensor, "trunc_normal_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "trunc_normal_", generator))
 
 
 @asks_first
@@ -146,22 +141,22 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     Raises:
         ArgumentError: if `val` is not finite.
     """
-    _check(tensor)
-    return _fill(tensor, methods.Constant(val))
+    refuse(tensor)
+    return fill(tensor, methods.Constant(val))
 
 
 @asks_first
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1, as `torch.nn.init` does."""
-    _check(tensor)
-    return _fill(tensor, methods.Ones())
+    refuse(tensor)
+    return fill(tensor, methods.Ones())
 
 
 @asks_first
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0, as `torch.nn.init` does."""
-    _check(tensor)
-    return _fill(tensor, methods.Zeros())
+    refuse(tensor)
+    return fill(tensor, methods.Zeros())
 
 
 @asks_first
@@ -171,8 +166,8 @@ def eye_(tensor: Tensor) -> Tensor:
     Raises:
         ArgumentError: unless the tensor has 2 axes.
     """
-    _check(tensor, 2, 2)
-    return _fill(tensor, methods.Identity())
+    refuse(tensor, 2, 2)
+    return fill(tensor, methods.Identity())
 
 
 @asks_first
@@ -182,8 +177,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     Raises:
         ArgumentError: unless the tensor has 3 to 5 axes, the first of which `groups` divides.
     """
-    _check(tensor, 3, 5)
-    return _fill(tensor, methods.Dirac(), layout=fans.conv(tensor.shape, groups))
+    refuse(tensor, 3, 5)
+    return fill(tensor, methods.Dirac(), layout=fans.conv(tensor.shape, groups))
 
 
 @asks_first
@@ -195,17 +190,17 @@ def xavier_uniform_(
     Raises:
         ArgumentError: if `gain` is negative or not finite, or the tensor has fewer than 2 axes.
     """
-    _check(tensor, 2)
+    refuse(tensor, 2)
     initializer = methods.Zeros() if gain == 0 else methods.XavierUniform(gain)
-    return _fill(tensor, initializer, _stream(tensor, "xavier_uniform_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "xavier_uniform_", generator))
 
 
 @asks_first
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with N(0, gain² · 2/(fan_in + fan_out)); the rest is as for `xavier_uniform_`."""
-    _check(tensor, 2)
+    refuse(tensor, 2)
     initializer = methods.Zeros() if gain == 0 else methods.XavierNormal(gain)
-    return _fill(tensor, initializer, _stream(tensor, "xavier_normal_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "xavier_normal_", generator))
 
 
 @asks_first
@@ -224,9 +219,9 @@ def kaiming_uniform_(
         ArgumentError: for an unknown mode or nonlinearity, an `a` that is not finite, or a tensor
             of fewer than 2 axes.
     """
-    _check(tensor, 2)
+    refuse(tensor, 2)
     initializer = _he(methods.HeUniform, a, mode, nonlinearity)
-    return _fill(tensor, initializer, _stream(tensor, "kaiming_uniform_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "kaiming_uniform_", generator))
 
 
 @asks_first
@@ -238,9 +233,9 @@ def kaiming_normal_(
     generator: Generator | None = None,
 ) -> Tensor:
     """Fill with N(0, gain²/fan); the rest is as for `kaiming_uniform_`."""
-    _check(tensor, 2)
+    refuse(tensor, 2)
     initializer = _he(methods.HeNormal, a, mode, nonlinearity)
-    return _fill(tensor, initializer, _stream(tensor, "kaiming_normal_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "kaiming_normal_", generator))
 
 
 @asks_first
@@ -252,10 +247,10 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     Raises:
         ArgumentError: if `gain` is not finite, or the tensor has fewer than 2 axes.
     """
-    _check(tensor, 2)
+    refuse(tensor, 2)
     # With Q, -Q is uniform too: a negative gain, which torch takes, is the same distribution.
     initializer = methods.Zeros() if gain == 0 else methods.Orthogonal(abs(gain))
-    return _fill(tensor, initializer, _stream(tensor, "orthogonal_", generator))
+    return fill(tensor, initializer, stream_of(tensor, "orthogonal_", generator))
 
 
 @asks_first
@@ -270,7 +265,7 @@ def sparse_(
     Raises:
         ArgumentError: unless `sparsity` is in [0, 1], `std` finite and not negative, and 2 axes.
     """
-    _check(tensor, 2, 2)
+    refuse(tensor, 2, 2)
     methods.Normal(std=std)  # refuses a bad std
     if not 0 <= sparsity <= 1:
         raise ArgumentError(f"sparsity={sparsity!r}: expected the fraction of zeros, from 0 to 1")
@@ -278,20 +273,7 @@ def sparse_(
     gain = std * math.sqrt(kept)  # Sparse draws non-zeros of gain/sqrt(kept), column by column
     initializer = methods.Zeros() if gain == 0 else methods.Sparse(connections=kept, gain=gain)
     layout = fans.linear(tensor.shape, transposed=True)
-    return _fill(tensor, initializer, _stream(tensor, "sparse_", generator), layout)
-
-
-def _check(tensor: Tensor, least: int = 0, most: float = math.inf) -> None:
-    """Refuse what is no tensor, cannot hold the values, or has not `least` to `most` axes."""
-    if not isinstance(tensor, Tensor):
-        raise ArgumentError(f"tensor is a {type(tensor).__name__}; expected a torch.Tensor")
-    try:
-        refuse_unfillable({"tensor": tensor}, now=not tensor.is_meta)
-    except PlanError as error:
-        raise ArgumentError(str(error)) from None
-    if not least <= tensor.ndim <= most:
-        more = "" if most == least else " or more" if most == math.inf else f" to {most}"
-        raise ArgumentError(f"tensor has shape {tuple(tensor.shape)}; expected {least}{more} axes")
+    return fill(tensor, initializer, stream_of(tensor, "sparse_", generator), layout)
 
 
 def _he(
@@ -300,25 +282,3 @@ def _he(
     initializer = kind(a, str(mode).lower())
     slope = a if nonlinearity == "leaky_relu" else None
     return replace(initializer, gain=calculate_gain(nonlinearity, slope))
-
-
-def _stream(tensor: Tensor, name: str, generator: Generator | None) -> Stream:
-    source = torch.default_generator if generator is None else generator
-    if not isinstance(source, Generator):
-        raise ArgumentError(f"generator is a {type(source).__name__}; expected a torch.Generator")
-    return Stream(0 if tensor.is_meta else draw_seed(source), name)
-
-
-def _fill(
-    tensor: Tensor,
-    initializer: methods.Initializer,
-    stream: Stream | None = None,
-    layout: Layout | None = None,
-) -> Tensor:
-    layout = layout or fans.of_tensor(tensor.shape)
-    if tensor.is_meta:
-        # Refuse what does not fit, as with memory.
-        law_for(initializer, layout, array_type(tensor.dtype))
-        return tensor
-    fill_tensor(tensor, initializer, layout, stream or Stream(0, "fixed values"))
-    return tensor

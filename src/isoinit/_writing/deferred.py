@@ -30,7 +30,7 @@ DRAWS = frozenset(
 )
 RANDOM = DRAWS | frozenset(
     """xavier_normal_ xavier_uniform_ kaiming_normal_ kaiming_uniform_ trunc_normal_ orthogonal_
-    sparse_""".split()
+    sparse_ draw_""".split()
 )
 # Writes that need nothing but the old values and numbers: they queue behind a postponed fill.
 ARITHMETIC = frozenset(
@@ -39,7 +39,7 @@ ARITHMETIC = frozenset(
     __isub__""".split()
 )
 # Writes that leave nothing of the old values.
-OVERWRITES = frozenset("fill_ zero_ constant_ zeros_ ones_ eye_ dirac_ copy_".split())
+OVERWRITES = frozenset("fill_ zero_ constant_ zeros_ ones_ eye_ dirac_ fix_ copy_".split())
 # What reads no values: views of the same memory, and facts about it. All else counts as reading.
 BLIND = frozenset(
     """__get__ __set__ __hash__ __len__ view detach detach_ t t_ transpose transpose_ permute narrow

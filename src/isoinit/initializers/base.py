@@ -21,6 +21,7 @@ from isoinit._drawing.streams import Stream, laws
 from isoinit._drawing.streams.philox import Law, bfloat16_bits
 from isoinit._system.schema import Place, fault, named, read_fields, shown, types_of
 from isoinit.errors import ArgumentError
+from isoinit.initializers.called import Called
 from isoinit.initializers.options import Options, as_number
 from isoinit.initializers.scale.fans import Layout
 
@@ -29,7 +30,7 @@ _DOUBLE = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
-class Initializer(Options, ABC):
+class Initializer(Options, Called, ABC):
     """A rule that gives each element of a parameter its first value.
 
     Subclasses are frozen dataclasses whose fields are their options, so initializers can be

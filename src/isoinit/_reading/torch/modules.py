@@ -35,12 +35,20 @@ def structure(model: nn.Module) -> Graph:
 
 def leaf_layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of a model in the order of their registration."""
-    children = [child for name, child in module.named_children() if name != "parametrizations"]
-    if not children or isinstance(module, WHOLE):
+    if is_layer(module):
         yield module
         return
-    for child in children:
+    for child in _children(module):
         yield from leaf_layers(child)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Return whether a module is run as one: no layers inside, or it calls their weights itself."""
+    return isinstance(module, WHOLE) or not _children(module)
+
+
+def _children(module: nn.Module) -> list[nn.Module]:
+    return [child for name, child in module.named_children() if name != "parametrizations"]
 
 
 def _step(layer: nn.Module, last: torch.Tensor | None, recorder: Recorder) -> torch.Tensor | None:

@@ -19,6 +19,7 @@ from isoinit._writing.deferred import RANDOM as OWN_RANDOM
 RANDOM = frozenset(f"aten::{name}" for name in DRAWS)
 # Writes that leave nothing of the old values.
 FILLS = RANDOM | {"aten::fill_", "aten::zero_", "aten::copy_"}
+OWN = ("isoinit.functional", "isoinit._writing.called")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Watch(TorchDispatchMode):
 
 
 class OwnFills(TorchFunctionMode):
-    """Tells a watch of the calls of `isoinit.functional`, which write into memory behind torch."""
+    """Tells a watch of isoinit's own initializers, which write into memory behind torch."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__()
@@ -148,7 +149,7 @@ class OwnFills(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
-        if getattr(func, "__module__", "") == "isoinit.functional":
+        if getattr(func, "__module__", "") in OWN:
             rest = {name: number for name, number in kwargs.items() if name != "tensor"}
             self._watch.filled(func.__name__, args or (kwargs["tensor"],), rest)
         return made
