@@ -1,6 +1,6 @@
 """What pytest leaves out, and what makes it quick.
 
-Left out are the GPU's kernels without Triton, and the callback without Lightning.
+Left out are the GPU's kernels without Triton, and the callbacks without what they call.
 """
 
 import gc
@@ -12,6 +12,7 @@ from compiled import FLAGS  # tests/compiled.py
 NEEDS = {
     "src/isoinit/_drawing/streams/triton.py": "triton",
     "src/isoinit/lightning.py": "pytorch_lightning",
+    "src/isoinit/transformers.py": "transformers",
 }
 # Modules that import Keras themselves, and not in a function.
 NEEDS |= {f"src/isoinit/keras/{name}.py": "keras" for name in ("module", "reading", "variables")}

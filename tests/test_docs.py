@@ -21,6 +21,7 @@ DECISIONS = [path for path in DOCS if path.parent.name == "decisions" and path.s
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOMS = (functional, sparse, variational)
 PUBLIC = {"checkpoint", "errors", "initializers", "jax", "keras", "lightning", "testing"}
+PUBLIC |= {"transformers"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A file or a folder of the repository, as pages write it: `_planning/rules/table.py`, `tests/zoo/`.
 PLACE = re.compile(r"`((?:[\w.-]+/)*(?:[\w-]+/|[\w-]+\.(?:py|css)))`")

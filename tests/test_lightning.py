@@ -1,5 +1,6 @@
 """The callback in a real Trainer."""
 
+import os
 import warnings
 
 import pytest
@@ -8,8 +9,11 @@ from torch import nn
 
 import isoinit
 from isoinit.errors import ArgumentError, IsoinitWarning, UnhealthyError
+from ranks import on_ranks
 
 lightning = pytest.importorskip("pytorch_lightning")
+from lightning_fabric.plugins.environments import LightningEnvironment  # noqa: E402
+
 from isoinit.lightning import HealthCheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(workers|log|tensorboard|GPU|isinstance)")
@@ -163,3 +167,44 @@ def test_the_check_is_logged(tmp_path):
         [event.step for event in read.Scalars("steps")] if "steps" in read.Tags()["scalars"] else []
     )
     assert len(steps) == len(set(steps))  # the check's own run logged nothing
+
+
+def fit_on(rank, how):
+    variables = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    os.environ.update(variables)
+    torch.manual_seed(0)
+    model = planned() if how in ("healthy", "nan") else Model()
+    if how == "broken" and rank == 1:
+        model.on_before_batch_transfer = lambda batch, _: (batch[0][:, :3], batch[1])
+    if how == "nan" and rank == 1:
+        model.on_before_batch_transfer = lambda batch, _: (batch[0] * torch.nan, batch[1])
+    callback = HealthCheck()
+    environment = LightningEnvironment()
+    strategy = lightning.strategies.DDPStrategy(process_group_backend="gloo")
+    try:
+        options = {"devices": 2, "strategy": strategy, "plugins": [environment], "max_steps": 2}
+        trainer = fit(model, callback, **options)
+    except isoinit.IsoinitError as error:
+        return type(error).__name__, str(error), model.trainer.global_step
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+    found = callback.health
+    return found.ok, [str(f) for f in found.findings], trainer.global_step, found.loss
+
+
+def test_two_ranks_check_each_their_batch_and_stop_together():
+    one, other = on_ranks(2, fit_on, "healthy")
+    assert one[:3] == other[:3]
+    assert (one[0], one[2]) == (True, 2)
+    assert one[3] != other[3]  # another batch
+    one, other = on_ranks(2, fit_on, "sick")
+    assert one == other
+    assert (one[0], one[2]) == ("UnhealthyError", 0)
+    one, other = on_ranks(2, fit_on, "broken")
+    assert (one[0], other[0]) == ("RankError", "TraceError")
+    assert "rank 1" in one[1]
+    one, other = on_ranks(2, fit_on, "nan")
+    assert one == other
+    assert one[0] == "UnhealthyError"
+    assert "NaN" in one[1]

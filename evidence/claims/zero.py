@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import isoinit
-from isoinit.demo import load_digits
+from isoinit.cli.demo import load_digits
 
 WIDTH, STEPS, BATCH, SEEDS, BLOCKS = 64, 250, 64, range(5), 4
 ROUNDING = 1e-4

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isoinit._verifying.first_batch import check_step, drop, judge, lent
 from isoinit._verifying.health.results import Health
-from isoinit._verifying.health.torch.checks import check
-from isoinit.errors import ArgumentError, IsoinitWarning
+from isoinit.errors import ArgumentError
 
 if TYPE_CHECKING or ("pytorch_lightning" in sys.modules and "lightning" not in sys.modules):
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -29,7 +27,8 @@ class HealthCheck(Callback):
 
     The check runs the model's own `training_step`, with the Trainer's precision, on the first batch.
     No loader runs twice, the random generators are restored, and logs of the step are dropped. A fit
-    that continues from a checkpoint is not checked.
+    that continues from a checkpoint is not checked. On several ranks (DDP) each checks its own batch,
+    and what one finds, all find: they stop together.
 
     Args:
         fail: whether an unhealthy model raises an error; otherwise each finding is a warning.
@@ -41,6 +40,7 @@ class HealthCheck(Callback):
 
     Raises:
         UnhealthyError: from `Trainer.fit`, if the check found an error.
+        RankError: from `Trainer.fit`, if the check failed on another rank.
         ArgumentError: from `Trainer.fit`, for a model with manual optimization, whose training step
             also changes the weights.
 
@@ -69,53 +69,18 @@ class HealthCheck(Callback):
         """Check the model before the first step."""
         if trainer.global_step or batch_idx:
             return
-        with (
-            _forward_is_the_training_step(pl_module),
-            trainer.precision_plugin.train_step_context(),
-        ):
-            self.health = check(pl_module, (batch, 0), loss=_loss)
+        takes = len(inspect.signature(pl_module.training_step).parameters)
+
+        def step(*args: Any) -> torch.Tensor:
+            return _loss(pl_module.training_step(*args[:takes]))
+
+        with lent(pl_module, log=drop), trainer.precision_plugin.train_step_context():
+            self.health = check_step(pl_module, step, (batch, 0))
         for logger in trainer.loggers:
             writer = getattr(logger, "experiment", None)
             if hasattr(writer, "add_scalar"):
                 self.health.log(writer)
-        self._judge(trainer, self.health)
-
-    def _judge(self, trainer: Trainer, health: Health) -> None:
-        if not self.fail:
-            for finding in health.findings:
-                warnings.warn(str(finding), IsoinitWarning, stacklevel=2)
-            return
-        health.raise_if_unhealthy(strict=self.strict)
-
-
-@contextmanager
-def _forward_is_the_training_step(module: LightningModule) -> Iterator[None]:
-    """Calling the module runs its training step, and the step's own calls its forward.
-
-    Lightning's strategies lead a step through a wrapper in this way (`_ForwardRedirection`). An
-    adapter around the module would put a part of its own in front of every parameter's name.
-    """
-    before, forward = dict(vars(module)), module.forward
-    takes = len(inspect.signature(module.training_step).parameters)
-
-    def step(*args: Any) -> Any:
-        vars(module)["forward"] = forward
-        try:
-            return module.training_step(*args[:takes])
-        finally:
-            vars(module)["forward"] = step
-
-    vars(module).update(forward=step, log=_drop)
-    try:
-        yield
-    finally:
-        for name in ("forward", "log"):
-            vars(module).pop(name)
-            vars(module).update({name: before[name]} if name in before else {})
-
-
-def _drop(*_: Any, **__: Any) -> None:
-    """In place of `log`: what a check measures is no part of the run's curves."""
+        judge(self.health, fail=self.fail, strict=self.strict)
 
 
 def _loss(output: Any) -> torch.Tensor:

@@ -76,7 +76,7 @@ def demo(
     """
     from rich.console import Console
 
-    from isoinit import demo as demonstration
+    from isoinit.cli import demo as demonstration
 
     outcome = demonstration.run(seed, picture, Console(quiet=as_json))
     result = {

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch.rng import generators_kept
-from isoinit._showing.findings import Finding, Verdict, errors_first
+from isoinit._showing.findings import Finding, Verdict
 from isoinit._showing.page import Page, Shown, Table, alike, folds, remarks
 from isoinit._showing.table import fold, render
 from isoinit._system.processes import gathered
+from isoinit._verifying.any_rank import found_on_any_rank
 from isoinit._verifying.auditing.compare import missing
 from isoinit._verifying.auditing.constructing import Constructing
 from isoinit._verifying.auditing.facts import Facts, differing
@@ -226,22 +227,13 @@ def _audit(build: Callable[[], nn.Module], initialize: Initialize | None, seed: 
     own = initialize is None
     facts = Facts(first, second, other, again, pair, writes, lost, meant, Parts(), own, reasons[0])
     facts = replace(facts, parts=compare_ranks(first, facts.random))
-    findings = _on_all_ranks(judge(facts))
+    findings = found_on_any_rank(judge(facts))
     what = "its own initialization" if own else "initialize"
     return Audit(type(met[0]).__name__, what, findings, _tensors(facts, findings))
 
 
 def _parameters(held: Held) -> dict[str, torch.Tensor]:
     return {name: t for name, t in held.whole.items() if held.kinds[name] == "parameter"}
-
-
-def _on_all_ranks(mine: list[Finding]) -> list[Finding]:
-    """What any rank found, errors first; the verdict is the same on all of them."""
-    found: dict[object, Finding] = {}
-    for rank in gathered(mine):
-        for finding in rank:
-            found.setdefault((finding.name, finding.where), finding)
-    return errors_first(found.values())
 
 
 def _tensors(facts: Facts, findings: list[Finding]) -> list[Audited]:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from commands import runner
-from isoinit import demo
+from isoinit.cli import demo
 
 
 def keeps_its_promise(result, folder):
