@@ -51,7 +51,7 @@ DATA = torch.utils.data.TensorDataset(
 
 def fit(model, *callbacks, folder=None, **options):
     logger = lightning.loggers.TensorBoardLogger(folder) if folder else False
-    settings = {"max_epochs": 2, "accelerator": "cpu", "logger": logger, **options}
+    settings = {"max_epochs": 2, "accelerator": "cpu", "logger": logger} | options
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     trainer = lightning.Trainer(
         **settings, **quiet, enable_checkpointing=False, callbacks=list(callbacks)
@@ -208,3 +208,24 @@ def test_two_ranks_check_each_their_batch_and_stop_together():
     assert one == other
     assert one[0] == "UnhealthyError"
     assert "NaN" in one[1]
+
+
+def test_the_check_is_logged_to_wandb(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = lightning.loggers.WandbLogger(project="tests", save_dir=tmp_path)
+    fit(planned(), HealthCheck(), logger=logger)
+    assert logger.experiment.summary["isoinit/errors"] == 0
+    wandb.finish()
+    (file,) = tmp_path.rglob("*layers*.table.json")
+    assert '"body.0"' in file.read_text()
+
+
+def test_the_check_is_logged_to_mlflow(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = lightning.loggers.MLFlowLogger(tracking_uri=(tmp_path / "runs").as_uri())
+    fit(planned(), HealthCheck(), logger=logger)
+    found = logger.experiment.get_metric_history(logger.run_id, "isoinit at step 0/rms")
+    assert len(found) == 21

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isoinit._showing.writers import can_write
 from isoinit._verifying.first_batch import check_step, drop, judge, lent
 from isoinit._verifying.health.results import Health
 from isoinit.errors import ArgumentError
@@ -35,8 +36,8 @@ class HealthCheck(Callback):
         strict: whether warnings also fail.
 
     Attributes:
-        health: the check; None before the first batch. It is also written to TensorBoard if the
-            Trainer logs there.
+        health: the check; None before the first batch. It is also written to the Trainer's
+            loggers: TensorBoard, W&B, MLflow.
 
     Raises:
         UnhealthyError: from `Trainer.fit`, if the check found an error.
@@ -78,8 +79,8 @@ class HealthCheck(Callback):
             self.health = check_step(pl_module, step, (batch, 0))
         for logger in trainer.loggers:
             writer = getattr(logger, "experiment", None)
-            if hasattr(writer, "add_scalar"):
-                self.health.log(writer)
+            if can_write(writer):
+                self.health.log(writer, run_id=getattr(logger, "run_id", None))
         judge(self.health, fail=self.fail, strict=self.strict)
 
 

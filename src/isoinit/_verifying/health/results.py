@@ -1,4 +1,4 @@
-"""The result of a check: findings and numbers, as text, JSON, a page, or curves for TensorBoard."""
+"""The result of a check: findings and numbers, as text, JSON, a page, or a log of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from isoinit._reading.outline import Outline
-from isoinit._showing import tensorboard as board
 from isoinit._showing.findings import SEVERITIES, Finding, Verdict
 from isoinit._showing.page import Page, Shown
 from isoinit._showing.terminal import Printed, Tabled, counted
+from isoinit._showing.writers import Shot, write
 from isoinit._verifying.health.differences import HealthDifferences
 from isoinit._verifying.health.pages import health_page
 from isoinit._verifying.health.records import (
@@ -98,15 +98,23 @@ class Health(Tabled, Shown, Verdict):
             )
         return HealthDifferences(self, other)
 
-    def log(self, writer: Any, step: int = 0) -> None:
-        """Write the check to TensorBoard: findings as text, and curves by depth.
+    def log(self, writer: Any, step: int = 0, *, run_id: str | None = None) -> None:
+        """Write the check to a run of TensorBoard, Weights & Biases or MLflow.
+
+        All get the numbers of errors and warnings, the loss, the findings, and each number of a layer
+        as a curve by depth. W&B and MLflow also get a table of the layers and the page of `to_html`.
 
         Args:
-            writer: a `torch.utils.tensorboard.SummaryWriter`, or an object with its `add_scalar` and
-                `add_text`.
-            step: the training step; 0 is initialization.
+            writer: a `torch.utils.tensorboard.SummaryWriter`, a run of `wandb`, the module `mlflow`,
+                an `MlflowClient`, or an object with the same methods.
+            step: the training step; 0 is initialization. W&B drops a step before its current one.
+            run_id: the run, for an `MlflowClient`; by default that of the module `mlflow`.
+
+        Raises:
+            ArgumentError: for another writer, or an `MlflowClient` without `run_id`.
         """
-        board.log(writer, self.findings, self.layers, step)
+        shot = Shot(self.findings, self.layers, self.loss, self.to_html)
+        write(writer, shot, step, run_id)
 
     def show(self, *, verbose: bool = False) -> Printed:
         """Return the check as a table: one row for each kind of layer, and the findings below.

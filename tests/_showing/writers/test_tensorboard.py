@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import isoinit
-from isoinit._showing import tensorboard as board
+from isoinit.errors import ArgumentError
 
 pytest.importorskip("tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,7 +17,7 @@ def test_curves_through_depth_and_findings(tmp_path):
     model = nn.Sequential(*[nn.Linear(32, 32) for _ in range(12)])
     health = isoinit.check(model, torch.randn(64, 32))
     with SummaryWriter(tmp_path) as writer:
-        board.log(writer, health.findings, health.layers, step=7)
+        health.log(writer, step=7)
     read = EventAccumulator(str(tmp_path)).Reload()
     curve = read.Scalars("isoinit at step 7/rms")
     assert [event.step for event in curve] == list(range(12))
@@ -27,3 +27,10 @@ def test_curves_through_depth_and_findings(tmp_path):
     assert (errors.step, errors.value) == (7, len(health.failures()))
     (text,) = read.Tensors("isoinit/findings/text_summary")
     assert health.findings[0].sentence in text.tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.parametrize("writer", [None, print, {"log": 1}])
+def test_what_is_no_writer_is_refused(writer):
+    health = isoinit.check(nn.Linear(4, 4), torch.randn(8, 4))
+    with pytest.raises(ArgumentError, match=r"expected one of: a SummaryWriter, .*mlflow.*wandb"):
+        health.log(writer)
