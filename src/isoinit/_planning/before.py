@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedParameter
 
 from isoinit._planning.copies import copies_of
@@ -17,6 +16,7 @@ from isoinit._planning.recipes.values import words_for
 from isoinit._reading.torch.kept import why_not_drawn
 from isoinit._reading.torch.look import look_at
 from isoinit._reading.values import FEW, Values, is_unround
+from isoinit._system.private import FakeTensor
 from isoinit._writing.deferred import is_deferring
 from isoinit._writing.own_init import constructor_of, own_calls
 from isoinit._writing.postponed import Write, writes_left

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+from isoinit._system import private
 from isoinit.errors import ArgumentError
 
 
@@ -38,17 +39,15 @@ def plain_torch() -> Iterator[None]:
 
 def _traced(torch: Any) -> str:
     """Return what is going on around the caller that cannot be left; "" if nothing is."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if private.peek_interpreter_stack() is not None:
         return "a function that torch.func transforms (vmap, grad, jvp and the like)"
     if torch.jit.is_tracing():
         return "torch.jit.trace"
-    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
-    if proxies is not None and proxies.get_proxy_mode() is not None:
+    if private.is_proxy_tracing():
         return "a function that make_fx or torch.export traces"
-    symbolic = sys.modules.get("torch.fx._symbolic_trace")
-    if symbolic is not None and symbolic._is_fx_tracing_flag:
+    if private.is_fx_tracing():
         return "torch.fx.symbolic_trace"
-    if torch._C._dynamo.eval_frame.get_eval_frame_callback() not in (None, False):
+    if private.get_eval_frame_callback() not in (None, False):
         return "a function that torch.compile compiles"
     return ""
 
@@ -57,8 +56,7 @@ def _left(torch: Any) -> Iterator[AbstractContextManager[Any]]:
     """What leaves the modes that can be left."""
     if torch.is_inference_mode_enabled():
         yield torch.inference_mode(False)
-    if not torch._C._is_torch_function_enabled() or torch._C._is_torch_function_all_disabled():
-        yield torch._C._EnableTorchFunction()
-    fakes = sys.modules.get("torch._subclasses.fake_tensor")
-    if fakes is not None and torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE):
-        yield fakes.unset_fake_temporarily()
+    if not private.is_torch_function_enabled() or private.is_torch_function_all_disabled():
+        yield private.EnableTorchFunction()
+    if private.get_dispatch_mode(private.FAKE_MODE):
+        yield private.unset_fake_temporarily()

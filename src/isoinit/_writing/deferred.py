@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import TensorWeakRef
 
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.private import storage_key, storage_use_count
 from isoinit._system.signals import check_signals, postponed
 from isoinit._writing.postponed import Write, end_of, forget, remember, writes_left
 from isoinit._writing.torch_init import asking_first
@@ -154,7 +155,8 @@ class _Postponer(TorchFunctionMode):
         if not _is_plain(parameter):
             return
         storage = parameter.untyped_storage()
-        known = self._owners.setdefault(storage._cdata, [])
+        key = storage_key(parameter)
+        known = self._owners.setdefault(key, [])
         if any(ref() is parameter for ref in known):
             return
         known.append(TensorWeakRef(parameter))
@@ -162,7 +164,7 @@ class _Postponer(TorchFunctionMode):
             forget([parameter])
             start = int(parameter.storage_offset())
             queue = Queue(storage, parameter.dtype, [write.moved(start) for write in writes])
-            self._queues.setdefault(storage._cdata, queue)
+            self._queues.setdefault(key, queue)
 
     def leave(self) -> None:
         """Hand what is still postponed to the parameters that are still there."""
@@ -175,7 +177,7 @@ class _Postponer(TorchFunctionMode):
                     w.moved(-start) for w in queue.writes if start <= w.offset and w.end <= end
                 ]
                 remember(owner, writes)
-            if not owners and torch._C._storage_Use_Count(key) > 1:
+            if not owners and storage_use_count(key) > 1:
                 queue.run()  # a tensor that is no parameter took over the memory of one
         self._queues.clear()
         self._owners.clear()
@@ -237,7 +239,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def _key(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    return storage_key(tensor)
 
 
 def _is_whole(tensor: torch.Tensor) -> bool:

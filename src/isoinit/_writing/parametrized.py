@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
 from isoinit._reading.torch.names import named_modules, names_by_id
+from isoinit._system.private import need
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def parametrized(module: nn.Module, attribute: str, parametrization: nn.Module) 
     """
     register_parametrization(module, attribute, parametrization, unsafe=True)
     if isinstance(module, nn.RNNBase):
+        need("recurrent layers")
         vars(module).pop("_flat_weights", None)
         kind: Any = type(module)  # the layer's own: torch has just made it
         kind._flat_weights = property(_weights_now, _keep_asking)

@@ -21,6 +21,7 @@ from isoinit._drawing.shard import Piece
 from isoinit._reading.torch.fakes import FAKE, is_fake
 from isoinit._reading.torch.memory import address_of, addresses_of
 from isoinit._reading.torch.names import Modules, each_parameter, named_modules, parameters_of
+from isoinit._system.private import need
 from isoinit.errors import PlanError
 
 
@@ -160,6 +161,7 @@ def held(name: str, tensor: torch.Tensor) -> Held:
         if kind == "Shard":
             piece = piece.shard(placement.dim % len(shape), size, at[n])
         elif kind == "_StridedShard":
+            need("strided shards")
             axis, factor = placement.dim % len(shape), placement.split_factor
             piece = piece.strided_shard(axis, size, at[n], factor)
         elif kind != "Replicate":
@@ -214,6 +216,7 @@ def _flattened(module: Any) -> list[Any]:
     """The flat parameter of a module, and the tensors by which it shows what is in it."""
     if (handle := module._handle) is None:
         return []
+    need("flat parameters")
     flat = handle.flat_param
     return [flat, *(flat._params or ()), *(flat._shared_params or ())]
 
@@ -222,6 +225,7 @@ def _flat(module: Any, prefixes: dict[int, str]) -> Iterator[tuple[str, Held]]:
     """The parameters that lie in a module's flat one, one behind another, cut anywhere."""
     if (handle := module._handle) is None:
         return
+    need("flat parameters")
     flat = handle.flat_param
     memory = flat.detach().view(-1)
     shards = handle.uses_sharded_strategy

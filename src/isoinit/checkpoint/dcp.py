@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from isoinit._system.private import rebuild_tensor
 from isoinit.checkpoint.files import Contents, File, Part, pack
 from isoinit.checkpoint.tensors import KINDS, Stored
 from isoinit.errors import PlanError
@@ -73,8 +74,7 @@ class _Tensor:
     def __reduce__(self) -> tuple[Any, ...]:
         storage = _Storage(self.dtype, math.prod(self.shape))
         stride = torch.empty(self.shape, device="meta").stride()
-        rebuild = torch._utils._rebuild_tensor_v2
-        return rebuild, (storage, 0, self.shape, stride, False, OrderedDict())
+        return rebuild_tensor, (storage, 0, self.shape, stride, False, OrderedDict())
 
 
 class _Pickler(pickle.Pickler):
@@ -96,10 +96,11 @@ def _chunks(tensor: Stored) -> Iterator[Part]:
 def _metadata(files: Sequence[File]) -> bytes:
     # Importing it takes a second.
     from torch.distributed.checkpoint import metadata as dcp
-    from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+    from isoinit._system.private import StorageInfo
 
     tensors: dict[str, dcp.STORAGE_TYPES] = {}
-    places: dict[dcp.MetadataIndex, _StorageInfo] = {}
+    places: dict[dcp.MetadataIndex, StorageInfo] = {}
     for file in files:
         begin = 0
         for part in file.parts:
@@ -113,10 +114,12 @@ def _metadata(files: Sequence[File]) -> bytes:
             assert isinstance(known, dcp.TensorStorageMetadata)
             known.chunks.append(dcp.ChunkStorageMetadata(offsets, sizes))
             index = dcp.MetadataIndex(name, offsets, len(known.chunks) - 1)
-            places[index] = _StorageInfo(file.name, begin, part.size)
+            places[index] = StorageInfo(file.name, begin, part.size)
             begin += part.size
     planner = {name: (name,) for name in tensors}
-    found = dcp.Metadata(tensors, planner, places, dcp.StorageMeta(), "1.0.0")
+    found = dcp.Metadata(tensors, planner, places, dcp.StorageMeta())
+    if hasattr(found, "version"):  # torch 2.9 added it, with None by default
+        found.version = "1.0.0"
     return pickle.dumps(found, protocol=2)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from isoinit._reading.torch.names import named_modules
+from isoinit._system.private import are_functorch_transforms_active
 from isoinit._writing.parametrized import parametrizations_of
 from isoinit.variational.noise import Draws, normals
 from isoinit.variational.priors import Prior, wide
@@ -118,7 +119,7 @@ class _Draw(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         std = log_std.exp()
         # In place, because fresh memory takes as long as the product; torch.vmap forbids it.
-        plain = not torch._C._are_functorch_transforms_active()
+        plain = not are_functorch_transforms_active()
         deviation = std.mul_(noise) if plain else std * noise
         return mean + deviation, deviation
 

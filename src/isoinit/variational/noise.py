@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from isoinit._drawing.streams import Stream
+from isoinit._system.private import current_graph_task_id, top_saved_tensors_default_hooks
 from isoinit._writing.fill import fill_tensor
 from isoinit.errors import IsoinitError
 from isoinit.initializers import Normal
@@ -180,11 +181,11 @@ class Draws:
 def _in_backward() -> bool:
     if torch.compiler.is_compiling():
         return False
-    return bool(torch._C._current_graph_task_id() != -1)
+    return bool(current_graph_task_id() != -1)
 
 
 def _graph_keeps() -> bool:
     if torch.compiler.is_compiling():
         return True
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    hooks = top_saved_tensors_default_hooks(True)
     return torch.is_grad_enabled() and hooks is None

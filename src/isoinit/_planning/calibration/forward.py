@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from isoinit._reading.torch import recording
 from isoinit._reading.torch.names import named_buffers
 from isoinit._reading.torch.record import Observer, Recorder
+from isoinit._system.private import tree_map
 
 SEED = 0  # of a model's own random numbers, and of the weights that moments are measured with
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._planning.calibration.forward import SEED, copied, running_with, twin
 from isoinit._planning.coarse import coarse
@@ -26,6 +25,7 @@ from isoinit._reading.torch.moments import moments_of
 from isoinit._reading.torch.names import named_buffers, named_modules
 from isoinit._reading.torch.rng import seed_generators
 from isoinit._reading.torch.trees import map_tensors, tensors_in
+from isoinit._system.private import FakeTensor
 from isoinit._writing.apply import fill_parameters
 from isoinit._writing.assigning import follow
 from isoinit._writing.entry import Entry

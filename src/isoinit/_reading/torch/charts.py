@@ -16,6 +16,7 @@ from isoinit._reading.torch.names import named_modules
 from isoinit._reading.torch.parametrizations import Computed, computed_weights
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.replica import Replica
+from isoinit._system.private import DisableTorchFunction
 from isoinit.initializers import Normal
 from isoinit.initializers.scale import fans
 
@@ -76,7 +77,7 @@ def _mark(
     weight = made if hook is None else getattr(computed.module, hook.name)
     if not isinstance(weight, torch.Tensor):
         return None
-    with torch._C.DisableTorchFunction():  # this is not of the model's doing
+    with DisableTorchFunction():  # this is not of the model's doing
         whole = weight.contiguous()  # what its axes are is read from its strides
     recorder.mark_chart(whole, chart)
     if hook is None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from isoinit._reading.constants import MOST, SAMPLED, WAVES, places
 from isoinit._reading.graph import BESIDE, Array, ReplayError, first_line
@@ -25,6 +24,7 @@ from isoinit._reading.torch.numbers import shape_of
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 from isoinit._reading.values import rows_alike
+from isoinit._system.private import FakeTensor, is_functorch_wrapped_tensor, unset_fake_temporarily
 
 # Comparing two rows of places with each other makes a mask that looks back only.
 ORDERS = frozenset("tril triu le lt ge gt".split())
@@ -173,7 +173,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     """Return whether a tensor has all its values here."""
     if isinstance(tensor, FakeTensor) or tensor.is_meta or hasattr(tensor, "device_mesh"):
         return False
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap, or grad
+    if is_functorch_wrapped_tensor(tensor):  # inside vmap, or grad
         return False
     return tensor.layout == torch.strided and not tensor.is_quantized
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading import views
 from isoinit._reading.graph import BESIDE, SUMS, Detail
@@ -18,6 +17,7 @@ from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
 from isoinit._reading.torch.masks import share_left
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.private import unset_fake_temporarily
 
 # Functions with an argument `dim`: they work along these axes.
 ALONG = frozenset(

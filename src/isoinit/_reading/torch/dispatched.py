@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
-from torch._ops import OpOverload, OpOverloadPacket
-from torch.utils._python_dispatch import TorchDispatchMode
+from isoinit._system.private import (
+    DisableTorchFunction,
+    OpOverload,
+    OpOverloadPacket,
+    TorchDispatchMode,
+)
 
 # Names of the dispatcher, and the functions of the same arguments that they stand for.
 PLAIN = {
@@ -139,7 +142,7 @@ class Dispatched(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        with torch._C.DisableTorchFunction():  # fake tensors work out shapes by torch's functions
+        with DisableTorchFunction():  # fake tensors work out shapes by torch's functions
             result = func(*args, **kwargs)
             if not self._seen():
                 call = told(func, args, kwargs)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from isoinit._reading.torch.calls import is_float
+from isoinit._system.private import FakeTensor, FakeTensorMode
 from isoinit.errors import TraceError
 
 # A loop that waits for data to converge may never end on an example, and fake tensors have none. A

@@ -11,9 +11,15 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._reading.torch.fakes import called
+from isoinit._system.private import (
+    DisableTorchDispatch,
+    FakeTensor,
+    len_torch_dispatch_stack,
+    len_torch_function_stack,
+    storage_key,
+)
 
 # Functions that give tensors with memory of their own, views of their first argument or that itself,
 # whose forms follow from those of what they are given.
@@ -95,7 +101,7 @@ class Forms:
                 self._known[signature.key] = type(made), forms
             return made
         kind, forms = known
-        with torch._C._DisableTorchDispatch():  # or the mode would make a twin of it
+        with DisableTorchDispatch():  # or the mode would make a twin of it
             found = [_shaped(form, signature.tensors) for form in forms]
         return found[0] if kind is FakeTensor else kind(found)
 
@@ -117,7 +123,7 @@ def signature(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sign
     if torch.is_grad_enabled() or _is_cast(tensors[-1]):
         return None
     # Of the modes this one is left by now, and that of fake tensors is on.
-    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack() != 1:
+    if len_torch_function_stack() or len_torch_dispatch_stack() != 1:
         return None
     return Signature((func, given, named, torch.get_default_dtype()), tensors)
 
@@ -179,7 +185,7 @@ def _forms(made: Any, given: Sequence[torch.Tensor]) -> list[_Form] | None:
     if not found or not plain or any(tensor.requires_grad for tensor in found):
         return None
     forms = [_form(tensor, given) for tensor in found]
-    memories = [tensor.untyped_storage()._cdata for tensor in found]
+    memories = [storage_key(tensor) for tensor in found]
     fresh = [memory for memory, form in zip(memories, forms, strict=True) if form.of < 0]
     known = all(form.of < 0 or form.device.type in VIEWED for form in forms)
     return forms if known and len(fresh) == len(set(fresh)) else None
@@ -187,12 +193,12 @@ def _forms(made: Any, given: Sequence[torch.Tensor]) -> list[_Form] | None:
 
 def _form(tensor: Any, given: Sequence[torch.Tensor]) -> _Form:
     own = tensor.shape, tensor.stride(), tensor.dtype, tensor.fake_device
-    memory = tensor.untyped_storage()._cdata
+    memory = storage_key(tensor)
     for place, other in enumerate(given):
         if other is tensor:
             return _Form(*own, place, -1)
     for place, other in enumerate(given):
-        if other.untyped_storage()._cdata == memory:
+        if storage_key(other) == memory:
             return _Form(*own, place, tensor.storage_offset())
     return _Form(*own)
 

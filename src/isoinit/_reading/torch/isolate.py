@@ -23,6 +23,7 @@ from isoinit._reading.torch.containers import (
 )
 from isoinit._reading.torch.names import first_objects
 from isoinit._reading.torch.rng import generators_kept
+from isoinit._system.private import storage_key
 
 
 class Keeper:
@@ -142,7 +143,7 @@ class _Kept:
 def _memory(tensor: torch.Tensor) -> int:
     """What tells whether two tensors share memory; of those without any of their own, identity."""
     if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided:
-        return int(tensor.untyped_storage()._cdata)
+        return storage_key(tensor)
     return id(tensor)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import Array, ReplayError, first_line
 from isoinit._reading.neutral import neutral_at
@@ -24,6 +23,7 @@ from isoinit._reading.torch.calls import MOVES, function_name
 from isoinit._reading.torch.chance import seeded
 from isoinit._reading.torch.replay import Recorded
 from isoinit._reading.torch.trees import map_leaves, map_tensors, tensors_in
+from isoinit._system.private import unset_fake_temporarily
 
 FACTORED = frozenset({"matmul", "mm", "bmm", "einsum", "multi_dot"})
 # Where norm functions take the scale and the shift of what they normalize.

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from isoinit._drawing.spans import Span
 from isoinit._reading.torch.fakes import is_fake
+from isoinit._system.private import DisableTorchFunction, is_traceable_wrapper_subclass, storage_key
 
 OWN = (nn.Parameter, torch.Tensor)  # not a subclass, whose memory may hold anything
 
@@ -22,7 +22,7 @@ def spans_of(tensor: torch.Tensor) -> tuple[Span, ...]:
 
     Empty for a tensor without elements, and for one whose memory torch does not show (sparse, lazy).
     """
-    with torch._C.DisableTorchFunction():  # a mode may run what it has postponed when it is asked
+    with DisableTorchFunction():  # a mode may run what it has postponed when it is asked
         return tuple(_span(part) for part in _parts(tensor))
 
 
@@ -46,7 +46,7 @@ def address_of(tensor: torch.Tensor) -> int | None:
 
 def addresses_of(tensors: Iterable[torch.Tensor]) -> list[int | None]:
     """Return `address_of` each of several tensors."""
-    with torch._C.DisableTorchFunction():
+    with DisableTorchFunction():
         return [address_of(tensor) for tensor in tensors]
 
 
@@ -84,7 +84,7 @@ def place_of(tensor: torch.Tensor) -> int:
 
 def places_of(tensors: Iterable[torch.Tensor]) -> list[int]:
     """Return `place_of` each of several tensors."""
-    with torch._C.DisableTorchFunction():  # entering it takes longer than all else here
+    with DisableTorchFunction():  # entering it takes longer than all else here
         return [_place(tensor) for tensor in tensors]
 
 
@@ -92,7 +92,7 @@ def _place(tensor: torch.Tensor) -> int:
     if type(tensor) in OWN and tensor.layout is torch.strided and not tensor.is_nested:
         if (address := tensor.data_ptr()) or not tensor.is_meta:
             return address
-        return int(tensor.untyped_storage()._cdata)
+        return storage_key(tensor)
     spans = spans_of(tensor)
     return hash(spans[:1]) if spans else 0
 
@@ -150,7 +150,7 @@ def _span(tensor: torch.Tensor) -> Span:
     bare = tensor.is_meta or is_fake(tensor)
     space: Hashable = tensor.device
     if bare:
-        space, start = tensor.untyped_storage()._cdata, int(tensor.storage_offset()) * item
+        space, start = storage_key(tensor), int(tensor.storage_offset()) * item
     else:
         start = tensor.data_ptr()
     last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

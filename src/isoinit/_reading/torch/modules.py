@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from isoinit._reading.graph import Graph
 from isoinit._reading.torch.fakes import as_fake, quiet_fakes
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.run import recording
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.private import FakeTensorMode
 
 # Layers that call their children's weights themselves, so the children are not run.
 WHOLE = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)

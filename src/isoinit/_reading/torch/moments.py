@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from isoinit._reading.graph import Given
 from isoinit._reading.moments import moments
 from isoinit._reading.torch.numbers import in_reals
+from isoinit._system.private import FakeTensor
 
 
 def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from isoinit._reading.torch.names import Modules, named_buffers, names_by_id
+from isoinit._system.private import WeightNorm
 
 
 @dataclass(frozen=True)
@@ -123,5 +123,5 @@ def _is_invertible(computed: Computed) -> bool:
         all(hasattr(part, "right_inverse") for part in module.children())
         and len(computed.parameters) == count == len(list(module.parameters()))
         and all(parameter.is_floating_point() for parameter in computed.parameters.values())
-        and not (len(module) == 1 and isinstance(module[0], _WeightNorm))
+        and not (len(module) == 1 and isinstance(module[0], WeightNorm))
     )

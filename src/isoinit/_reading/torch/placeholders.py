@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from isoinit._system.private import unset_fake_temporarily
 
 
 @dataclass(frozen=True)

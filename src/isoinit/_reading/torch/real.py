@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import ReplayError
+from isoinit._system.private import unset_fake_temporarily
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 from isoinit._reading.generated import with_modulated
@@ -44,6 +43,7 @@ from isoinit._reading.torch.tensors import Tensors
 from isoinit._reading.torch.trees import drawn_out, tensors_in
 from isoinit._reading.torch.undecided import PRODUCTS, Undecided
 from isoinit._reading.torch.writes import Sharers
+from isoinit._system.private import FakeTensor
 from isoinit._system.signals import call_user, check_signals
 from isoinit.initializers.scale import fans
 

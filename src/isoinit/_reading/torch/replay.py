@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import (
     Array,
@@ -27,6 +26,7 @@ from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.placeholders import Input, Number, Table, plain_data
 from isoinit._reading.torch.real import on_real_memory, one_thread
 from isoinit._reading.torch.trees import map_leaves, tensors_in
+from isoinit._system.private import unset_fake_temporarily
 
 # Functions of single elements that look each one up in a row of numbers, and where that stands.
 CHANCE = 1e-3  # of a second moment: what so few draws leave of a mean of zero

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from isoinit._reading.graph import Graph
 from isoinit._reading.torch.charts import mark_charts, read_charts
@@ -24,6 +23,7 @@ from isoinit._reading.torch.names import named_modules, named_parameters, unwrap
 from isoinit._reading.torch.record import Observer, Recorder
 from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit._system.collecting import uncollected
+from isoinit._system.private import FakeTensorMode, unset_fake_temporarily
 from isoinit.errors import ArgumentError, TraceError
 
 

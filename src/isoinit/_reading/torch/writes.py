@@ -6,6 +6,8 @@ import weakref
 
 import torch
 
+from isoinit._system.private import storage_key
+
 
 class Sharers:
     """The tensors that were made on the memory of others; none of them is kept alive."""
@@ -35,6 +37,6 @@ class Sharers:
 def _memory(tensor: torch.Tensor) -> int | None:
     """Return the number of the memory that a tensor is on; None where it has none of its own."""
     try:
-        return int(tensor.untyped_storage()._cdata)
+        return storage_key(tensor)
     except (NotImplementedError, RuntimeError):  # sparse tensors, and wrappers of several
         return None

@@ -22,6 +22,7 @@ from isoinit._reading.torch.look import look_at
 from isoinit._reading.torch.numbers import in_reals
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._reading.values import Values
+from isoinit._system.private import storage_key
 from isoinit._system.signals import check_signals
 from isoinit._verifying.auditing.lines import Asked, asked
 from isoinit._writing.deferred import BLIND, OVERWRITES, RANDOM
@@ -301,7 +302,7 @@ def _is_plain(tensor: Any) -> bool:
 
 
 def _key(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    return storage_key(tensor)
 
 
 def _region(tensor: torch.Tensor) -> object:

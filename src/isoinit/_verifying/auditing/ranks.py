@@ -84,7 +84,7 @@ def _parts(held: Held, random: Collection[str]) -> Iterator[tuple[str, Part]]:
 def _place(tensor: Any) -> tuple[int, ...]:
     if not hasattr(tensor, "_local_tensor"):
         return ()
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+    from isoinit._system.private import compute_local_shape_and_global_offset
 
     _, offset = compute_local_shape_and_global_offset(
         tensor.shape, tensor.device_mesh, tensor.placements

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoinit._system.private import TorchDispatchMode, storage_key
 from isoinit._verifying.auditing.lines import asked
 from isoinit._verifying.sharded import local
 from isoinit._writing.deferred import DRAWS
@@ -159,7 +159,7 @@ def _storage(tensor: torch.Tensor) -> int | None:
     tensor = local(tensor)
     if tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
         return None
-    return int(tensor.untyped_storage()._cdata)
+    return storage_key(tensor)
 
 
 def _region(tensor: torch.Tensor) -> object:

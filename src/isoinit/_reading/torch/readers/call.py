@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from isoinit._reading.graph import BESIDE, COMPOSED, Array, Kind, Made, Op, Part, ReplayError, Use
 from isoinit._reading.torch.calls import CASTS, INDEXED, LIKE
 from isoinit._reading.torch.details import axes_along
 from isoinit._reading.torch.made import FACTORED, Node, neutral_beside, remade, times
 from isoinit._reading.torch.trees import tensors_in
+from isoinit._system.private import unset_fake_temporarily
 from isoinit.initializers.scale import fans
 from isoinit.initializers.scale.fans import Layout
 
