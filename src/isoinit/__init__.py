@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from isoinit._planning.activations import gain
     from isoinit._planning.differences import Difference, Differences
     from isoinit._planning.plan import Plan
+    from isoinit._planning.printing import Entries
     from isoinit._planning.transfer.transfers import Transfer
     from isoinit._planning.transfer.verb import transfer
     from isoinit._planning.verbs import init, plan, read
@@ -90,6 +91,7 @@ _ROOMS = {
     "_planning.activations": "gain",
     "_planning.differences": "Difference Differences",
     "_planning.plan": "Plan",
+    "_planning.printing": "Entries",
     "_planning.transfer.transfers": "Transfer",
     "_planning.transfer.verb": "transfer",
     "_planning.verbs": "init plan read",
@@ -137,6 +139,7 @@ __all__ = [
     "Differences",
     "Dirac",
     "Directions",
+    "Entries",
     "Entry",
     "Factors",
     "Finding",

@@ -105,11 +105,17 @@ class RankError(IsoinitError, RuntimeError):
 class UnknownParameterError(IsoinitError, KeyError):
     """A name that no parameter has, or a pattern that matches none."""
 
-    def __init__(self, name: str, known: Iterable[str], kind: str = "parameter is called") -> None:
+    def __init__(
+        self,
+        name: str,
+        known: Iterable[str],
+        kind: str = "parameter is called",
+        among: int | None = None,
+    ) -> None:
         names = list(known)
+        among = len(names) if among is None else among
         few = f": they are {', '.join(map(repr, names))}" if len(names) <= 8 else ""
-        hint = did_you_mean(name, names) or few
-        super().__init__(f"no {kind} {name!r} among {len(names)}{hint}")
+        super().__init__(f"no {kind} {name!r} among {among}{did_you_mean(name, names) or few}")
 
 
 class UnhealthyError(IsoinitError, RuntimeError):

@@ -233,3 +233,63 @@ class TestBeside:
         plan = isoinit.plan(model, X)
         with pytest.raises(PlanError, match="own"):
             plan.show(now=model, own=True)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(n_layer=3, n_head=2, n_embd=32, vocab_size=50, **ends)
+    return isoinit.plan(GPT2LMHeadModel(config))
+
+
+class TestEntries:
+    """A glob reads what it writes."""
+
+    def test_a_glob_reads_all_that_it_would_write(self, plan):
+        found = plan["transformer.h.*.attn.*"]
+        expected = tuple(entry for entry in plan if ".attn." in entry.name)
+        assert len(expected) == 12
+        assert tuple(found) == expected
+        assert found == plan.matching("transformer.h.*.attn.*")
+        assert found.names == tuple(entry.name for entry in expected)
+        assert plan["role:norm scale"].names == tuple(
+            f"transformer.{n}.weight"
+            for n in (*(f"h.{i}.ln_{j}" for i in range(3) for j in (1, 2)), "ln_f")
+        )
+
+    def test_an_exact_name_reads_one(self, plan):
+        entry = plan["transformer.h.0.attn.c_attn.weight"]
+        assert entry.shape == (32, 96)
+        assert plan["lm_head.weight"] is plan["transformer.wte.weight"]  # tied
+        assert plan["lm_head.*"].names == ("transformer.wte.weight",)
+        assert plan.matching("lm_head.weight").names == ("transformer.wte.weight",)
+        assert "transformer.h.*" not in plan
+
+    def test_a_name_with_brackets_is_no_glob(self):
+        model = nn.ParameterDict({"a[0]": torch.zeros(3), "a0": torch.zeros(3)})
+        plan = isoinit.plan(model)
+        assert plan["a[0]"].name == "a[0]"
+
+    def test_they_print_as_a_table(self, plan):
+        text = str(plan["transformer.h.*.attn.*"])
+        assert text.startswith("12 tensors, 12.7 k parameters")
+        assert re.search(r"attn\.c_attn\.weight +32×96 +Orthogonal", text)
+        assert max(map(len, text.splitlines())) <= 80
+        found = plan["*.wte.*"]
+        assert repr(found) == "<Entries: 1 tensor, 1,600 parameters>"
+        assert "transformer.h.1.attn.c_attn.bias" in plan["*.attn.*"].show(verbose=True)
+
+    @pytest.mark.parametrize(
+        ("pattern", "near"),
+        [
+            ("transformer.h.*.atn.*", "transformer.h.*.attn.*"),
+            ("h.*.attn.*", "transformer.h.*.attn.*"),
+            ("*.bais", "*.bias"),
+            ("transformer.wtee.weight", "transformer.wte.weight"),
+        ],
+    )
+    def test_what_matches_nothing_is_answered_with_what_does(self, plan, pattern, near):
+        with pytest.raises(KeyError, match=re.escape(repr(near))) as raised:
+            plan[pattern]
+        assert "Did you mean" in str(raised.value)
+        assert len(plan.matching(near))

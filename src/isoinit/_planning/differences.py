@@ -61,8 +61,8 @@ class Differences(Shown):
     """What two plans give differently; empty, and so false, if they give the same.
 
     Iterate over it for one `Difference` after the other; printing it shows a table. `to_html` draws
-    both plans on the same charts. Numbers that differ by less than 2e-5 of their size are equal, as for
-    `Plan.diff`.
+    both plans on the same charts. Numbers that differ by less than 2e-5 of their size are equal, as
+    for `Plan.diff`.
 
     Attributes:
         rows: the differences.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -167,6 +168,19 @@ def _matches(pattern: str, roles: Mapping[str, str], aliases: Mapping[str, str])
     globbed = not WILD.isdisjoint(pattern)
     found = [name for name in names if fnmatchcase(name, pattern)] if globbed else []
     if not found:
-        kind = "parameter matches" if globbed else "parameter is called"
-        raise UnknownParameterError(pattern, names, kind)
+        if globbed:
+            raise UnknownParameterError(pattern, _globs(names), "parameter matches", len(names))
+        raise UnknownParameterError(pattern, names)
     return dict.fromkeys(aliases.get(name, name) for name in found)
+
+
+def _globs(names: Iterable[str]) -> list[str]:
+    """Return globs that match some of the names: what may have been meant by one that matches none."""
+    found: dict[str, None] = {}
+    for name in dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in names):
+        parts = name.split(".")
+        for cut in range(1, len(parts)):
+            found[f"{'.'.join(parts[:cut])}.*"] = None
+            found[f"*.{'.'.join(parts[cut:])}"] = None
+        found[name] = None
+    return list(found)

@@ -18,7 +18,7 @@ from isoinit._system.files import read_text, whole
 from isoinit._system.packages import needs
 from isoinit._writing.entry import Entry
 from isoinit._writing.factors import Setting
-from isoinit.errors import ArgumentError, PlanError, UnknownParameterError
+from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ T = TypeVar("T")
 class Plan(Readable):
     """The initializer of every parameter of a model, as plain data.
 
-    Iterate over a plan for its entries, in the order of the model. Read one with `plan[name]`.
-    Override one or several with `plan[name or glob] = initializer`. Print the plan for a table.
+    Iterate over a plan for its entries, in the order of the model. Read one with `plan[name]`, several
+    with `plan[glob]`. Override one or several with `plan[name or glob] = initializer`. Print the plan
+    for a table.
 
     Attributes:
         entries: what each parameter gets, by name.
@@ -74,15 +75,6 @@ class Plan(Readable):
     transfer: Setting | None = None
     outline: Outline | None = field(default=None, repr=False, compare=False)
 
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries or name in self.aliases
-
-    def __getitem__(self, name: str) -> Entry:
-        return self.entries[self._resolve(name)]
-
     def __setitem__(self, pattern: str, initializer: Initializer) -> None:
         self.override({pattern: initializer})
 
@@ -107,12 +99,6 @@ class Plan(Readable):
             (0.02, Ones())
         """
         self.entries.update(overridden(self.entries, self.aliases, overrides))
-
-    def _resolve(self, name: str) -> str:
-        resolved = self.aliases.get(name, name)
-        if resolved not in self.entries:
-            raise UnknownParameterError(name, [*self.entries, *self.aliases])
-        return resolved
 
     @property
     def warnings(self) -> list[str]:
@@ -336,8 +322,9 @@ class Plan(Readable):
         """Return the differences from another plan, parameter by parameter; false if none.
 
         It compares initializers, standard deviations, shapes, layouts, dtypes and roles, but not
-        reasons and sources. Numbers that differ by less than 2e-5 of their size are equal: a plan keeps
-        six digits, and the last depends on the processor. `digest` tells whether all bits are the same.
+        reasons and sources. Numbers that differ by less than 2e-5 of their size are equal: a plan
+        keeps six digits, and the last depends on the processor. `digest` tells whether all bits are
+        the same.
 
         Raises:
             ArgumentError: if `other` is not a plan.

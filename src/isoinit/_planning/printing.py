@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from isoinit._planning import shown
+from isoinit._planning.overrides import match_patterns
 from isoinit._planning.pages import READ, plan_page, sizes
 from isoinit._reading.outline import Outline
 from isoinit._showing.page import Page, Shown
@@ -14,10 +15,53 @@ from isoinit._showing.terminal import Printed, Tabled, counted, rough
 from isoinit._system.packages import needs
 from isoinit._version import __version__
 from isoinit._writing.entry import Entry
-from isoinit.errors import ArgumentError
+from isoinit.errors import ArgumentError, UnknownParameterError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class Entries(tuple[Entry, ...], Tabled):
+    """Entries that a pattern matches: a tuple that prints as a table.
+
+    Example:
+        >>> import isoinit, torch
+        >>> found = isoinit.plan(torch.nn.Linear(64, 2))["*"]
+        >>> found
+        <Entries: 2 tensors, 130 parameters>
+        >>> found.names, found[0].std
+        (('weight', 'bias'), 0.125)
+    """
+
+    __slots__ = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(entry.name for entry in self)
+
+    def show(self, *, verbose: bool = False) -> Printed:
+        """Return the entries as a table, as `Plan.show` does.
+
+        Args:
+            verbose: a row for every parameter.
+        """
+        entries = {entry.name: entry for entry in self}
+        warnings = [entry.warning for entry in self if entry.warning]
+        return shown.table(size_of(self), entries, {}, (), warnings, verbose)
+
+    def __str__(self) -> str:
+        return str(self.show())
+
+    def __repr__(self) -> str:
+        return f"<Entries: {size_of(self)}>"
+
+
+def size_of(entries: Iterable[Entry]) -> str:
+    """Return how many tensors and parameters there are, in words."""
+    sizes = [prod(entry.shape) for entry in entries]
+    words = "parameter" if sum(sizes) == 1 else "parameters"
+    return f"{counted(len(sizes), 'tensor')}, {rough(sum(sizes))} {words}"
 
 
 class Readable(Tabled, Shown):
@@ -43,8 +87,52 @@ class Readable(Tabled, Shown):
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
 
-    def __getitem__(self, name: str) -> Entry:
-        raise NotImplementedError
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries or name in self.aliases
+
+    def __getitem__(self, pattern: str) -> Entry:
+        """Return the entry of a name; for a glob or a role, what `matching` returns."""
+        if pattern in self:
+            return self.entries[self._resolve(pattern)]
+        # A checker cannot tell a glob from a name, so it takes all text for a name.
+        return cast("Entry", self.matching(pattern))
+
+    def matching(self, pattern: str) -> Entries:
+        """Return all entries that a pattern matches, as `plan[glob]` does; print them for a table.
+
+        Type checkers take `plan[...]` for one entry, and this for several.
+
+        Args:
+            pattern: a name, a glob or a role, as for `Plan.override`.
+
+        Raises:
+            UnknownParameterError: if the pattern matches nothing. It is a `KeyError`.
+
+        Example:
+            >>> import isoinit, torch
+            >>> nn = torch.nn
+            >>> model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+            >>> plan = isoinit.plan(model)
+            >>> [entry.name for entry in plan["*.weight"]], plan["role:weight of *"].names
+            (['0.weight', '2.weight'], ('2.weight',))
+        """
+        roles = {entry.name: entry.role for entry in self}
+        found = match_patterns([pattern], roles, self.aliases)
+        return Entries(self.entries[name] for name in self.entries if name in found)
+
+    def _resolve(self, name: str) -> str:
+        """Return the name that a parameter goes by.
+
+        Raises:
+            UnknownParameterError: if there is none of this name.
+        """
+        resolved = self.aliases.get(name, name)
+        if resolved not in self.entries:
+            raise UnknownParameterError(name, [*self.entries, *self.aliases])
+        return resolved
 
     def show(
         self, *, now: nn.Module | None = None, own: bool = False, verbose: bool = False
@@ -107,9 +195,7 @@ class Readable(Tabled, Shown):
         return beside, notes if unknown else []
 
     def _size(self) -> str:
-        elements = sum(prod(entry.shape) for entry in self)
-        words = "parameter" if elements == 1 else "parameters"
-        return f"{counted(len(self.entries), 'tensor')}, {rough(elements)} {words}"
+        return size_of(self)
 
     def explain(self, name: str) -> str:
         """Return the whole chain of one choice, as text.
@@ -143,7 +229,7 @@ class Readable(Tabled, Shown):
               gradient root mean square 1 expected (for 1 at the model's output)
               close    "any activation", "measured signal"
         """
-        return shown.explained(self[name])
+        return shown.explained(self.entries[self._resolve(name)])
 
     def _page(self) -> Page:
         return plan_page(self.entries, self.outline, self._facts(), self.warnings)

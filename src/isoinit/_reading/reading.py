@@ -298,7 +298,7 @@ def _listed(arrivals: Iterable[tuple[str, ...]], site: str) -> str:
     for *mixed, name in arrivals:
         groups.setdefault(tuple(mixed), []).append(name)
     texts = []
-    for mixed, names in groups.items():
+    for before, names in groups.items():
         beside: dict[str, list[str]] = {}  # by the module that they are in
         for kind in kinds(dict.fromkeys(names), str, len):
             for name in [kind.name] if len(kind.items) > MANY else kind.items:
@@ -307,7 +307,7 @@ def _listed(arrivals: Iterable[tuple[str, ...]], site: str) -> str:
             ", ".join([_relative(first, site), *(name.rpartition(".")[2] for name in others)])
             for first, *others in beside.values()
         ]
-        texts.append(" → ".join([*mixed, ", ".join(shown)]))
+        texts.append(" → ".join([*before, ", ".join(shown)]))
     return ", ".join(texts)
 
 

@@ -69,11 +69,12 @@ def _class(transformers: Any, config: Any, target: str) -> Any:
     names = config.architectures
     if not names:
         return transformers.AutoModel.from_config
-    kind: Any = getattr(transformers, names[0], None)
-    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+    found = getattr(transformers, names[0], None)
+    if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         raise ArgumentError(
             f"TARGET {target!r}: its architecture {names[0]!r} is no model of transformers "
             f"{transformers.__version__}{did_you_mean(names[0], dir(transformers))}. Code of the "
             "folder is not run: give a function that returns the model"
         )
+    kind: Any = found
     return kind._from_config  # what `from_config` calls: it makes the weights in the config's dtype

@@ -126,7 +126,8 @@ def call_target(
         return Loaded(function())
     taken = "that takes only a width" if given else "without arguments"
     with _theirs(target, f"calling {name}", f". Expected a function {taken}"):
-        made = copy.deepcopy(function) if _is_model(function) else call_user(function, *given)
+        is_model = _is_model(function)
+        made: Any = copy.deepcopy(function) if is_model else call_user(function, *given)
     loaded = Loaded(*made) if isinstance(made, tuple) and len(made) in (2, 3) else Loaded(made)
     if not isinstance(loaded.model, torch.nn.Module):
         raise ArgumentError(
