@@ -1,13 +1,26 @@
-"""The pytest plugin: beneath a failed test stands what a check or an audit in it had found.
+"""The pytest plugin: a fixture, and beneath a failed test what a check or an audit in it had found.
 
 Every pytest run on a machine with isoinit imports this file, so it stands beside the package:
 importing the package would import torch.
 """
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
+
+
+@pytest.fixture
+def isoinit_check() -> Callable[..., Any]:
+    """Return `isoinit.testing.assert_healthy`, which fails the test unless a model is healthy.
+
+    Call it as `isoinit_check(model, batch)`, with the arguments of `isoinit.check` and `strict=`. It
+    returns the check. isoinit and torch are imported by the first test that asks for it.
+    """
+    from isoinit.testing import assert_healthy
+
+    return assert_healthy
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,6 +30,14 @@ def test_plain():
 def test_raises():
     isoinit.check(*sick()).raise_if_unhealthy()
 
+def test_fixture(isoinit_check):
+    isoinit_check(*sick(), jacobian=False)
+
+def test_fixture_passes(isoinit_check):
+    model, batch = sick()
+    isoinit.init(model, batch, seed=0)
+    assert isoinit_check(model, batch, strict=True).ok
+
 def test_other():
     health = 3
     assert health == 4
@@ -62,7 +70,12 @@ def test_the_helper_fails_in_sentences_at_the_line_of_the_test(shown):
     assert "check(model, batch" not in shown["helper"]  # no line of isoinit's own
 
 
-@pytest.mark.parametrize("name", ["helper", "plain", "raises"])
+def test_the_fixture_gives_the_helper(shown):
+    assert "AssertionError: error: " in shown["fixture"]
+    assert "fixture_passes" not in shown  # which is healthy: only failures are shown
+
+
+@pytest.mark.parametrize("name", ["helper", "plain", "raises", "fixture"])
 def test_the_table_of_layers_stands_beneath(shown, name):
     table = shown[name].partition("- isoinit -")[2]
     assert "unhealthy: the signal through 20 layers" in table
