@@ -14,10 +14,18 @@ name, add it to its room below, for programs, to `TYPE_CHECKING`, for type check
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from isoinit._version import __version__ as __version__
+
+if sys.byteorder != "little":
+    raise ImportError(
+        "isoinit runs on little-endian processors only, such as x86-64 and arm64, and this one is "
+        "big-endian: nobody has tested there that a seed gives the same bits, and checkpoint files "
+        "are little-endian. Write a checkpoint on a little-endian machine and load it on this one"
+    )
 
 if TYPE_CHECKING:
     from isoinit import checkpoint as checkpoint

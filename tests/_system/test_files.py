@@ -1,5 +1,7 @@
 """A file is whole or not there, whoever else writes it; what a killed process left is known."""
 
+import contextlib
+import errno
 import os
 import socket
 import stat
@@ -258,3 +260,88 @@ def test_names_that_lead_nowhere_else():
     bad = ["", ".", "..", "/", "a/", "/a", "a/b", "../a", "a\\b", "C:a", "a\0", "a\n", "\ud800", 7]
     assert [name for name in good if not is_plain_name(name)] == []
     assert [name for name in bad if is_plain_name(name)] == []
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """What a program has open is not replaced, as on Windows."""
+    opened, replace = [], os.replace
+
+    def refuse(source, target):
+        if any(os.path.realpath(file.name) == str(target) for file in opened if not file.closed):
+            raise PermissionError(errno.EACCES, "Access is denied", str(source), 5, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    return opened
+
+
+def test_a_file_that_is_open_for_a_moment_is_replaced(tmp_path, busy):
+    path = tmp_path / "plan.json"
+    path.write_bytes(b"old")
+    busy.append(path.open("rb"))
+    closing = threading.Timer(0.1, busy[0].close)
+    closing.start()
+    write(path)
+    closing.join()
+    assert path.read_bytes() == b"new"
+
+
+def test_of_a_file_that_stays_open_the_error_names_it(tmp_path, busy):
+    path = tmp_path / "plan.json"
+    path.write_bytes(b"old")
+    busy.append(path.open("rb"))
+    with pytest.raises(
+        PermissionError, match=r"is denied: is it open in another program\?"
+    ) as caught:
+        write(path)
+    busy[0].close()
+    assert caught.value.filename == str(path)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("plan.json", b"old")]
+
+
+@posix
+@pytest.mark.parametrize(("number", "stops"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_brings_no_folder_onto_the_disk(tmp_path, monkeypatch, number, stops):
+    """CIFS and some others answer EINVAL; a fault of the disk is told all the same."""
+    fsync = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    fails = pytest.raises(OSError, match="Input/output error")
+    with fails if stops else contextlib.nullcontext():
+        write(tmp_path / "file")
+
+
+@posix
+@pytest.mark.parametrize("knows", [True, False])
+def test_macos_is_told_to_empty_the_memory_of_the_disk(tmp_path, monkeypatch, knows):
+    """Its fsync does not; where the file system does not know the call, fsync must do."""
+    import fcntl
+
+    calls, fsync = [], os.fsync
+
+    def call(handle, command):
+        calls.append(command)
+        if not knows:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def synced(handle):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", call)
+    monkeypatch.setattr(os, "fsync", synced)
+    write(tmp_path / "file")
+    assert calls == [51, "folder"] if knows else [51, "file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["nul", "COM1.txt", "lpt³", "aux .json", "a:b", "a?", "a ", "a."])
+def test_names_that_windows_takes_for_something_else(name):
+    assert not is_plain_name(name)
+    assert is_plain_name(f"x{name}x".replace(":", "").replace("?", ""))

@@ -1,6 +1,7 @@
 """What the command line is pointed at."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -70,3 +71,17 @@ def test_the_seed_governs_what_the_function_draws(tmp_path):
     assert torch.equal(first.batch, again.batch)
     assert torch.equal(first.model.weight, again.model.weight)
     assert not torch.equal(first.batch, other.batch)
+
+
+def test_windows_paths_have_colons_and_any_case(tmp_path, monkeypatch):
+    """The function stands behind the last colon; without it, the only one is that of the drive."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    for name in ("C:\\models\\net.py", "NET.PY"):
+        (tmp_path / name).write_text(
+            "from torch import nn\ndef build():\n    return nn.Linear(2, 2)\n"
+        )
+        assert isinstance(load_target(f"{name}:build").model, nn.Linear)
+    for target in ("C:\\models\\net.py", "C:/models/net.py"):
+        with pytest.raises(ArgumentError, match=r"expected package.module:function or path"):
+            load_target(target)

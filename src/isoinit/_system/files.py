@@ -6,12 +6,18 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from io import BufferedReader
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FILE = "a file"
 _KINDS = {
@@ -25,6 +31,12 @@ _KINDS = {
 }
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 _OPEN = re.compile(r"/dev/fd|/proc/(self|\d+)(/task/\d+)?/fd")  # the folders of open files
+_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.3, None)  # seconds between attempts
+_NO_SYNC = (errno.EBADF, errno.EINVAL)  # as PostgreSQL has them, in fsync_fname (file_utils.c)
+_NOT_ON_WINDOWS = re.compile(
+    r"""[<>:"|?*]|[. ]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\.|$)""",
+    re.IGNORECASE,
+)
 _LINKS = 40  # in a row, which is as many as Linux follows
 _LONG = 100  # bytes
 
@@ -39,7 +51,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     pipe or /dev/stdout, is written to: a rename would put a file in its place.
 
     Raises:
-        OSError: naming the path, if it is a folder or cannot be written.
+        OSError: naming the path, if it is a folder or cannot be written; also where another program
+            has it open and the system then replaces no file (Windows).
     """
     before = _status(path)
     if _is_open(path) or not (before is None or stat.S_ISREG(before.st_mode)):
@@ -62,12 +75,43 @@ def whole(path: Path) -> Iterator[BinaryIO]:
                 partial.chmod(stat.S_IMODE(before.st_mode))
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(end)
+            _sync(file.fileno())
+        _replace(partial, end, path)
         sync_folder(end.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _sync(handle: int) -> None:
+    """Bring what was written to a file onto the disk.
+
+    On macOS fsync leaves it in the disk's own memory, which a power cut empties: F_FULLFSYNC does not,
+    on file systems that know it. Source: man 2 fsync of macOS; `fullFsync` in SQLite's os_unix.c.
+    """
+    if fcntl is not None and hasattr(fcntl, "F_FULLFSYNC"):
+        with suppress(OSError):
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
+
+
+def _replace(partial: Path, end: Path, path: Path) -> None:
+    """Give a file its name, in the place of what has it.
+
+    Windows replaces no file that a program has open. Most have it open for moments, such as another
+    process that reads it and virus scanners.
+    """
+    for wait in _WAITS:
+        try:
+            partial.replace(end)
+        except PermissionError as error:
+            if wait is None:
+                said = f"{error.strerror}: is it open in another program? Close it and try again"
+                raise PermissionError(error.errno, said, str(path)) from error
+            time.sleep(wait)
+        else:
+            return
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -113,12 +157,17 @@ def remove_partials(folder: Path, names: Collection[str]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder onto the disk."""
-    with suppress(PermissionError):  # Windows opens no folders, and needs none to be
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:  # Windows opens no folders, and needs none to be
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems bring no folders onto the disk
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 def kind_of(path: Path) -> str:
@@ -188,15 +237,22 @@ def read_text(path: Path, *, links: bool, most: int = 2**30) -> str:
 def is_plain_name(name: object) -> bool:
     """Return whether it names a file in a folder, on any system: no way out, no folder before it.
 
+    Nor what Windows takes for something else: a device, a second stream of a file, a pattern, or a
+    name without the dots and spaces at its end. Source: "Naming Files, Paths, and Namespaces",
+    Microsoft.
+
     Example:
         >>> [is_plain_name(name) for name in ("model.safetensors", "../model", "C:model", "..", "")]
         [True, False, False, False, False]
+        >>> [is_plain_name(name) for name in ("NUL", "con.json", "model.bin:more", "model.bin.")]
+        [False, False, False, False]
     """
     return (
         isinstance(name, str)
         and name.isprintable()
         and name not in ("", ".", "..")
         and PurePosixPath(name).name == PureWindowsPath(name).name == name
+        and not _NOT_ON_WINDOWS.search(name)
     )
 
 

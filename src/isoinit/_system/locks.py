@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -40,13 +40,18 @@ def locked(folder: Path) -> Iterator[bool]:
         yield held
     finally:
         # Removed while it is locked: whoever has opened it by then finds that it has no name any more.
-        if held:
-            with suppress(OSError):  # Windows removes no open file
-                path.unlink()
+        removed = not held or _removed(path)  # Windows removes no open file
         os.close(handle)
-        if held and os.name == "nt":
-            with suppress(OSError):  # another process has opened it
-                path.unlink()
+        if not removed:
+            _removed(path)  # not if another process has opened it
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _opened(path: Path) -> int:

@@ -29,6 +29,9 @@ def ask_for_huge_pages(address: int, size: int) -> None:
 def _madvise() -> Callable[..., int] | None:
     if sys.platform != "linux":
         return None
-    function = ctypes.CDLL(None).madvise
+    try:
+        function = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError):  # Python without shared libraries, or another C library
+        return None
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return cast("Callable[..., int]", function)

@@ -19,10 +19,23 @@ import torch
 from isoinit._system.private import rebuild_tensor
 from isoinit.checkpoint.files import Contents, File, Part, pack
 from isoinit.checkpoint.tensors import KINDS, Stored
-from isoinit.errors import PlanError
+from isoinit.errors import ArgumentError, PlanError
 
 METADATA = ".metadata"
 CHUNK = 2**28  # bytes; a reader that needs a part of a chunk reads all of it
+
+
+def require_distributed() -> None:
+    """Raise unless this build of torch has the classes of such a checkpoint.
+
+    Raises:
+        ArgumentError: if it was built without torch.distributed, as some for macOS and Windows are.
+    """
+    if not torch.distributed.is_available():
+        raise ArgumentError(
+            f"this build of torch {torch.__version__} has no torch.distributed, which checkpoints of "
+            'the format "dcp" need: use format="safetensors", or another build of torch'
+        )
 
 
 def dcp_contents(tensors: Sequence[Stored], most: int) -> Contents:
@@ -31,7 +44,11 @@ def dcp_contents(tensors: Sequence[Stored], most: int) -> Contents:
     Args:
         tensors: in the order in which they are packed.
         most: bytes of tensors a file.
+
+    Raises:
+        ArgumentError: if torch was built without torch.distributed.
     """
+    require_distributed()
     groups = pack(tensors, most)
     files = [
         File(f"__0_{n}.distcp", tuple(part for tensor in group for part in _chunks(tensor)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from isoinit._system.files import kind_of
 from isoinit._system.headers import read_header, read_index
-from isoinit.checkpoint.dcp import METADATA
+from isoinit.checkpoint.dcp import METADATA, require_distributed
 from isoinit.checkpoint.elements import from_file
 from isoinit.checkpoint.read_dcp import read_metadata
 from isoinit.checkpoint.shards import INDEX, SINGLE
@@ -45,12 +45,13 @@ def find_checkpoint(folder: Path, layout: str | None = None) -> Found:
         layout: its format, where that is known.
 
     Raises:
-        ArgumentError: if there is none.
+        ArgumentError: if there is none, or torch was built without what reads it.
     """
     if layout is None:
         layout = "dcp" if kind_of(folder / METADATA) else "safetensors"
     found = Found(layout)
     if layout == "dcp":
+        require_distributed()
         parts = _guarded(found, METADATA, read_metadata, folder / METADATA)
         if parts is not None:
             found.tensors.update(parts.tensors)

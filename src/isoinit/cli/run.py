@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from isoinit.cli.commands import app
+from isoinit.cli.encoding import spell_out
 from isoinit.cli.failures import line_of, text_of
 
 COMPLETING = "_ISOINIT_COMPLETE"  # the name that click makes of the program's
@@ -27,6 +28,7 @@ def main() -> None:
     The status is 0 or 1 by the command's result, 2 for errors and 130 after Ctrl-C. It is 141 if the
     program that reads the output has ended, as `head` does.
     """
+    spell_out()
     sys.exit(_status(sys.argv[1:]))
 
 

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -69,7 +70,8 @@ def find_target(target: str, seed: int) -> Any:
     place, colon, name = target.rpartition(":")
     if target.startswith(SCHEME):
         return lambda: model_of(target)
-    if not colon or not place or not name:
+    # Of a Windows path without a function, the only colon is that behind its drive.
+    if not colon or not place or not name or "\\" in name or "/" in name:
         raise ArgumentError(
             f"TARGET {target!r}: expected package.module:function or path/to/file.py:function"
         )
@@ -166,23 +168,24 @@ def _theirs(target: str, doing: str, hint: str = "") -> Iterator[None]:
 
 def _import(place: str, target: str, seed: int) -> ModuleType:
     path = Path(place)
-    if place.endswith(".py") and not path.is_file():
+    is_file = place.lower().endswith(".py")
+    if is_file and not path.is_file():
         raise ArgumentError(f"TARGET {target!r}: there is no file {place}{near_file(path)}")
     import torch
 
     torch.manual_seed(seed)
-    if not place.endswith(".py"):
+    if not is_file:
         sys.path.insert(0, "")
         with _theirs(target, f"importing {place}"):
             return importlib.import_module(place)
     # Under a name of its own, so that a file called random.py replaces nothing.
     name = f"isoinit_target_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = SourceFileLoader(name, str(path))  # otherwise Python would know no loader for NET.PY
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent.resolve()))
     with _theirs(target, f"importing {place}"):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     return module

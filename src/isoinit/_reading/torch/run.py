@@ -8,6 +8,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,10 @@ def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
     Raises:
         TraceError: if the forward fails, or returns nothing; it quotes the model's own error and the
             line it came from.
+        ArgumentError: if there is no folder for temporary files, which torch needs.
     """
     args, kwargs = as_arguments(batch)
+    _load_compiler()
     try:
         return _seen_whole(lambda below: _run_fake(model, args, kwargs, below))
     except Exception as fake_failure:  # any failure of the fake run: the real one decides
@@ -93,6 +96,20 @@ def trace(model: nn.Module, batch: Any, *, real: bool = True) -> Graph:
         return _seen_whole(lambda below: _run_real(model, args, kwargs, below))
     except Exception as failure:
         raise explained(failure, "on the example", model, batch) from failure
+
+
+def _load_compiler() -> None:
+    """Load what `torch.compiler.set_stance` in `recording` needs; loading asks for temporary files.
+
+    A second attempt fails by another error, which says nothing of the reason.
+    """
+    try:
+        import_module("torch._dynamo")
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"torch cannot load its compiler: {error.strerror}. Set the environment variable TMPDIR "
+            "(Windows: TEMP) to a folder that can be written to, and start again; nothing was changed"
+        ) from error
 
 
 def _seen_whole(run: Callable[[bool], Graph]) -> Graph:
