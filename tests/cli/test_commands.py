@@ -402,7 +402,7 @@ WRONG = [
         ["init", "models.py:unclear", "-o", "c", "--check"],
         "Give a function that returns (model, batch)",
     ),
-    (["verify", "none"], "is no folder"),
+    (["verify", "none"], "is not a folder"),
     (["verify", "."], "pass the plan"),
     (["verify", ".", "--plan", "bits.json"], "can't decode"),
     (["diff", "models.py"], "Missing argument"),

@@ -60,7 +60,7 @@ def _no_function(loss: Any) -> str:
         loss = getattr(nn.functional, name)
     return (
         f"{said}; expected {better} with the batch as a pair (inputs, targets), or a function of the "
-        f"model's output alone, loss=lambda output: {_call(loss, ['output', 'targets'])}"
+        f"model's output only, loss=lambda output: {_call(loss, ['output', 'targets'])}"
     )
 
 

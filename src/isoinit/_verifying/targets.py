@@ -48,7 +48,7 @@ def without_targets(
     if len(names) > 2 or any(p.kind is p.KEYWORD_ONLY for p in takes):
         raise ArgumentError(
             f"{said}, but it is called with at most two: the model's output and the targets of a "
-            f"batch (inputs, targets). {alone}"
+            f"batch (inputs, targets). Instead, {alone}"
         )
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         parts = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""

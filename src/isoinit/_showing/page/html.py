@@ -92,7 +92,7 @@ def refuse_place(path: str | os.PathLike[str]) -> Path:
     """Where a page may be written; raises as `save` does where it may not."""
     target = Path(path)
     if not target.parent.is_dir():
-        raise ArgumentError(f"{target}: there is no folder {target.parent}; make it first")
+        raise ArgumentError(f"{target}: there is no folder {target.parent}. Create it first")
     if target.is_dir():
         raise ArgumentError(f"{target} is a folder; expected the name of a file, such as page.html")
     return target
