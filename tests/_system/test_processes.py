@@ -44,7 +44,7 @@ def untouched(model, error, match, **arguments):
 
 def another_seed(rank):
     model = sharded()
-    untouched(model, RankError, "rank 1 with seed '5' and not '0'", seed=5 if rank == 1 else 0)
+    untouched(model, RankError, "rank 1 with seed '5' instead of '0'", seed=5 if rank == 1 else 0)
 
 
 def test_another_seed():
@@ -53,7 +53,7 @@ def test_another_seed():
 
 def another_seed_on_a_mesh(rank):
     """The one rank shares no dimension of the mesh with rank 0, which hears of it all the same."""
-    match = "rank 3 with seed '5' and not '0'"
+    match = "rank 3 with seed '5' instead of '0'"
     untouched(sharded((2, 2)), RankError, match, seed=5 if rank == 3 else 0)
 
 
@@ -62,7 +62,7 @@ def test_another_seed_on_a_mesh():
 
 
 def one_without_a_seed(rank):
-    match = "rank 1 with seed 'None' and not '3'"
+    match = "rank 1 with seed 'None' instead of '3'"
     untouched(sharded(), RankError, match, seed=None if rank == 1 else 3)
 
 
@@ -129,9 +129,12 @@ def another_type(rank):
     model = network()
     model = model.double() if rank == 2 else model
     fully_shard(model, mesh=init_device_mesh("cpu", (3,)))
-    error, match = PlanError, "is float64, the plan expects float32"
+    error, match = PlanError, "is float64, but the plan expects float32"
     if rank != 2:
-        error, match = RankError, "rank 2 failed: PlanError: .*is float64, the plan expects float32"
+        error, match = (
+            RankError,
+            "rank 2 failed: PlanError: .*is float64, but the plan expects float32",
+        )
     untouched(model, error, match)
 
 
@@ -145,7 +148,7 @@ def another_version(rank):
     known = philox.DEFINITION
     philox.DEFINITION = 99 if rank == 0 else known
     try:
-        untouched(sharded(), RankError, "rank 0 with streams '99' and not '1'")
+        untouched(sharded(), RankError, "rank 0 with streams '99' instead of '1'")
     finally:
         philox.DEFINITION = known
 
