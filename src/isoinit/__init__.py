@@ -20,13 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._version import __version__ as __version__
 
-if sys.byteorder != "little":
-    raise ImportError(
-        "isoinit runs on little-endian processors only, such as x86-64 and arm64, and this one is "
-        "big-endian: nobody has tested there that a seed gives the same bits, and checkpoint files "
-        "are little-endian. Write a checkpoint on a little-endian machine and load it on this one"
-    )
-
 if TYPE_CHECKING:
     from isoinit import checkpoint as checkpoint
     from isoinit import errors as errors
@@ -207,6 +200,13 @@ __all__ = [
     "write_checkpoint",
 ]
 
+
+if sys.byteorder != "little":
+    raise ImportError(
+        "isoinit runs on little-endian processors only, such as x86-64 and arm64, and this one is "
+        "big-endian: nobody has tested there that a seed gives the same bits, and checkpoint files "
+        "are little-endian. Write a checkpoint on a little-endian machine and load it on this one"
+    )
 
 if not TYPE_CHECKING:  # or type checkers would take any name for one that is there
 

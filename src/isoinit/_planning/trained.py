@@ -95,7 +95,7 @@ def _sample(parameter: torch.Tensor) -> Array:
     flat = torch.cat([torch.cat(_parts(rows, 1), 1) for rows in _parts(flat, 0)])
     if flat.is_complex():
         flat = torch.view_as_real(flat.resolve_conj()).flatten(1)
-    return np.asarray(flat.to("cpu", torch.float64).resolve_neg().numpy(), np.float64)
+    return np.asarray(flat.cpu().double().resolve_neg().numpy(), np.float64)
 
 
 def _parts(matrix: torch.Tensor, axis: int) -> list[torch.Tensor]:

@@ -107,12 +107,18 @@ def _run(writes: Sequence[Write], tensor: torch.Tensor, stream: Stream) -> None:
         return
     low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
     seed = low | (high & 0x7FFFFFFF) << 32
-    devices = [tensor.device] if tensor.is_cuda else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    there = tensor.device.type not in (
+        "cpu",
+        "meta",
+    )  # on an accelerator, with generators of its own
+    devices, kind = ([tensor.device], tensor.device.type) if there else ([], "cuda")
+    with torch.random.fork_rng(devices, device_type=kind), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-        for device in devices:
-            with torch.cuda.device(device):
+        if tensor.is_cuda:
+            with torch.cuda.device(tensor.device):
                 torch.cuda.manual_seed(seed)
+        elif there:
+            torch.get_device_module(kind).manual_seed(seed)
         for write in writes:
             offset = tensor.storage_offset() + write.offset
             region = tensor.as_strided(write.size, write.stride, offset)

@@ -180,7 +180,8 @@ def _import(place: str, target: str, seed: int) -> ModuleType:
             return importlib.import_module(place)
     # Under a name of its own, so that a file called random.py replaces nothing.
     name = f"isoinit_target_{path.stem}"
-    loader = SourceFileLoader(name, str(path))  # otherwise Python would know no loader for NET.PY
+    # Named, for otherwise Python would know no loader for NET.PY.
+    loader = SourceFileLoader(name, str(path.absolute()))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)

@@ -29,7 +29,7 @@ def table(title: str, quantities: Mapping[str, torch.Tensor], verbose: bool) -> 
         quantities: by name, all of one shape: a number for each answer.
         verbose: whether every answer gets a row.
     """
-    known = {name: values.detach().double().cpu() for name, values in quantities.items()}
+    known = {name: values.detach().cpu().double() for name, values in quantities.items()}
     notes = ["; ".join(LEGEND[name] for name in known if name in LEGEND)]
     if verbose:
         shape = next(iter(known.values())).shape

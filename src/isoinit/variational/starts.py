@@ -18,6 +18,7 @@ from isoinit._drawing.streams import Stream
 from isoinit._planning.plan import Plan
 from isoinit._reading.torch import as_arguments
 from isoinit._reading.torch.names import named_modules
+from isoinit._reading.torch.numbers import doubled
 from isoinit._system.signals import call_user
 from isoinit.errors import ArgumentError, PlanError
 from isoinit.initializers import Variational
@@ -102,9 +103,9 @@ def begin_at(plan: Plan, name: str, scale: float, start: Any, value: torch.Tenso
 
 
 def _share_of(mean: torch.Tensor, start: Trained, planned: float) -> torch.Tensor:
-    size = mean.double().square().mean().sqrt()
+    size = doubled(mean).square().mean().sqrt()
     floor = start.floor * float(size) if size > 0 else planned
-    return start.delta * mean.double().abs().clamp_min(floor)
+    return start.delta * doubled(mean).abs().clamp_min(floor)
 
 
 def planned_spread(plan: Plan, name: str) -> float:

@@ -22,7 +22,7 @@ from isoinit._planning.calibration.notes import doubts, notes_of_corrections, no
 from isoinit._reading.graph import Graph, Op
 from isoinit._reading.roles import Role, read_roles
 from isoinit._reading.torch import as_arguments, explained, structure, trace
-from isoinit._reading.torch.numbers import in_reals
+from isoinit._reading.torch.numbers import doubled, in_reals
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.rng import seed_generators
 from isoinit._reading.torch.trees import tensors_in
@@ -264,14 +264,14 @@ def _measured(weight: _Weight, signal: torch.Tensor, output: torch.Tensor) -> _F
     """
     if not (signal.is_floating_point() or signal.is_complex()) or signal.numel() < 2:
         return "the output is a single number, whose standard deviation is not known"
-    values = in_reals(signal.detach()).double()
+    values = doubled(in_reals(signal.detach()))
     rms, std = values.square().mean().sqrt().item(), values.std(correction=0).item()
     if not math.isfinite(rms):
         return "the output is not finite on this batch"
     if rms == 0:
         return "the output is exactly zero on this batch"
     # Rounding errors of equal numbers are not a standard deviation.
-    if std <= 4 * torch.finfo(signal.dtype).eps * output.detach().abs().double().max().item():
+    if std <= 4 * torch.finfo(signal.dtype).eps * doubled(output.detach().abs()).max().item():
         return "the output is the same number everywhere on this batch"
     factor = weight.target / std
     try:

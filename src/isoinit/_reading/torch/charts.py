@@ -13,6 +13,7 @@ from torch import nn
 from isoinit._drawing.streams import Stream
 from isoinit._reading.graph import Array, Chart, Graph
 from isoinit._reading.torch.names import named_modules
+from isoinit._reading.torch.numbers import doubled
 from isoinit._reading.torch.parametrizations import Computed, computed_weights
 from isoinit._reading.torch.record import Recorder
 from isoinit._reading.torch.replica import Replica
@@ -143,20 +144,20 @@ def _sound(weight: torch.Tensor, assigned: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: if it is not finite, or its elements have another mean.
     """
-    values = weight.double()
+    values = doubled(weight)
     if not bool(torch.isfinite(values).all()):
         raise ValueError("it makes NaN or infinity")
     if not _rms(values):
         raise ValueError("it makes zeros")
-    means = [tensor.double().mean().item() / _rms(tensor) for tensor in (values, assigned)]
+    means = [doubled(tensor).mean().item() / _rms(tensor) for tensor in (values, assigned)]
     if abs(means[0] - means[1]) > 0.1 + 5 / math.sqrt(values.numel()):
         raise ValueError("it makes a weight with a mean of one without")
     return weight
 
 
 def _rms(weight: torch.Tensor) -> float:
-    return float(weight.double().square().mean().sqrt())
+    return float(doubled(weight).square().mean().sqrt())
 
 
 def _alike(weight: torch.Tensor, other: torch.Tensor, rtol: float = ALIKE) -> bool:
-    return _rms(weight.double() - other.double()) <= rtol * _rms(other)
+    return _rms(doubled(weight) - doubled(other)) <= rtol * _rms(other)

@@ -20,7 +20,7 @@ from isoinit._reading.constants import MOST, SAMPLED, WAVES, places
 from isoinit._reading.graph import BESIDE, Array, ReplayError, first_line
 from isoinit._reading.torch.calls import INDEXED, draws
 from isoinit._reading.torch.chance import DRAWN, drawer, seeded
-from isoinit._reading.torch.numbers import shape_of
+from isoinit._reading.torch.numbers import doubled, shape_of
 from isoinit._reading.torch.real import on_real_memory
 from isoinit._reading.torch.trees import map_leaves, tensors_in
 from isoinit._reading.values import rows_alike
@@ -115,7 +115,7 @@ class Constant:
                 raise ReplayError("a constant tensor without real values")
             whole = self.draw or values.numel() < 2 * SAMPLED
             few = values if whole else values[torch.from_numpy(places(values.numel()))]
-            found: Array = few.double().numpy() if few.is_floating_point() else few.numpy()
+            found: Array = doubled(few).numpy() if few.is_floating_point() else few.numpy()
             return found
 
     @cached_property
@@ -130,7 +130,7 @@ class Constant:
                     values = self._many()
                 except ReplayError:  # whoever reads it records why
                     return None
-            values = values.detach().double()
+            values = doubled(values.detach())
             if not values.numel() or not bool(values.isfinite().all()):
                 return None
             return values.mean().item(), values.square().mean().item()
@@ -146,7 +146,7 @@ class Constant:
                 values = self.values
             except ReplayError:  # whoever reads it records why
                 return mean**2
-            return rows_alike(values.double().numpy()) if not values.is_complex() else mean**2
+            return rows_alike(doubled(values).numpy()) if not values.is_complex() else mean**2
 
     def _many(self) -> torch.Tensor:
         if self.drawn is not None:

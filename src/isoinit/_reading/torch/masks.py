@@ -9,6 +9,7 @@ import torch
 
 from isoinit._reading.graph import SUMS, ReplayError
 from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.numbers import doubled
 from isoinit._reading.torch.real import on_real_memory
 
 HIDES = -20.0  # a score below leaves a weight of 2e-9
@@ -37,7 +38,7 @@ def share_left(
     if shown is None:
         return 1.0
     with on_real_memory(draws=False):
-        rows = shown.double().mean(-1)
+        rows = doubled(shown).mean(-1)
         rows = rows[rows > 0]
         return float(1 / (1 / rows).mean()) if rows.numel() else 1.0
 

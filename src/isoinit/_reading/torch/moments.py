@@ -9,7 +9,7 @@ import torch
 
 from isoinit._reading.graph import Given
 from isoinit._reading.moments import moments
-from isoinit._reading.torch.numbers import in_reals
+from isoinit._reading.torch.numbers import doubled, in_reals
 from isoinit._system.private import FakeTensor
 
 
@@ -32,7 +32,7 @@ def moments_of(tensor: torch.Tensor, units: int | None = None) -> Given | None:
     if units is None:
         units = 1 if tensor.dim() >= 4 else tensor.dim() - 1
     with torch.no_grad():
-        values = in_reals(tensor.detach(), units).double()
+        values = doubled(in_reals(tensor.detach(), units))
         return moments(values, units, torch.moveaxis, partial(torch.std, correction=0))
 
 
@@ -40,6 +40,6 @@ def _of_sparse(tensor: torch.Tensor) -> Given | None:
     """Return the moments of a sparse tensor over all of its places, those without an element too."""
     with torch.no_grad():
         tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
-        values, places = tensor.values().double(), tensor.numel()
+        values, places = doubled(tensor.values()), tensor.numel()
         mean, second = values.sum().item() / places, values.square().sum().item() / places
     return Given(mean, second, mean**2, mean**2) if np.isfinite(second) else None

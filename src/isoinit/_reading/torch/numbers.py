@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 
 def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
@@ -25,7 +27,7 @@ def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
         5.0
     """
     if tensor.is_quantized:
-        return tensor.dequantize().double()
+        return doubled(tensor.dequantize())
     if tensor.is_nested:
         tensor = torch.nested.to_padded_tensor(tensor, 0.0)
     if tensor.layout is not torch.strided:
@@ -36,7 +38,35 @@ def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
         return whole * math.sqrt(2)
     if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
         return tensor
-    return tensor.double()
+    return doubled(tensor)
+
+
+def doubled(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float64: on its device, or on the processor where the device has no float64.
+
+    Apple's GPUs (device "mps") and some of Intel's have none, and torch raises TypeError there.
+
+    Args:
+        tensor: of any type.
+    """
+    return where_doubles_are(tensor).double()
+
+
+def where_doubles_are(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as it is, or on the processor if its device has no float64."""
+    return tensor if _has_doubles(tensor.device) else tensor.cpu()
+
+
+@lru_cache
+def _has_doubles(device: torch.device) -> bool:
+    if device.type in ("cpu", "cuda", "meta"):
+        return True
+    try:
+        with unset_fake_temporarily():
+            torch.empty(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return False
+    return True
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:

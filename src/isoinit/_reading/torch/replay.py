@@ -23,6 +23,7 @@ from isoinit._reading.graph import (
 )
 from isoinit._reading.torch.calls import CASTS, function_name, is_pointwise, is_writer, mask_of
 from isoinit._reading.torch.constants import Constant
+from isoinit._reading.torch.numbers import doubled
 from isoinit._reading.torch.placeholders import Input, Number, Table, plain_data
 from isoinit._reading.torch.real import on_real_memory, one_thread
 from isoinit._reading.torch.trees import map_leaves, tensors_in
@@ -356,7 +357,7 @@ def _plain_array(array: Array) -> Array:
 
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+    return doubled(tensor) if tensor.is_floating_point() else tensor
 
 
 def _writes_by_mask(call: Recorded) -> bool:

@@ -31,8 +31,8 @@ def seed_generators(seed: int) -> None:
     the caller's own is lost, with nothing to put it back.
     """
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+    if (module := _accelerator()) is not None:
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the legacy generator is the global one
 
@@ -43,8 +43,10 @@ def _states() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002
     }
-    if torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+    if (module := _accelerator()) is not None:
+        # Apple's has one generator, the others one for each device.
+        name = "get_rng_state_all" if hasattr(module, "get_rng_state_all") else "get_rng_state"
+        states["accelerator"] = getattr(module, name)()
     return states
 
 
@@ -52,5 +54,15 @@ def _restore(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
-    if "cuda" in states:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if "accelerator" in states:
+        module = torch.get_device_module()
+        getattr(module, "set_rng_state_all", module.set_rng_state)(states["accelerator"])
+
+
+def _accelerator() -> Any:
+    """Return torch's module of the accelerator in use (torch.cuda, torch.mps …); None without one."""
+    if (device := torch.accelerator.current_accelerator()) is None:
+        return None
+    module = torch.get_device_module(device)
+    in_use = getattr(module, "is_initialized", module.is_available)  # torch.mps is always ready
+    return module if in_use() and hasattr(module, "get_rng_state") else None

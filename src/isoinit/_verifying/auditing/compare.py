@@ -105,4 +105,4 @@ def _error(x: torch.Tensor, std: float) -> float:
 def _double(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    return tensor.detach().to("cpu", torch.float64)
+    return tensor.detach().cpu().double()

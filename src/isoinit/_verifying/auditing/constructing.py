@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from isoinit._reading.torch.look import look_at
-from isoinit._reading.torch.numbers import in_reals
+from isoinit._reading.torch.numbers import doubled, in_reals
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._reading.values import Values
 from isoinit._system.private import storage_key
@@ -329,7 +329,7 @@ def _is_same(before: torch.Tensor, now: torch.Tensor) -> bool:
 
 def _is_drawn_alike(before: torch.Tensor, now: torch.Tensor) -> bool:
     """Whether two tensors may be draws from one distribution, by mean and standard deviation."""
-    x, y = (in_reals(t.detach()).double().reshape(-1) for t in (before, now))
+    x, y = (doubled(in_reals(t.detach())).reshape(-1) for t in (before, now))
     if len(x) != len(y) or len(x) < 2:
         return False
     sx, sy, error = float(x.std()), float(y.std()), ERRORS / math.sqrt(len(x))

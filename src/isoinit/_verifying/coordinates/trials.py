@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.torch.names import unwrap
+from isoinit._reading.torch.numbers import doubled
 from isoinit._reading.torch.rng import seed_generators
 from isoinit._verifying.comparing.torch.training import Stepped, Task, Training
 from isoinit._verifying.comparing.turns import Steps
@@ -121,6 +122,6 @@ def _read(model: nn.Module, batch: Any, seed: int) -> dict[str, Output]:
 
 def _distance(now: Output, before: Output) -> float:
     """The root mean square of a change; what is masked before and after, at -inf, has not changed."""
-    same = now.tensor == before.tensor
-    change = torch.where(same, 0.0, now.tensor.double() - before.tensor.double())
+    after, first = doubled(now.tensor), doubled(before.tensor)
+    change = torch.where(after == first, 0.0, after - first)
     return float(torch.linalg.vector_norm(change)) / math.sqrt(now.size)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import functional_call, vjp, vmap
 
 from isoinit._reading.torch import as_arguments, explained, recording
+from isoinit._reading.torch.numbers import doubled
 from isoinit._reading.torch.trees import map_tensors, tensors_in
 from isoinit.errors import ArgumentError
 
@@ -67,7 +68,7 @@ def singular_values(model: nn.Module, batch: Any) -> tuple[float, ...]:
                 matrix = _row_by_row(first, given[0])
             except Exception:
                 raise explained(failure, "under torch.func", model, batch) from failure
-    values = torch.linalg.svdvals(matrix.detach().double())
+    values = torch.linalg.svdvals(doubled(matrix.detach()))
     return tuple(value for value in values.tolist() if math.isfinite(value))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from isoinit._reading.torch.numbers import in_reals, rows_of, shape_of
+from isoinit._reading.torch.numbers import doubled, in_reals, rows_of, shape_of
 from isoinit._verifying.health.behind import Ranges
 from isoinit._verifying.health.behind import dead_and_saturated as dead_and_saturated
 from isoinit._verifying.health.records import LayerHealth
@@ -77,7 +77,7 @@ def moments(tensor: torch.Tensor) -> tuple[float, float, float, float]:
     if not math.isfinite(largest):
         return math.nan, math.nan, largest, largest
     scale = largest if largest > 1e15 or 0 < largest < 1e-15 else 1.0  # squares within float32
-    values = tensor.float() if scale == 1.0 else tensor.double() / scale
+    values = tensor.float() if scale == 1.0 else doubled(tensor) / scale
     mean = values.mean().item()
     square = torch.linalg.vector_norm(values).item() ** 2 / tensor.numel()
     std = math.sqrt(max(square - mean**2, 0.0))
@@ -102,7 +102,7 @@ def _between(signal: torch.Tensor, rms: float) -> tuple[float, float]:
     """The root mean square difference of examples, and the correlation of two of them."""
     count = len(signal)
     scale = 1.0 if not rms or 1e-15 < rms < 1e15 else rms  # squares within float32
-    values = signal.float() if scale == 1.0 else signal.double() / scale
+    values = signal.float() if scale == 1.0 else doubled(signal) / scale
     spread = torch.linalg.vector_norm(values - values.mean(0)).item() / math.sqrt(signal.numel())
     if rms == 0:
         return spread, math.nan
@@ -192,5 +192,5 @@ def ranges(output: torch.Tensor, axis: int | None) -> Ranges:
             lows, highs = signal.flatten(2).amin(2), signal.flatten(2).amax(2)  # a vector at a time
         low, high = lows.flatten(0, -2).amin(0), highs.flatten(0, -2).amax(0)
     some = signal.flatten()[:: max(1, signal.numel() // VALUES)]
-    kept = (part.double().cpu().numpy() for part in (low, high, some))
+    kept = (part.cpu().double().numpy() for part in (low, high, some))
     return Ranges(*kept)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from isoinit._reading.graph import Op, Use
-from isoinit._reading.torch.numbers import in_reals, shape_of
+from isoinit._reading.torch.numbers import in_reals, shape_of, where_doubles_are
 from isoinit._reading.torch.record import Recorder
 from isoinit._verifying.health.behind import Ranges, activation_behind, dead_and_saturated
 from isoinit._verifying.health.records import SIGNALS, LayerHealth, Measurement
@@ -44,7 +44,9 @@ class _Norm:
             if len(self._wide) < count:
                 self._wide = torch.empty(count, dtype=torch.float64, device="cpu")
             values = self._wide[:count].copy_(values.detach().view(-1))
-        return float(torch.linalg.vector_norm(values, dtype=torch.float64).item())
+        return float(
+            torch.linalg.vector_norm(where_doubles_are(values), dtype=torch.float64).item()
+        )
 
 
 class _Watcher:
