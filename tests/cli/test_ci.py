@@ -32,7 +32,7 @@ def good():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with models, and an `isoinit` and a `python` on the path that are those of the tests."""
+    """A folder with models; `isoinit` and `python` on the path are those of the tests."""
     (tmp_path / "bin").mkdir()
     for name, code in {
         "isoinit": "import sys; from isoinit.cli import main; main()",
