@@ -322,7 +322,7 @@ def test_verify_answers_by_its_status(folder, status, capsys):
     assert json.loads(capsys.readouterr().out)["findings"][0]["where"] == ["0.weight"]
     assert status("verify", "c", "--seed", "3") == 1
     told = capsys.readouterr().out
-    assert "20 findings like this: 0…38.weight" in told
+    assert "error: 0…38.weight (20), such as '0.weight' at [0, 0] is" in told
     assert "list every finding" in told
     assert len(told.splitlines()) == 3
     assert status("verify", "c", "--seed", "3", "--verbose") == 1

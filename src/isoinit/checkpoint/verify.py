@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,18 @@ class Verified(Verdict, Tabled):
 
 
 def _folded(findings: Sequence[Finding]) -> list[str]:
-    """Return findings as lines: alike ones about names that differ in numbers as one."""
+    """Return findings as lines: alike ones about names that differ in numbers as one.
+
+    Advice that several lines in a row share stands behind the last of them.
+    """
+    found = kinds(findings, lambda f: f.where[0], lambda f: (f.name, f.severity, f.advice))
     lines = []
-    for kind in kinds(findings, lambda f: f.where[0], lambda f: (f.name, f.severity, f.advice)):
+    for kind, after in zip_longest(found, found[1:]):
         first, *others = kind.items
-        alike = f"; {len(kind.items)} findings like this: {kind.name}" if others else ""
-        lines.append(escaped(f"{first}{alike}"))
+        names = f"{kind.name} ({len(kind.items)}), such as " if others else ""
+        shared = after is not None and after.items[0].advice == first.advice
+        advice = "" if shared else f"; {first.advice}"
+        lines.append(escaped(f"{first.severity}: {names}{first.sentence}{advice}"))
     if len(lines) < len(findings):
         lines.append("show(verbose=True) and isoinit verify --verbose list every finding")
     return lines
