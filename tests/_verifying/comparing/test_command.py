@@ -39,8 +39,8 @@ def slow():
     return Slow(nn.Linear(8, 8)), torch.randn(16, 8)
 
 
-def alone():
-    return nn.Linear(8, 8)
+def unclear():
+    return nn.Bilinear(2, 3, 4)
 
 
 def wrong():
@@ -80,7 +80,7 @@ def test_json_repeats(status, capsys):
     ("arguments", "said"),
     [
         (("models.py:build", "--methods", "kaiming"), "'kaiming'"),
-        (("models.py:alone",), "without a batch"),
+        (("models.py:unclear",), "without a batch"),
         (("models.py:wrong",), "returned a str as its loss"),
         (("models.py:build", "--seeds", "0"), "seeds="),
         (("models.py:unmade", "--html", "none/page.html"), "there is no folder none"),
