@@ -17,8 +17,9 @@ from isoinit.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ["", ".errors", ".functional", ".initializers", ".jax", ".keras", ".lightning"]
-PUBLIC += [".checkpoint", ".sparse", ".testing", ".variational"]
+PUBLIC += [".checkpoint", ".sparse", ".testing", ".transformers", ".variational"]
 NEEDS = {".jax": "jax", ".keras": "keras", ".lightning": "pytorch_lightning"}
+NEEDS[".transformers"] = "transformers"
 PLAIN = (type(None), bool, int, float, str)
 KIND = inspect.Parameter
 MARKS = {KIND.POSITIONAL_ONLY: "", KIND.POSITIONAL_OR_KEYWORD: "", KIND.KEYWORD_ONLY: "*"}

@@ -21,7 +21,7 @@ from isoinit._drawing.streams.philox import DEFINITION
 from isoinit._planning import saved
 from isoinit.checkpoint import record
 from isoinit.errors import ArgumentError, PlanError
-from promises import NEEDS, ROOT, broken, findings, promised
+from promises import NEEDS, PUBLIC, ROOT, broken, findings, promised
 
 STORED = Path(__file__).with_name("stored")
 NAMES = STORED / "names.json"
@@ -110,6 +110,15 @@ def test_a_rule_that_this_version_does_not_have_is_shown_by_its_name():
     assert plan["6.weight"].rule == "a later rule"
     assert "one of then" in plan.explain("6.weight")
     assert bits(plan) == PLANS["network"]
+
+
+def test_every_public_module_is_promised():
+    """But the programs: the command line, whose options are, and the demo."""
+    entries = {
+        path.stem for path in (ROOT / "src" / "isoinit").iterdir() if path.suffix != ".typed"
+    }
+    public = {f".{name}" for name in entries if not name.startswith("_")}
+    assert public - {".cli", ".demo"} == {*PUBLIC} - {""}
 
 
 def test_every_name_of_an_earlier_version_is_there():
