@@ -10,6 +10,9 @@ from typing import Any
 from isoinit._system import private
 from isoinit.errors import ArgumentError
 
+# A module of torch's that nobody has loaded is not at work, and loading it takes long.
+_PROXIES, _SYMBOLIC = "torch.fx.experimental.proxy_tensor", "torch.fx._symbolic_trace"
+
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
@@ -43,9 +46,9 @@ def _traced(torch: Any) -> str:
         return "a function that torch.func transforms (vmap, grad, jvp and the like)"
     if torch.jit.is_tracing():
         return "torch.jit.trace"
-    if private.is_proxy_tracing():
+    if _PROXIES in sys.modules and private.get_proxy_mode() is not None:
         return "a function that make_fx or torch.export traces"
-    if private.is_fx_tracing():
+    if _SYMBOLIC in sys.modules and private.is_fx_symbolic_tracing():
         return "torch.fx.symbolic_trace"
     if private.get_eval_frame_callback() not in (None, False):
         return "a function that torch.compile compiles"

@@ -49,6 +49,11 @@ def _hooks_unknown(_: bool) -> bool:
     return True
 
 
+def _fx_of_old() -> bool:
+    """Answer as torch 2.6 does, where the function has another name."""
+    return bool(sys.modules["torch.fx._symbolic_trace"].is_fx_tracing())
+
+
 _READS, _WHERE = "reading a model without running it", "telling whether a call comes inside of "
 
 FEATURES: Final = {
@@ -84,6 +89,12 @@ FEATURES: Final = {
     ),
     "get_eval_frame_callback": Feature(
         "torch._C._dynamo.eval_frame", "get_eval_frame_callback", _WHERE + "torch.compile"
+    ),
+    "is_fx_symbolic_tracing": Feature(
+        "torch.fx._symbolic_trace", "is_fx_symbolic_tracing", _WHERE + "torch.fx", _fx_of_old
+    ),
+    "get_proxy_mode": Feature(
+        "torch.fx.experimental.proxy_tensor", "get_proxy_mode", _WHERE + "torch.export"
     ),
     "current_graph_task_id": Feature(
         "torch._C", "_current_graph_task_id", _WHERE + "a backward pass"
@@ -150,18 +161,6 @@ def _probes() -> Any:
 def storage_key(tensor: torch.Tensor) -> int:
     """Return a number that two tensors have in common if they are on one memory, meta ones too."""
     return int(tensor.untyped_storage()._cdata)
-
-
-def is_fx_tracing() -> bool:
-    """Return whether `torch.fx.symbolic_trace` is at work; a module that is not loaded is not."""
-    symbolic = sys.modules.get("torch.fx._symbolic_trace")
-    return symbolic is not None and bool(symbolic._is_fx_tracing_flag)
-
-
-def is_proxy_tracing() -> bool:
-    """Return whether `make_fx` or `torch.export` is at work."""
-    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
-    return proxies is not None and proxies.get_proxy_mode() is not None
 
 
 def fault_of(name: str) -> str:

@@ -203,6 +203,11 @@ def get_eval_frame_callback(get: Any) -> bool:
     return get() in (None, False)
 
 
+def is_fx_symbolic_tracing(is_tracing: Any) -> bool:
+    """Whether nothing is traced here."""
+    return is_tracing() is False
+
+
 def current_graph_task_id(task: Any) -> bool:
     """Whether it is -1 but in a backward pass."""
     said = []
