@@ -10,7 +10,7 @@ LIBRARIES := .venv-libraries
 # What is imported is compiled then; compiling all of torch and transformers takes half a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures screenshots variational sparse libraries package package-smoke tagged clean
+.PHONY: demo test lint format docs ablation bench bench-quick contest evidence peers families slow soak audits signal training transfer health tables pictures screenshots variational sparse libraries versions package package-smoke tagged clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -116,6 +116,12 @@ audits: $(VENV)/dev.stamp
 libraries: $(LIBRARIES)/made.stamp
 	OMP_NUM_THREADS=1 $(LIBRARIES)/bin/python -m evidence.libraries --rows $(LIBRARIES)/rows.jsonl
 
+# Half an hour an environment, and 6 GB while it is there: environments of old, middle and new packages, every verb and
+# tests in each; writes docs/supported.md. It needs Python 3.10 to 3.13. Started again after a break, it goes on where
+# it stopped; remove .versions to begin anew.
+versions: $(VENV)/dev.stamp
+	$(BIN)/python -m evidence.versions
+
 # An hour on two cores: the plan beside its rivals, on the models that rules were tried on, which writes their section
 # of docs/evidence.md, and on the last set of fresh ones, which is printed: what is published of it is of its first
 # run. Started again after a break, it goes on where it stopped; remove .contest/ to begin anew.
@@ -137,7 +143,7 @@ soak: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m evidence.soak
 
 clean:
-	rm -rf $(VENV) $(LIBRARIES) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIBRARIES) .versions dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

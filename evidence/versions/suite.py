@@ -16,7 +16,7 @@ from evidence.versions.environments import ROOT
 FOLDERS = """tests/test_unchanged.py tests/_system tests/_writing tests/checkpoint tests/cli
 tests/sparse/test_convert.py tests/variational/test_noise.py tests/jax/test_filling.py
 tests/keras/test_verbs.py tests/_verifying/auditing tests/_reading/torch""".split()
-LINE = re.compile(r"^(?:\[gw\d+\] \[ *\d+%\] )?(PASSED|FAILED|ERROR|SKIPPED|XFAIL) (tests/\S+.*)$")
+LINE = re.compile(r"^\[gw\d+\] \[ *\d+%\] (PASSED|FAILED|ERROR|SKIPPED|XFAIL) (tests/\S+.*)$")
 SAID = re.compile(r"^(?:FAILED|ERROR) (tests/.*?)(?: - (.*))?$")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoinit._drawing.logarithms import log
 from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, WholeInitializer
@@ -78,7 +79,7 @@ class LogFrequencies(WholeInitializer):
                 f"{self} needs a bias with one element for each class, found shape {layout.shape}"
             )
         counts = np.array(self.frequencies)
-        return np.asarray(np.log(counts / counts.sum()))
+        return log(counts / counts.sum())
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isoinit._drawing.logarithms import exp, log, log1mexp
 from isoinit._drawing.streams import Stream
 from isoinit.errors import ArgumentError
 from isoinit.initializers.base import Array, WholeInitializer
@@ -53,7 +54,7 @@ class DecayRates(WholeInitializer):
             raise ArgumentError(
                 f"{self} needs a parameter of two or more axes, with the states along the last axis"
             )
-        return np.asarray(np.log(np.arange(1.0, layout.shape[-1] + 1)))
+        return log(np.arange(1.0, layout.shape[-1] + 1))
 
 
 @dataclass(frozen=True)
@@ -96,5 +97,5 @@ class TimeSteps(WholeInitializer):
         return self._bias(uniform).reshape(layout.shape)
 
     def _bias(self, share: Array) -> Array:
-        steps = self.low * (self.high / self.low) ** share
-        return np.asarray(steps + np.log(-np.expm1(-steps)))  # softplus⁻¹(y) = y + log(1 - e^-y)
+        steps = self.low * exp(share * log(self.high / self.low))
+        return np.asarray(steps + log1mexp(steps))  # softplus⁻¹(y) = y + log(1 - e^-y)
