@@ -103,7 +103,7 @@ FEATURES: Final = {
         "torch._C._autograd",
         "_top_saved_tensors_default_hooks",
         "noise that is drawn again",
-        _hooks_unknown,  # torch 2.6 to 2.8 have no such function
+        _hooks_unknown,  # torch 2.6 has no such function
     ),
     "storage_use_count": Feature("torch._C", "_storage_Use_Count", "isoinit.deferred"),
     "WeightNorm": Feature("torch.nn.utils.parametrizations", "_WeightNorm", "weight norm"),
