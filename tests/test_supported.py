@@ -1,4 +1,4 @@
-"""What is said to be supported is said alike: in the documentation, in pyproject.toml and in the README."""
+"""The documentation, pyproject.toml and the README agree about what is supported."""
 
 import re
 from pathlib import Path
