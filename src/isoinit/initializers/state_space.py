@@ -52,7 +52,7 @@ class DecayRates(WholeInitializer):
     def _row(self, layout: Layout) -> Array:
         if not layout.shape:
             raise ArgumentError(
-                f"{self} needs a parameter of two or more axes, with the states along the last axis"
+                f"{self} needs a parameter with at least one axis: the states along the last axis"
             )
         return log(np.arange(1.0, layout.shape[-1] + 1))
 
