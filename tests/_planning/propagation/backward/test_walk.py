@@ -110,6 +110,24 @@ def test_a_mean_is_one_gradient_at_all_places():
     assert squares(spread) == pytest.approx((1 / 8, 1 / 64), rel=0.04)
 
 
+def test_a_mean_over_nothing_carries_no_gradient():
+    """A model that averages the examples of a kind, of which the batch has none."""
+
+    class Kinds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            hidden = self.first(x)
+            return self.last(hidden) + torch.nan_to_num(hidden[:, :0].mean())
+
+    plan = isoinit.plan(Kinds(), torch.randn(16, 8))
+    through = plan["last.weight"].std * math.sqrt(4)  # W.T times noise of size one
+    assert plan["first.weight"].expected_gradient == pytest.approx(through, rel=0.05)
+    assert math.isfinite(plan["last.weight"].expected)
+
+
 def test_behind_a_part_written_in_place_nothing_is_known():
     class Writes(nn.Sequential):
         def forward(self, x):

@@ -118,6 +118,9 @@ def _behind(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | N
     """Return the gradients of an operation's inputs."""
     if not op.inputs or op.kind == "lookup":
         return unknown(op)
+    sizes = back.context.graph.sizes
+    if all(0 in sizes.get(value, ()) for value in op.inputs):  # the mean over no examples
+        return [NOTHING] * len(op.inputs)
     if op.kind == "recurrent":
         return recurrent.through_time(back, op, gradient)
     if op.kind == "map":
