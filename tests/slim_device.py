@@ -1,7 +1,7 @@
 """A device "slim" without float64, as Apple's GPUs are: its operations run on the processor.
 
 It stands for torch's device "mps", which only Macs have, in what isoinit must not ask of it. For torch
-it is a device: models and batches move there by `.to("slim")`. Import it in a process of its own.
+it is a device: models and batches move there by `.to("slim")`. Call `register` in a process of its own.
 """
 
 from __future__ import annotations
@@ -99,6 +99,9 @@ def run(op: Any, *args: Any, **kwargs: Any) -> Any:
     return tree_map_only(torch.Tensor, returned, result)
 
 
-backends._setup_privateuseone_for_python_backend(NAME, Slim())
-library = torch.library.Library("_", "IMPL")
-library.fallback(run, "PrivateUse1")
+def register() -> torch.library.Library:
+    """Make it a device of torch, for as long as the process lives and what is returned is kept."""
+    backends._setup_privateuseone_for_python_backend(NAME, Slim())
+    library = torch.library.Library("_", "IMPL")
+    library.fallback(run, "PrivateUse1")
+    return library

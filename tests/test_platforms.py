@@ -100,6 +100,8 @@ import torch
 import isoinit, slim_device
 from torch import nn
 
+library = slim_device.register()
+
 
 def build(width=64):
     torch.manual_seed(0)

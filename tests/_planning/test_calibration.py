@@ -402,7 +402,7 @@ class TestLeftAlone:
         layer = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 64))
         model = nn.Sequential(layer, nn.ReLU(), nn.Linear(64, 4))
         name = "0.parametrizations.weight.original"
-        self.left(model, normal(32, 64), name, "prescribes the size")
+        self.left(model, normal(32, 64), name, "fixes the scale")
 
     def test_a_weight_that_the_plan_leaves(self):
         model, batch = deep(depth=1), normal(32, 64)

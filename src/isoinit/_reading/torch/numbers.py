@@ -6,7 +6,8 @@ import math
 from functools import lru_cache
 
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from isoinit._system.private import unset_fake_temporarily
 
 
 def in_reals(tensor: torch.Tensor, axis: int = -1) -> torch.Tensor:
