@@ -1,7 +1,8 @@
 """A device "slim" without float64, as Apple's GPUs are: its operations run on the processor.
 
 It stands for torch's device "mps", which only Macs have, in what isoinit must not ask of it. For torch
-it is a device: models and batches move there by `.to("slim")`. Call `register` in a process of its own.
+it is a device: models and batches move there by `.to("slim")`. Call `register` in a process of its
+own.
 """
 
 from __future__ import annotations
