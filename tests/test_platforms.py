@@ -78,7 +78,7 @@ def test_where_nothing_but_one_folder_can_be_written(tmp_path):
     # Of this method few kernels are compiled.
     done = run(READ_ONLY + WORK, tmp_path, (), {**NAMES, "METHOD": "he"}, **env)
     assert f"bits {bits_here('he')}" in worked(done)
-    assert done.stderr.count(b"point NUMBA_CACHE_DIR to a writable folder") == 1
+    assert done.stderr.count(b"Set NUMBA_CACHE_DIR to a writable folder") == 1
 
 
 def test_without_a_folder_for_temporary_files_torch_cannot_be_used(tmp_path):

@@ -27,7 +27,7 @@ def parse_json(text: str, *, strict: bool = False) -> Any:
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
         Traceback (most recent call last):
-        ValueError: the key 'a' is there twice
+        ValueError: the key 'a' appears twice
     """
     numbers: dict[str, Any] = {}
     if strict:
