@@ -107,10 +107,8 @@ def _run(writes: Sequence[Write], tensor: torch.Tensor, stream: Stream) -> None:
         return
     low, high = (int(word) for word in stream.child("postponed fill").words(0, 2))
     seed = low | (high & 0x7FFFFFFF) << 32
-    there = tensor.device.type not in (
-        "cpu",
-        "meta",
-    )  # on an accelerator, with generators of its own
+    # An accelerator has generators of its own.
+    there = tensor.device.type not in ("cpu", "meta")
     devices, kind = ([tensor.device], tensor.device.type) if there else ([], "cuda")
     with torch.random.fork_rng(devices, device_type=kind), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
