@@ -213,8 +213,7 @@ def test_two_ranks_check_each_their_batch_and_stop_together():
 def test_the_check_is_logged_to_wandb(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = lightning.loggers.WandbLogger(project="tests", save_dir=tmp_path, offline=True)
+    logger = lightning.loggers.WandbLogger(project="tests", save_dir=tmp_path, mode="offline")
     fit(planned(), HealthCheck(), logger=logger)
     assert logger.experiment.summary["isoinit/errors"] == 0
     wandb.finish()
