@@ -222,7 +222,7 @@ class TestShardings:
             (
                 NamedSharding(ONE.mesh, PartitionSpec(None, "x")),
                 PlanError,
-                r"does not fit 'b' of shape \(4,\) \(.*rank at least 2",
+                r"does not fit 'b' of shape \(4,\) \(.*needs a rank of 2",
             ),
         ],
         ids=["spec", "function", "tree", "axes"],

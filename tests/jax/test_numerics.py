@@ -78,7 +78,8 @@ def test_functions_of_one_operand_are_jax_s(key: str) -> None:
     name, params, expected, slopes = _of_one()[key]
     (made,) = numerics.replay(name, params, [ROW])
     assert made.dtype == expected.dtype
-    np.testing.assert_allclose(made, expected, rtol=1e-11, atol=0)
+    pole = (ROW == 0) & (name == "digamma")  # NaN, or from JAX 0.12 minus infinity
+    np.testing.assert_allclose(made[~pole], expected[~pole], rtol=1e-11, atol=0)
     if slopes:
         (pulled,) = numerics.pull(name, params, [ROW], [np.full(ROW.shape, 1.5)])
         # Outside their domains slopes mean nothing, and XLA's digamma has 6 digits of them below 0.

@@ -105,6 +105,11 @@ def _refuse_unfit(pairs: Mapping[str, tuple[Any, Sharding]]) -> None:
     """Raise for arrays that cannot be cut so, with JAX's own words."""
     faults = []
     for name, (leaf, sharding) in pairs.items():
+        rank = len(leaf.shape)
+        named = sharding.spec if isinstance(sharding, NamedSharding) else ()
+        if len(named) > rank:  # JAX 0.8 and before: an IndexError that names nothing
+            faults.append(f"{name!r} of shape {leaf.shape} ({named} needs a rank of {len(named)})")
+            continue
         try:
             jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=sharding)  # too many axes
             sharding.shard_shape(leaf.shape)  # sizes that do not divide

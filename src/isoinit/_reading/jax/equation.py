@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,3 +29,21 @@ class Equation:
     dtypes: list[Any]
     read: list[Any]
     bind: Any = field(repr=False)
+
+
+def scan_counts(eqn: Any) -> tuple[int, int]:
+    """Return how many operands each step of a scan reads as they are, and how many it carries on.
+
+    What a scan goes through has one axis more outside than in a step. The ranks tell both counts;
+    JAX gives them by other names since 0.12.
+    """
+    body = eqn.params["jaxpr"]
+    inner = body.jaxpr if hasattr(body, "consts") else body
+    rows = _deeper(eqn.invars, inner.invars)
+    carried = len(eqn.outvars) - _deeper(eqn.outvars, inner.outvars)
+    return len(eqn.invars) - rows - carried, carried
+
+
+def _deeper(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(outer.aval.shape) > len(inner.aval.shape) for outer, inner in pairs)

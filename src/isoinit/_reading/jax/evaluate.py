@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from isoinit._reading.jax.equation import scan_counts
 from isoinit._reading.jax.held import Branch, Held, Signal, Steps, Visit
 from isoinit.errors import TraceError
 
@@ -172,7 +173,7 @@ class Evaluation:
         from jax.extend.core import jaxpr_as_fun
 
         params = eqn.params
-        fixed, carried, length = params["num_consts"], params["num_carry"], int(params["length"])
+        (fixed, carried), length = scan_counts(eqn), int(params["length"])
         if not isinstance(steps := self._next(), Steps):
             self._at -= 1
             return self._visited(_bound(eqn, given))

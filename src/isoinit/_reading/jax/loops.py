@@ -9,6 +9,7 @@ import numpy as np
 
 from isoinit._reading.graph import Detail
 from isoinit._reading.jax import constants
+from isoinit._reading.jax.equation import scan_counts
 from isoinit._reading.jax.held import (
     WEIGHTS,
     Branch,
@@ -94,7 +95,7 @@ def _scan(walk: Walk, eqn: Any, operands: list[Held]) -> list[Held]:
         outs = _computed(eqn, known)
         walk.visits.append(outs)
         return outs
-    fixed, carried, length = params["num_consts"], params["num_carry"], int(params["length"])
+    (fixed, carried), length = scan_counts(eqn), int(params["length"])
     consts, carry, each = (
         operands[:fixed],
         operands[fixed : fixed + carried],

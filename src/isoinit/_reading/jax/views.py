@@ -15,14 +15,24 @@ from isoinit._reading.views import axes_along
 if TYPE_CHECKING:
     from isoinit._reading.jax.equation import Equation
 
+NEVER_COPIES = np.lib.NumpyVersion(np.__version__) >= "2.1.0"  # np.reshape takes copy=False
+
 
 def _reshape(view: View, params: Mapping[str, Any]) -> list[View] | None:
-    found = view.view()
+    shape = tuple(int(size) for size in params["new_sizes"])
     try:
-        found.shape = tuple(int(size) for size in params["new_sizes"])
+        return [_reshaped(view, shape)]
     except (AttributeError, ValueError):  # NumPy would copy it: it is no view any more
         return None
-    return [found]
+
+
+def _reshaped(view: View, shape: tuple[int, ...]) -> View:
+    if NEVER_COPIES:
+        made: View = np.reshape(view, shape, copy=False)
+        return made
+    found: View = view.view()
+    found.shape = shape  # deprecated since NumPy 2.5
+    return found
 
 
 def _broadcast(view: View, params: Mapping[str, Any]) -> list[View]:

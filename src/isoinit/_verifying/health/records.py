@@ -16,8 +16,23 @@ T = TypeVar("T")
 SIGNALS: tuple[Kind, ...] = ("map", "recurrent", "attention")
 
 
-@dataclass
-class LayerHealth:
+class Measured:
+    """Numbers that are equal where each is; NaN, which says "not measured", is equal to NaN.
+
+    What dataclasses compare by themselves said so of one NaN up to Python 3.12, and not since.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all(mine == theirs or known(mine) is known(theirs) for mine, theirs in pairs)
+
+
+@dataclass(eq=False)
+class LayerHealth(Measured):
     """The signal at the output of one layer, before the activation behind it.
 
     Attributes:
@@ -84,8 +99,8 @@ def known(value: T) -> T | None:
     return None if value != value else value
 
 
-@dataclass(frozen=True)
-class WeightHealth:
+@dataclass(frozen=True, eq=False)
+class WeightHealth(Measured):
     """One parameter.
 
     Attributes:
