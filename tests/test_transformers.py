@@ -221,6 +221,16 @@ def test_the_audit_stops_a_training(tmp_path):
     assert callback.health is None
 
 
+@pytest.mark.parametrize("flag", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_a_sharded_training_is_refused(flag, tmp_path):
+    """The Trainer shards on accelerators alone: here its flag is set, and the event is its own."""
+    trainer = trainer_of(gpt2(), tmp_path)
+    checked(trainer)
+    setattr(trainer, flag, True)
+    with pytest.raises(ArgumentError, match="before Trainer.train instead"):
+        trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
+
+
 def test_without_a_trainer_it_says_how_to_pass_it():
     with pytest.raises(ArgumentError, match=r"trainer\.add_callback\(HealthCheck\(trainer\)\)"):
         HealthCheck(None)

@@ -135,6 +135,7 @@ def test_import_does_not_load_numba():
 
 def test_without_numba_the_numbers_are_the_same(monkeypatch):
     expected = drawn("normal", 120_000)
+    monkeypatch.setattr(backend, "_done", backend._PATIENCE)  # small fills do not wait for Numba
     monkeypatch.setitem(sys.modules, "isoinit._drawing.jit", None)
     backend.numba_fault.cache_clear()
     try:
