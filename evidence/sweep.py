@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
+import resource
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,7 @@ from rich.progress import track
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: configs are made, weights are random
 LIMIT_S = 240
+PATIENCE = 8
 Look = Callable[[str], dict[str, Any]]
 
 
@@ -34,7 +38,8 @@ def sweep(
         families: their names.
         jobs: how many at a time.
         doing: what to say on the way.
-        limit_s: how long one look may take.
+        limit_s: seconds of processor time that one look may take, so that a busy machine changes no
+            row; `PATIENCE` times as many may pass.
         rows: a file that each row is added to as it is made. A family that has its row there is not
             looked at again: an interrupted sweep goes on where it stopped.
     """
@@ -92,22 +97,25 @@ def words(error: Any) -> str:
 def _apart(look: Look, family: str, limit_s: float) -> dict[str, Any]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(look, family, sender))
+    process = context.Process(target=_send, args=(look, family, sender, limit_s))
     process.start()
     sender.close()
+    long = {"family": family, "runs": False, "why": f"took more than {limit_s:g} s"}
     try:
-        if receiver.poll(limit_s):
-            return dict(receiver.recv())
-        return {"family": family, "runs": False, "why": f"took more than {limit_s:g} s"}
+        return dict(receiver.recv()) if receiver.poll(PATIENCE * limit_s) else long
     except EOFError:
         process.join()
+        if process.exitcode == -signal.SIGXCPU:
+            return long
         return {"family": family, "runs": False, "why": f"its process ended: {process.exitcode}"}
     finally:
         process.kill()
         process.join()
 
 
-def _send(look: Look, family: str, sender: Any) -> None:
+def _send(look: Look, family: str, sender: Any, limit_s: float) -> None:
+    end = math.ceil(limit_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (end, end + 10))  # SIGXCPU, which ends the process
     try:
         sender.send(look(family))
     except Exception as error:  # isoinit's own fault

@@ -203,3 +203,14 @@ def test_a_page_of_nothing_found_has_no_empty_tables():
     page = report.document([FOUND[1] | {"plan_error": "x"}], 60)
     assert "## Errors\n\nNone." in page
     assert "## Models that did not run\n\nNone." in page
+
+
+def test_a_look_that_takes_too_long_is_ended_after_its_processor_time():
+    def look(name):
+        while name == "endless":
+            pass
+        return {"family": name, "runs": True}
+
+    found = sweeping.sweep(look, ["endless", "quick"], 2, "looking", limit_s=1)
+    assert found[0] == {"family": "endless", "runs": False, "why": "took more than 1 s"}
+    assert found[1]["runs"]
