@@ -227,7 +227,7 @@ def test_a_sharded_training_is_refused(flag, tmp_path):
     trainer = trainer_of(gpt2(), tmp_path)
     checked(trainer)
     setattr(trainer, flag, True)
-    with pytest.raises(ArgumentError, match="before Trainer.train instead"):
+    with pytest.raises(ArgumentError, match=r"before Trainer\.train instead"):
         trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
 
 
