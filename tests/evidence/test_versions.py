@@ -1,4 +1,4 @@
-"""The runner of versions: what it reads of lines of pytest, which interpreter it takes, and its table."""
+"""The runner of versions: what it reads of pytest, which interpreter it takes, and its table."""
 
 import json
 import sys
