@@ -74,7 +74,7 @@ def build(name: str) -> Path:
         return python
     uv = _uv()
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([interpreter(chosen.python), "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run([interpreter(chosen.python), "-m", "venv", folder], check=True)
     overrides = folder / "overrides.txt"
     overrides.write_text("\n".join(chosen.overrides))
     settings = dict(os.environ, UV_CACHE_DIR=str(HOME / "cache"), UV_HTTP_TIMEOUT="300")

@@ -64,7 +64,8 @@ def test_a_plan_without_one_is_none():
         isoinit.Transfer(isoinit.plan(build(16), X))
 
 
-def test_the_table_tells_factors_reasons_and_sources():
+def test_the_table_tells_factors_reasons_and_sources(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     t = isoinit.transfer(build, base=16, target=64, batch=X)
     text = str(t)
     assert "transfer from Sequential of size 16, adamw, decay 'mup', completep" in text
