@@ -302,7 +302,7 @@ class _Replayed:
                 raise ReplayError(f"has no gradient: {first_line(error)}") from error
             found = iter(given_back)
             return [
-                next(found).numpy() if leaf.requires_grad else np.zeros(leaf.shape)
+                next(found).detach().numpy() if leaf.requires_grad else np.zeros(leaf.shape)
                 for leaf in leaves
             ]
 

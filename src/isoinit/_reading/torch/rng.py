@@ -61,7 +61,11 @@ def _restore(states: dict[str, Any]) -> None:
 
 def _accelerator() -> Any:
     """Return torch's module of the accelerator in use (torch.cuda, torch.mps …); None without one."""
-    if (device := torch.accelerator.current_accelerator()) is None:
+    try:
+        device = torch.accelerator.current_accelerator()
+    except RuntimeError:  # a build of torch 2.6 for accelerators, where there is none
+        return None
+    if device is None:
         return None
     module = torch.get_device_module(device)
     in_use = getattr(module, "is_initialized", module.is_available)  # torch.mps is always ready
