@@ -115,7 +115,10 @@ def _apart(look: Look, family: str, limit_s: float) -> dict[str, Any]:
 
 def _send(look: Look, family: str, sender: Any, limit_s: float) -> None:
     end = math.ceil(limit_s)
-    resource.setrlimit(resource.RLIMIT_CPU, (end, end + 10))  # SIGXCPU, which ends the process
+    signal.signal(
+        signal.SIGXCPU, signal.SIG_DFL
+    )  # it ends the process; LLVM has a handler of its own
+    resource.setrlimit(resource.RLIMIT_CPU, (end, end + 10))
     try:
         sender.send(look(family))
     except Exception as error:  # isoinit's own fault
