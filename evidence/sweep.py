@@ -115,9 +115,8 @@ def _apart(look: Look, family: str, limit_s: float) -> dict[str, Any]:
 
 def _send(look: Look, family: str, sender: Any, limit_s: float) -> None:
     end = math.ceil(limit_s)
-    signal.signal(
-        signal.SIGXCPU, signal.SIG_DFL
-    )  # it ends the process; LLVM has a handler of its own
+    # The signal ends the process, whatever handler a library has set: LLVM has one.
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CPU, (end, end + 10))
     try:
         sender.send(look(family))

@@ -31,14 +31,18 @@ class Equation:
     bind: Any = field(repr=False)
 
 
+def plain_body(body: Any) -> Any:
+    """Return the jaxpr that an equation calls, without the constants that it may come with."""
+    return body.jaxpr if hasattr(body, "consts") else body
+
+
 def scan_counts(eqn: Any) -> tuple[int, int]:
     """Return how many operands each step of a scan reads as they are, and how many it carries on.
 
     What a scan goes through has one axis more outside than in a step. The ranks tell both counts;
     JAX gives them by other names since 0.12.
     """
-    body = eqn.params["jaxpr"]
-    inner = body.jaxpr if hasattr(body, "consts") else body
+    inner = plain_body(eqn.params["jaxpr"])
     rows = _deeper(eqn.invars, inner.invars)
     carried = len(eqn.outvars) - _deeper(eqn.outvars, inner.outvars)
     return len(eqn.invars) - rows - carried, carried

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from isoinit._reading.jax.equation import scan_counts
+from isoinit._reading.jax.equation import plain_body, scan_counts
 from isoinit._reading.jax.held import Branch, Held, Signal, Steps, Visit
 from isoinit.errors import TraceError
 
@@ -102,7 +102,7 @@ class Evaluation:
 
     def _inlined(self, eqn: Any, given: list[Any]) -> list[Any]:
         body = _body(eqn)
-        inner = body.jaxpr if hasattr(body, "consts") else body
+        inner = plain_body(body)
         consts = body.consts if hasattr(body, "consts") else []
         return self.run(inner, consts, given[len(given) - len(inner.invars) :])
 
@@ -124,7 +124,7 @@ class Evaluation:
             return self._past_all(eqn.params["branches"][visit.index].jaxpr, at + 1)[0], unknown
         body = _body(eqn)
         if body is not None and name not in ("scan", "cond"):
-            return self._past_all(body.jaxpr if hasattr(body, "consts") else body, at)
+            return self._past_all(plain_body(body), at)
         return at + 1, [*visit] if isinstance(visit, list) else unknown
 
     def _past_all(self, jaxpr: Any, at: int) -> tuple[int, list[Held | None]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from isoinit._reading.graph import Graph
 from isoinit._reading.jax import constants, loops, parameters
-from isoinit._reading.jax.equation import Equation
+from isoinit._reading.jax.equation import Equation, plain_body
 from isoinit._reading.jax.held import (
     WEIGHTS,
     Held,
@@ -73,7 +73,7 @@ class Walk:
             return loops.walked(self, eqn, operands)
         body = next((eqn.params[key] for key in BODIES if key in eqn.params), None)
         if body is not None:
-            inner = operands[len(operands) - len(_inner(body).invars) :]
+            inner = operands[len(operands) - len(plain_body(body).invars) :]
             return (
                 self.closed(body, inner) if hasattr(body, "consts") else self.run(body, [], inner)
             )
@@ -121,10 +121,6 @@ class Walk:
             raise AssertionError("constants alone are computed")
         outs = recorder.several(eqn.name, "other", values, eqn.shapes, uses)
         return [Signal(number) for number in outs]
-
-
-def _inner(body: Any) -> Any:
-    return body.jaxpr if hasattr(body, "consts") else body
 
 
 def _last_reads(jaxpr: Any) -> dict[int, list[Any]]:
