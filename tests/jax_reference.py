@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jax_older import enable_x64
+
 
 def equation(function: Callable[..., Any], *args: Any) -> tuple[str, dict[str, Any]]:
     """Return the one primitive of a function and its parameters."""
@@ -33,7 +35,7 @@ def in_jax(
             found[name] = out, back(jnp.full(out.shape, 1.5)) if out.dtype == float else ()
         return found
 
-    with jax.enable_x64(True):
+    with enable_x64(True):
         made = jax.jit(all_of_them)(args)
         return {
             name: (

@@ -24,6 +24,12 @@ _context.set_forkserver_preload(
 _waiting = {}
 
 
+def own_lines(text):
+    """Return what a process printed, without what gloo prints in some versions of torch."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("[Gloo]"))
+
+
 def on_ranks(world, function, *arguments, timeout=120, together=True):
     """What `function(rank, *arguments)` gives on each rank; its error is raised here.
 

@@ -21,7 +21,7 @@ owners: dict[int, torch.UntypedStorage] = {}  # what owns the memory of its tens
 seeds: list[int] = [0]  # the state of its generator
 
 
-class Slim(backends._DummyBackendModule):
+class Slim(getattr(backends, "_DummyBackendModule", object)):  # newer than torch 2.9
     """What `torch.slim` is, with a generator as that of `torch.mps`."""
 
     def get_rng_state(self, device: Any = None) -> torch.Tensor:

@@ -31,7 +31,7 @@ class Environment(NamedTuple):
 
 
 TESTS = "pytest>=8.2 pytest-xdist>=3.6 hypothesis>=6.100 mpmath>=1.3".split()
-MODELS = "flax>=0.10 equinox>=0.11 dm-haiku>=0.0.13 optax>=0.2.4".split()
+MODELS = "flax>=0.10.6 equinox>=0.12.1 dm-haiku>=0.0.14 optax>=0.2.6".split()
 NEWEST = ("torch<=2.14.1",)
 """The newest torch that is tried; all else is what the index has."""
 
@@ -40,7 +40,7 @@ ENVIRONMENTS = {
         "3.10",
         ("transformers>=5.1", "pytorch-lightning>=2.4", *MODELS, *TESTS),
         ("--resolution", "lowest-direct"),
-        ("typer==0.16.0",),  # transformers asks for a newer one for a command of its own
+        ("typer==0.19.2",),  # transformers asks for a newer one for a command of its own
     ),
     "middle": Environment(
         "3.12",

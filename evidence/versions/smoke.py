@@ -22,8 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = """torch numpy numba rich typer click safetensors filelock transformers jax keras
-pytorch-lightning""".split()
+PACKAGES = """torch numpy numba rich typer click safetensors filelock transformers jax keras flax
+equinox dm-haiku optax triton pytorch-lightning""".split()
 TRIED: dict[str, Callable[[Path], object]] = {}
 Trial = Callable[[Path], object]
 

@@ -213,7 +213,7 @@ SCORES = {
     "by hand": lambda q, k: (q.transpose(1, 2)[:, :, :, None] * k.transpose(1, 2)[:, :, None]).sum(
         4
     ),
-    "one head": lambda q, k: (q.flatten(2) @ k.flatten(2).mT)[:, None],
+    "one head": lambda q, k: (q.flatten(2) @ k.flatten(2).mT)[:, None] / 2,
 }
 
 

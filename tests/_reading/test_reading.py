@@ -24,6 +24,7 @@ from transformers import (
 
 from isoinit._reading.reading import Reading
 from isoinit._reading.torch import trace
+from older_transformers import not_older
 from zoo import odd, vision
 
 SMALL = {
@@ -125,6 +126,7 @@ encoder.layer.0.{read_by}
     assert reading.graph.branches == {0: 4}
 
 
+@not_older
 def test_vit():
     p, read_by = "embeddings.", "attention.q_proj, k_proj, v_proj"
     first = f"norm → layers.0.{read_by}; stream"
@@ -160,6 +162,7 @@ def test_vit():
     assert reading.graph.branches == {0: 4}
 
 
+@not_older
 def test_t5():
     expected = []
 
@@ -274,6 +277,7 @@ def test_whisper():
     assert reading.graph.branches == {0: 2, 1: 3}
 
 
+@not_older
 def test_mamba():
     expected = ["backbone.embeddings <- input | norm → layers.0.mixer.in_proj; stream"]
     for i in range(2):
@@ -295,6 +299,7 @@ def test_mamba():
     assert reading.graph.branches == {0: 2}
 
 
+@not_older
 def test_mixtral():
     read_by = "self_attn.q_proj, k_proj, v_proj"
     expected = [f"model.embed_tokens <- input | norm → layers.0.{read_by}; stream"]

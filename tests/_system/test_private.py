@@ -138,7 +138,7 @@ def test_an_attribute_that_is_missing_is_named():
 def test_a_missing_function_that_can_be_done_without():
     """As in torch 2.6: a layer's noise is then kept for its own call."""
     name = "top_saved_tensors_default_hooks"
-    assert refusal(f"del torch._C._autograd._{name}", name) == ""
+    assert refusal(f"vars(torch._C._autograd).pop('_{name}', None)", name) == ""
 
 
 def test_a_name_that_is_none():

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import fully_shard
 import isoinit
 from isoinit._system.processes import agree, gathered, joined, rank_and_size, together
 from isoinit.errors import ArgumentError, PlanError, RankError
-from ranks import on_ranks
+from ranks import on_ranks, own_lines
 
 X = torch.ones(2, 6)
 
@@ -269,4 +269,5 @@ def test_no_thread_of_a_group_outlives_it():
         )
         for rank in range(2)
     ]
-    assert [process.communicate(timeout=120)[0] for process in ranks] == ["[]\n", "[]\n"]
+    told = [own_lines(process.communicate(timeout=120)[0]) for process in ranks]
+    assert told == ["[]\n", "[]\n"]

@@ -259,6 +259,27 @@ def parallelize(model, tensor, experts):
     return model
 
 
+def fully_parallel(model, mesh):
+    """Shard a stack by tensors and experts along the last axis of a mesh, then by the others."""
+    tensor, fully = mesh["tensor"], mesh[mesh.mesh_dim_names[:-1]]
+    parallelize(model, tensor, tensor)
+    for block in model.blocks:
+        fully_shard(block, mesh=fully)
+    return fully_shard(model, mesh=fully)
+
+
+def compare_parts(model, whole):
+    """Each rank holds the same bits as of a whole model that torch itself sharded.
+
+    The whole is not asked for: in torch 2.9, `full_tensor` gives other numbers than were sharded where
+    strided shards are uneven.
+    """
+    theirs = dict(whole.named_parameters())
+    for name, parameter in model.named_parameters():
+        assert parameter.placements == theirs[name].placements
+        assert torch.equal(parameter.to_local(), theirs[name].to_local()), name
+
+
 def parallel(rank, methods, dimensions=(2, 3)):
     world = dist.get_world_size()
     for method in methods:
@@ -271,12 +292,11 @@ def parallel(rank, methods, dimensions=(2, 3)):
             if 0 in shape or len(shape) not in dimensions:
                 continue
             mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
-            tensor, fully = mesh["tensor"], mesh[names[:-1]]
+            filled = Stack()
+            filled.load_state_dict(expected)
+            fully_parallel(filled, mesh)
             for empty in (True, False):
-                model = parallelize(on_meta(Stack), tensor, tensor)
-                for block in model.blocks:
-                    fully_shard(block, mesh=fully)
-                fully_shard(model, mesh=fully)
+                model = fully_parallel(on_meta(Stack), mesh)
                 if empty:
                     model.to_empty(device="cpu")
                 plan.apply(model, SEED)
@@ -286,7 +306,7 @@ def parallel(rank, methods, dimensions=(2, 3)):
                     for p in parameter.placements
                 )
                 assert strided
-                compare(model, expected)
+                compare_parts(model, filled)
 
 
 @pytest.mark.parametrize(

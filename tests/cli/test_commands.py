@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import isoinit
 from commands import runner
+from ranks import own_lines
 
 MODEL = '''
 import torch
@@ -354,7 +355,7 @@ def test_init_under_a_launcher(folder):
         )
         for rank in range(2)
     ]
-    told = [process.communicate(timeout=120)[0] for process in ranks]
+    told = [own_lines(process.communicate(timeout=120)[0]) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0]
     assert told[0].startswith("c: 40 tensors")
     assert told[1] == ""

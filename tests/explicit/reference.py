@@ -141,8 +141,13 @@ class Multipliers:
 
 
 def scale_scores(model, by):
-    """Multiply the scores of every attention that multiplies them by a number of its own."""
+    """Multiply the scores of every attention that multiplies them by a number of its own.
+
+    T5's had none in transformers 5.10 and before: there the queries are multiplied.
+    """
     for module in model.modules():
+        if hasattr(module, "relative_attention_num_buckets") and not hasattr(module, "scaling"):
+            scale_output(module.q, by)
         for key, power in (("scaling", 1), ("inv_norm_factor", 1), ("scale_attn", -1)):
             if isinstance(vars(module).get(key), float):
                 setattr(module, key, getattr(module, key) * by**power)

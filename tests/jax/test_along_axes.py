@@ -15,6 +15,7 @@ from jax import lax  # noqa: E402
 
 from isoinit._reading.graph import ReplayError  # noqa: E402
 from isoinit._reading.jax import along_axes, numerics  # noqa: E402
+from jax_older import enable_x64  # noqa: E402
 from jax_reference import equation, in_jax  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -86,7 +87,7 @@ def test_places_and_logical_reductions_are_jax_s() -> None:
 @pytest.mark.parametrize("keys", [1, 2])
 def test_sorts_of_several_and_the_largest_are_jax_s(keys: int) -> None:
     arrays = [ROUNDED, BLOCK, BLOCK + 1]
-    with jax.enable_x64(True):
+    with enable_x64(True):
         sort, by = equation(lambda *a: tuple(lax.sort(a, dimension=2, num_keys=keys)), *arrays)
         expected = lax.sort(tuple(map(jnp.asarray, arrays)), dimension=2, num_keys=keys)
         largest, top = equation(lambda x: lax.top_k(x, 3), HOLES)

@@ -19,6 +19,7 @@ import isoinit.jax as ij  # noqa: E402
 from isoinit.errors import ArgumentError, PlanError, TraceError  # noqa: E402
 from isoinit.jax.models import model_of  # noqa: E402
 from isoinit.jax.spelling import with_leaves  # noqa: E402
+from jax_older import put_value  # noqa: E402
 from jax_twins import TWINS  # noqa: E402
 from jax_twins.values import built_nnx  # noqa: E402
 
@@ -308,8 +309,8 @@ def arrays(model):
 
 def test_a_module_with_state_is_as_before():
     model = built_nnx(Norms)  # its last layer is zero, so that steps are tried
-    model.first.kernel[...] = jnp.asarray(weight(32, 24))
-    model.norm.scale[...] = jnp.asarray(np.ones(24, np.float32))
+    put_value(model.first.kernel, jnp.asarray(weight(32, 24)))
+    put_value(model.norm.scale, jnp.asarray(np.ones(24, np.float32)))
     before = arrays(model)
     health = ij.check(model, (X, Y % 3), loss=cross_entropy)
     assert health.ok

@@ -24,6 +24,7 @@ from compiled import environment  # noqa: E402
 from isoinit._writing.entry import Entry  # noqa: E402
 from isoinit.errors import ArgumentError, PlanError  # noqa: E402
 from isoinit.initializers.scale import fans  # noqa: E402
+from jax_older import enable_x64  # noqa: E402
 
 HERE = Path(__file__).parent
 LAYOUT = fans.linear((6, 4))
@@ -98,7 +99,7 @@ class TestValues:
         params = {name: np.zeros((6, 4), name) for name in plan.entries}
         with pytest.raises(PlanError, match=r"'complex128' is .*jax_enable_x64.*; 'float64'"):
             plan.fill(params)
-        with jax.enable_x64(True):
+        with enable_x64(True):
             filled = plan.fill(params, seed=2)
         for name in plan.entries:
             assert np.asarray(filled[name]).tobytes() == whole(plan[name], 2).tobytes()

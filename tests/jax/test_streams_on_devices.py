@@ -49,7 +49,10 @@ def shard():
     start = jax.lax.axis_index("x") * 64, jax.lax.axis_index("y") * 48
     return normal("w", shape, seed=1, start=start, sizes=(64, 48))
 
-mapped = jax.jit(jax.shard_map(shard, mesh=mesh, in_specs=(), out_specs=P("x", "y")))
+mapping = getattr(jax, "shard_map", None)
+if mapping is None:  # JAX 0.6
+    from jax.experimental.shard_map import shard_map as mapping
+mapped = jax.jit(mapping(shard, mesh=mesh, in_specs=(), out_specs=P("x", "y")))
 assert np.asarray(mapped()).tobytes() == expected.tobytes()
 
 # An axis that the devices do not divide: JAX pads within the program.

@@ -18,6 +18,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import isoinit.jax as ij  # noqa: E402
+from jax_older import List, enable_x64, value_of  # noqa: E402
 
 NEAR = 1e-9
 STEPS = 6
@@ -28,7 +29,7 @@ WORDS, LENGTH = 31, 10
 
 @pytest.fixture(autouse=True)
 def doubles():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
@@ -231,7 +232,7 @@ class GPT(nnx.Module):
         of = {"rngs": rngs, "param_dtype": jnp.float64}
         self.embed = nnx.Embed(WORDS, width, **of)
         self.places = nnx.Param(jnp.zeros((LENGTH, width), jnp.float64))
-        self.blocks = nnx.List([Block(width, rngs) for _ in range(depth)])
+        self.blocks = List([Block(width, rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(width, **of)
 
     def __call__(self, ids, scores=1.0, branch=1.0, readout=1.0):
@@ -275,7 +276,7 @@ def gpt_gradients():
     graph, state = nnx.split(gpt(*LARGE))
     flat = nnx.to_flat_state(state)
     names = {".".join(map(str, path)): path for path, _ in flat}
-    shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in flat}
+    shapes = {".".join(map(str, path)): value_of(leaf).shape for path, leaf in flat}
 
     def loss(params, step, multipliers):
         values = [(names[name], nnx.Param(value)) for name, value in params.items()]

@@ -148,6 +148,8 @@ def test_flax_nnx():
         def __call__(self, x):
             return self.last(nnx.relu(self.norm(self.first(x))))
 
+    if not hasattr(nnx, "Pytree"):
+        pytest.skip("before Flax 0.12, an optimizer held its model")
     t = ij.transfer(lambda n: nnx.eval_shape(lambda: Model(n, nnx.Rngs(0))), X, base=8, target=32)
     model = built_nnx(lambda: Model(32, nnx.Rngs(0)))
     tx = optax.chain(t.clip_by_global_norm(1e6), t.optimizer(0.5, eps=0.0))

@@ -14,6 +14,7 @@ import jax.numpy as jnp  # noqa: E402
 import isoinit  # noqa: E402
 import isoinit.jax as ij  # noqa: E402
 from isoinit.errors import TraceError  # noqa: E402
+from jax_older import shard_map  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
 
@@ -251,7 +252,7 @@ def test_what_is_mapped_over_shards_of_the_batch_is_read_as_if_it_were_not():
     def apply(p, x):
         return jax.nn.relu(x @ p["up"]) @ p["out"]
 
-    mapped = jax.shard_map(apply, mesh=mesh, in_specs=(whole, rows), out_specs=rows)
+    mapped = shard_map(apply, mesh=mesh, in_specs=(whole, rows), out_specs=rows)
     params = {"up": jnp.zeros((64, 256)), "out": jnp.zeros((256, 8))}
     assert ij.plan(mapped, params, jnp.ones((16, 64))) == ij.plan(apply, params, jnp.ones((16, 64)))
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from flax import linen, nnx
 from torch import nn
 
+from jax_older import List
 from jax_twins.twin import (
     Names,
     Twin,
@@ -219,7 +220,7 @@ class ResNet(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.stem, self.bn = conv3(3, 16, 1, rngs), nnx.BatchNorm(16, rngs=rngs)
         sizes = [(16, 16, 1), (16, 32, 2), (32, 32, 1)]
-        self.blocks = nnx.List([Block(*size, rngs=rngs) for size in sizes])
+        self.blocks = List([Block(*size, rngs=rngs) for size in sizes])
         self.head = nnx.Linear(32, 10, rngs=rngs)
 
     def __call__(self, x):
@@ -287,10 +288,10 @@ class Waves(nnx.Module):
             return nnx.Conv(n_in, n_out, (1,), rngs=rngs)
 
         self.embed = point(4, 16)
-        self.filters = nnx.List([causal(i) for i in range(3)])
-        self.gates = nnx.List([causal(i) for i in range(3)])
-        self.skips = nnx.List([point(16, 16) for _ in range(3)])
-        self.ends = nnx.List([point(16, 16) for _ in range(3)])
+        self.filters = List([causal(i) for i in range(3)])
+        self.gates = List([causal(i) for i in range(3)])
+        self.skips = List([point(16, 16) for _ in range(3)])
+        self.ends = List([point(16, 16) for _ in range(3)])
         self.out1, self.out2 = point(16, 16), point(16, 8)
 
     def __call__(self, x):

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from flax import linen, nnx
 from torch import nn
 
+from jax_older import List
 from jax_twins.attention import Attention, heads_of, merged
 from jax_twins.twin import (
     Names,
@@ -94,7 +95,7 @@ class Tied(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.embed = nnx.Embed(VOCABULARY, WIDTH, rngs=rngs)
         self.places = nnx.Param(jnp.zeros((LENGTH, WIDTH)))
-        self.blocks = nnx.List([FusedBlock(rngs) for _ in range(DEPTH)])
+        self.blocks = List([FusedBlock(rngs) for _ in range(DEPTH)])
         self.norm = nnx.LayerNorm(WIDTH, rngs=rngs)
 
     def __call__(self, ids):

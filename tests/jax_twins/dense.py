@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from flax import linen, nnx
 from torch import nn
 
+from jax_older import List
 from jax_twins.twin import Names, Twin, affine, alike, dense, normals, tensors, together
 from jax_twins.values import blank, built_equinox, built_haiku, built_linen, built_nnx
 
@@ -34,7 +35,7 @@ class ReluTorch(nn.Module):
 
 class Relu(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(16, 32, rngs=rngs), nnx.Linear(32, 32, rngs=rngs)])
+        self.layers = List([nnx.Linear(16, 32, rngs=rngs), nnx.Linear(32, 32, rngs=rngs)])
         self.head = nnx.Linear(32, 4, rngs=rngs)
 
     def __call__(self, x):
@@ -192,7 +193,7 @@ class SirenTorch(nn.Module):
 
 class Siren(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(n, 32, rngs=rngs) for n in (2, 32, 32)])
+        self.layers = List([nnx.Linear(n, 32, rngs=rngs) for n in (2, 32, 32)])
         self.head = nnx.Linear(32, 3, rngs=rngs)
 
     def __call__(self, x):

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from flax import linen, nnx
 from torch import nn
 
+from jax_older import List
 from jax_twins.attention import Attention
 from jax_twins.twin import (
     Names,
@@ -135,7 +136,7 @@ class BertTorch(nn.Module):
 class Bert(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         def layers(make):
-            return nnx.List([make() for _ in range(2)])
+            return List([make() for _ in range(2)])
 
         self.words = nnx.Embed(40, WIDTH, rngs=rngs)
         self.places = nnx.Embed(10, WIDTH, rngs=rngs)

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from flax import nnx
 from torch import nn
 
+from jax_older import Dict
 from jax_twins.twin import (
     Names,
     Twin,
@@ -68,7 +69,7 @@ class Stage(nnx.Module):
 
 class UNet(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
-        self.stages = nnx.Dict({name: Stage(*sizes, rngs) for name, sizes in STAGES.items()})
+        self.stages = Dict({name: Stage(*sizes, rngs) for name, sizes in STAGES.items()})
         self.grow2 = nnx.ConvTranspose(32, 24, (2, 2), (2, 2), rngs=rngs)
         self.grow1 = nnx.ConvTranspose(24, 16, (2, 2), (2, 2), rngs=rngs)
         self.head = nnx.Conv(16, 2, (1, 1), rngs=rngs)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
+from jax_older import value_of
+
 
 def zeros(tree: Any) -> Any:
     """Return a tree with zeros for every abstract array; the rest as it is."""
@@ -45,7 +47,7 @@ def built_nnx(make: Callable[[], nnx.Module]) -> nnx.Module:
     graph, state = nnx.split(nnx.eval_shape(make))
     values = []
     for path, variable in nnx.to_flat_state(state):
-        value = zeros(variable.get_value())
+        value = zeros(value_of(variable))
         values.append((path, variable.replace(ones_like(value) if path[-1] == "var" else value)))
     return nnx.merge(graph, nnx.from_flat_state(values))
 

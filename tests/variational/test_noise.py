@@ -57,7 +57,9 @@ def test_a_loop_over_steps_sees_one_draw(grad):
     first, second = model.weights[:5], model.weights[5:]
     for weights in (first, second):
         assert all(torch.equal(weights[0], other) for other in weights)
-    if grad:  # and makes it once
+    if grad and hasattr(
+        torch._C._autograd, "_top_saved_tensors_default_hooks"
+    ):  # and makes it once
         assert all(weights is first[0] for weights in first)
     assert not torch.equal(first[0], second[0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isoinit._planning.rules import before_sine
 from isoinit._reading.graph import Graph, Use
 from isoinit._reading.plain_stacks import Chain
+from isoinit._reading.queries import packed
 from isoinit._reading.roles import Role
 from isoinit._showing.findings import listed
 
@@ -22,6 +23,11 @@ def doubts(roles: dict[str, Role]) -> tuple[str, ...]:
     return tuple(_doubt(chain, names) for chain, names in found.items())
 
 
+def two_needs(graph: Graph) -> tuple[str, ...]:
+    """Return which parameters get one initial value where two are needed."""
+    return unlike_parts(graph) + large_scores(graph)
+
+
 def unlike_parts(graph: Graph) -> tuple[str, ...]:
     """Return which parameters hold parts that need different initial values: they get one."""
     found = []
@@ -35,6 +41,16 @@ def unlike_parts(graph: Graph) -> tuple[str, ...]:
                 "or fill the other parts after Plan.apply"
             )
     return tuple(found)
+
+
+def large_scores(graph: Graph) -> tuple[str, ...]:
+    """Return which layers make large attention scores, and values, which need their size."""
+    return tuple(
+        f"{name!r} makes queries, keys and values of an attention that does not divide its scores "
+        f"by √width: they start with a variance of {size:.3g}, which saturates the softmax; divide "
+        "them, or make the values by a layer of their own"
+        for name, size in dict(packed(graph)).items()
+    )
 
 
 def _need(use: Use) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoinit._planning.charts import carried_all
 from isoinit._planning.decide import Decided, RolesOf, as_given, by_rules
-from isoinit._planning.doubts import TRAINED, unlike_parts
+from isoinit._planning.doubts import TRAINED, two_needs
 from isoinit._planning.entries import entries_of
 from isoinit._planning.expectations import Expected
 from isoinit._planning.measured import Runs, TorchRuns
@@ -150,7 +150,7 @@ def planned(
         roles_of, said = _reader(model, graph, (parameters, aliases), keep, only, there, before)
         if recipe is None:
             decided = by_rules(TorchRuns(model, batch), graph, method, roles_of)
-            notes += hardly_meant(graph) + unusual(graph, decided.roles) + unlike_parts(graph)
+            notes += hardly_meant(graph) + unusual(graph, decided.roles) + two_needs(graph)
         else:
             decided = _by_recipe(recipe, model, batch, graph, roles_of(graph))
             if recipe == "own" and graph.how == "structure":

@@ -16,6 +16,7 @@ from isoinit._reading.generators import Generator, generated_biases, generators
 from isoinit._reading.graph import SUMS, Graph, Join, Op
 from isoinit._reading.grids import interpolated_tables
 from isoinit._reading.modulations import modulating_weights
+from isoinit._reading.queries import queries_and_keys
 from isoinit._reading.scores import row_biases, score_factors
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
@@ -62,6 +63,8 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         found.setdefault(name, Motif("modulation"))
     for name, second in score_factors(graph):
         found.setdefault(name, Motif("score", second))
+    for name, second in queries_and_keys(graph):
+        found.setdefault(name, Motif("query or key", second))
     for name in interpolated_tables(graph):
         found.setdefault(name, Motif("grid"))
     for name in row_biases(graph):
@@ -130,19 +133,6 @@ def _adapter(graph: Graph, op: Op) -> Found:
         if same and rank < wide:
             yield from _weights(first, Motif("adapter in"))
             yield from _weights(last, Motif("adapter out"))
-
-
-def _query_or_key(graph: Graph, op: Op) -> Found:
-    """A projection into attention whose scores are not divided by the root of their terms (T5)."""
-    if op.kind != "map":
-        return
-    reached = {op.outputs[0]}
-    for step in _ahead(graph, op.outputs[0]):
-        if step.name == "scaled_dot_product_attention" and len(step.inputs) >= 3:
-            scores = reached & set(step.inputs[:2]) and not reached & {step.inputs[2]}
-            if scores and abs(step.detail.power - 1) > 1e-6:
-                yield from _weights(op, Motif("query or key", step.detail.power))
-        reached.update(step.outputs)
 
 
 def _scaled_skip(graph: Graph, op: Op) -> Found:
@@ -346,7 +336,6 @@ FINDERS: tuple[Callable[[Graph, Op], Found], ...] = (
     _router,
     _sub_pixel,
     _adapter,
-    _query_or_key,
     _scaled_skip,
     _state_space,
     _forget_gate,

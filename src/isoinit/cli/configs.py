@@ -5,6 +5,7 @@ Only local files are read. Nothing is fetched, and no code of the folder is run.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ def model_of(target: str) -> nn.Module:
             f"TARGET {target!r}: transformers {transformers.__version__} can't read the config: "
             f"{told(error)}"
         ) from error
+    if "model_type" not in json.loads(path.read_text("utf-8")):  # some versions guess by the path
+        raise ArgumentError(f"TARGET {target!r}: can't read the config: it has no 'model_type'")
     kind = _class(transformers, config, target)
     try:
         made: nn.Module = kind(config)

@@ -130,6 +130,9 @@ def _is_parameter(leaf: Leaf) -> bool:
     """Whether a leaf is a parameter: an array that is no key, and no running state of Flax NNX."""
     if not is_array(leaf.value) or is_key(leaf.value):
         return False
+    kind = getattr(leaf.box, "type", None)  # what a state held before Flax 0.12 has the class here
+    if isinstance(kind, type):
+        return issubclass(kind, sys.modules["flax.nnx"].Param)
     return _is(leaf.box, "flax.nnx", "Param") or not _is(leaf.box, "flax.nnx", "Variable")
 
 
@@ -224,10 +227,12 @@ def _variables(
     nnx: Any, node: Any, path: KeyPath, above: tuple[int, ...]
 ) -> Iterator[tuple[KeyPath, Any]]:
     """Yield each Variable below a node on each way to it; `above` breaks circles."""
-    nodes, above = (nnx.Variable, nnx.Module, nnx.Pytree), (*above, id(node))
+    plain = getattr(nnx, "Pytree", None) or nnx.Object  # before Flax 0.12, which made a tree of it
+    nodes, above = (nnx.Variable, nnx.Module, plain), (*above, id(node))
     opened = iter([True])  # the node itself, which is asked about first; it may hold itself, too
+    tree = vars(node) if plain is nnx.Object and isinstance(node, plain) else node
     inside = jax.tree_util.tree_flatten_with_path(
-        node, is_leaf=lambda each: not next(opened, False) and isinstance(each, nodes)
+        tree, is_leaf=lambda each: not next(opened, False) and isinstance(each, nodes)
     )[0]
     for keys, item in inside:
         if isinstance(item, nnx.Variable):

@@ -172,6 +172,8 @@ def _boxes() -> Callable[[Any], bool]:
     kinds: list[type] = []
     if nnx := sys.modules.get("flax.nnx"):
         kinds.append(nnx.Variable)
+        if hasattr(nnx, "VariableState"):  # what a state holds, before Flax 0.12
+            kinds.append(nnx.VariableState)
     if meta := sys.modules.get("flax.core.meta"):
         kinds.append(meta.AxisMetadata)
     boxes = tuple(kinds)

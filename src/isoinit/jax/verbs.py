@@ -10,6 +10,7 @@ import jax
 
 from isoinit._planning.blocks import joined
 from isoinit._planning.decide import Decided, by_rules
+from isoinit._planning.doubts import large_scores
 from isoinit._planning.entries import entries_of
 from isoinit._planning.plan import Plan
 from isoinit._planning.propagation import hardly_meant, unusual
@@ -96,6 +97,7 @@ def planned(
 
     decided = by_rules(JaxRuns(model, read), graph, method, roles_of)
     notes = (*read.notes, *hardly_meant(graph), *unusual(graph, decided.roles))
+    notes += large_scores(graph)
     dtypes = {name: leaf.dtype.name for name, leaf in model.names.items()}
     drawn = [name for name in model.names if name not in model.kept]
     types = {name: dtypes[read.parent(name)] for name in decided.roles}

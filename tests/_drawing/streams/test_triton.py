@@ -27,7 +27,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime import interpreter
 
-from isoinit._drawing.streams import triton as compiled
+# Triton before 3.4 is refused, and then the processor draws.
+compiled = pytest.importorskip("isoinit._drawing.streams.triton", exc_type=ImportError)
 
 INF = float("inf")
 KEY = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
@@ -123,6 +124,31 @@ starts = st.integers(0, 5000) | st.integers(2**32 - 900, 2**40) | st.integers(2*
 counts = st.integers(1, 1100)
 
 
+# The first test: Triton 3.5 compiles no more once its interpreter has run in the process.
+@pytest.mark.parametrize("architecture", [80, 100])
+@pytest.mark.parametrize("kind", [UNIFORM, NORMAL, TRUNCATED])
+def test_compiled_operations_are_rounded_once(architecture, kind, tmp_path, monkeypatch):
+    """PTX may fuse a `mul` and an `add` without `.rn`, and flush subnormals in those with `.ftz`."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = compiled._kernel
+    types = {p.name: p.annotation_type or "constexpr" for p in kernel.params}
+    types |= {"out": "*fp64" if kind == NORMAL else "*fp32", "first": "i32"}
+    constants = {"kind": kind, "central": False}
+    source = ASTSource(
+        kernel, types, {(kernel.arg_names.index(k),): v for k, v in constants.items()}
+    )
+    target = GPUTarget("cuda", architecture, 32)
+    ptx = triton.compile(source, target=target, options=dict(compiled._OPTIONS)).asm["ptx"]
+    found = re.findall(r"^\s(?:add|sub|mul|fma|div|sqrt|cvt)\.\S*f(?:32|64)\S*", ptx, re.M)
+    operations = {operation.strip() for operation in found}
+    assert {"fma.rn.f32", "cvt.rn.f32.u32"} <= operations or architecture == 100  # f32x2
+    exact = {"cvt.f64.f32"}
+    assert all(".rn." in operation for operation in operations - exact)
+    # Triton 3.5 flushes subnormals here: roots are of 2^-32 and more, and what is divided is near one.
+    assert "ftz" not in re.sub(r"(sqrt|div)\.rn\.ftz\.f32", "", ptx)
+    assert "approx" not in ptx
+
+
 @pytest.mark.parametrize("kind", ["uniform", "normal", "centre", "truncated"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(deadline=None, max_examples=10)
@@ -148,29 +174,6 @@ def test_only_the_slice_is_written(kernels):
     assert (out[1900:] == 7).all()
     assert not (out[700:1900] == 7).any()
     kernels.fill(KEY, PLAIN_WORDS, out[:0], 5)  # no elements, no launch
-
-
-@pytest.mark.parametrize("architecture", [80, 100])
-@pytest.mark.parametrize("kind", [UNIFORM, NORMAL, TRUNCATED])
-def test_compiled_operations_are_rounded_once(architecture, kind, tmp_path, monkeypatch):
-    """PTX may fuse a `mul` and an `add` without `.rn`, and flush subnormals in those with `.ftz`."""
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = compiled._kernel
-    types = {p.name: p.annotation_type or "constexpr" for p in kernel.params}
-    types |= {"out": "*fp64" if kind == NORMAL else "*fp32", "first": "i32"}
-    constants = {"kind": kind, "central": False}
-    source = ASTSource(
-        kernel, types, {(kernel.arg_names.index(k),): v for k, v in constants.items()}
-    )
-    target = GPUTarget("cuda", architecture, 32)
-    ptx = triton.compile(source, target=target, options=dict(compiled._OPTIONS)).asm["ptx"]
-    found = re.findall(r"^\s(?:add|sub|mul|fma|div|sqrt|cvt)\.\S*f(?:32|64)\S*", ptx, re.M)
-    operations = {operation.strip() for operation in found}
-    assert {"fma.rn.f32", "cvt.rn.f32.u32"} <= operations or architecture == 100  # f32x2
-    exact = {"cvt.f64.f32"}
-    assert all(".rn." in operation for operation in operations - exact)
-    assert "ftz" not in ptx
-    assert "approx" not in ptx
 
 
 def test_the_compiler_is_told_not_to_fuse(monkeypatch):

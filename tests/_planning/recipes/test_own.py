@@ -12,6 +12,7 @@ from torch import nn
 import isoinit
 from isoinit import Constant, Normal, Ones, Uniform, Zeros
 from isoinit.errors import ArgumentError, PlanError
+from older_transformers import unless_older
 
 transformers = pytest.importorskip("transformers")
 
@@ -177,7 +178,13 @@ def planned(family, device="cpu"):
     return plan
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# transformers 5.10 draws c_proj of GPT-2 once, and masked_spec_embed outside of `_init_weights`.
+LATER = ("GPT-2", "Wav2Vec2")
+
+
+@pytest.mark.parametrize(
+    "family", [unless_older(family) if family in LATER else family for family in FAMILIES]
+)
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_families(family, device):
     expected, plan = FAMILIES[family][1], planned(family, device)

@@ -66,12 +66,14 @@ def gradients(
     given: list[Any] = [np.broadcast_to(array, shape) for array in arrays]
 
     def function(*some: Any) -> Any:
-        for place, array in zip(places, some, strict=True):
-            given[place] = array
-        return primitive.bind(*given, **_wide(params))
+        arrays = dict(enumerate(given)) | dict(zip(places, some, strict=True))
+        return primitive.bind(*arrays.values(), **_wide(params))
 
     with _in_float64():
         try:
+            given = [
+                jax.device_put(array) for array in given
+            ]  # rules use operators of JAX's arrays
             _, back = jax.vjp(function, *(given[place] for place in places))
             pulled = back(np.asarray(sent, np.float64))
         except Exception as error:  # JAX has no derivative for it, and says so in many ways
