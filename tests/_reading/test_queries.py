@@ -51,6 +51,12 @@ def causal_by_numbers(scores):
     return scores * seen - 1e9 * (1 - seen)
 
 
+def causal_by_choice(scores):
+    """As GPT-Neo, whose mask of 2048 places squared is too large to be kept."""
+    seen = torch.ones(2048, 2048).tril().bool()[:PLACES, :PLACES]
+    return torch.where(seen, scores, torch.finfo(scores.dtype).min)
+
+
 def einsum(q, k):
     return torch.einsum("bhqd,bhkd->bhqk", q, k)
 
@@ -83,6 +89,7 @@ UNIT = {
     "rotary on scaled queries": on_queries(rotary(fused(1.0))),
     "causal": written(lambda scores: causal(divided(scores))),
     "causal by numbers": written(lambda scores: causal_by_numbers(divided(scores))),
+    "causal by choice": written(lambda scores: causal_by_choice(divided(scores))),
     "einsum": written(divided, einsum),
     "by hand": written(divided, by_hand),
     "capped": written(lambda scores: capped(divided(scores))),
@@ -98,6 +105,7 @@ LARGE = {
     "fused rotary": rotary(fused(1.0)),
     "causal": written(causal),
     "causal by numbers": written(causal_by_numbers),
+    "causal by choice": written(causal_by_choice),
     "einsum": written(product=einsum),
     "by hand": written(product=by_hand),
     "capped": written(capped),
@@ -156,6 +164,26 @@ def test_scores_that_were_large_start_at_unit_size():
     assert seen[-1].var().item() == pytest.approx(1, abs=0.25)
 
 
+class Biased(Attention):
+    """As Transformer-XL: learned biases, which start at zero, are added to the queries."""
+
+    def __init__(self, scale):
+        super().__init__(None)
+        self.scale, self.bias = scale, nn.Parameter(torch.randn(HEADS, 1, WIDE))
+
+    def forward(self, x):
+        y = self.norm(x)
+        split = (layer(y).unflatten(-1, (HEADS, WIDE)) for layer in (self.q, self.k, self.v))
+        q, k, v = (part.transpose(1, 2) for part in split)
+        scores = (q * self.scale + self.bias) @ k.mT
+        return x + self.o((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(WIDE**-0.5, 1), (1.0, WIDE**-0.5)])
+def test_biases_of_queries(scale, expected):
+    assert variances(Biased(scale)) == pytest.approx([expected, expected, 1], rel=0.01)
+
+
 class Packed(nn.Module):
     """One layer makes queries, keys and values, which keep their size."""
 
@@ -188,3 +216,16 @@ class Normed(Attention):
 
 def test_normed_queries_are_left():
     assert variances(Normed(None)) == pytest.approx([1, 1, 1])
+
+
+class OneSide(Attention):
+    """The queries are vectors of length one: their products with keys are no larger than these."""
+
+    def forward(self, x):
+        y = self.norm(x)
+        scores = functional.normalize(self.q(y), dim=-1) @ self.k(y).mT
+        return x + self.o(scores.softmax(-1) @ self.v(y))
+
+
+def test_keys_beside_queries_of_another_size_are_left():
+    assert variances(OneSide(None)) == pytest.approx([1, 1, 1])

@@ -20,6 +20,7 @@ FAR = 32  # values that a side of a product is made of: rotary positions take a 
 STEP = 2.0**-10  # around 0, where a function that caps scores is straight
 ABOUT_ONE = 1.05  # of a second moment: constants, such as those of rotary positions, are sampled
 JOINED = SUMS | BESIDE | {"mul"}  # what queries are made of several signals by
+MASKS = SUMS | {"where", "masked_fill"}  # by constants that may be too large to be kept
 FUSED = "scaled_dot_product_attention"
 
 Makers = Mapping[int, float]  # the second moment that a unit output leaves, by the layer's index
@@ -60,9 +61,9 @@ def _scores(graph: Graph, op: Op) -> tuple[set[int], float]:
     found, second = set[int](), 0.0
     for sides, factor in _products(graph, op):
         makers = [_makers(graph, value, {}) for value in sides]
-        if any(makers):
+        if all(makers):  # of any other side the size is not known: it may be normed, or scaled
             found.update(*makers)
-            second += factor * math.prod(max(side.values(), default=1.0) for side in makers)
+            second += factor * math.prod(max(side.values()) for side in makers)
     return found, second
 
 
@@ -155,7 +156,8 @@ def _slopes(op: Op, start: float, end: float) -> Array:
 
     They are 1 where it has several: a sum, or a product with another signal.
     """
-    if len(op.inputs) != 1 or op.kind == "move" or op.is_neutral:
+    unknown = op.replay is None and op.mixed is None
+    if len(op.inputs) != 1 or op.kind == "move" or op.is_neutral or (unknown and op.name in MASKS):
         return np.ones(1)
     mixed = op.mixed if op.replay is None else None
     rows = mixed.rows if mixed else ()
