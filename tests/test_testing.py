@@ -38,19 +38,39 @@ def test_fixture_passes(isoinit_check):
     isoinit.init(model, batch, seed=0)
     assert isoinit_check(model, batch, strict=True).ok
 
+def test_audit():
+    class Forgets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.empty(64))
+
+    audit = isoinit.audit(Forgets)
+    assert audit.ok
+
 def test_other():
     health = 3
     assert health == 4
 """
 
 
+class Sections:
+    """Keeps the types of what stands beneath a test: pytest-xdist sends no subclass of text."""
+
+    def __init__(self):
+        self.types = set()
+
+    def pytest_runtest_logreport(self, report):
+        self.types |= {type(text) for _, text in report.sections}
+
+
 def printed(rank, folder):
-    """The status of a real pytest, and what it prints."""
+    """The status of a real pytest, what it prints, and whether all beneath its tests is plain text."""
     os.chdir(folder)
     os.environ["COLUMNS"] = "120"
+    kept = Sections()
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        status = pytest.main(["-p", "isoinit_pytest", "-q", "test_models.py"])
-    return int(status), out.getvalue()
+        status = pytest.main(["-p", "isoinit_pytest", "-q", "test_models.py"], [kept])
+    return int(status), out.getvalue(), kept.types == {str}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +78,9 @@ def shown(tmp_path_factory):
     """What a pytest in a process of its own prints, by test."""
     folder = tmp_path_factory.mktemp("tests")
     (folder / "test_models.py").write_text(TESTS)
-    ((status, text),) = on_ranks(1, printed, folder, together=False)
+    ((status, text, plain),) = on_ranks(1, printed, folder, together=False)
     assert status == 1, text
+    assert plain
     _, *parts = text.partition("short test summary")[0].split("____ test_")
     return {part.split()[0]: part for part in parts}
 
@@ -82,6 +103,11 @@ def test_the_table_of_layers_stands_beneath(shown, name):
     assert "shrink by" in table
     assert "output rms" in table
     assert " 0…38 (20) " in table
+
+
+def test_an_audit_stands_beneath(shown):
+    table = shown["audit"].partition("- isoinit -")[2]
+    assert "scale" in table
 
 
 def test_other_failures_are_left_alone(shown):

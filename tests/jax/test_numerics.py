@@ -253,6 +253,8 @@ def test_special_functions_and_their_slopes_are_exact(name: str) -> None:
         expected = np.array([float(function(*map(mpmath.mpf, row))) for row in rows])
         (made,) = numerics.replay(name, {}, arrays)
         np.testing.assert_allclose(made, expected, rtol=1e-11)
+        if name == "regularized_incomplete_beta" and jax.__version_info__ < (0, 7):
+            pytest.skip("JAX 0.6 has no slope of it where something else is traced")
         for place in BY.get(name, [0]):
             wanted = [other == place for other in range(len(arrays))]
             sent = [np.ones(len(rows))]

@@ -160,7 +160,10 @@ def change(base, held, what, token):
     elif what == "add" or not size:
         add(base, held, token)
     elif what == "delete":
-        base.popitem(held) if issubclass(base, dict) else base.pop(held)
+        if issubclass(base, dict):  # `popitem` asks methods of the class in Python 3.10
+            base.__delitem__(held, next(iter(base.__iter__(held))))
+        else:
+            base.pop(held)
     elif what == "reorder" and base is OrderedDict:
         base.move_to_end(held, next(iter(base.__iter__(held))))
     elif what == "reorder" and base in (list, deque):

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 
 import isoinit
 from isoinit.errors import ArgumentError, PlanError, UnhealthyError
+from older_transformers import not_older
 
 transformers = pytest.importorskip("transformers")
 TOKENS = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 1}
@@ -470,6 +471,7 @@ def test_a_plan_fills_all_parameters_and_no_buffer():
     assert isoinit.audit(build, both).findings == []
 
 
+@not_older
 def test_a_plan_for_a_transformer():
     batch = {"input_ids": torch.zeros(1, 8, dtype=torch.long)}
 
