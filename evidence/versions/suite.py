@@ -14,7 +14,7 @@ from evidence.versions.environments import ROOT
 
 # What is left out tells the same everywhere: the project's own text, layout, package and evidence.
 LEFT_OUT = """tests/evidence tests/test_benchmarks.py tests/test_docs.py tests/test_house.py
-tests/test_package.py tests/test_site.py tests/test_words.py""".split()
+tests/test_package.py tests/test_site.py tests/test_supported.py tests/test_words.py""".split()
 LINE = re.compile(r"^\[gw\d+\] \[ *\d+%\] (PASSED|FAILED|ERROR|SKIPPED|XFAIL) (tests/\S+.*)$")
 SAID = re.compile(r"^(?:FAILED|ERROR) (tests/.*?)(?: - (.*))?$")
 
