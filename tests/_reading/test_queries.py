@@ -57,6 +57,11 @@ def causal_by_choice(scores):
     return torch.where(seen, scores, torch.finfo(scores.dtype).min)
 
 
+def without_zeros(scores):
+    """A mask that is made of the scores themselves."""
+    return scores.masked_fill(scores == 0, -torch.inf)
+
+
 def einsum(q, k):
     return torch.einsum("bhqd,bhkd->bhqk", q, k)
 
@@ -90,6 +95,7 @@ UNIT = {
     "causal": written(lambda scores: causal(divided(scores))),
     "causal by numbers": written(lambda scores: causal_by_numbers(divided(scores))),
     "causal by choice": written(lambda scores: causal_by_choice(divided(scores))),
+    "without zeros": written(lambda scores: without_zeros(divided(scores))),
     "einsum": written(divided, einsum),
     "by hand": written(divided, by_hand),
     "capped": written(lambda scores: capped(divided(scores))),
@@ -106,6 +112,7 @@ LARGE = {
     "causal": written(causal),
     "causal by numbers": written(causal_by_numbers),
     "causal by choice": written(causal_by_choice),
+    "without zeros": written(without_zeros),
     "einsum": written(product=einsum),
     "by hand": written(product=by_hand),
     "capped": written(capped),

@@ -85,7 +85,7 @@ def _products(graph: Graph, op: Op) -> Iterator[tuple[Sequence[int], float]]:
             terms = math.prod(size[axis] for axis in sides[0].summed)
             yield [side.value for side in sides], factor * terms
         elif (slopes := _slopes(maker, -STEP, STEP)).any():
-            factor *= float(np.mean(slopes[slopes != 0] ** 2))  # 0: under a mask
+            factor *= float(np.mean(np.abs(slopes[slopes != 0]) ** 2))  # 0: under a mask
             waiting += [(each, factor) for each in maker.inputs]
 
 
@@ -122,7 +122,7 @@ def _made(graph: Graph, op: Op, known: dict[int, Makers]) -> Makers:
         return {}
     before = [_makers(graph, each, known) for each in op.inputs]
     joined = sum if op.name in SUMS else max  # rotary positions sum two parts of one layer's output
-    factor = float(np.mean(slopes**2))
+    factor = float(np.mean(np.abs(slopes) ** 2))  # a turn by a complex constant leaves the size
     layers = dict.fromkeys(index for each in before for index in each)
     return {k: factor * joined(each[k] for each in before if k in each) for k in layers}
 
@@ -166,6 +166,8 @@ def _slopes(op: Op, start: float, end: float) -> Array:
     try:
         ends = [np.asarray(replay([np.full(shape, x), *rows])[0]) for x in (start, end)]
     except ReplayError:
+        return np.zeros(0)
+    if ends[0].dtype == bool:  # a mask that is made of the signal
         return np.zeros(0)
     with np.errstate(invalid="ignore"):  # two masked scores are infinite alike
         slopes = (ends[1] - ends[0]) / (end - start)
