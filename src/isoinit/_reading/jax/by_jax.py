@@ -71,9 +71,8 @@ def gradients(
 
     with _in_float64():
         try:
-            given = [
-                jax.device_put(array) for array in given
-            ]  # rules use operators of JAX's arrays
+            # The rules of gradients use operators that NumPy's arrays lose in JAX 0.8.
+            given = [jax.device_put(array) for array in given]
             _, back = jax.vjp(function, *(given[place] for place in places))
             pulled = back(np.asarray(sent, np.float64))
         except Exception as error:  # JAX has no derivative for it, and says so in many ways
