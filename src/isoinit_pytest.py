@@ -37,6 +37,5 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and report.failed and module is not None:
         held = call.excinfo.traceback[-1].frame.f_locals.values()
         verdicts = {id(x): x for x in held if issubclass(type(x), module.Verdict) and x.findings}
-        # Twice: what `__str__` returns may be of a class of ours, which pytest-xdist cannot send.
-        report.sections += [("isoinit", str(str(verdict))) for verdict in verdicts.values()]
+        report.sections += [("isoinit", str(verdict)) for verdict in verdicts.values()]
     return report

@@ -307,6 +307,8 @@ def parallel(rank, methods, dimensions=(2, 3)):
                 )
                 assert strided
                 compare_parts(model, filled)
+                if not torch.__version__.startswith("2.9."):
+                    compare(model, expected)
 
 
 @pytest.mark.parametrize(

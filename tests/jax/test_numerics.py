@@ -293,6 +293,10 @@ def test_what_is_not_written_down_is_run_by_jax_even_under_a_trace() -> None:
     (slope,) = numerics.replay("igamma_grad_a", {}, [a, x])
     sides = [numerics.replay("igamma", {}, [a + side, x])[0] for side in (-step, step)]
     np.testing.assert_allclose(slope, (sides[1] - sides[0]) / (2 * step), rtol=1e-8)
+    if hasattr(jax.lax, "mulhi"):  # newer than JAX 0.8
+        words = RNG.integers(-(2**31), 2**31, (2, 50)).astype(np.int32)
+        (high,) = numerics.replay("mulhi", {}, list(words))
+        np.testing.assert_array_equal(high, (words[0].astype(np.int64) * words[1]) >> 32)
 
     def traced(y: Any) -> Any:
         ties, params = np.array([1.5, 1.5]), {"axis": 0, "reverse": False}

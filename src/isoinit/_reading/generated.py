@@ -7,6 +7,7 @@ parameter may be such a matrix too, and a signal scale it: a modulated weight (K
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -106,6 +107,18 @@ def factors(graph: Graph, op: Op) -> Iterator[Factor]:
             summed = {axis for axis in spread if axis + rank - len(size) in op.detail.dims}
             shared = {axis + len(size) - len(other) for axis, n in enumerate(other) if n > 1}
             yield Factor(value, frozenset(summed), frozenset(spread - summed - shared))
+
+
+def inner_product(graph: Graph, op: Op) -> list[Factor]:
+    """Return both signals of a product that sums over axes of each; [] if an operation is none."""
+    sides = list(factors(graph, op))
+    return sides if len(sides) == 2 and all(side.summed for side in sides) else []
+
+
+def terms(graph: Graph, side: Factor) -> int:
+    """Return how many products an inner product sums."""
+    size = graph.sizes[side.value]
+    return math.prod(size[axis] for axis in side.summed)
 
 
 def _multiplies(op: Op) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from isoinit._reading.generated import Factor, factors
+from isoinit._reading.generated import inner_product, terms
 from isoinit._reading.graph import BESIDE, SUMS, Array, Graph, Op, ReplayError
 
 NEAR = 16  # operations: further off than a projection is from the softmax of its scores
@@ -80,10 +80,8 @@ def _products(graph: Graph, op: Op) -> Iterator[tuple[Sequence[int], float]]:
         if maker is None or maker.index in seen or maker.kind not in ("move", "other"):
             continue
         seen.add(maker.index)
-        if sides := _multiplied(graph, maker):
-            size = graph.sizes[sides[0].value]
-            terms = math.prod(size[axis] for axis in sides[0].summed)
-            yield [side.value for side in sides], factor * terms
+        if sides := inner_product(graph, maker):
+            yield [side.value for side in sides], factor * terms(graph, sides[0])
         elif (slopes := _slopes(maker, -STEP, STEP)).any():
             factor *= float(np.mean(np.abs(slopes[slopes != 0]) ** 2))  # 0: under a mask
             waiting += [(each, factor) for each in maker.inputs]
@@ -134,21 +132,13 @@ def _values(graph: Graph, op: Op) -> set[int]:
     found, waiting, reached = set[int](), [op.outputs[0]], {op.outputs[0]}
     while waiting and len(reached) < NEAR:
         for reader in graph.consumers.get(waiting.pop(0), []):
-            if sides := _multiplied(graph, reader):
-                for side in sides:
-                    found.update(
-                        _makers(graph, side.value, {}) if side.value not in reached else ()
-                    )
+            if sides := inner_product(graph, reader):
+                for other in {side.value for side in sides} - reached:
+                    found.update(_makers(graph, other, {}))
             elif reader.kind in ("move", "other"):
                 waiting.extend(reader.outputs)
                 reached.update(reader.outputs)
     return found
-
-
-def _multiplied(graph: Graph, op: Op) -> list[Factor]:
-    """Return both signals of a product that sums over axes of them; [] if an operation is none."""
-    sides = list(factors(graph, op)) if op.name != FUSED else []
-    return sides if len(sides) == 2 and all(side.summed for side in sides) else []
 
 
 def _slopes(op: Op, start: float, end: float) -> Array:

@@ -6,13 +6,12 @@ back: the vectors share a factor of 1/d. What is added to a score row by row is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from isoinit._reading.estimates import LOSSES
-from isoinit._reading.generated import Factor, factors, reached, units_of_map
+from isoinit._reading.generated import Factor, inner_product, reached, terms, units_of_map
 from isoinit._reading.graph import SUMS, Graph, Op
 
 FAR = 24  # operations between a product and the model's end
@@ -42,14 +41,11 @@ def score_factors(graph: Graph) -> Iterator[tuple[str, float]]:
     A vector that something else makes, such as a norm layer, keeps its size, and the other takes all.
     """
     for op in graph.ops:
-        sides = list(factors(graph, op))
-        if len(sides) != 2 or not all(side.summed for side in sides):
-            continue
-        scale = _scale_to_end(graph, op.outputs[0])
+        sides = inner_product(graph, op)
+        scale = _scale_to_end(graph, op.outputs[0]) if sides else None
         if scale is None:
             continue
-        size = graph.sizes[sides[0].value]
-        share = scale**2 * math.prod(size[axis] for axis in sides[0].summed)
+        share = scale**2 * terms(graph, sides[0])
         makers = [maker for side in sides if (maker := _maker(graph, side.value)) is not None]
         vectors = all(_sums_units(graph, side) for side in sides)
         if share > 1 and vectors:

@@ -144,8 +144,10 @@ def test_compiled_operations_are_rounded_once(architecture, kind, tmp_path, monk
     assert {"fma.rn.f32", "cvt.rn.f32.u32"} <= operations or architecture == 100  # f32x2
     exact = {"cvt.f64.f32"}
     assert all(".rn." in operation for operation in operations - exact)
-    # Triton 3.5 flushes subnormals here: roots are of 2^-32 and more, and what is divided is near one.
-    assert "ftz" not in re.sub(r"(sqrt|div)\.rn\.ftz\.f32", "", ptx)
+    if triton.__version__.startswith("3.5."):
+        # It flushes subnormals here: roots are of 2^-32 and more, and what is divided is near one.
+        ptx = re.sub(r"(sqrt|div)\.rn\.ftz\.f32", "", ptx)
+    assert "ftz" not in ptx
     assert "approx" not in ptx
 
 

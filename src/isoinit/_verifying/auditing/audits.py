@@ -122,12 +122,13 @@ class Audit(Shown, Verdict):
             said = f"nothing forgotten: {self.model} with {count}, after {self.initialization}"
             return escaped(said)
         verdict = "nothing forgotten, with warnings" if self.ok else "forgotten"
-        return render(
+        table = render(
             f"{verdict}: {self.model} with {count}, after {self.initialization}",
             ("tensor", "kind", "shape", "found"),
             fold(rows),
             warnings=[str(finding) for finding in self.findings],
         )
+        return str(table)  # pytest-xdist sends no subclass of text
 
 
 def audit(
