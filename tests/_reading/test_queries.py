@@ -236,3 +236,52 @@ class OneSide(Attention):
 
 def test_keys_beside_queries_of_another_size_are_left():
     assert variances(OneSide(None)) == pytest.approx([1, 1, 1])
+
+
+class Seeds(nn.Module):
+    """Vectors that are learned attend to places, with scores over a number."""
+
+    def __init__(self, over, form="matmul"):
+        super().__init__()
+        self.seeds = nn.Parameter(torch.randn(4, 64))
+        self.k, self.v = nn.Linear(32, 64, bias=False), nn.Linear(32, 64, bias=False)
+        self.out, self.over, self.form = nn.Linear(64, 5), over, form
+
+    def forward(self, x):
+        k = self.k(x)
+        if self.form == "matmul":
+            scores = self.seeds @ k.mT / self.over
+        elif self.form == "einsum":
+            scores = torch.einsum("nd,btd->bnt", self.seeds, k) * (1 / self.over)
+        else:  # pooling by a linear layer
+            scores = (functional.linear(k, self.seeds) / self.over).mT
+        mask = torch.arange(x.shape[1]) < x.shape[1] - 2
+        weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+        return self.out((weights @ self.v(x)).flatten(1)[:, :64])
+
+
+@pytest.mark.parametrize("form", ["matmul", "einsum", "linear"])
+def test_queries_that_are_learned_make_scores_of_unit_size(form):
+    """A sum of 64 products of unit size, over the root of 64; before, its size was 1/8."""
+    x = torch.randn(64, 20, 32, generator=torch.Generator().manual_seed(0))
+    model = Seeds(8.0, form)
+    plan = isoinit.plan(model, x)
+    assert plan["seeds"].std == pytest.approx(1.0, rel=0.01)
+    assert plan["seeds"].reason.startswith("it is a query")
+    plan.apply(model, seed=0)
+    scores = model.seeds @ model.k(x).mT / 8
+    assert scores.pow(2).mean().sqrt().item() == pytest.approx(1.0, rel=0.15)
+
+
+@pytest.mark.parametrize("over", [1.0, 2.0, 0.1])
+def test_a_temperature_is_left_as_it_is(over):
+    x = torch.randn(8, 20, 32)
+    assert isoinit.plan(Seeds(over), x)["seeds"].std == pytest.approx(1 / 8, rel=0.01)
+
+
+@pytest.mark.parametrize("std", [1.0, 0.02])
+def test_no_alarm_of_seeds_as_their_authors_draw_them(std):
+    x = torch.randn(64, 20, 32)
+    model = Seeds(8.0)
+    nn.init.normal_(model.seeds, 0, std)
+    assert "scale stands out" not in {f.name for f in isoinit.check(model, x).findings}

@@ -60,3 +60,16 @@ def test_queries_and_keys(kind, expected):
     plan = ij.plan(attention(kind), PARAMS, X)
     found = [plan[name].std ** 2 * WIDTH for name in "qkv"]
     assert found == pytest.approx([expected, expected, 1], rel=0.01)
+
+
+def test_queries_that_are_learned():
+    def apply(p, x):
+        k, v = x @ p["k"], x @ p["v"]
+        scores = jnp.einsum("nd,btd->bnt", p["seeds"], k) / 8
+        return jax.nn.softmax(scores, -1) @ v @ p["o"]
+
+    struct = jax.ShapeDtypeStruct
+    shapes = {"seeds": (4, 64), "k": (32, 64), "v": (32, 64), "o": (64, 5)}
+    params = {name: struct(shape, "float32") for name, shape in shapes.items()}
+    plan = ij.plan(apply, params, struct((8, 20, 32), "float32"))
+    assert plan["seeds"].std == pytest.approx(1.0, rel=0.01)

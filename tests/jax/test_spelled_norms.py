@@ -66,3 +66,42 @@ def test_such_a_norm_is_planned_as_the_layer_of_torch(axis, norm, several):
         assert ours[name].role.split()[0] == theirs[twin].role.split()[0]
         assert type(ours[name].initializer) is type(theirs[twin].initializer)
         assert ours[name].std == pytest.approx(theirs[twin].std, rel=0.02)
+
+
+def length(x, how):
+    if how == "kept axis":
+        return x / jax.numpy.linalg.norm(x, axis=-1, keepdims=True)
+    if how == "squeezed":
+        return x / jax.numpy.sqrt((x * x).sum(-1))[:, None]
+    if how == "bounded":
+        return x / jax.numpy.maximum(jax.numpy.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+    if how == "one by one":
+        return jax.vmap(lambda row: row / jax.numpy.linalg.norm(row))(x)
+    if how == "root of n":
+        return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-6) * x.shape[-1] ** 0.5
+    if how == "examples":
+        return x / jax.numpy.linalg.norm(x, axis=0, keepdims=True)
+    raise AssertionError(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "size"),
+    [
+        *((how, 300**-0.5) for how in ("kept axis", "squeezed", "bounded", "one by one")),
+        ("root of n", 1.0),
+        ("examples", 64**-0.5),
+    ],
+)
+def test_what_is_divided_by_its_length_is_small(how, size):
+    """Before, it counted as of unit size, and the weights behind were as many times too small."""
+    draw = np.random.default_rng(1)
+    shapes = {"a": (40, 300), "b": (300, 64)}
+    params = {name: draw.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+    def apply(params, x):
+        return length(x @ params["a"], how) @ params["b"]
+
+    plan = ij.plan(apply, params, X)
+    assert plan["b"].std == pytest.approx(1 / size / 300**0.5, rel=0.01)
+    output = np.asarray(apply(plan.fill(params), X))
+    assert np.sqrt(np.square(output).mean()) == pytest.approx(1.0, rel=0.1)

@@ -23,6 +23,7 @@ JOINED = SUMS | BESIDE | {"mul"}  # what queries are made of several signals by
 MASKS = SUMS | {"where", "masked_fill"}  # by constants that may be too large to be kept
 FUSED = "scaled_dot_product_attention"
 
+Large = tuple[set[int], set[int], float]
 Makers = Mapping[int, float]  # the second moment that a unit output leaves, by the layer's index
 
 
@@ -42,13 +43,33 @@ def packed(graph: Graph) -> Iterator[tuple[str, float]]:
         yield from ((name, second) for name in _weights(graph, makers & of_values))
 
 
-def _large(graph: Graph) -> Iterator[tuple[set[int], set[int], float]]:
+def learned_queries(graph: Graph) -> Iterator[tuple[str, float]]:
+    """Yield weights whose outputs over √n are the scores of a softmax, and n, the terms of each.
+
+    They are queries that are learned themselves. A division by another number is a temperature, which
+    the model's author chose.
+    """
+    softmaxes = [op for op in graph.ops if op.inputs and op.name == "softmax"]
+    for maker, factor in (one for op in softmaxes for one in graph.once(_behind, op.inputs[0])):
+        weights = [use for use in maker.uses if use.slot == "weight"]
+        count = weights[0].whole.fan_in if len(weights) == 1 and maker.kind == "map" else 0
+        if count > 1 and 1 / ABOUT_ONE < factor * count < ABOUT_ONE:
+            yield weights[0].parameter, count
+
+
+def _large(graph: Graph) -> Iterator[Large]:
     """Yield the layers of queries and keys, those of values, and the second moment of large scores."""
     for op in graph.ops:
         if op.inputs and op.name in (FUSED, "softmax"):
-            makers, second = _scores(graph, op)
-            if makers and second > ABOUT_ONE:
-                yield makers, _values(graph, op), second
+            found = graph.once(_large_scores, op.outputs[0])
+            if found is not None:
+                yield found
+
+
+def _large_scores(graph: Graph, value: int) -> Large | None:
+    op = graph.producers[value]
+    makers, second = _scores(graph, op)
+    return (makers, _values(graph, op), second) if makers and second > ABOUT_ONE else None
 
 
 def _weights(graph: Graph, indices: Collection[int]) -> list[str]:
@@ -73,18 +94,26 @@ def _products(graph: Graph, op: Op) -> Iterator[tuple[Sequence[int], float]]:
         if len(op.inputs) >= 3:
             yield op.inputs[:2], op.detail.power
         return
-    waiting, seen = [(op.inputs[0], 1.0)], set[int]()
+    for maker, factor in graph.once(_behind, op.inputs[0]):
+        if sides := inner_product(graph, maker):
+            yield [side.value for side in sides], factor * terms(graph, sides[0])
+
+
+def _behind(graph: Graph, value: int) -> list[tuple[Op, float]]:
+    """Return the products and layers that make scores, and what multiplies their second moment."""
+    found, waiting, seen = list[tuple[Op, float]](), [(value, 1.0)], set[int]()
     while waiting and len(seen) < NEAR:
         value, factor = waiting.pop(0)
         maker = graph.producers.get(value)
-        if maker is None or maker.index in seen or maker.kind not in ("move", "other"):
+        if maker is None or maker.index in seen:
             continue
         seen.add(maker.index)
-        if sides := inner_product(graph, maker):
-            yield [side.value for side in sides], factor * terms(graph, sides[0])
-        elif (slopes := _slopes(maker, -STEP, STEP)).any():
+        if maker.kind == "map" or inner_product(graph, maker):
+            found.append((maker, factor))
+        elif maker.kind in ("move", "other") and (slopes := _slopes(maker, -STEP, STEP)).any():
             factor *= float(np.mean(np.abs(slopes[slopes != 0]) ** 2))  # 0: under a mask
             waiting += [(each, factor) for each in maker.inputs]
+    return found
 
 
 def _makers(graph: Graph, value: int, known: dict[int, Makers]) -> Makers:

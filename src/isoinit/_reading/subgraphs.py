@@ -16,7 +16,7 @@ from isoinit._reading.generators import Generator, generated_biases, generators
 from isoinit._reading.graph import SUMS, Graph, Join, Op
 from isoinit._reading.grids import interpolated_tables
 from isoinit._reading.modulations import modulating_weights
-from isoinit._reading.queries import queries_and_keys
+from isoinit._reading.queries import learned_queries, queries_and_keys
 from isoinit._reading.scores import row_biases, score_factors
 
 NEAR = 16  # operations: further off than the steps between a projection and its attention
@@ -27,14 +27,15 @@ class Motif:
     """What a parameter is in a pattern.
 
     Attributes:
-        name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "scaled skip",
-            "state decay", "time step", "time step bias", "forget gate", "carry gate", "generator",
-            "start of a weight", "generated weight", "modulation", "score", "bias of a row" or "grid".
+        name: "router", "sub-pixel", "adapter in", "adapter out", "query or key", "learned query",
+            "scaled skip", "state decay", "time step", "time step bias", "forget gate", "carry gate",
+            "generator", "start of a weight", "generated weight", "modulation", "score",
+            "bias of a row" or "grid".
         size: a number that belongs to it: sub-pixels to one channel, the second moment of scores
-            made of unit queries and keys, branches of the stream with a scaled skip,
-            inputs that a generated weight sums over (for where it starts, times the second moment of
-            these), gates that a bias is stacked of, the sign of what
-            opens a carry gate for the skip, the second moment of a score's vector.
+            made of unit queries and keys, the terms of the scores of a learned query, branches of the
+            stream with a scaled skip, inputs that a generated weight sums over (for where it starts,
+            times the second moment of these), gates that a bias is stacked of, the sign of what opens
+            a carry gate for the skip, the second moment of a score's vector.
         place: which of these the forget gate is; 1 for the start of a weight that gives an estimate.
     """
 
@@ -65,6 +66,8 @@ def read_subgraphs(graph: Graph) -> dict[str, Motif]:
         found.setdefault(name, Motif("score", second))
     for name, second in queries_and_keys(graph):
         found.setdefault(name, Motif("query or key", second))
+    for name, count in learned_queries(graph):
+        found.setdefault(name, Motif("learned query", count))
     for name in interpolated_tables(graph):
         found.setdefault(name, Motif("grid"))
     for name in row_biases(graph):
@@ -153,8 +156,9 @@ def _scaled_skip(graph: Graph, op: Op) -> Found:
         seen.add(value)
         if maker.kind == "map":
             yield from _weights(maker, motif)
-        scores = maker.name == "scaled_dot_product_attention"
-        waiting.extend(maker.inputs[2:] if scores else maker.inputs)
+        if maker.name != "softmax":  # queries and keys keep their scale
+            fused = maker.name == "scaled_dot_product_attention"
+            waiting.extend(maker.inputs[2:] if fused else maker.inputs)
 
 
 def _skips(graph: Graph, join: Join) -> list[int]:

@@ -328,6 +328,33 @@ def test_deepnorm_where_the_skip_is_scaled_up():
     assert "Wang" not in beside["3.up.weight"].source
 
 
+class PostAttention(nn.Module):
+    """Attention under a norm layer, with a scaled skip, in torch's function or written out."""
+
+    def __init__(self, written):
+        super().__init__()
+        self.written, self.norm = written, nn.LayerNorm(8)
+        self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x):
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if self.written:
+            found = (q @ k.mT / math.sqrt(8)).softmax(-1) @ v
+        else:
+            found = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.norm(2.0 * x + self.o(found))
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_deepnorm_leaves_queries_and_keys(written):
+    """β is for values, the output and the feed-forward weights (Wang et al. 2022, figure 2)."""
+    plan = isoinit.plan(
+        nn.Sequential(*[PostAttention(written) for _ in range(8)]), torch.ones(2, 5, 8)
+    )
+    for name in "qkvo":
+        assert ("Wang" in plan[f"3.{name}.weight"].source) == (name in "vo")
+
+
 class Sine(nn.Module):
     def __init__(self, frequency):
         super().__init__()

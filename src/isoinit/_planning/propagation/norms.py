@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from isoinit._planning.propagation.context import Context
@@ -10,11 +12,24 @@ from isoinit._reading.graph import Op
 
 
 def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
-    """Return a signal of unit second moment, whatever came in, also where that is not known."""
-    if signal is None:
-        return unit(context, op)
-    if not op.detail.live:
+    """Return a signal of a norm layer's size, whatever came in, also where that is not known.
+
+    That is a second moment of 1, or of 1/n where it divides by the length of n elements.
+    """
+    if signal is not None and not op.detail.live:
         return signal
+    return _sized(
+        context, op, unit(context, op) if signal is None else _normed(context, op, signal)
+    )
+
+
+def _sized(context: Context, op: Op, signal: Signal) -> Signal:
+    second = context.graph.second_of_norm(op)
+    return signal if second == 1 else replace(signal, rows=signal.rows * math.sqrt(second))
+
+
+def _normed(context: Context, op: Op, signal: Signal) -> Signal:
+    """Return a signal of unit second moment."""
     rows = signal.rows
     if op.name == "batch_norm":  # what all examples share is taken away
         shared = min(signal.products[HERE, ACROSS], 0.99 * signal.second)
@@ -31,8 +46,8 @@ def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
 def normed_in_steps(context: Context, op: Op, signal: Signal | None) -> Signal:
     """Return the same for a norm layer that the model spells out in single operations."""
     if signal is None or not signal.second:
-        return unit(context, op)
-    return replace(signal, rows=signal.rows / signal.rms, shares=0)
+        return _sized(context, op, unit(context, op))
+    return _sized(context, op, replace(signal, rows=signal.rows / signal.rms, shares=0))
 
 
 def unit(context: Context, op: Op) -> Signal:

@@ -148,6 +148,16 @@ WEIGHTS: tuple[Rule, ...] = (
         "Raffel et al. 2020 and its code; Vaswani et al. 2017, section 3.2.1",
     ),
     Rule(
+        "learned query",
+        lambda role: role.slot == "weight" and motif("learned query")(role),
+        lambda role: HeNormal(gain=forward_gain(role) * math.sqrt(motif_size(role))),
+        "a weight whose outputs are divided by √fan_in, and are the scores of a softmax",
+        "Var = 1/E[x²]",
+        "it is a query: its products with the keys are divided by √width, so this variance keeps the "
+        "scores at unit size",
+        "Vaswani et al. 2017, section 3.2.1",
+    ),
+    Rule(
         "ICNR",
         motif("sub-pixel"),
         lambda role: ICNR(round(motif_size(role)), he_or_lecun(role)),

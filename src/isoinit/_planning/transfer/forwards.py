@@ -19,7 +19,7 @@ import numpy as np
 from isoinit._planning.transfer.degrees import INFINITE, outputs, rows
 from isoinit._planning.transfer.equations import norm_steps
 from isoinit._planning.transfer.lines import line
-from isoinit._planning.transfer.widths import along, norm_power, power
+from isoinit._planning.transfer.widths import along, power
 from isoinit._reading.generated import factors
 from isoinit._reading.graph import BESIDE, Graph, Op
 
@@ -102,7 +102,7 @@ def constants(base: Graph, target: Graph, pairs: Mapping[int, Op]) -> Offsets:
         if leading.isdisjoint(op.outputs):
             continue
         _compare_weights(found, other, op)
-        if op.index in inside or op.kind in ("norm", "lookup", "recurrent", "map"):
+        if op.index in inside or op.kind in ("lookup", "recurrent", "map"):
             continue
         if op.index in target.norms:
             _compare_norms(found, base, target, other, op)
@@ -238,18 +238,15 @@ def _times(before: np.ndarray, after: np.ndarray) -> float | None:
 
 
 def _compare_norms(found: Offsets, base: Graph, target: Graph, other: Op | None, op: Op) -> None:
-    """Compare norms spelled out in steps: divided by its length, a vector's elements are smaller."""
+    """Compare what norms leave: divided by its length, a vector's elements are smaller."""
+    after = target.second_of_norm(op)
     if other is None or other.index not in base.norms:
-        found.notes.append(_unmatched(target, op, "whether it norms more units"))
+        if op.kind != "norm" or after != 1:
+            found.notes.append(_unmatched(target, op, "whether it norms more units"))
         return
-    before, after = (
-        graph.sizes.get(graph.norms[one.index], (1,))[-1]
-        for graph, one in ((base, other), (target, op))
-    )
-    size = norm_power(target, op) if before != after else 0.0
-    if size:
-        why = f"{op.name} divides by the length of a vector"
-        found.add(op, (after / before) ** size, why)
+    times = math.sqrt(after / base.second_of_norm(other))
+    if abs(times - 1) > NEAR:
+        found.add(op, times, f"{op.name} divides by the length of a vector")
 
 
 def _unmatched(graph: Graph, op: Op, what: str) -> str:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoinit._planning.transfer.equations import steps_to
-from isoinit._reading.graph import Array, Graph, Op, ReplayError, run_ops
+from isoinit._reading.graph import Array, Graph, Op, ReplayError
 
 WIDTHS = (16, 64)
 NEAR = 0.12  # of a power: the largest of more numbers is larger by less
@@ -64,21 +63,6 @@ def power(graph: Graph, op: Op, grown: Along) -> float | None:
             with np.errstate(all="ignore"):
                 made = np.asarray(op.play(given)[0], np.float64)
         except (ReplayError, ValueError):  # of shapes that do not go together
-            return None
-        found.append(_size(made))
-    return _power(found)
-
-
-def norm_power(graph: Graph, op: Op) -> float | None:
-    """Return the same for a norm layer spelled out in steps, by the index of its last one."""
-    value, steps = graph.norms[op.index], [*steps_to(graph, op), op]
-    found = []
-    for width in WIDTHS:
-        shape = (*(2,) * (len(graph.sizes[value]) - 1), width)
-        given = np.random.default_rng(0).standard_normal(shape)
-        try:
-            made = run_ops(steps, {value: given})[op.outputs[0]]
-        except ReplayError:
             return None
         found.append(_size(made))
     return _power(found)

@@ -9,6 +9,7 @@ from here; `Graph` hands out norms and joins itself.
 from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.graph import Given, Graph
 from isoinit._reading.graph.joins import Join
+from isoinit._reading.graph.norms import second_of
 from isoinit._reading.graph.ops import (
     BESIDE,
     COMPOSED,
@@ -59,4 +60,5 @@ __all__ = [
     "first_line",
     "pull_back",
     "run_ops",
+    "second_of",
 ]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from isoinit._reading.graph.charts import Chart, Length
 from isoinit._reading.graph.dataflow import Dataflow
 from isoinit._reading.graph.joins import Join, find_joins
-from isoinit._reading.graph.norms import find_norms, scales_inside
+from isoinit._reading.graph.norms import find_norms, scales_inside, second_in_steps
 from isoinit._reading.graph.ops import BESIDE, Made, Op, Use
 from isoinit.initializers.scale.fans import Layout
 
@@ -107,6 +107,10 @@ class Graph(Dataflow):
     def norms(self) -> dict[int, int]:
         """Norm layers, torch's own and others: the index of the last step, and what it is given."""
         return find_norms(self)
+
+    def second_of_norm(self, op: Op) -> float:
+        """The second moment of what a norm layer makes before its scale: 1, or 1/n of a length."""
+        return op.detail.second if op.kind == "norm" else self.once(_second_in_steps, op.index)
 
     @cached_property
     def scales_inside(self) -> dict[int, int]:
@@ -222,3 +226,7 @@ class Graph(Dataflow):
     @cached_property
     def _found(self) -> dict[Callable[[Graph, int], Any], dict[int, Any]]:
         return {}
+
+
+def _second_in_steps(graph: Graph, index: int) -> float:
+    return second_in_steps(graph, graph.ops[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from isoinit._reading.graph.ops import STATISTICS, Array, Op, ReplayError
 
 LAST = frozenset({"mul", "div", "add", "sub"})  # what a norm layer written in steps may end with
 MOST = 24  # steps of one
+ABOUT = 0.1  # of 1: of sixteen numbers, dividing by n - 1 leaves 0.94
 
 
 def find_norms(flow: Dataflow) -> dict[int, int]:
@@ -54,8 +56,7 @@ def _normed_by(flow: Dataflow, op: Op) -> int | None:
     shape = flow.sizes.get(value, ())
     if not shape:
         return None
-    few = (*(min(n, 4) for n in shape[:-1]), min(shape[-1], 64))
-    given = np.random.default_rng(0).standard_normal(few)
+    given = _noise(_few(shape))
     try:
         results = [_replayed(steps, value, given * size) for size in (8.0, 64.0)]
     except ReplayError:  # fixed sizes, rearrangements: its steps are what the walk follows then
@@ -66,6 +67,58 @@ def _normed_by(flow: Dataflow, op: Op) -> int | None:
         return None
     same = np.allclose(small, large, rtol=1e-2, atol=1e-2 * spread)
     return value if same and np.corrcoef(small.ravel(), given.ravel())[0, 1] > 0.5 else None
+
+
+def second_in_steps(flow: Dataflow, op: Op) -> float:
+    """Return the second moment of what a norm layer in steps makes, which such an operation ends."""
+    behind = _statistic_behind(flow, op)
+    return 1.0 if behind is None else second_of(flow, *behind)
+
+
+def second_of(flow: Dataflow, value: int, steps: Sequence[Op]) -> float:
+    """Return the second moment of what steps make of a value, if they normalize it.
+
+    It is 1 where they divide by a deviation or a root mean square, 1/n where they divide by the length
+    of n elements, and 1 where they cannot be replayed. Which axes a length runs along shows on arrays
+    that are twice as long there, so no array of the value's own size is made.
+    """
+    shape = flow.sizes[value]
+    few = _few(shape)
+    if not _keeps_places(flow, steps):
+        return 1.0
+    try:
+        second = _second(steps, value, few)
+        if abs(second - 1) < ABOUT:
+            return 1.0
+        powers = []
+        for axis, (size, whole) in enumerate(zip(few, shape, strict=True)):
+            longer = (*few[:axis], 2 * size, *few[axis + 1 :])
+            ratio = _second(steps, value, longer) / second if whole > size else 1.0
+            powers.append(round(math.log2(ratio)))
+        if not any(powers):  # divided by n - 1: a few numbers are too few
+            more = tuple(min(4 * size, whole) for size, whole in zip(few, shape, strict=True))
+            second = _second(steps, value, more)
+    except (ReplayError, ValueError):  # what is of a fixed size, or no number
+        return 1.0
+    sizes = zip(few, shape, powers, strict=True)
+    second *= math.prod((whole / size) ** power for size, whole, power in sizes)
+    return 1.0 if abs(second - 1) < ABOUT else second
+
+
+def _second(steps: Sequence[Op], value: int, shape: tuple[int, ...]) -> float:
+    """Return the second moment of what steps make of numbers that have no mean along any axis."""
+    given = _noise(shape)
+    for axis in (axis for axis, size in enumerate(shape) if size > 1):
+        given = given - given.mean(axis, keepdims=True)
+    return float(np.mean(np.square(_replayed(steps, value, 8.0 * given))))
+
+
+def _few(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*(min(n, 4) for n in shape[:-1]), min(shape[-1], 64))
+
+
+def _noise(shape: tuple[int, ...]) -> Array:
+    return np.random.default_rng(0).standard_normal(shape)
 
 
 def _replayed(steps: Sequence[Op], value: int, given: Array) -> Array:

@@ -141,6 +141,7 @@ class Detail:
         groups: of a norm over the places of each example, into how many groups it parts the units; of
             a layer of attention, its heads.
         live: of a norm, whether it measures what it is given; batch norm in evaluation does not.
+        second: of a norm, the second moment of what it makes; 1/n where it divides by a length.
     """
 
     axes: tuple[tuple[int, ...], ...] | None = None
@@ -157,6 +158,7 @@ class Detail:
     inside: float = 1.0
     groups: int = 0
     live: bool = True
+    second: float = 1.0
 
     @property
     def summed(self) -> tuple[tuple[int, ...], ...]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from isoinit._reading.graph import Detail, Graph, Op, Use
+from isoinit._reading.graph import Detail, Graph, Op, Use, second_of
 from isoinit._reading.jax.prune import pruned
 
 STEPS = 24  # operations of a norm at most
@@ -28,6 +28,7 @@ class Norm:
         axes: the axes of the value that its statistics run over.
         groups: into how many groups these part the last axis; 0 where they run over all or none of it.
         centred: whether its mean is taken away.
+        second: the second moment of what it makes.
     """
 
     value: int
@@ -35,6 +36,7 @@ class Norm:
     axes: frozenset[int]
     groups: int
     centred: bool
+    second: float
 
     def name(self, rank: int) -> str:
         """Return what torch calls such a norm."""
@@ -72,7 +74,10 @@ def with_norms(graph: Graph) -> Graph:
             norm = replace(norm, centred=True)
         made = replace(op, outputs=last.outputs, uses=tuple(uses))
         if norm is not None:
-            name, detail = norm.name(len(graph.sizes[norm.value])), Detail(groups=norm.groups)
+            name, detail = (
+                norm.name(len(graph.sizes[norm.value])),
+                Detail(groups=norm.groups, second=norm.second),
+            )
             facts = (norm.value,), last.outputs, tuple(uses)
             made = Op(op.index, name, "norm", *facts, detail=detail)
         ops[op.index] = made
@@ -169,7 +174,9 @@ def _norm(graph: Graph, op: Op) -> Norm | None:
     axes, groups = _statistics(graph, value, statistic, degrees)
     maker = graph.producers.get(signal)
     centred = maker is not None and signal != value and maker.name == "sub"
-    return Norm(value, op, axes, groups, centred) if axes else None
+    if not axes:
+        return None
+    return Norm(value, op, axes, groups, centred, second_of(graph, value, steps))
 
 
 def _behind(graph: Graph, op: Op) -> tuple[int, list[Op]] | None:

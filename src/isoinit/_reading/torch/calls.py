@@ -55,6 +55,16 @@ WRITERS = frozenset(
 )
 
 
+SYNONYMS = {
+    "truediv": "div",
+    "subtract": "sub",
+    "multiply": "mul",
+    "linalg_matmul": "matmul",
+    "linalg_norm": "norm",
+    "linalg_vector_norm": "vector_norm",
+}
+
+
 @cache
 def function_name(func: Any) -> str:
     """Return the plain name of a torch function: "add" for `torch.Tensor.__iadd__` and `add_`."""
@@ -63,7 +73,7 @@ def function_name(func: Any) -> str:
         name = (resolve_name(func) or "unknown.__get__").split(".")[-2]
     dunder = re.fullmatch(r"__(?:[ir](?=add|sub|mul|truediv|matmul|pow))?(\w+?)__", name)
     plain = dunder.group(1) if dunder else name.strip("_")
-    return {"truediv": "div", "subtract": "sub", "multiply": "mul"}.get(plain, plain)
+    return SYNONYMS.get(plain, plain)
 
 
 @cache

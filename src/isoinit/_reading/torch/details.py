@@ -24,6 +24,7 @@ ALONG = frozenset(
     """mean sum softmax log_softmax amax amin std var norm vector_norm cumsum cumprod logsumexp
     normalize glu topk max""".split()
 )
+THIRD = {"normalize": 1, "topk": -1, "norm": None, "vector_norm": None}  # whose `dim` comes third
 # Products of two tensors that sum over axes of both.
 PRODUCTS = frozenset({"matmul", "bmm", "mm", "linear", "einsum"})
 INDEXING = (torch.Tensor.__getitem__, torch.ops.aten.index.Tensor)
@@ -70,7 +71,7 @@ def detail(
         zeros = any(c.moments == (0.0, 0.0) for c in constants)
         return Detail(becomes=_becomes(name, args), constant=(0.0, 0.0) if zeros else None)
     if name in ALONG or name in BESIDE:
-        return Detail(dims=_dims(name, args, kwargs, made[0]))
+        return _along(name, _dims(name, args, kwargs, made[0]), made[0])
     if name == "scaled_dot_product_attention":
         flag = args[5] if len(args) > 5 else kwargs.get("is_causal", False)
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
@@ -90,6 +91,12 @@ def detail(
         if name != "masked_fill":
             return shared
     return _masked(shared, constants, name, args, kwargs, known)
+
+
+def _along(name: str, dims: tuple[int, ...], made: torch.Tensor) -> Detail:
+    """Return along which axes a function works; what it divides by their length is 1/n in size."""
+    terms = math.prod(made.shape[dim] for dim in dims) if name == "normalize" else 1
+    return Detail(dims=dims, second=1 / max(terms, 1))
 
 
 def _looked_up(
@@ -188,8 +195,8 @@ def _dims(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: torch.Tensor
 ) -> tuple[int, ...]:
     given = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
-    if name in ("normalize", "topk"):
-        given = kwargs.get("dim", args[2] if len(args) > 2 else -1 if name == "topk" else 1)
+    if name in THIRD:
+        given = kwargs.get("dim", args[2] if len(args) > 2 else THIRD[name])
     tensor = args[0] if args else kwargs.get("input")
     rank = tensor.dim() if isinstance(tensor, torch.Tensor) else made.dim()
     if name in BESIDE and not isinstance(given, int):

@@ -46,7 +46,7 @@ def _behind(
     left = Gradient(row, gradient.near)
     lost, alike = _lost(back, op, left, value, centred)
     left = left.resized(left.second - lost, gradient.near - alike)
-    return left.times(1 / math.sqrt(variance))
+    return left.times(math.sqrt(back.context.graph.second_of_norm(op) / variance))
 
 
 def _variance(back: Backward, op: Op, signal: Signal, value: int) -> float:

@@ -157,9 +157,11 @@ def _may_be_small(facts: Facts, name: str) -> bool:
     """Whether a weight may start as small as one likes.
 
     An output layer may, since what it gives is a guess (Zhang et al. 2019, section 3), and so may
-    what starts at zero in other recipes.
+    what starts at zero in other recipes, and a query that is learned: a softmax starts even then.
     """
-    return facts.roles[name].end == "output" or facts.is_meant(name)
+    role = facts.roles[name]
+    query = role.motif is not None and role.motif.name == "learned query"
+    return role.end == "output" or query or facts.is_meant(name)
 
 
 def wrong_gain(facts: Facts) -> Iterator[Finding]:
