@@ -221,6 +221,12 @@ def stopped(p, x):
     return jax.lax.stop_gradient(jax.nn.relu(x @ p["a"] + p["b"])) @ p["c"]
 
 
+def normed(p, x):
+    x = x @ p["a"]
+    x = (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-5)
+    return jax.nn.relu(x) @ p["c"]
+
+
 DEEP = {"layers": [DRAW.uniform(-1, 1, (32, 32)).astype(np.float32) / 32**0.5 for _ in range(20)]}
 NAN = P["c"].copy()
 NAN[0, 0] = np.nan
@@ -238,6 +244,7 @@ FAULTS = {
     "cut": (stopped, {n: P[n] for n in "abc"}, {"detached"}),
     "unused": (net, P | {"z": weight(4, 4)}, {"unused parameter"}),
     "copies": (linear, COPIES, {"copies"}),
+    "eps": (normed, {"a": 1e-7 * P["a"], "c": P["c"]}, {"below epsilon"}),
     "root": (
         lambda p, x: jnp.sqrt(jnp.maximum(x @ p["a"], 0)) @ p["c"],
         {n: P[n] for n in "ac"},

@@ -457,3 +457,12 @@ def test_siblings_are_compared_as_all_pairs_would_be():
         assert siblings.nearest(std) == min(others, key=lambda other: abs(math.log(other / std)))
         near = [other for other in stds if max(other / std, std / other) <= scale.APART]
         assert siblings.is_minority(std) == (len(near) < len(stds) / 2)
+
+
+def test_units_of_different_sizes_are_not_dead_by_rounding():
+    """One unit of size one, and others so small that rises of the function are below rounding."""
+    model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10))
+    with torch.no_grad():
+        model[0].weight[1:] *= 1e-20
+        model[0].bias.zero_()
+    assert isoinit.check(model, X).layers[0].dead == 0

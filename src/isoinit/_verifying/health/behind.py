@@ -17,6 +17,7 @@ FLAT = 0.01  # of an activation's steepest slope: nothing passes where the slope
 HALVINGS = 20  # of an interval that may hold a jump
 SATURATED = 0.05  # tanh beyond ±2.2, the sigmoid beyond ±4.4: a fifth of the unit's range is left
 STEPS = 4096
+FINEST = 2.0**-30  # of the reach: ranges that are narrower are points, for sums of rises round
 
 
 @dataclass
@@ -79,7 +80,9 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
     if not edges.size or not np.isfinite(edges).all():
         return math.nan, math.nan
     reach = max(abs(edges).max(), -GRID[0])
-    at = np.unique(np.concatenate([np.linspace(-reach, reach, STEPS), edges, GRID]))
+    finest = reach * FINEST
+    lows, highs = (np.round(ends / finest) * finest for ends in (kept.low, kept.high))
+    at = np.unique(np.concatenate([np.linspace(-reach, reach, STEPS), lows, highs, GRID]))
     try:
         values = np.asarray(function(at), np.float64)
     except Exception:  # a function that takes signals of one length alone
@@ -95,8 +98,8 @@ def dead_and_saturated(kept: Ranges, function: Callable[[Array], Array]) -> tupl
     if values.shape != at.shape or not np.isfinite(slopes).all() or steepest == 0:
         return math.nan, math.nan
     way = np.concatenate([[0.0], rises.cumsum()])
-    low, high = np.searchsorted(at, kept.low), np.searchsorted(at, kept.high)
-    width = kept.high - kept.low
+    low, high = np.searchsorted(at, lows), np.searchsorted(at, highs)
+    width = highs - lows
     moved = np.where(width > 0, way[high] - way[low], 0.0)
     slope_at = np.maximum(slopes[np.minimum(low, len(slopes) - 1)], slopes[np.maximum(low - 1, 0)])
     flat = np.where(width > 0, moved <= FLAT * steepest * width, slope_at <= FLAT * steepest)

@@ -38,10 +38,16 @@ def shrink(facts: Facts, where: Iterable[str]) -> str:
 
     Empty if none is: an overflow is then not the weights' doing, and no plan would mend it.
     """
-    names = _trained(facts, where)
-    planned = {name: facts.choices.std(name) for name in names}
+    planned = {name: facts.choices.std(name) for name in _trained(facts, where)}
     large = [n for n, std in planned.items() if std and facts.weights[n].std > OFF * std]
     return mend(facts, large) if large else ""
+
+
+def grow(facts: Facts, where: Iterable[str], by: float) -> str:
+    """Return what to do about weights that a plan makes larger by a factor; empty if it makes none."""
+    planned = {name: facts.choices.std(name) for name in _trained(facts, where)}
+    small = [n for n, std in planned.items() if by * facts.weights[n].std < std]
+    return mend(facts, small) if small else ""
 
 
 def _trained(facts: Facts, where: Iterable[str]) -> list[str]:
