@@ -183,7 +183,7 @@ class _Way:
             made = self._made(op, chain, bool(stacks))
         except ReplayError:  # the way ends here, and `op` says why
             return False
-        splits = self.graph.is_part(op)
+        splits = self.graph.is_part(op) or self.graph.reorders(op)
         for value, array in made.items():
             self.arrays[value], self.behind[value] = array, chain
             self.part[value] = value if splits else next(iter(parts))

@@ -48,7 +48,17 @@ def moved(context: Context, op: Op, inputs: Sequence[Signal]) -> Signal | None:
     if op.name == "pad":
         unlike |= {axis for axis in units if axis < len(before) and before[axis] != after[axis]}
     rearranged = replace(signal, rows=rows, units=units, unlike=unlike)
+    if context.graph.reorders(op):
+        return _reordered(op, rearranged)
     return _part_of(context, op, signal, rearranged) if context.graph.is_part(op) else rearranged
+
+
+def _reordered(op: Op, signal: Signal) -> Signal:
+    """Return a signal in another order: where one element was, there is another now."""
+    dims = set(op.detail.dims)
+    if dims & signal.units:
+        return part(signal, op.outputs[0])
+    return elsewhere(signal, op.outputs[0], example=dims == {0})
 
 
 def kept(context: Context, power: float, shape: tuple[int, ...]) -> Array:

@@ -234,13 +234,19 @@ def part(signal: Signal, index: int) -> Signal:
     return replace(signal, rows=np.roll(signal.rows, 1 + 37 * (index % 50), axis=1))
 
 
-def elsewhere(signal: Signal, index: int) -> Signal:
+def elsewhere(signal: Signal, index: int, *, example: bool = False) -> Signal:
     """Return the same units at another place: as correlated with the first as two places are.
 
     Each sample is kept with the probability that gives this correlation, or else is another unit.
+
+    Args:
+        signal: at one place.
+        index: tells apart what is taken of one signal.
+        example: whether the place is one of another example.
     """
     spread = signal.second - signal.mean**2
-    alike = min((signal.nearby() - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
+    common = float(signal.products[HERE, ACROSS]) if example else signal.nearby()
+    alike = min((common - signal.mean**2) / spread, 1.0) if spread > 0 else 1.0
     other = np.roll(signal.rows, 1 + 37 * index % SAMPLES, axis=1)
     if alike < CHANCE:
         return replace(signal, rows=other)

@@ -10,6 +10,7 @@ from functools import cached_property
 from isoinit._reading.graph.ops import Op
 
 # Moves that give parts of a tensor: different units, or different steps in time.
+REORDERING = frozenset({"flip", "roll", "pad", "getitem", "index_select"})
 SPLITS = frozenset({"chunk", "split", "tensor_split", "unbind", "getitem", "select", "narrow"})
 
 
@@ -101,6 +102,10 @@ class Dataflow:
             return False
         sizes = [math.prod(self.sizes.get(value, ())) for value in (op.inputs[0], op.outputs[0])]
         return op.name in SPLITS and sizes[0] != sizes[1]
+
+    def reorders(self, op: Op) -> bool:
+        """Whether an operation gives its input in another order: `x.flip(0)`, `x.roll(1, 1)`."""
+        return op.kind == "move" and op.name in REORDERING and bool(op.detail.dims)
 
     def widens(self, op: Op) -> bool:
         """Whether an operation combines signals along different axes: all pairs of elements."""

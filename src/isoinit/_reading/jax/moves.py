@@ -41,7 +41,8 @@ def rearranged(recorder: Recorder, eqn: Equation) -> list[Held]:
         return [Signal(value)]
     axes = axes_of(eqn, before)
     name = MOVED.get(eqn.name, eqn.name)
-    number = recorder.add(name, "move", [value], shape, detail=Detail(axes=axes))
+    dims = tuple(map(int, eqn.params["dimensions"])) if eqn.name == "rev" else ()
+    number = recorder.add(name, "move", [value], shape, detail=Detail(axes=axes, dims=dims))
     _keep_units(recorder, value, number, axes)
     return [Signal(number)]
 
@@ -207,8 +208,20 @@ def picked(recorder: Recorder, eqn: Equation) -> list[Held]:
     value, shape = recorder.number(source), eqn.shapes[0]
     same = len(shape) == len(recorder.sizes[value])
     axes = tuple((axis,) for axis in range(len(shape))) if same else None
-    name = "narrow" if eqn.name == "dynamic_slice" else "getitem"
-    return [Signal(recorder.add(name, "move", [value], shape, detail=Detail(axes=axes)))]
+    if eqn.name == "dynamic_slice":
+        name, detail = "narrow", Detail(axes=axes)
+    else:
+        name, detail = (
+            "getitem",
+            Detail(axes=axes, dims=_looked_up_along(eqn, recorder.sizes[value])),
+        )
+    return [Signal(recorder.add(name, "move", [value], shape, detail=detail))]
+
+
+def _looked_up_along(eqn: Equation, size: Sequence[int]) -> tuple[int, ...]:
+    """Return the axes along which rows are looked up in another order; () if some are left out."""
+    sizes = eqn.params["slice_sizes"] if eqn.shapes[0] == tuple(size) else size
+    return tuple(axis for axis, n in enumerate(size) if n > 1 and sizes[axis] == 1)
 
 
 def taken(recorder: Recorder, eqn: Equation) -> list[Held]:

@@ -16,6 +16,7 @@ from isoinit._reading.torch.calls import is_float
 from isoinit._reading.torch.constants import Constant
 from isoinit._reading.torch.looking import looking
 from isoinit._reading.torch.masks import share_left
+from isoinit._reading.torch.orders import reordered
 from isoinit._reading.torch.trees import tensors_in
 from isoinit._system.private import unset_fake_temporarily
 
@@ -124,7 +125,9 @@ def _rearranged(
     first = args[0]
     window = _window(args, kwargs, first) if "pool" in name and "adaptive" not in name else 0
     inside = _kept(args, kwargs, first, made) if name == "pad" else 1.0
-    return Detail(axes=_axes(func, args, kwargs, first, made), window=window, inside=inside)
+    axes = _axes(func, args, kwargs, first, made)
+    dims = reordered(name, args, kwargs) if made.shape == first.shape else ()
+    return Detail(axes=axes, dims=dims, window=window, inside=inside)
 
 
 def _normed(

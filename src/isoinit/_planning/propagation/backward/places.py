@@ -34,15 +34,16 @@ def moved(back: Backward, op: Op, gradient: Gradient) -> Sequence[Gradient | Non
         return [_pooled(back, op, gradient, share), *others]
     if op.detail.power != 1.0:  # dropout
         gradient = gradient.times(math.sqrt(op.detail.power))
-    if share == 1:
+    reordered = back.context.graph.reorders(op)
+    if share == 1 and not reordered:
         return [gradient, *others]
-    if share < 1:
+    if share < 1 or reordered:
         gradient = aligned(gradient, back.here(op.outputs[0]), back.here(op.inputs[0]))
     if op.name == "pad" and op.detail.inside < 1:
         return [gradient, *others]
     if op.name == "getitem" and op.detail.axes and op.detail.axes[:2] == ((0,), (0,)):
         gradient = replace(gradient, near=0.0)  # of rows that are looked up from other places
-    if share > 1:
+    if share >= 1:
         return [summed(gradient, share), *others]
     return [_where_picked(back, op, gradient, share), *others]
 
