@@ -241,7 +241,7 @@ def elsewhere(signal: Signal, index: int, *, example: bool = False) -> Signal:
 
     Args:
         signal: at one place.
-        index: tells apart what is taken of one signal.
+        index: distinguishes what is taken of one signal.
         example: whether the place is one of another example.
     """
     spread = signal.second - signal.mean**2
