@@ -16,6 +16,8 @@ CALLS = {
     "roll of two": (torch.roll, "roll", ((1, 2), (0, 2)), {}),
     "roll by name": (torch.roll, "roll", (2,), {"dims": 1}),
     "roll of all": (torch.roll, "roll", (7,), {}),
+    "roll by nothing": (torch.roll, "roll", ((0, 0), (1, 2)), {}),
+    "roll of numbers and axes by name": (torch.roll, "roll", (), {"shifts": (3,), "dims": (0,)}),
     "shift": (F.pad, "pad", ((0, 0, 1, -1),), {}),
     "shift of two": (F.pad, "pad", ((-1, 1, 0, 0, 2, -2),), {}),
     "padding of nothing": (F.pad, "pad", ((0, 0),), {}),

@@ -98,7 +98,7 @@ def second_of(flow: Dataflow, value: int, steps: Sequence[Op]) -> float:
         if not any(powers):  # divided by n - 1: a few numbers are too few
             more = tuple(min(4 * size, whole) for size, whole in zip(few, shape, strict=True))
             second = _second(steps, value, more)
-    except (ReplayError, ValueError):  # what is of a fixed size, or no number
+    except (ReplayError, ValueError, ArithmeticError):  # of a fixed size, no number, or zero
         return 1.0
     sizes = zip(few, shape, powers, strict=True)
     second *= math.prod((whole / size) ** power for size, whole, power in sizes)

@@ -208,13 +208,9 @@ def picked(recorder: Recorder, eqn: Equation) -> list[Held]:
     value, shape = recorder.number(source), eqn.shapes[0]
     same = len(shape) == len(recorder.sizes[value])
     axes = tuple((axis,) for axis in range(len(shape))) if same else None
-    if eqn.name == "dynamic_slice":
-        name, detail = "narrow", Detail(axes=axes)
-    else:
-        name, detail = (
-            "getitem",
-            Detail(axes=axes, dims=_looked_up_along(eqn, recorder.sizes[value])),
-        )
+    dynamic = eqn.name == "dynamic_slice"
+    dims = () if dynamic else _looked_up_along(eqn, recorder.sizes[value])
+    name, detail = "narrow" if dynamic else "getitem", Detail(axes=axes, dims=dims)
     return [Signal(recorder.add(name, "move", [value], shape, detail=detail))]
 
 

@@ -74,10 +74,8 @@ def with_norms(graph: Graph) -> Graph:
             norm = replace(norm, centred=True)
         made = replace(op, outputs=last.outputs, uses=tuple(uses))
         if norm is not None:
-            name, detail = (
-                norm.name(len(graph.sizes[norm.value])),
-                Detail(groups=norm.groups, second=norm.second),
-            )
+            name = norm.name(len(graph.sizes[norm.value]))
+            detail = Detail(groups=norm.groups, second=norm.second)
             facts = (norm.value,), last.outputs, tuple(uses)
             made = Op(op.index, name, "norm", *facts, detail=detail)
         ops[op.index] = made

@@ -15,12 +15,14 @@ def reordered(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tupl
     are looked up. () for all other calls, and where every element stays where it is.
     """
     rank = args[0].dim()
-    if name in ("flip", "roll"):
-        first = 1 if name == "flip" else 2
-        dims = kwargs.get("dims", args[first] if len(args) > first else ())
-        # flip(x, 0, 1) is flip(x, (0, 1)); a roll without axes is one of all numbers in a row
-        dims = args[first:] if isinstance(dims, int) and name == "flip" and len(args) > 2 else dims
-        dims = (dims,) if isinstance(dims, int) else tuple(dims) or tuple(range(rank))
+    if name == "flip":
+        given = kwargs.get("dims", args[1:])  # flip(x, 0, 1) is flip(x, (0, 1))
+        dims = _numbers(given[0] if len(given) == 1 else given)
+    elif name == "roll":
+        shifts = _numbers(kwargs.get("shifts", args[1] if len(args) > 1 else ()))
+        dims = _numbers(kwargs.get("dims", args[2] if len(args) > 2 else ()))
+        dims = dims or tuple(range(rank))  # without axes it is one of all numbers in a row
+        dims = dims if any(shifts) else ()
     elif name == "pad":
         sides = kwargs.get("pad", args[1] if len(args) > 1 else ())
         dims = tuple(rank - 1 - i // 2 for i in range(0, len(sides), 2) if sides[i])
@@ -33,16 +35,23 @@ def reordered(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tupl
     return tuple(sorted({dim % rank for dim in dims}))
 
 
+def _numbers(given: int | Sequence[int]) -> tuple[int, ...]:
+    return (given,) if isinstance(given, int) else tuple(given)
+
+
 def _looked_up(index: Any) -> tuple[int, ...]:
     """Return the axis along which an index looks up rows, all others as they are."""
     parts = index if isinstance(index, tuple) else (index,)
-    places = [i for i, part in enumerate(parts) if isinstance(part, (torch.Tensor, list))]
-    others = [part for part in parts if not isinstance(part, (torch.Tensor, list))]
-    whole = all(part is Ellipsis or part == slice(None) for part in others)
-    if len(places) != 1 or not whole:
-        return ()
-    rows = torch.as_tensor(parts[places[0]])
-    if rows.dtype == torch.bool or rows.dim() != 1:
+    places = [i for i, part in enumerate(parts) if _are_rows(part)]
+    others = [part for part in parts if not _are_rows(part)]
+    if len(places) != 1 or any(part is not Ellipsis and part != slice(None) for part in others):
         return ()
     before = any(part is Ellipsis for part in parts[: places[0]])
     return (places[0] - len(parts) if before else places[0],)
+
+
+def _are_rows(part: Any) -> bool:
+    """Return whether a part of an index holds the numbers of rows, one behind the other."""
+    if isinstance(part, torch.Tensor):
+        return part.dim() == 1 and part.dtype != torch.bool
+    return isinstance(part, list) and all(type(number) is int for number in part)

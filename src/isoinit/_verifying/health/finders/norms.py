@@ -61,13 +61,10 @@ def _share(facts: Facts, layer: LayerHealth) -> float | None:
     graph = facts.measured.graph
     op = graph.producers[layer.value]
     weights = [use.parameter for use in op.uses if use.slot == "weight" and use.made is None]
-    feed = feeding(graph, op.inputs[0]) if op.kind == "map" and op.inputs else None
-    if (
-        len(weights) != 1
-        or feed is None
-        or len(feed.sources) != 1
-        or feed.sources[0].kind != "norm"
-    ):
+    if op.kind != "map" or len(weights) != 1 or not op.inputs:
+        return None
+    feed = feeding(graph, op.inputs[0])
+    if [source.kind for source in feed.sources] != ["norm"]:
         return None
     role, weight = facts.roles[weights[0]], facts.weights[weights[0]]
     usual = weight.std * math.sqrt(role.layout.fan_in) * _usual(facts, feed)
