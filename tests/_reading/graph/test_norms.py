@@ -101,3 +101,11 @@ def test_a_power_other_than_two_is_no_norm_layer():
     x = torch.randn(32, 16)
     assert seconds(model, x) == []
     assert isoinit.plan(model, x)["b.weight"].std > 1  # measured: a mean square of about 1/n²
+
+
+def test_a_length_leaves_the_mean():
+    """E[relu(z)²] = 1/2 and E[relu(z)] = 1/√(2π), of which a ReLU behind changes nothing."""
+    model = Between(lambda x: F.relu(F.normalize(F.relu(x), dim=-1)), 128)
+    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
+    plan = isoinit.plan(model, x)
+    assert plan["b.weight"].std == pytest.approx(1.0, rel=0.03)  # of unit length, in 128 terms
