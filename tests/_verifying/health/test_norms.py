@@ -119,3 +119,9 @@ def test_a_bias_does_not_hide_it():
     model = net(nn.LayerNorm(64), 1e-8)
     nn.init.constant_(model[3].bias, 1.0)
     assert below(model).value < 1e-3
+
+
+def test_what_is_not_finite_is_no_epsilon():
+    model = net(nn.LayerNorm(64))
+    nn.init.constant_(model[3].bias, math.nan)
+    assert below(model) is None

@@ -68,7 +68,8 @@ def _share(facts: Facts, layer: LayerHealth) -> float | None:
         return None
     role, weight = facts.roles[weights[0]], facts.weights[weights[0]]
     usual = weight.std * math.sqrt(role.layout.fan_in) * _usual(facts, feed)
-    if feed.sources[0].value in facts.measured.zeros or not 0 < usual < math.inf:
+    known = 0 < usual < math.inf and math.isfinite(layer.rms)
+    if feed.sources[0].value in facts.measured.zeros or not known:
         return None
     biases = sum(facts.weights[use.parameter].rms ** 2 for use in op.uses if use.slot == "bias")
     differs = 0.0 if math.isnan(layer.spread) else layer.spread  # free of any bias
