@@ -83,6 +83,11 @@ def divided(scores):
     return scores / math.sqrt(WIDE)
 
 
+def cached(attend, shape=(0,)):
+    """As decoders of transformers, whose cache is empty at first."""
+    return lambda q, k, v: attend(*(torch.cat([torch.zeros(shape), x], -2) for x in (q, k, v)))
+
+
 UNIT = {
     "fused": fused(),
     "on the scores": written(divided),
@@ -100,6 +105,7 @@ UNIT = {
     "by hand": written(divided, by_hand),
     "capped": written(lambda scores: capped(divided(scores))),
     "three products": written(divided, in_three),
+    "cached": cached(written(divided)),
     "small scores start even": written(lambda scores: scores / WIDE),
     "small fused scores": fused(1 / WIDE),
 }
@@ -117,6 +123,9 @@ LARGE = {
     "by hand": written(product=by_hand),
     "capped": written(capped),
     "three products": written(product=in_three),
+    "cached": cached(written()),
+    "fused and cached": cached(fused(1.0)),
+    "beside zeros": cached(written(lambda scores: scores[..., 2:, :]), (8, HEADS, 2, WIDE)),
 }
 SECOND = {"by half": 4.0}  # of the scores, where it is not the width of a head
 
@@ -154,6 +163,21 @@ def test_large_scores_make_queries_and_keys_smaller(name):
     """Var(q) = Var(k) = s^(-1/2), and scores of second moment s come to one."""
     expected = SECOND.get(name, WIDE) ** -0.5
     assert variances(Attention(LARGE[name])) == pytest.approx([expected, expected, 1], rel=0.01)
+
+
+def test_every_attention_of_t5():
+    """It never divides its scores: in the encoder, in the decoder with its cache, and across."""
+    transformers = pytest.importorskip("transformers")
+    size = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 4, "num_layers": 2}
+    model = transformers.T5ForConditionalGeneration(
+        transformers.T5Config(vocab_size=50, decoder_start_token_id=0, **size)
+    )
+    ids = torch.arange(24).reshape(2, 12)
+    plan = isoinit.plan(model, {"input_ids": ids, "decoder_input_ids": ids})
+    scores = [e for e in plan if e.name.endswith((".q.weight", ".k.weight"))]
+    assert len(scores) == 12
+    for entry in scores:
+        assert entry.std**2 * 32 == pytest.approx(16**-0.5, rel=0.01)
 
 
 def test_scores_that_were_large_start_at_unit_size():

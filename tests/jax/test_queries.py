@@ -32,6 +32,8 @@ def attention(kind):
         q, k, v = (part.transpose(0, 2, 1, 3) for part in split)
         if "rotary" in kind:
             q, k = rotated(q), rotated(k)
+        if "cached" in kind:
+            k, v = (jnp.concatenate([jnp.zeros_like(y[:, :, :1]), y], 2) for y in (k, v))
         if "queries" in kind:
             q = q * WIDE**-0.5
         scores = jnp.einsum("bhqd,bhkd->bhqk", q, k)
@@ -51,6 +53,8 @@ def attention(kind):
         ("plain", WIDE**-0.5),
         ("causal", WIDE**-0.5),
         ("rotary", WIDE**-0.5),
+        ("cached", WIDE**-0.5),
+        ("cached divided", 1),
         ("divided", 1),
         ("causal divided", 1),
         ("rotary queries causal", 1),

@@ -176,7 +176,8 @@ def _slopes(op: Op, start: float, end: float) -> Array:
     They are 1 where it has several: a sum, or a product with another signal.
     """
     unknown = op.replay is None and op.mixed is None
-    if len(op.inputs) != 1 or op.kind == "move" or op.is_neutral or (unknown and op.name in MASKS):
+    left = op.name in BESIDE or (unknown and op.name in MASKS)  # beside constants, as in a cache
+    if len(op.inputs) != 1 or op.kind == "move" or op.is_neutral or left:
         return np.ones(1)
     mixed = op.mixed if op.replay is None else None
     rows = mixed.rows if mixed else ()
