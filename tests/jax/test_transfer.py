@@ -84,6 +84,27 @@ def test_parts_that_grow_differently_are_told():
         ij.transfer(*model, unit=8, optimizer="muon")
 
 
+@pytest.mark.parametrize("normed", [True, False])
+def test_scores_of_vectors_that_are_divided_by_their_length(normed):
+    """They sum to about one at any width; of others the scores take a factor with the width."""
+
+    def model(width):
+        def attend(p, x):
+            q, k, v = (x @ p["in"] @ p[name] for name in "qkv")
+            if normed:
+                q, k = (y / jnp.linalg.norm(y, axis=-1, keepdims=True) for y in (q, k))
+            scores = 10 * jnp.einsum("bqd,bkd->bqk", q, k)
+            return jax.nn.softmax(scores, -1) @ v @ p["out"]
+
+        square = {name: struct(width, width) for name in "qkv"}
+        return attend, square | {"in": struct(8, width), "out": struct(width, 3)}
+
+    t = ij.transfer(model(8), model(32), struct(2, 5, 8))
+    gauges = [t.factors[name].gauge for name in "qk"]
+    assert gauges == pytest.approx([1.0, 1.0] if normed else [0.5, 0.5])
+    assert t.notes == ()
+
+
 def test_integers_among_the_parameters_are_no_part_of_it():
     def table(p, x):
         return x @ p["w"] + p["at"].sum()
