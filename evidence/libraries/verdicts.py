@@ -27,12 +27,6 @@ VERDICTS: dict[str, tuple[bool, str]] = {
         "the forward rounds its latents to bytes, which passes no gradient to the encoder; it is "
         "trained by calling `encode` and `decode`",
     ),
-    "transformers: slanext": (
-        True,
-        "its image tower is drawn with std 10⁻¹⁰, the `initializer_range` of its configuration: the "
-        "image is 10⁻²⁰ behind it, below the epsilon of the norm layers, and the decoder adds it to "
-        "numbers of 10⁻², where it is lost",
-    ),
     "torchaudio: HDemucs": (
         True,
         "all weights are divided by the root of their scale, which loses the signal ninefold a "
