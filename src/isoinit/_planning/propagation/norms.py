@@ -10,8 +10,6 @@ from isoinit._planning.propagation.context import Context
 from isoinit._planning.propagation.samples import ACROSS, HERE, NEARBY, Signal, gaussian, replace
 from isoinit._reading.graph import Op
 
-UNCENTRED = ("rms_norm", "normalize")  # they leave the mean
-
 
 def normed(context: Context, op: Op, signal: Signal | None) -> Signal | None:
     """Return a signal of a norm layer's size, whatever came in, also where that is not known.
@@ -39,7 +37,7 @@ def _normed(context: Context, op: Op, signal: Signal) -> Signal:
         near = (signal.products[HERE, NEARBY] - shared) / left if left else 1.0
         places = np.array([[1.0, near, 0], [near, 1, 0], [0, 0, 1]])
         return gaussian(context.rng, places, signal.units)
-    if op.name not in UNCENTRED:
+    if op.name != "rms_norm":
         rows = rows - rows.mean(1, keepdims=True)
     rows = rows / np.sqrt(np.square(rows).mean(1, keepdims=True) + 1e-12)
     return replace(signal, rows=rows, shares=0)  # normed weights of a softmax sum to one no more

@@ -72,7 +72,7 @@ def detail(
         zeros = any(c.moments == (0.0, 0.0) for c in constants)
         return Detail(becomes=_becomes(name, args), constant=(0.0, 0.0) if zeros else None)
     if name in ALONG or name in BESIDE:
-        return _along(name, _dims(name, args, kwargs, made[0]), made[0])
+        return Detail(dims=_dims(name, args, kwargs, made[0]))
     if name == "scaled_dot_product_attention":
         flag = args[5] if len(args) > 5 else kwargs.get("is_causal", False)
         query, scale = args[0] if args else kwargs["query"], kwargs.get("scale")
@@ -92,12 +92,6 @@ def detail(
         if name != "masked_fill":
             return shared
     return _masked(shared, constants, name, args, kwargs, known)
-
-
-def _along(name: str, dims: tuple[int, ...], made: torch.Tensor) -> Detail:
-    """Return along which axes a function works; what it divides by their length is 1/n in size."""
-    terms = math.prod(made.shape[dim] for dim in dims) if name == "normalize" else 1
-    return Detail(dims=dims, second=1 / max(terms, 1))
 
 
 def _looked_up(

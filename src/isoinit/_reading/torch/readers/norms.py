@@ -1,4 +1,4 @@
-"""Norm layers, and PReLU: parameters of one number for each unit, if of any."""
+"""Norm layers, and PReLU: parameters of one number for each unit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,6 @@ def norm(weight_at: int, bias_at: int | None) -> Reader:
         return [Step(call.name, "norm", call.values(call.get(0, "input")), tuple(uses))]
 
     return reader
-
-
-def length(call: Call) -> list[Step]:
-    """Read `F.normalize(x, p=2, dim=1)` of a signal: a norm layer that divides by a length."""
-    given, power = call.get(0, "input"), call.get(1, "p")
-    inputs = () if call.weight(given) else call.values(given)
-    return [Step(call.name, "norm", inputs, ())] if inputs and power in (None, 2) else []
 
 
 def prelu(call: Call) -> list[Step]:

@@ -45,7 +45,6 @@ READERS: dict[str, Reader] = {
     "layer_norm": norms.norm(2, 3),
     "group_norm": norms.norm(2, 3),
     "rms_norm": norms.norm(2, None),
-    "normalize": norms.length,
     "prelu": norms.prelu,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent.recurrent),
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), recurrent.cell),
