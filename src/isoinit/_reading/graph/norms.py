@@ -12,6 +12,7 @@ from isoinit._reading.graph.ops import STATISTICS, Array, Op, ReplayError
 
 LAST = frozenset({"mul", "div", "add", "sub"})  # what a norm layer written in steps may end with
 MOST = 24  # steps of one
+LARGE = 2.0**10  # beside which an epsilon is nothing
 ABOUT = 0.1  # of 1: of sixteen numbers, dividing by n - 1 leaves 0.94
 
 
@@ -110,7 +111,7 @@ def _second(steps: Sequence[Op], value: int, shape: tuple[int, ...]) -> float:
     given = _noise(shape)
     for axis in (axis for axis, size in enumerate(shape) if size > 1):
         given = given - given.mean(axis, keepdims=True)
-    return float(np.mean(np.square(_replayed(steps, value, 8.0 * given))))
+    return float(np.mean(np.square(_replayed(steps, value, LARGE * given))))
 
 
 def _few(shape: tuple[int, ...]) -> tuple[int, ...]:
