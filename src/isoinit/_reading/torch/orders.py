@@ -16,8 +16,8 @@ def reordered(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tupl
     """
     rank = args[0].dim()
     if name == "flip":
-        given = kwargs.get("dims", args[1:])  # flip(x, 0, 1) is flip(x, (0, 1))
-        dims = _numbers(given[0] if len(given) == 1 else given)
+        given = [kwargs["dims"]] if "dims" in kwargs else args[1:]
+        dims = _numbers(given[0] if len(given) == 1 else given)  # flip(x, 0, 1) is flip(x, (0, 1))
     elif name == "roll":
         shifts = _numbers(kwargs.get("shifts", args[1] if len(args) > 1 else ()))
         dims = _numbers(kwargs.get("dims", args[2] if len(args) > 2 else ()))
